@@ -1,0 +1,85 @@
+"""The contract between a detector family and the rest of the product.
+
+What belongs here: the types every family implements and the columns every canonical dataset has. What does not: any
+family's own features or model (``core.detectors.families``), or the registry that finds them (``registry``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nethical_assets.core.datasets.catalog import DatasetEntry
+
+FloatArray = npt.NDArray[np.float64]
+
+COMMON_COLUMNS = ("row_id", "label", "source", "group", "time")
+"""Of every canonical dataset: ``row_id`` (hexadecimal SHA-256 of the record's normalised content, unique), ``label``
+(int8, 0 or 1), ``source`` (catalog entry name or ``synthetic``), ``group`` (string, empty without groups), ``time``
+(UTC timestamp, missing without one). A family's input columns follow."""
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows to fit or calibrate on: ``inputs`` holds the family's input columns, ``labels`` is int8 of the same length."""
+
+    inputs: pd.DataFrame
+    labels: npt.NDArray[np.int8]
+
+
+class Detector(Protocol):
+    """A fitted detector. Everything is deterministic: the same rows give the same numbers, whatever their order."""
+
+    def score(self, inputs: pd.DataFrame) -> FloatArray:
+        """The uncalibrated score, shape ``(rows,)``: any finite real number, higher is more suspicious."""
+
+    def probability(self, inputs: pd.DataFrame) -> FloatArray:
+        """The calibrated probability of the positive class, shape ``(rows,)``, in [0, 1]; monotone in the score."""
+
+    def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
+        """A few numeric columns that describe the inputs for drift monitoring; never content that could be personal."""
+
+    def to_files(self) -> Mapping[str, bytes]:
+        """The artifact: file name -> bytes, without pickle; the same detector always gives the same bytes."""
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """Everything the product needs to know about a family; a family's module defines exactly one, named ``SPEC``.
+
+    Attributes:
+        family: the registered name, equal to the module's name.
+        kind: which catalog entries it understands.
+        input_columns: names of the columns its detector reads; empty when they come from the catalog (``records``).
+        text_columns: those of them that hold free text and are screened for personal data.
+        canonicalise: raw records of one entry -> frame with the input columns, ``label``, and, where the entry
+            declares them, ``group`` and ``time``; one output row a record, or a documented aggregate (an incident).
+            Never looks at the label to compute an input, and fits nothing.
+        inputs_of: raw or canonical records without labels -> input columns, for batch scoring.
+        fit: training rows, validation rows (for calibration only), seed -> detector.
+        load: artifact files -> detector; raises IntegrityError on anything malformed.
+        synthesise: number of rows, generator -> canonical frame (inputs and ``label``) with the distributions
+            documented for the family; vectorised.
+        model_form: what the model is, in one sentence, for the card.
+        intended_use, limits: for the card, written for this family.
+    """
+
+    family: str
+    title: str
+    kind: Literal["text", "sequence", "records"]
+    input_columns: tuple[str, ...]
+    text_columns: tuple[str, ...]
+    canonicalise: Callable[[DatasetEntry, pd.DataFrame], pd.DataFrame]
+    inputs_of: Callable[[pd.DataFrame, tuple[DatasetEntry, ...]], pd.DataFrame]
+    fit: Callable[[LabelledRows, LabelledRows, int], Detector]
+    load: Callable[[Mapping[str, bytes]], Detector]
+    synthesise: Callable[[int, np.random.Generator], pd.DataFrame]
+    model_form: str
+    intended_use: str
+    limits: tuple[str, ...]
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)

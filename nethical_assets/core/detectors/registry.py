@@ -1,0 +1,66 @@
+"""Which detector families exist.
+
+What belongs here: finding the modules under ``core.detectors.families``; a family is registered by being there. What
+does not: importing them to know their names: the code location is defined from names, summaries and code digests, and
+must load without pandas or scikit-learn.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from nethical_assets.core.digests import digest_bytes, digest_json
+from nethical_assets.core.errors import UnknownFamilyError
+
+if TYPE_CHECKING:
+    from nethical_assets.core.detectors.base import DetectorSpec
+
+_PACKAGE = "nethical_assets.core.detectors.families"
+_FOLDER = Path(__file__).parent / "families"
+_SHARED_FOLDERS = (Path(__file__).parent,)
+
+
+def family_names() -> tuple[str, ...]:
+    """The registered families, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(_FOLDER)]) if module.name[0] != "_"))
+
+
+def check_family(name: str) -> str:
+    """``name`` itself when it is registered.
+
+    Raises:
+        UnknownFamilyError: it is not; the message lists the families.
+    """
+    if name not in family_names():
+        raise UnknownFamilyError(f"unknown family {name!r}: known are {', '.join(family_names())}")
+    return name
+
+
+def family_summary(name: str) -> str:
+    """The docstring of the family's module."""
+    source = (_FOLDER / f"{check_family(name)}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)) or ""
+
+
+@functools.lru_cache(maxsize=None)
+def family_code_digest(name: str) -> str:
+    """The digest of the code that trains ``name``: its module and the modules all detectors share."""
+    check_family(name)
+    shared = sorted(path for folder in _SHARED_FOLDERS for path in folder.glob("*.py"))
+    private = sorted(_FOLDER.glob("_*.py"))
+    files = [_FOLDER / f"{name}.py", *private, *shared]
+    return digest_json({path.name: digest_bytes(path.read_bytes()) for path in files})
+
+
+def load_family(name: str) -> DetectorSpec:
+    """Import the family's module and return its ``SPEC``.
+
+    Raises:
+        UnknownFamilyError: no such family.
+    """
+    return cast("DetectorSpec", importlib.import_module(f"{_PACKAGE}.{check_family(name)}").SPEC)
