@@ -45,10 +45,15 @@ class LabelEntry(_Strict):
 
 
 class FileEntry(_Strict):
-    """One file of a dataset. ``path`` lists alternatives (glob patterns): the first one present is used."""
+    """One file of a dataset. ``path`` lists alternatives (glob patterns): the first one present is used.
+
+    ``source`` names the collection its rows come from where one dataset holds several; leave-one-source-out
+    evaluation treats them apart. The entry's name by default.
+    """
 
     path: tuple[str, ...] = Field(min_length=1, strict=False)
     format: FileFormat
+    source: Name | None = None
     encoding: str = "utf-8"
     header: bool = True
     columns: tuple[str, ...] = Field(default=(), strict=False)
