@@ -11,7 +11,7 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
@@ -156,7 +156,7 @@ def load_catalog(path: Path, known_families: tuple[str, ...]) -> Catalog:
     try:
         catalog = Catalog.model_validate(document)
     except ValidationError as error:
-        raise CatalogError(f"{path}: {describe_validation_error(error, document)}") from None
+        raise CatalogError(f"{path}: {describe_validation_error(error, document, Catalog)}") from None
     for entry in catalog.dataset:
         for family in (*entry.families, *entry.evaluation_families):
             if family not in known_families:
@@ -166,18 +166,28 @@ def load_catalog(path: Path, known_families: tuple[str, ...]) -> Catalog:
     return catalog
 
 
-def describe_validation_error(error: ValidationError, document: Any) -> str:
-    """The first problem of a validation as one line: the key's path, the value, and what is allowed."""
+def describe_validation_error(error: ValidationError, document: Any, model: type[BaseModel]) -> str:
+    """The first problem of a validation of ``model`` as one line: the key's path, the value, and what is allowed."""
     first = error.errors(include_url=False)[0]
     location = list(first["loc"])
     name = _nearest_name(document, location)
     key = ".".join(str(part) for part in location) or "the document"
     reason = re.sub(r"^Value error, ", "", first["msg"])
     if first["type"] == "extra_forbidden":
-        reason = "unknown key"
+        reason = f"unknown key; allowed are {', '.join(_allowed_keys(model, location[:-1]))}"
     value = first.get("input")
     shown = "" if isinstance(value, dict | list | tuple) or first["type"] == "missing" else f" = {value!r}"
     return f"{key}{name}{shown}: {reason}"
+
+
+def _allowed_keys(model: Any, location: list[Any]) -> list[str]:
+    """The keys that the table at ``location`` inside ``model`` may have."""
+    for part in location:
+        if isinstance(part, str):
+            model = model.model_fields[part].annotation
+        nested = [kind for kind in (model, *get_args(model)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        model = nested[0] if nested else model
+    return sorted(model.model_fields)
 
 
 def _nearest_name(document: Any, location: list[Any]) -> str:

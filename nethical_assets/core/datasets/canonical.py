@@ -1,0 +1,131 @@
+"""Canonical datasets: the records of all sources of one family in one frame, identified and without duplicates.
+
+What belongs here: joining the sources, record identity, duplicates and label conflicts, the synthetic fallback. What
+does not: how a record becomes a family's inputs (``core.detectors.families``), or which row is tested (``splits``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec
+from nethical_assets.core.errors import DatasetError
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class CanonicalDataset:
+    """``frame`` has COMMON_COLUMNS and then the family's input columns, sorted by ``row_id``; ``facts`` is JSON."""
+
+    frame: pd.DataFrame
+    facts: Mapping[str, Any]
+
+
+def build_dataset(
+    spec: DetectorSpec, sources: Sequence[tuple[DatasetEntry, pd.DataFrame]], *, maximum_rows: int
+) -> CanonicalDataset:
+    """The canonical dataset of ``spec`` from raw frames that carry a ``_label`` column (-1 where it is unusable).
+
+    Duplicates (equal identity) become one row with the majority label; where labels are tied, none is kept. Above
+    ``maximum_rows`` the rows with the smallest ``row_id`` are kept: a sample by content, stable when data is refreshed.
+
+    Raises:
+        DatasetError: no usable row is left, or only one class.
+    """
+    parts: list[pd.DataFrame] = []
+    unusable: dict[str, int] = {}
+    for entry, raw in sources:
+        usable = raw["_label"] >= 0
+        unusable[entry.name] = int((~usable).sum())
+        part = spec.canonicalise(entry, raw[usable].reset_index(drop=True))
+        parts.append(_complete(part, entry))
+    return _assemble(spec, parts, maximum_rows, {"synthetic": False, "rows_without_usable_label": unusable})
+
+
+def synthetic_dataset(spec: DetectorSpec, *, rows: int, seed: int) -> CanonicalDataset:
+    """``rows`` seeded synthetic records of ``spec``, labelled as such in ``source``; the fallback without real data."""
+    frame = spec.synthesise(rows, np.random.default_rng(seed))
+    inputs = [column for column in frame.columns if column != "label"]
+    identity = pd.Series(np.arange(len(frame)).astype(str), index=frame.index)
+    if spec.kind != "records":
+        identity = frame[inputs[0]].astype("str")
+    part = frame.assign(identity=identity, source=SYNTHETIC, group="", time=pd.NaT)
+    return _assemble(spec, [part], rows, {"synthetic": True, "rows_without_usable_label": {}})
+
+
+def source_names(entry: DatasetEntry) -> tuple[str, ...]:
+    """The values of ``source`` that rows of ``entry`` may have."""
+    return tuple(dict.fromkeys(file.source or entry.name for file in entry.files)) or (entry.name,)
+
+
+def attach_sources(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
+    """For each raw row the name of the collection it comes from, by the file it was read from."""
+    names = {}
+    for path in raw["_file"].unique():
+        matching = [file for file in entry.files if any(fnmatch(path, pattern) for pattern in file.path)]
+        names[path] = (matching[0].source if matching else None) or entry.name
+    return raw["_file"].map(names)
+
+
+def _complete(part: pd.DataFrame, entry: DatasetEntry) -> pd.DataFrame:
+    """Add the common columns that ``entry`` does not declare."""
+    missing: dict[str, Any] = {}
+    if "source" not in part:
+        missing["source"] = entry.name
+    if "group" not in part:
+        missing["group"] = ""
+    if "time" not in part:
+        missing["time"] = pd.NaT
+    return part.assign(**missing)
+
+
+def _assemble(
+    spec: DetectorSpec, parts: Sequence[pd.DataFrame], maximum_rows: int, facts: dict[str, Any]
+) -> CanonicalDataset:
+    frame = pd.concat([part for part in parts if len(part)], ignore_index=True) if any(map(len, parts)) else None
+    if frame is None:
+        raise DatasetError(f"datasets of family {spec.family}: no row has a usable label; check the catalog's labels")
+    frame["row_id"] = [hashlib.sha256(f"{spec.kind}\x00{text}".encode("utf-8", "replace")).hexdigest()
+                       for text in frame.pop("identity").astype("str")]
+    frame["label"] = frame["label"].astype(np.int8)
+    frame["time"] = pd.to_datetime(frame["time"], utc=True)
+    frame["group"] = frame["group"].astype("str")
+    before = len(frame)
+    frame, conflicting = _without_duplicates(frame)
+    inputs = list(spec.input_columns) or sorted(set(frame.columns) - set(COMMON_COLUMNS))
+    frame = frame.sort_values("row_id", kind="stable", ignore_index=True).head(maximum_rows)[[*COMMON_COLUMNS, *inputs]]
+    if frame["label"].nunique() < 2:
+        raise DatasetError(
+            f"datasets of family {spec.family}: every usable row has the same label; both classes are needed to train"
+        )
+    by_source = frame.groupby("source", observed=True)["label"].agg(["size", "sum"])
+    facts |= {
+        "rows": len(frame),
+        "positives": int(frame["label"].sum()),
+        "rows_read": before,
+        "duplicates_removed": before - len(frame) if before <= maximum_rows else int(before - len(frame)),
+        "rows_with_conflicting_labels": conflicting,
+        "input_columns": inputs,
+        "sources": {
+            str(name): {"rows": int(row["size"]), "positives": int(row["sum"])} for name, row in by_source.iterrows()
+        },
+    }
+    return CanonicalDataset(frame, facts)
+
+
+def _without_duplicates(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """One row an identity with its majority label, and how many rows stood in conflict with another one's label."""
+    share = frame.groupby("row_id", sort=False)["label"].transform("mean")
+    conflict = (share > 0) & (share < 1)
+    majority = np.where(share > 0.5, 1, 0).astype(np.int8)
+    frame = frame.assign(label=majority)[share != 0.5]
+    return frame.drop_duplicates("row_id", keep="first"), int(conflict.sum())
