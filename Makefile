@@ -1,1 +1,60 @@
+# Needs only make and Python 3.11 or later: every target prepares .venv from requirements.lock by itself.
 .DEFAULT_GOAL := help
+SHELL := /bin/sh
+BIN := .venv/bin
+READY := .venv/.ready
+FIND_PYTHON := for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$candidate; exit 0; }; done; \
+	echo "Python 3.11 or later is needed; name one with: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+$(READY): requirements.lock pyproject.toml
+	@python=$$($(FIND_PYTHON)) && echo "Preparing .venv with $$($$python --version) ..." && $$python -m venv --clear .venv
+	@echo "Installing the locked dependencies (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo ".venv is ready."
+
+.PHONY: setup
+setup: $(READY) ## Prepare .venv and nothing else
+
+.PHONY: run
+run: $(READY) ## One full training cycle (arguments: make run ARGS="--force")
+	@$(BIN)/nethical run $(ARGS)
+
+.PHONY: ui
+ui: $(READY) ## The Dagster UI with schedules and sensors running
+	@$(BIN)/nethical ui $(ARGS)
+
+.PHONY: test
+test: $(READY) ## The test suite (without the end-to-end tests)
+	@echo "Running the test suite ..."
+	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+
+.PHONY: e2e
+e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and browser
+	@echo "Running the end-to-end tests ..."
+	@$(BIN)/python -m pytest -m e2e $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## Check style, types and the lock file
+	@echo "Checking style and types ..."
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+.PHONY: bench
+bench: $(READY) ## Measure speed and memory (prints JSON and a table)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: lock
+lock: ## Write requirements.lock anew (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove .venv and caches (not the state under .nethical)
+	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache

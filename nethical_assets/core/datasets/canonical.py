@@ -94,13 +94,16 @@ def _assemble(
     frame = pd.concat([part for part in parts if len(part)], ignore_index=True) if any(map(len, parts)) else None
     if frame is None:
         raise DatasetError(f"datasets of family {spec.family}: no row has a usable label; check the catalog's labels")
-    frame["row_id"] = [hashlib.sha256(f"{spec.kind}\x00{text}".encode("utf-8", "replace")).hexdigest()
-                       for text in frame.pop("identity").astype("str")]
+    frame["row_id"] = [
+        hashlib.sha256(f"{spec.kind}\x00{text}".encode("utf-8", "replace")).hexdigest()
+        for text in frame.pop("identity").astype("str")
+    ]
     frame["label"] = frame["label"].astype(np.int8)
     frame["time"] = pd.to_datetime(frame["time"], utc=True)
     frame["group"] = frame["group"].astype("str")
     before = len(frame)
     frame, conflicting = _without_duplicates(frame)
+    unique = len(frame)
     inputs = list(spec.input_columns) or sorted(set(frame.columns) - set(COMMON_COLUMNS))
     frame = frame.sort_values("row_id", kind="stable", ignore_index=True).head(maximum_rows)[[*COMMON_COLUMNS, *inputs]]
     if frame["label"].nunique() < 2:
@@ -112,7 +115,7 @@ def _assemble(
         "rows": len(frame),
         "positives": int(frame["label"].sum()),
         "rows_read": before,
-        "duplicates_removed": before - len(frame) if before <= maximum_rows else int(before - len(frame)),
+        "duplicates_removed": before - unique,
         "rows_with_conflicting_labels": conflicting,
         "input_columns": inputs,
         "sources": {

@@ -1,0 +1,269 @@
+"""The model registry: immutable model folders named by digest, and the small pointers that give them a stage.
+
+What belongs here: storing and reading verified model files, and the pointers ``current``, ``candidates``, ``archived``
+and ``metadata``. What does not: deciding which pointer moves (``release``), or what the files mean (``core.detectors``).
+
+Layout below the base::
+
+    store/<hexadecimal digest>/manifest.json and the artifact files   immutable
+    current/<family>.json                                             the champion
+    candidates/<family>/<digest prefix>.json                          trained, not promoted
+    archived/<family>/<version>-<digest prefix>.json                  replaced champions
+    metadata/<family>-<version>_card.json, .md                        model cards
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from upath import UPath
+
+from nethical_assets.core.digests import canonical_json, check_digest, digest_bytes
+from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.storage import exclusive_lock, read_json, write_atomically, write_json
+
+MANIFEST = "manifest.json"
+MAXIMUM_FILE_BYTES = 512 * 1024 * 1024
+_LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class ModelManifest:
+    """What a model is and what it was made from. Its canonical JSON's digest is the model's name.
+
+    Attributes:
+        family: the detector family.
+        files: artifact file name -> digest.
+        training: digests and parameters that produced it: data, splits, code, settings, ruleset, seed.
+        input_columns: what it reads.
+        libraries: versions of the libraries that fitted it.
+    """
+
+    family: str
+    files: Mapping[str, str]
+    training: Mapping[str, Any]
+    input_columns: tuple[str, ...]
+    libraries: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON (RFC 8785)."""
+        document = asdict(self)
+        document["input_columns"] = list(self.input_columns)
+        return canonical_json(document)
+
+
+@dataclass(frozen=True)
+class ModelPointer:
+    """One model in one stage, and the decision that put it there.
+
+    Attributes:
+        version: semantic version, unique within the family's champions.
+        decision: digest of the release decision; ``decided_at`` UTC, ISO 8601.
+        evaluation: digest of the evaluation it was decided on; ``fingerprint`` of everything the decision looked at.
+        reference: digest of the drift reference, for champions.
+        metrics: point estimates, for listings.
+    """
+
+    family: str
+    model: str
+    version: str
+    decision: str
+    decided_at: str
+    run_id: str
+    evaluation: str
+    fingerprint: str
+    verdict: str
+    reasons: tuple[str, ...]
+    reference: str = ""
+    card: str = ""
+    replaced_at: str = ""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The pointer as a JSON document."""
+        return {**asdict(self), "reasons": list(self.reasons)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ModelPointer:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            IntegrityError: keys are missing or unknown.
+        """
+        try:
+            return cls(**{**document, "reasons": tuple(document["reasons"])})
+        except (TypeError, KeyError) as error:
+            raise IntegrityError(f"not a model pointer ({error}); restore it from a backup") from None
+
+
+class ModelRegistry:
+    """Models and their stages under ``base`` (a folder or a URL)."""
+
+    def __init__(self, base: UPath | Path | str) -> None:
+        self.base = UPath(base)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the registry while pointers are read, decided on and moved.
+
+        Raises:
+            BusyError: another process held it for a minute.
+        """
+        with exclusive_lock(Path(str(self.base)) / ".lock", waiting_seconds=_LOCK_SECONDS, what="the model registry"):
+            yield
+
+    def add(self, manifest: ModelManifest, files: Mapping[str, bytes]) -> str:
+        """Store a model and return its digest; the manifest is written last, so a half-written model does not exist."""
+        data = manifest.to_bytes()
+        digest = digest_bytes(data)
+        folder = self._folder(digest)
+        if not (folder / MANIFEST).exists():
+            for name, content in files.items():
+                write_atomically(folder / _file_name(name), content)
+            write_atomically(folder / MANIFEST, data)
+        return digest
+
+    def load(self, digest: str) -> tuple[ModelManifest, dict[str, bytes]]:
+        """A model's manifest and file bytes, every byte verified against the digest.
+
+        Raises:
+            IntegrityError: a file is missing, added, a link, too large or changed; the message names it.
+        """
+        folder = self._folder(digest)
+        try:
+            data = (folder / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            raise IntegrityError(f"{folder}: model {digest} is not in the store; restore it from a backup") from None
+        if digest_bytes(data) != digest:
+            raise IntegrityError(f"{folder / MANIFEST}: does not match the model digest {digest}; restore it")
+        document = _parse(folder / MANIFEST, data)
+        present = {path.name for path in folder.iterdir()} - {MANIFEST}
+        if present != set(document.files):
+            wrong = ", ".join(sorted(present ^ set(document.files)))
+            raise IntegrityError(f"{folder}: files differ from the manifest: {wrong}; restore the folder")
+        return document, {name: _read_file(folder / name, expected) for name, expected in document.files.items()}
+
+    def champion(self, family: str) -> ModelPointer | None:
+        """The promoted model of ``family``, or None."""
+        return self._pointer(self._current(family))
+
+    def candidate(self, family: str, model: str) -> ModelPointer | None:
+        """The pointer of ``model`` among the candidates, or None."""
+        return self._pointer(self._candidate(family, model))
+
+    def candidates(self, family: str) -> list[ModelPointer]:
+        """The candidates of ``family``, oldest decision first."""
+        return self._pointers(self.base / "candidates" / family)
+
+    def archived(self, family: str) -> list[ModelPointer]:
+        """The replaced champions of ``family``, oldest decision first."""
+        return self._pointers(self.base / "archived" / family)
+
+    def set_candidate(self, pointer: ModelPointer) -> None:
+        """Put a model among the candidates."""
+        write_json(self._candidate(pointer.family, pointer.model), pointer.to_json())
+
+    def promote(self, pointer: ModelPointer) -> None:
+        """Make a model the champion. The replaced one is archived first, so that it is never without a pointer."""
+        previous = self.champion(pointer.family)
+        if previous is not None and previous.model != pointer.model:
+            replaced = ModelPointer.from_json({**previous.to_json(), "replaced_at": pointer.decided_at})
+            write_json(self._archived(replaced), replaced.to_json())
+        write_json(self._current(pointer.family), pointer.to_json())
+        self.remove_candidate(pointer.family, pointer.model)
+
+    def attach_card(self, pointer: ModelPointer, card: str) -> None:
+        """Note the digest of the card that was issued for a pointer."""
+        carded = ModelPointer.from_json({**pointer.to_json(), "card": card})
+        current = self.champion(pointer.family)
+        is_champion = current is not None and current.model == pointer.model
+        target = self._current(pointer.family) if is_champion else self._candidate(pointer.family, pointer.model)
+        write_json(target, carded.to_json())
+
+    def remove_candidate(self, family: str, model: str) -> None:
+        """Take a model out of the candidates; its files stay until :meth:`remove_unreferenced`."""
+        self._candidate(family, model).unlink(missing_ok=True)
+
+    def remove_archived(self, pointer: ModelPointer) -> None:
+        """Take a replaced champion out of the archive; its files stay until :meth:`remove_unreferenced`."""
+        self._archived(pointer).unlink(missing_ok=True)
+
+    def remove_unreferenced(self, model: str, families: tuple[str, ...]) -> bool:
+        """Delete the files of ``model`` unless a pointer of a family still names it. Returns whether it was deleted."""
+        pointers = [self.champion(family) for family in families]
+        for family in families:
+            pointers += [*self.candidates(family), *self.archived(family)]
+        folder = self._folder(model)
+        if any(pointer is not None and pointer.model == model for pointer in pointers) or not folder.exists():
+            return False
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        return True
+
+    def card_path(self, family: str, version: str, suffix: str) -> UPath:
+        """Where the card of one version is: ``suffix`` is ``json`` or ``md``."""
+        return self.base / "metadata" / f"{family}-{version}_card.{suffix}"
+
+    def _folder(self, digest: str) -> UPath:
+        return self.base / "store" / check_digest(digest).partition(":")[2]
+
+    def _current(self, family: str) -> UPath:
+        return self.base / "current" / f"{family}.json"
+
+    def _candidate(self, family: str, model: str) -> UPath:
+        return self.base / "candidates" / family / f"{_short(model)}.json"
+
+    def _archived(self, pointer: ModelPointer) -> UPath:
+        return self.base / "archived" / pointer.family / f"{pointer.version}-{_short(pointer.model)}.json"
+
+    @staticmethod
+    def _pointer(path: UPath) -> ModelPointer | None:
+        try:
+            return ModelPointer.from_json(read_json(path))
+        except FileNotFoundError:
+            return None
+
+    def _pointers(self, folder: UPath) -> list[ModelPointer]:
+        if not folder.exists():
+            return []
+        found = [self._pointer(path) for path in folder.iterdir() if path.suffix == ".json"]
+        return sorted((p for p in found if p is not None), key=lambda pointer: (pointer.decided_at, pointer.model))
+
+
+def _short(digest: str) -> str:
+    return check_digest(digest).partition(":")[2][:16]
+
+
+def _file_name(name: str) -> str:
+    if not name or name == MANIFEST or name != Path(name).name or name.startswith("."):
+        raise IntegrityError(f"model file name {name!r} is refused: a plain file name is expected")
+    return name
+
+
+def _read_file(path: UPath, expected: str) -> bytes:
+    if isinstance(path, Path) and path.is_symlink():
+        raise IntegrityError(f"{path}: is a symbolic link, which a model never contains; restore the folder")
+    if path.stat().st_size > MAXIMUM_FILE_BYTES:
+        raise IntegrityError(f"{path}: larger than {MAXIMUM_FILE_BYTES} bytes; restore the folder")
+    data = path.read_bytes()
+    if digest_bytes(data) != expected:
+        raise IntegrityError(f"{path}: bytes do not match their digest {expected}; restore the folder")
+    return data
+
+
+def _parse(path: UPath, data: bytes) -> ModelManifest:
+    try:
+        document = json.loads(data)
+        manifest = ModelManifest(**{**document, "input_columns": tuple(document["input_columns"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise IntegrityError(f"{path}: not a model manifest ({error}); restore the folder") from None
+    for name in manifest.files:
+        _file_name(name)
+    return manifest

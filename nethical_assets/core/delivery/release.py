@@ -1,0 +1,64 @@
+"""Release decisions: what becomes of a trained and evaluated model.
+
+What belongs here: combining the gate and the comparison with the champion into one verdict, and semantic versions. What
+does not: measuring (``core.evaluation``) or moving pointers (``registry``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nethical_assets.core.delivery.registry import ModelManifest
+from nethical_assets.core.errors import IntegrityError
+
+ReleaseVerdict = Literal["promoted", "candidate"]
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class ReleaseDecision:
+    """What was decided and why. ``gate`` and ``regression`` are the evidence as JSON documents."""
+
+    verdict: ReleaseVerdict
+    reasons: tuple[str, ...]
+    gate: Mapping[str, Any]
+    regression: Mapping[str, Any]
+
+
+def decide_release(gate: Mapping[str, Any], regression: Mapping[str, Any]) -> ReleaseDecision:
+    """Promote exactly when the gate passed and there is no regression; "needs more data" never promotes.
+
+    Args:
+        gate: verdict ``pass``, ``fail`` or ``needs_more_data``, and ``reasons``.
+        regression: verdict ``pass``, ``fail``, ``needs_more_data`` or ``no_champion``, and ``reasons``.
+    """
+    promoted = gate["verdict"] == "pass" and regression["verdict"] in ("pass", "no_champion")
+    return ReleaseDecision(
+        verdict="promoted" if promoted else "candidate",
+        reasons=(*gate["reasons"], *regression["reasons"]),
+        gate=gate,
+        regression=regression,
+    )
+
+
+def next_version(candidate: ModelManifest, champion: ModelManifest | None, champion_version: str | None) -> str:
+    """The semantic version of ``candidate``: the first is 1.0.0; then the major part grows when the inputs changed, the
+    minor part when the code changed, the patch part when only data or settings did.
+
+    Raises:
+        IntegrityError: the champion's version is not semantic.
+    """
+    if champion is None or champion_version is None:
+        return "1.0.0"
+    parts = _VERSION.fullmatch(champion_version)
+    if parts is None:
+        raise IntegrityError(f"{champion_version!r} is not a semantic version such as 1.0.0; restore the pointer")
+    major, minor, patch = (int(part) for part in parts.groups())
+    if candidate.input_columns != champion.input_columns:
+        return f"{major + 1}.0.0"
+    if candidate.training.get("code") != champion.training.get("code"):
+        return f"{major}.{minor + 1}.0"
+    return f"{major}.{minor}.{patch + 1}"
