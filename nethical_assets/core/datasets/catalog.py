@@ -48,11 +48,13 @@ class FileEntry(_Strict):
     """One file of a dataset. ``path`` lists alternatives (glob patterns): the first one present is used.
 
     ``source`` names the collection its rows come from where one dataset holds several; leave-one-source-out
-    evaluation treats them apart. The entry's name by default.
+    evaluation treats them apart. The entry's name by default. ``delimiter`` separates the columns of a csv file where
+    it is not a comma.
     """
 
     path: tuple[str, ...] = Field(min_length=1, strict=False)
     format: FileFormat
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = None
     source: Name | None = None
     encoding: str = "utf-8"
     header: bool = True
