@@ -8,7 +8,6 @@ must load without pandas or scikit-learn.
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import pkgutil
 from pathlib import Path
@@ -47,7 +46,6 @@ def family_summary(name: str) -> str:
     return ast.get_docstring(ast.parse(source)) or ""
 
 
-@functools.lru_cache(maxsize=None)
 def family_code_digest(name: str) -> str:
     """The digest of the code that trains ``name``: its module and the modules all detectors share."""
     check_family(name)

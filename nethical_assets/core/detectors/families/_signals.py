@@ -1,0 +1,224 @@
+"""The five risk signals of the heuristic family, computed from raw records: one documented mapping a layout.
+
+What belongs here: how ``violation_count``, ``severity_max``, ``recency_score``, ``frequency_score`` and
+``context_risk`` (each in [0, 1], higher is riskier) follow from the columns of a layout; ``docs/families.md`` has the
+same as a table. What does not: weighing them against each other (``heuristic``).
+
+A mapping reads neither the label nor the difficulty column nor anything an analyst decided afterwards, and uses a
+column of the same name as a signal no differently from any other. ``history`` signals look at earlier records only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.detectors.base import FloatArray
+from nethical_assets.core.detectors.families._history import earlier_within, seconds_since_previous
+from nethical_assets.core.detectors.families._incidents import INCIDENT_COLUMNS, group_incidents, incident_frame
+from nethical_assets.core.detectors.frames import (
+    categories,
+    numbers_or_zero,
+    record_identity,
+    require_columns,
+    seconds,
+    with_declared_columns,
+)
+
+SIGNALS = ("violation_count", "severity_max", "recency_score", "frequency_score", "context_risk")
+DAY = 86_400.0
+
+CONNECTION_COLUMNS = (
+    *("protocol_type", "service", "flag", "src_bytes", "dst_bytes", "land", "wrong_fragment", "urgent", "hot"),
+    *("num_failed_logins", "logged_in", "num_compromised", "root_shell", "su_attempted", "num_shells"),
+    *("count", "srv_count", "serror_rate", "srv_serror_rate", "rerror_rate", "srv_rerror_rate", "same_srv_rate"),
+    *("diff_srv_rate", "srv_diff_host_rate", "dst_host_count", "dst_host_srv_count", "dst_host_same_srv_rate"),
+    *("dst_host_diff_srv_rate", "dst_host_same_src_port_rate", "dst_host_srv_diff_host_rate"),
+    *("dst_host_serror_rate", "dst_host_srv_serror_rate", "dst_host_rerror_rate", "dst_host_srv_rerror_rate"),
+)
+ALERT_COLUMNS = (
+    *("Timestamp", "Protocol", "Packet Length", "Traffic Type", "Malware Indicators", "Anomaly Scores"),
+    *("Alerts/Warnings", "Network Segment", "Proxy Information", "IDS/IPS Alerts", "Destination Port"),
+)
+
+# How badly a connection ended (TCP state at the end, Bro/Zeek conn_state): normal close 0, never answered or torn 1.
+FLAG_SEVERITY = {
+    **{"SF": 0.0, "S1": 0.2, "S2": 0.3, "S3": 0.3, "OTH": 0.5, "REJ": 0.5, "RSTO": 0.6, "RSTR": 0.7},
+    **{"S0": 0.8, "SH": 0.9, "RSTOS0": 0.9},
+}
+UNKNOWN_FLAG_SEVERITY = 0.4
+# Services that ordinary clients rarely open themselves: raw ICMP, unregistered and diagnostic ports.
+EXPOSED_SERVICES = {
+    **{"private": 0.8, "eco_i": 0.9, "ecr_i": 0.9, "other": 0.6, "ftp_data": 0.3, "telnet": 0.5, "ftp": 0.4},
+    **{"http": 0.05, "smtp": 0.05, "domain_u": 0.02, "urp_i": 0.1, "ntp_u": 0.1, "auth": 0.2, "IRC": 0.2, "X11": 0.2},
+    **{"urh_i": 0.1, "tim_i": 0.4, "red_i": 0.2, "finger": 0.4, "pop_3": 0.4, "imap4": 0.7, "time": 0.5, "ssh": 0.6},
+}
+UNLISTED_SERVICE_EXPOSURE = 0.7
+
+# Severity of what an alert is about (MITRE ATT&CK tactics and product categories), in the order of the kill chain.
+CATEGORY_SEVERITY = {
+    **{"Discovery": 0.3, "SuspiciousActivity": 0.3, "UnwantedSoftware": 0.3, "Collection": 0.5, "Execution": 0.5},
+    **{"InitialAccess": 0.4, "Persistence": 0.6, "PrivilegeEscalation": 0.7, "DefenseEvasion": 0.6, "Malware": 0.6},
+    **{"CredentialAccess": 0.7, "LateralMovement": 0.8, "CommandAndControl": 0.7, "Exfiltration": 0.8, "Impact": 0.8},
+    **{"CredentialStealing": 0.8, "Weaponization": 0.6, "Exploit": 0.8, "WebExploit": 0.8, "Ransomware": 1.0},
+}
+UNKNOWN_CATEGORY_SEVERITY = 0.4
+VERDICT_SEVERITY = {"NoThreatsFound": 0.1, "Suspicious": 0.7, "Malicious": 1.0, "Incriminated": 1.0}
+ROLE_RISK = {"Attacker": 1.0, "Compromised": 1.0, "Suspicious": 0.7, "Source": 0.4, "Destination": 0.4}
+
+
+@dataclass(frozen=True)
+class SignalMapping:
+    """``columns`` recognise the layout; ``compute`` gives the SIGNALS with identity and declared columns."""
+
+    columns: tuple[str, ...]
+    compute: Callable[[DatasetEntry, pd.DataFrame], pd.DataFrame]
+
+
+def saturate(values: FloatArray, half: float) -> FloatArray:
+    """``values`` >= 0 onto [0, 1): 0 at 0, one half at ``half``, rising."""
+    positive = np.maximum(values, 0.0)
+    return np.asarray(positive / (positive + half), dtype=np.float64)
+
+
+def either(*risks: FloatArray) -> FloatArray:
+    """Noisy or: the chance that at least one of independent ``risks`` in [0, 1] comes true."""
+    survival = np.ones_like(risks[0])
+    for risk in risks:
+        survival = survival * (1.0 - np.clip(risk, 0.0, 1.0))
+    return np.asarray(1.0 - survival, dtype=np.float64)
+
+
+def _connection_records(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
+    """NSL-KDD: one row a connection; windows are the last two seconds and the last 100 connections to the host."""
+    require_columns(raw, CONNECTION_COLUMNS, f"dataset {entry.name}")
+    number = {column: numbers_or_zero(raw, column) for column in CONNECTION_COLUMNS[3:]}
+    flag = categories(raw["flag"]).map(FLAG_SEVERITY).fillna(UNKNOWN_FLAG_SEVERITY).to_numpy(dtype=np.float64)
+    service = categories(raw["service"])
+    exposure = service.map(EXPOSED_SERVICES).fillna(UNLISTED_SERVICE_EXPOSURE).to_numpy(dtype=np.float64)
+    recent_errors = np.maximum.reduce([number[f"{k}_rate"] for k in ("serror", "srv_serror", "rerror", "srv_rerror")])
+    host_errors = np.maximum.reduce(
+        [number[f"dst_host_{kind}_rate"] for kind in ("serror", "srv_serror", "rerror", "srv_rerror")]
+    )
+    unanswered = number["dst_bytes"] == 0
+    anonymous = number["logged_in"] == 0
+    rules = [
+        flag > 0,
+        number["wrong_fragment"] > 0,
+        number["urgent"] > 0,
+        number["land"] > 0,
+        number["hot"] > 0,
+        number["num_failed_logins"] > 0,
+        number["num_compromised"] > 0,
+        (number["root_shell"] > 0) | (number["su_attempted"] > 0) | (number["num_shells"] > 0),
+        unanswered,
+        anonymous & (exposure >= 0.5),
+        recent_errors > 0.5,
+        host_errors > 0.5,
+        number["diff_srv_rate"] > 0.04,
+        number["dst_host_same_src_port_rate"] > 0.5,
+    ]
+    severity = np.maximum.reduce(
+        [
+            flag,
+            np.where(number["land"] > 0, 1.0, 0.0),
+            np.where(number["wrong_fragment"] > 0, 0.9, 0.0),
+            np.where(number["num_compromised"] > 0, 0.8, 0.0),
+            np.where((number["root_shell"] > 0) | (number["su_attempted"] > 0), 0.9, 0.0),
+            saturate(number["num_failed_logins"], 1.0),
+            saturate(number["hot"], 4.0),
+            np.where(unanswered, 0.6 * exposure, 0.0),
+        ]
+    )
+    flood = saturate(number["count"] * np.where(unanswered, 1.0, 0.1), 60.0)
+    sweep = number["srv_diff_host_rate"] * np.where(unanswered, 1.0, 0.2)
+    inputs = {
+        "violation_count": saturate(np.sum(rules, axis=0).astype(np.float64), 3.0),
+        "severity_max": severity,
+        "recency_score": either(recent_errors, flood, 0.5 * sweep, number["diff_srv_rate"]),
+        "frequency_score": either(
+            0.9 * host_errors,
+            number["dst_host_same_src_port_rate"] * np.where(unanswered, 0.9, 0.3),
+            number["dst_host_srv_diff_host_rate"] * 0.7,
+            saturate(number["dst_host_count"], 255.0) * np.where(anonymous, 0.5, 0.05),
+        ),
+        "context_risk": either(
+            exposure,
+            np.where(anonymous, 0.3, 0.0),
+            0.5 * (1.0 - number["dst_host_same_srv_rate"]),
+            0.5 * (1.0 - number["same_srv_rate"]),
+        ),
+    }
+    frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
+    return with_declared_columns(entry, raw, frame)
+
+
+def _incident_evidence(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
+    """GUIDE: evidence rows become one row an incident, because the grade belongs to the incident."""
+    incidents = group_incidents(entry, raw)
+    table = incidents.raw
+
+    def looked_up(column: str, values: dict[str, float], default: float) -> FloatArray:
+        if column not in table:
+            return np.zeros(len(table))
+        return categories(table[column]).map(values).fillna(default).to_numpy(dtype=np.float64)
+
+    category = looked_up("Category", CATEGORY_SEVERITY, UNKNOWN_CATEGORY_SEVERITY)
+    verdict = np.maximum(
+        looked_up("LastVerdict", VERDICT_SEVERITY, 0.0), looked_up("SuspicionLevel", VERDICT_SEVERITY, 0.0)
+    )
+    role = looked_up("Roles", ROLE_RISK, 0.0)
+    impacted = (categories(table["EvidenceRole"]) == "Impacted").to_numpy(dtype=np.float64)
+    techniques = np.zeros(len(table))
+    if "MitreTechniques" in table:
+        listed = categories(table["MitreTechniques"])
+        techniques = np.where(listed == "missing", 0.0, listed.str.count(";").to_numpy(dtype=np.float64) + 1.0)
+    kinds = incidents.distinct("EntityType")
+    flagged = incidents.mean((verdict >= 0.7).astype(np.float64)) * incidents.size
+    inputs = {
+        "violation_count": saturate(incidents.distinct("AlertId") - 1.0 + flagged, 2.0),
+        "severity_max": np.maximum(0.6 * incidents.maximum(category), incidents.maximum(verdict)),
+        "recency_score": np.exp(-incidents.seconds_since_previous() / DAY),
+        "frequency_score": saturate(incidents.earlier_of_organisation(7 * DAY), 10.0),
+        "context_risk": either(
+            incidents.maximum(role),
+            0.4 * incidents.mean(impacted),
+            saturate(incidents.maximum(techniques), 4.0),
+            saturate(kinds - 1.0, 3.0),
+        ),
+    }
+    return incident_frame(entry, incidents, pd.DataFrame(inputs))
+
+
+def _attack_alerts(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
+    """Alert log lines: history is that of the same network segment; severity level and action taken are not read."""
+    require_columns(raw, ALERT_COLUMNS, f"dataset {entry.name}")
+    raised = {
+        column: (categories(raw[column]) != "missing").to_numpy(dtype=np.float64)
+        for column in ("Malware Indicators", "Alerts/Warnings", "IDS/IPS Alerts", "Proxy Information")
+    }
+    anomaly = np.clip(numbers_or_zero(raw, "Anomaly Scores") / 100.0, 0.0, 1.0)
+    violations = raised["Malware Indicators"] + raised["Alerts/Warnings"] + raised["IDS/IPS Alerts"]
+    segment, _ = pd.factorize(categories(raw["Network Segment"]))
+    time = np.nan_to_num(seconds(raw["Timestamp"]), nan=0.0)
+    privileged = np.where(numbers_or_zero(raw, "Destination Port") < 1024, 0.3, 0.0)
+    inputs = {
+        "violation_count": saturate(violations, 1.5),
+        "severity_max": np.maximum.reduce([0.8 * raised["Malware Indicators"], 0.6 * raised["IDS/IPS Alerts"], anomaly]),
+        "recency_score": np.exp(-seconds_since_previous(segment.astype(np.int64), time) / DAY),
+        "frequency_score": saturate(earlier_within(segment.astype(np.int64), time, 30 * DAY), 30.0),
+        "context_risk": either(0.3 * raised["Proxy Information"], privileged, 0.2 * anomaly),
+    }
+    frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
+    return with_declared_columns(entry, raw, frame)
+
+
+MAPPINGS = {
+    "connection_records": SignalMapping(CONNECTION_COLUMNS, _connection_records),
+    "incident_evidence": SignalMapping(INCIDENT_COLUMNS, _incident_evidence),
+    "attack_alerts": SignalMapping(ALERT_COLUMNS, _attack_alerts),
+}

@@ -1,0 +1,206 @@
+"""Reading input frames: the parts of turning records into inputs that all families share.
+
+What belongs here: selecting and coercing columns, the identity of a record, row order by content, recognising a raw
+layout. What does not: a family's own mapping or features (``families``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatch
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.detectors.base import FloatArray, LabelledRows
+from nethical_assets.core.errors import DatasetError, TrainingError
+
+MISSING = "missing"
+_NEVER_CONTENT = frozenset({"difficulty"})
+_SEPARATOR = "\x1f"
+_SHOWN_COLUMNS = 12
+
+
+def require_columns(frame: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    """Check that ``frame`` has ``columns``.
+
+    Raises:
+        DatasetError: some are missing; one line that names them and what was expected.
+    """
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DatasetError(f"{what}: missing column(s) {_listed(missing)}; expected {_listed(columns)}")
+
+
+def texts(values: pd.Series) -> pa.Array:
+    """``values`` as an Arrow string array without nulls: missing is empty, anything else its ``str``."""
+    filled = values.astype("object").where(values.notna(), "")
+    try:
+        return pa.array(filled, type=pa.large_string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        repaired = [str(value).encode("utf-8", "replace").decode("utf-8") for value in filled]
+        return pa.array(repaired, type=pa.large_string())
+
+
+def numbers(values: pd.Series) -> FloatArray:
+    """``values`` as float64; what is not a finite number is NaN."""
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        values = pd.to_numeric(values, errors="coerce")
+    array = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(array), array, np.nan)
+
+
+def numbers_or_zero(frame: pd.DataFrame, column: str) -> FloatArray:
+    """The column as float64 with zero where it is missing or not a finite number."""
+    return np.nan_to_num(numbers(frame[column]), nan=0.0)
+
+
+def categories(values: pd.Series) -> pd.Series:
+    """``values`` as stripped strings; missing or empty is ``missing``. Whole floats read as the integers they are."""
+    if pd.api.types.is_float_dtype(values.dtype):
+        array = pc.cast(pa.array(values.to_numpy(dtype=np.float64)), pa.large_string())
+        array = pc.if_else(pa.array(values.notna().to_numpy()), array, "")
+    else:
+        array = texts(values)
+    stripped = pd.Series(pc.utf8_trim_whitespace(array).to_pandas(), index=values.index, dtype="str")
+    return stripped.mask(stripped == "", MISSING)
+
+
+def seconds(values: pd.Series) -> FloatArray:
+    """Timestamps as seconds since 1970 (UTC); NaN where there is none."""
+    stamps = timestamps(values)
+    whole = stamps.astype("int64").to_numpy() / 1e9
+    return np.where(stamps.notna().to_numpy(), whole, np.nan)
+
+
+def timestamps(values: pd.Series) -> pd.Series:
+    """ISO 8601 texts as UTC timestamps of nanoseconds; NaT where the text is not one."""
+    return pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601").astype("datetime64[ns, UTC]")
+
+
+def normalised_text(values: pd.Series) -> pd.Series:
+    """NFKC, case folded, runs of whitespace as one space, trimmed: what makes two texts the same record."""
+    array = pc.utf8_lower(pc.utf8_normalize(texts(values), form="NFKC"))
+    array = pc.utf8_trim_whitespace(pc.replace_substring_regex(array, r"[\s\p{Z}]+", " "))
+    folded = pd.Series(array.to_pandas(), index=values.index, dtype="str")
+    plain = pd.Series(pc.string_is_ascii(array).to_pandas(), index=values.index)
+    if not plain.all():
+        folded = folded.mask(~plain, folded[~plain].str.casefold())
+    return folded
+
+
+def record_identity(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
+    """One string a row that identifies the record: its identity columns, or all but label, difficulty and file."""
+    labels = {file.label.column for file in entry.files if file.label is not None}
+    columns = list(entry.identity_columns) or [
+        column
+        for column in raw.columns
+        if column not in labels and column not in _NEVER_CONTENT and not str(column).startswith("_")
+    ]
+    require_columns(raw, columns, f"dataset {entry.name}")
+    cells = [pa.array(categories(raw[column]), type=pa.large_string()) for column in columns]
+    separator = pa.scalar(_SEPARATOR, type=pa.large_string())
+    joined = pc.binary_join_element_wise(*cells, separator)
+    return pd.Series(joined.to_pandas(), index=raw.index, dtype="str")
+
+
+def with_declared_columns(entry: DatasetEntry, raw: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
+    """``inputs`` (one row a raw row) with ``label``, ``source``, ``group`` and ``time`` where raw records have them."""
+    from nethical_assets.core.datasets.canonical import attach_sources
+
+    added: dict[str, object] = {}
+    if "_label" in raw:
+        added["label"] = raw["_label"].to_numpy(dtype=np.int8)
+    if "_file" in raw:
+        added["source"] = attach_sources(entry, raw).to_numpy()
+    for name, column in (("group", entry.group_column), ("time", entry.time_column)):
+        if column is not None:
+            require_columns(raw, [column], f"dataset {entry.name}")
+            added[name] = categories(raw[column]).array if name == "group" else timestamps(raw[column]).array
+    return inputs.assign(**added)
+
+
+def joined_column(entry: DatasetEntry, raw: pd.DataFrame, columns: Sequence[str | None]) -> pd.Series:
+    """The text or sequence of every row, from the column that the row's file declares (``columns``: one a file)."""
+    if "_file" not in raw:
+        present = [column for column in columns if column is not None and column in raw.columns]
+        require_columns(raw, present or [str(columns[0])], f"dataset {entry.name}")
+        return raw[present].astype("object").bfill(axis=1).iloc[:, 0]
+    result = pd.Series("", index=raw.index, dtype="object")
+    for path in raw["_file"].unique():
+        matching = [c for file, c in zip(entry.files, columns, strict=True) if any(fnmatch(path, p) for p in file.path)]
+        column = str((matching or columns)[0])
+        require_columns(raw, [column], f"dataset {entry.name}, file {path}")
+        rows = raw["_file"] == path
+        result[rows] = raw.loc[rows, column].astype("object")
+    return result
+
+
+def inputs_for_scoring(
+    frame: pd.DataFrame,
+    entries: Iterable[DatasetEntry],
+    *,
+    family: str,
+    canonical: Sequence[str],
+    layout: Callable[[DatasetEntry], Sequence[str]],
+    canonicalise: Callable[[DatasetEntry, pd.DataFrame], pd.DataFrame],
+    keep: Sequence[str] = (),
+) -> pd.DataFrame:
+    """The input columns of records without labels: canonical already, or in the raw layout of one of ``entries``.
+
+    Args:
+        canonical: the family's input columns; a frame that has them all is taken as it is.
+        layout: the raw columns by which records of an entry are recognised; none means the entry cannot be.
+        keep: columns beside the inputs that are handed through where they exist (the key of an aggregate).
+
+    Raises:
+        DatasetError: neither; one line that names the columns that would be understood.
+    """
+    wanted = [*canonical]
+    if set(canonical) <= set(frame.columns):
+        return frame[[*(c for c in keep if c in frame.columns), *wanted]].reset_index(drop=True)
+    understood = [_listed(canonical)]
+    for entry in entries:
+        columns = layout(entry)
+        if columns and set(columns) <= set(frame.columns):
+            plain = frame.drop(columns=[c for c in ("_label", "_file") if c in frame.columns]).reset_index(drop=True)
+            result = canonicalise(entry.model_copy(update={"group_column": None, "time_column": None}), plain)
+            return result[[*(c for c in keep if c in result.columns), *wanted]]
+        if columns:
+            understood.append(f"{_listed(columns)} ({entry.name})")
+    raise DatasetError(
+        f"family {family} cannot read columns {_listed(list(frame.columns)) or '(none)'}; "
+        f"expected {' or '.join(understood)}"
+    )
+
+
+def in_content_order(rows: LabelledRows) -> LabelledRows:
+    """The same rows sorted by a hash of their content, so that fitting cannot depend on the order they came in."""
+    columns = sorted(map(str, rows.inputs.columns))
+    keys = pd.util.hash_pandas_object(rows.inputs[columns], index=False, categorize=False).to_numpy()
+    order = np.lexsort((rows.labels, keys))
+    return LabelledRows(rows.inputs.iloc[order].reset_index(drop=True), rows.labels[order])
+
+
+def require_both_classes(labels: npt.NDArray[np.int8], family: str) -> None:
+    """Check that there is something to learn.
+
+    Raises:
+        TrainingError: fewer than two classes.
+    """
+    positives = int((labels == 1).sum())
+    if positives in (0, len(labels)):
+        raise TrainingError(
+            f"family {family} needs training rows of both classes, got {len(labels)} rows with {positives} positive; "
+            "check the label values in the catalog"
+        )
+
+
+def _listed(columns: Sequence[str]) -> str:
+    shown = ", ".join(map(str, columns[:_SHOWN_COLUMNS]))
+    rest = len(columns) - _SHOWN_COLUMNS
+    return f"{shown} and {rest} more" if rest > 0 else shown
