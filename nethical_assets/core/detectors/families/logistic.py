@@ -1,0 +1,279 @@
+"""The logistic family: tabular security records of any catalog layout.
+
+What belongs here: standardised signed logarithms of the numeric columns, one-hot levels of the categorical ones, and a
+logistic regression over both, all fitted on training rows only. What does not: which columns those are (the catalog
+says so, per dataset).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.detectors.artifact import expect_files, read_model, read_tensors, write_tensors
+from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, FloatArray, LabelledRows
+from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
+from nethical_assets.core.detectors.families._signals import SIGNALS
+from nethical_assets.core.detectors.frames import (
+    categories,
+    in_content_order,
+    inputs_for_scoring,
+    numbers,
+    record_identity,
+    require_both_classes,
+    require_columns,
+    with_declared_columns,
+)
+from nethical_assets.core.digests import pretty_json
+from nethical_assets.core.errors import DatasetError, IntegrityError, TrainingError
+
+_FAMILY = "logistic"
+_MODEL_FILE = "model.json"
+_TENSOR_FILE = "coefficients.safetensors"
+_INVERSE_PENALTY = 1.0
+_RARE_LEVEL_ROWS = 20
+_MAXIMUM_LEVELS = 200
+_LARGEST_DEVIATION = 8.0
+_SKETCHED_COLUMNS = 8
+
+
+class _Category(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    column: str
+    levels: tuple[str, ...] = Field(max_length=_MAXIMUM_LEVELS, strict=False)
+
+
+class _Model(BaseModel):
+    """Column names in design order; coefficients and scaling are in the tensors file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    numeric_columns: tuple[str, ...] = Field(strict=False)
+    categorical_columns: tuple[_Category, ...] = Field(strict=False)
+    calibration: Calibration
+
+    @property
+    def width(self) -> int:
+        """Design columns: a value and a "was missing" flag a numeric column; levels and "rare" a categorical one."""
+        return 2 * len(self.numeric_columns) + sum(len(each.levels) + 1 for each in self.categorical_columns)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All input columns."""
+        return (*self.numeric_columns, *(each.column for each in self.categorical_columns))
+
+
+class LogisticDetector:
+    """Score: the log-odds of the regression; see ``base.Detector``."""
+
+    def __init__(self, model: _Model, centre: FloatArray, scale: FloatArray, coefficients: FloatArray) -> None:
+        self._model = model
+        self._centre = centre
+        self._scale = scale
+        self._coefficients = coefficients
+
+    def score(self, inputs: pd.DataFrame) -> FloatArray:
+        """Log-odds before calibration, shape ``(rows,)``."""
+        require_columns(inputs, self._model.columns, f"inputs of family {_FAMILY}")
+        design = _design(inputs, self._model, self._centre, self._scale)
+        # einsum adds each row's products in the same order however many rows there are; BLAS does not.
+        return np.einsum("ij,j->i", design, self._coefficients[1:]) + self._coefficients[0]
+
+    def probability(self, inputs: pd.DataFrame) -> FloatArray:
+        """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
+        return self._model.calibration.probability(self.score(inputs))
+
+    def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
+        """Signed logarithms of the numeric columns that weigh most in the score, and the share of rare levels."""
+        numeric = list(self._model.numeric_columns)
+        require_columns(inputs, self._model.columns, f"inputs of family {_FAMILY}")
+        weight = np.abs(self._coefficients[1 : len(numeric) + 1])
+        chosen = [numeric[i] for i in np.argsort(-weight, kind="stable")[:_SKETCHED_COLUMNS]]
+        frame = pd.DataFrame({name: np.nan_to_num(signed_log(numbers(inputs[name]))) for name in chosen})
+        if self._model.categorical_columns:
+            rare = [~categories(inputs[each.column]).isin(each.levels) for each in self._model.categorical_columns]
+            frame["rare_level_share"] = np.mean([each.to_numpy(dtype=np.float64) for each in rare], axis=0)
+        return frame
+
+    def to_files(self) -> Mapping[str, bytes]:
+        """``model.json``: columns, levels, calibration; ``coefficients.safetensors``: scaling and coefficients."""
+        tensors = {"centre": self._centre, "scale": self._scale, "coefficients": self._coefficients}
+        return {_MODEL_FILE: pretty_json(self._model.model_dump()), _TENSOR_FILE: write_tensors(tensors)}
+
+
+def signed_log(values: FloatArray) -> FloatArray:
+    """sign(x) * log(1 + |x|): keeps sign and order, tames counts and byte sizes over many magnitudes."""
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)), dtype=np.float64)
+
+
+def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
+    """The declared numeric (NaN when missing) and categorical (``missing``) columns; a row a record.
+
+    Raises:
+        DatasetError: the entry declares no columns, or declared ones are absent.
+    """
+    declared = (*entry.numeric_columns, *entry.categorical_columns)
+    if not declared:
+        raise DatasetError(
+            f"dataset {entry.name}: family {_FAMILY} needs numeric_columns or categorical_columns in its catalog entry"
+        )
+    require_columns(raw, declared, f"dataset {entry.name}")
+    taken = sorted({*COMMON_COLUMNS, "identity"} & set(declared))
+    if taken:
+        raise DatasetError(f"dataset {entry.name}: input column name {taken[0]!r} is reserved; leave it out")
+    inputs = {column: numbers(raw[column]) for column in entry.numeric_columns}
+    inputs |= {column: categories(raw[column]).array for column in entry.categorical_columns}
+    frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
+    return with_declared_columns(entry, raw, frame)
+
+
+def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.DataFrame:
+    """The input columns for batch scoring: the union over ``entries``, a row a record, row order preserved.
+
+    Columns of other entries than the record's own are missing values; synthetic records have the five risk signals.
+
+    Raises:
+        DatasetError: columns of no known layout; one line with the expected ones.
+    """
+    declaring = [entry for entry in entries if entry.numeric_columns or entry.categorical_columns]
+    numeric = list(dict.fromkeys(column for entry in declaring for column in entry.numeric_columns))
+    categorical = list(dict.fromkeys(column for entry in declaring for column in entry.categorical_columns))
+    union = [*numeric, *(column for column in categorical if column not in numeric)]
+    if not set(union or SIGNALS) <= set(frame.columns):
+        for entry in declaring:
+            own = (*entry.numeric_columns, *entry.categorical_columns)
+            if set(own) <= set(frame.columns):
+                absent = {column: np.nan if column in numeric else "missing" for column in union if column not in own}
+                frame = frame.assign(**absent)
+                break
+    known_signals = union and set(SIGNALS) <= set(frame.columns) and not set(union) <= set(frame.columns)
+    if known_signals or not union:
+        return inputs_for_scoring(
+            frame, (), family=_FAMILY, canonical=SIGNALS, layout=lambda _: (), canonicalise=canonicalise
+        )
+    result = inputs_for_scoring(
+        frame, (), family=_FAMILY, canonical=union, layout=lambda _: (), canonicalise=canonicalise
+    )
+    coerced = {c: numbers(result[c]) if c in numeric else categories(result[c]).array for c in union}
+    return pd.DataFrame(coerced, index=result.index)
+
+
+def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> LogisticDetector:
+    """Fit scaling, levels and coefficients on training rows, the calibration on validation rows.
+
+    Columns of a numeric dtype are numeric, all others categorical. ``seed`` is not needed: the optimum is unique.
+
+    Raises:
+        TrainingError: one class only, or no column that varies.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    require_both_classes(training.labels, _FAMILY)
+    rows = in_content_order(training)
+    names = sorted(map(str, rows.inputs.columns))
+    numeric = tuple(name for name in names if pd.api.types.is_numeric_dtype(rows.inputs[name].dtype))
+    categorical = tuple(
+        _Category(column=name, levels=_levels(rows.inputs[name])) for name in names if name not in numeric
+    )
+    uncalibrated = Calibration(method="sigmoid", rows=1, positives=1, slope=1.0)
+    model = _Model(numeric_columns=numeric, categorical_columns=categorical, calibration=uncalibrated)
+    if model.width == 0:
+        raise TrainingError(f"family {_FAMILY} has no input column; declare some in the catalog")
+    logs = np.column_stack([np.zeros((len(rows.labels), 0)), *(signed_log(numbers(rows.inputs[n])) for n in numeric)])
+    known = ~np.isnan(logs)
+    count = np.maximum(known.sum(axis=0), 1)
+    centre = np.where(known, logs, 0.0).sum(axis=0) / count
+    scale = np.sqrt((np.where(known, logs - centre, 0.0) ** 2).sum(axis=0) / count)
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    design = _design(rows.inputs, model, centre, scale)
+    regression = LogisticRegression(C=_INVERSE_PENALTY, max_iter=300, tol=1e-4)
+    with warnings.catch_warnings():
+        # Separable classes have no finite optimum without the penalty; stopping early is as good a model.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        regression.fit(design, rows.labels)
+    coefficients = np.concatenate([regression.intercept_, regression.coef_[0]]).astype(np.float64)
+    plain = LogisticDetector(model, centre, scale, coefficients)
+    calibration = fit_calibration(plain.score(validation.inputs), validation.labels)
+    return LogisticDetector(model.model_copy(update={"calibration": calibration}), centre, scale, coefficients)
+
+
+def load(files: Mapping[str, bytes]) -> LogisticDetector:
+    """The detector in ``files``.
+
+    Raises:
+        IntegrityError: a file is missing, extra or malformed, or sizes do not fit together.
+    """
+    expect_files(files, {_MODEL_FILE, _TENSOR_FILE})
+    model = read_model(files, _MODEL_FILE, _Model)
+    numeric = len(model.numeric_columns)
+    tensors = read_tensors(
+        files,
+        _TENSOR_FILE,
+        {"centre": ("F64", (numeric,)), "scale": ("F64", (numeric,)), "coefficients": ("F64", (model.width + 1,))},
+    )
+    if (tensors["scale"] <= 0).any():
+        raise IntegrityError(f"{_TENSOR_FILE}: tensor scale must be positive")
+    return LogisticDetector(model, tensors["centre"], tensors["scale"], tensors["coefficients"])
+
+
+def synthesise(rows: int, generator: np.random.Generator) -> pd.DataFrame:
+    """``rows`` of five independent uniform columns; the label is 1 where violation_count + severity_max > 1."""
+    frame = pd.DataFrame(generator.random((rows, len(SIGNALS))), columns=list(SIGNALS))
+    return frame.assign(label=(frame["violation_count"] + frame["severity_max"] > 1.0).to_numpy(dtype=np.int8))
+
+
+def _levels(values: pd.Series) -> tuple[str, ...]:
+    counts = categories(values).value_counts()
+    frequent = counts[counts >= _RARE_LEVEL_ROWS]
+    order = sorted(frequent.index, key=lambda level: (-int(frequent[level]), level))
+    return tuple(sorted(order[:_MAXIMUM_LEVELS]))
+
+
+def _design(inputs: pd.DataFrame, model: _Model, centre: FloatArray, scale: FloatArray) -> FloatArray:
+    """Standardised values, "was missing" flags, then one-hot levels with a bucket for rare and unseen ones."""
+    parts = [np.zeros((len(inputs), 0))]
+    if model.numeric_columns:
+        logs = np.column_stack([signed_log(numbers(inputs[name])) for name in model.numeric_columns])
+        missing = np.isnan(logs)
+        values = np.where(missing, 0.0, (logs - centre) / scale)
+        parts += [np.clip(values, -_LARGEST_DEVIATION, _LARGEST_DEVIATION), missing.astype(np.float64)]
+    for each in model.categorical_columns:
+        place = pd.Index(each.levels, dtype="str").get_indexer(pd.Index(categories(inputs[each.column]), dtype="str"))
+        parts.append((place[:, None] == np.array([*range(len(each.levels)), -1])).astype(np.float64))
+    return np.hstack(parts)
+
+
+SPEC = DetectorSpec(
+    family=_FAMILY,
+    title="Logistic regression on security records",
+    kind="records",
+    input_columns=(),
+    text_columns=(),
+    canonicalise=canonicalise,
+    inputs_of=inputs_of,
+    fit=fit,
+    load=load,
+    synthesise=synthesise,
+    model_form=(
+        "L2-penalised logistic regression over standardised signed logarithms and one-hot levels with a bucket for "
+        "rare ones, calibrated on validation rows"
+    ),
+    intended_use="Scoring tabular security records of the layouts it was trained on, for ranking and alerting.",
+    limits=(
+        "Knows the attacks and the network of its training records; another network needs its own training.",
+        "Linear in its inputs: attacks that show only in combinations of columns are missed.",
+        "Records of a layout it was not trained on cannot be scored.",
+    ),
+    hyperparameters={
+        "inverse_penalty": _INVERSE_PENALTY,
+        "rare_level_rows": _RARE_LEVEL_ROWS,
+        "maximum_levels": _MAXIMUM_LEVELS,
+    },
+)
