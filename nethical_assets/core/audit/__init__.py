@@ -1,0 +1,34 @@
+"""The audit log: an RFC 6962 Merkle tree of events in the C2SP tlog-tiles layout, with signed checkpoints.
+
+A run records events with ``RunRecorder``; ``AuditLog.finalize_run`` moves them into the log as one signed chunk;
+``verify_log`` recomputes everything from disk, and ``verify_prefix_root`` checks what a model card claims.
+"""
+
+from __future__ import annotations
+
+from nethical_assets.core.audit.events import Event, EventType, Subject, salted_commitment
+from nethical_assets.core.audit.keys import SigningKeys
+from nethical_assets.core.audit.log import AuditLog, ChunkReceipt
+from nethical_assets.core.audit.note import VerifierKey
+from nethical_assets.core.audit.reader import Head, LoggedEvent, LogReader
+from nethical_assets.core.audit.recorder import RunRecorder
+from nethical_assets.core.audit.verify import VerificationReport, verify_log, verify_prefix_root, verify_tiled_log
+
+__all__ = [
+    "AuditLog",
+    "ChunkReceipt",
+    "Event",
+    "EventType",
+    "Head",
+    "LogReader",
+    "LoggedEvent",
+    "RunRecorder",
+    "SigningKeys",
+    "Subject",
+    "VerificationReport",
+    "VerifierKey",
+    "salted_commitment",
+    "verify_log",
+    "verify_prefix_root",
+    "verify_tiled_log",
+]
