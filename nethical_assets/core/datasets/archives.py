@@ -39,7 +39,10 @@ class ExtractionLimits:
     ratio_from_bytes: int = 64 << 20
 
 
-def extract(archive: Path, folder: Path, limits: ExtractionLimits = ExtractionLimits()) -> None:
+DEFAULT_LIMITS = ExtractionLimits()
+
+
+def extract(archive: Path, folder: Path, limits: ExtractionLimits = DEFAULT_LIMITS) -> None:
     """Unpack a zip archive into ``folder``, which exists and is empty, checking the CRC of every file.
 
     Raises:

@@ -168,15 +168,19 @@ def load_catalog(path: Path, known_families: tuple[str, ...]) -> Catalog:
     return catalog
 
 
-def describe_validation_error(error: ValidationError, document: Any, model: type[BaseModel]) -> str:
-    """The first problem of a validation of ``model`` as one line: the key's path, the value, and what is allowed."""
+def describe_validation_error(error: ValidationError, document: Any, model: type[BaseModel] | None = None) -> str:
+    """The first problem of a validation as one line: the key's path, the value, and what is allowed.
+
+    ``model`` is what was validated; with it, the message about an unknown key lists the allowed ones.
+    """
     first = error.errors(include_url=False)[0]
     location = list(first["loc"])
     name = _nearest_name(document, location)
     key = ".".join(str(part) for part in location) or "the document"
     reason = re.sub(r"^Value error, ", "", first["msg"])
     if first["type"] == "extra_forbidden":
-        reason = f"unknown key; allowed are {', '.join(_allowed_keys(model, location[:-1]))}"
+        allowed = "" if model is None else f"; allowed are {', '.join(_allowed_keys(model, location[:-1]))}"
+        reason = f"unknown key{allowed}"
     value = first.get("input")
     shown = "" if isinstance(value, dict | list | tuple) or first["type"] == "missing" else f" = {value!r}"
     return f"{key}{name}{shown}: {reason}"

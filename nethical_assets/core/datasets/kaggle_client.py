@@ -142,11 +142,8 @@ def within(seconds: float, step: Callable[[], Result]) -> Result:
 
 
 def _try_connection(host: str, port: int) -> str | None:
-    def connect() -> None:
-        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
-
     try:
-        within(CONNECT_SECONDS + 1.0, lambda: connect() or True)
+        within(CONNECT_SECONDS + 1.0, lambda: socket.create_connection((host, port), timeout=CONNECT_SECONDS)).close()
     except (OSError, TooSlowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return f"{host}:{port} cannot be reached ({why})"

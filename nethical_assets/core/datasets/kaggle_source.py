@@ -27,6 +27,7 @@ from nethical_assets.core.datasets.sources import FetchedFiles, Unchanged, Upstr
 from nethical_assets.core.errors import SourceUnavailableError
 from nethical_assets.core.storage import exclusive_lock
 
+UNPACKED_PREFIX = "unpacked-"
 _MARKER_SUFFIX = ".kaggle-partial"
 _FINAL_STATUSES = (400, 401, 403, 404)
 _LOCK_SECONDS = 1800.0
@@ -45,6 +46,9 @@ class RetryPolicy:
     base_seconds: float = 0.5
     maximum_seconds: float = 20.0
     retry_after_seconds: float = 120.0
+
+
+DEFAULT_RETRIES = RetryPolicy()
 
 
 class _TemporaryError(Exception):
@@ -71,11 +75,11 @@ class KaggleSource:
     def __init__(
         self,
         *,
-        retries: RetryPolicy = RetryPolicy(),
+        retries: RetryPolicy = DEFAULT_RETRIES,
         sleep: Callable[[float], None] = time.sleep,
         jitter: random.Random | None = None,
         address: str | None = None,
-        limits: archives.ExtractionLimits = archives.ExtractionLimits(),
+        limits: archives.ExtractionLimits = archives.DEFAULT_LIMITS,
     ) -> None:
         self._retries = retries
         self._sleep = sleep
@@ -105,11 +109,13 @@ class KaggleSource:
     def _fetch_with_retries(
         self, entry: DatasetEntry, folder: Path, known: UpstreamState | None
     ) -> FetchedFiles | Unchanged:
-        for attempt in range(1, self._retries.attempts + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return self._attempt(entry, folder, known)
             except _TemporaryError as error:
-                if attempt == self._retries.attempts:
+                if attempt >= self._retries.attempts:
                     raise SourceUnavailableError(
                         f"kaggle: {entry.slug}: {error} (the last of {attempt} attempts)"
                     ) from None
@@ -118,7 +124,6 @@ class KaggleSource:
                         f"kaggle: {entry.slug}: {error}; it asks to come back in {error.wait_seconds:.0f} s"
                     ) from None
                 self._sleep(max(error.wait_seconds, self._backoff(attempt)))
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _backoff(self, attempt: int) -> float:
         ceiling = min(self._retries.maximum_seconds, self._retries.base_seconds * 2**attempt)
@@ -173,7 +178,7 @@ class KaggleSource:
         status = None if error.response is None else error.response.status_code
         if status not in _FINAL_STATUSES:
             return _TemporaryError(f"the service answered {status}", _retry_after(error.response))
-        anonymous = self._client is None or self._client.anonymous
+        anonymous = self._client is not None and self._client.anonymous
         if status == 401 and anonymous:
             reason = "needs credentials (401): set KAGGLE_USERNAME and KAGGLE_KEY, or KAGGLE_API_TOKEN"
         elif status == 401:
@@ -203,9 +208,6 @@ class KaggleSource:
         return FetchedFiles(
             folder=unpacked, upstream=upstream, temporary=True, upstream_date=_iso_date(upstream.last_modified)
         )
-
-
-UNPACKED_PREFIX = "unpacked-"
 
 
 def _disk_problem(error: BaseException) -> bool:

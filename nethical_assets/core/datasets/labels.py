@@ -126,7 +126,8 @@ def _labels_of_file(
     negative = {canonical_text(value) for value in label.negative}
     codes = np.array([_code(value, positive, negative) for value in encoded.dictionary.to_pylist()] + [UNUSABLE])
     indices = np.asarray(pc.fill_null(encoded.indices, len(codes) - 1))
-    return codes[indices[rows]].astype(np.int8)
+    labels: Labels = codes[indices[rows]].astype(np.int8)
+    return labels
 
 
 def _code(value: Any, positive: set[str | None], negative: set[str | None]) -> int:

@@ -15,10 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.datasets.labels import FILE_COLUMN, check_labels, choose_files
+from nethical_assets.core.datasets.labels import FILE_COLUMN, check_labels, choose_files, labels_of
 from nethical_assets.core.datasets.row_streams import FileTally, stream_rows
 from nethical_assets.core.datasets.sampling import RowSample
 from nethical_assets.core.errors import DatasetError
+
+__all__ = ["FileReport", "RawTable", "ReadReport", "check_columns", "infer_types", "labels_of", "list_files",
+           "read_dataset", "read_files"]  # fmt: skip
 
 READING_VERSION = 1
 """Raised whenever the same files would give another table: snapshots read by another version are read again."""
@@ -169,9 +172,9 @@ def check_columns(entry: DatasetEntry, table: pa.Table) -> None:
 def infer_types(table: pa.Table, keep_as_text: frozenset[str] = frozenset()) -> pa.Table:
     """String columns whose every value is a number become int64 or float64; everything else stays a string.
 
-    Numbers with leading zeros, and whole numbers too long for the type, are identifiers and stay strings; so do
-    timestamps, true/false, and columns without any value. The values of all rows decide, so the order of rows cannot
-    change a type.
+    Columns in ``keep_as_text`` stay as they are. Numbers with leading zeros, and whole numbers too long for the type,
+    are identifiers and stay strings; so do timestamps, true/false, and columns without any value. The values of all
+    rows decide, so the order of rows cannot change a type.
     """
     columns = {
         name: table.column(name) if name in keep_as_text else _typed(table.column(name)) for name in table.column_names
@@ -196,7 +199,7 @@ def _all_match(column: pa.ChunkedArray, pattern: str) -> bool:
 
 def _text_columns(entry: DatasetEntry) -> frozenset[str]:
     columns = {file.text_column for file in entry.files} | {file.sequence_column for file in entry.files}
-    return frozenset(column for column in columns if column is not None)
+    return frozenset(column for column in columns if column is not None) | frozenset(entry.categorical_columns)
 
 
 def _listed(names: list[str]) -> str:

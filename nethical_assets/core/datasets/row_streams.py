@@ -96,14 +96,23 @@ def _stream_delimited(path: Path, entry: FileEntry, shown: str, tally: FileTally
     sentinel = f"end-{uuid.uuid4().hex}"
     with Utf8Stream(path, entry.encoding, shown) as header_stream:
         names, skipped = _column_names(header_stream.peek(), entry, delimiter, shown)
+    layout = _Layout(names, skipped, delimiter, sentinel)
     trailer = (delimiter.join([sentinel] * len(names)) + "\n").encode()
     with Utf8Stream(path, entry.encoding, shown, trailer) as stream:
-        yield from _parse_delimited(stream, names, skipped, delimiter, sentinel, tally)
+        yield from _parse_delimited(stream, layout, tally)
 
 
-def _parse_delimited(
-    stream: Utf8Stream, names: list[str], skipped: int, delimiter: str, sentinel: str, tally: FileTally
-) -> Iterator[pa.RecordBatch]:
+@dataclass(frozen=True)
+class _Layout:
+    """A delimited file: column names, records before the data, delimiter, and the cell that marks the end."""
+
+    names: list[str]
+    skipped: int
+    delimiter: str
+    sentinel: str
+
+
+def _parse_delimited(stream: Utf8Stream, layout: _Layout, tally: FileTally) -> Iterator[pa.RecordBatch]:
     last_rejected: list[str] = []
 
     def on_invalid(row: arrow_csv.InvalidRow) -> str:
@@ -114,13 +123,16 @@ def _parse_delimited(
     def reader_options() -> dict[str, Any]:
         return {
             "read_options": arrow_csv.ReadOptions(
-                column_names=names, skip_rows_after_names=skipped, block_size=MAXIMUM_ROW_BYTES, use_threads=False
+                column_names=layout.names,
+                skip_rows_after_names=layout.skipped,
+                block_size=MAXIMUM_ROW_BYTES,
+                use_threads=False,
             ),
             "parse_options": arrow_csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=on_invalid
+                delimiter=layout.delimiter, newlines_in_values=True, invalid_row_handler=on_invalid
             ),
             "convert_options": arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
+                column_types=dict.fromkeys(layout.names, pa.string()),
                 null_values=list(MISSING_VALUES),
                 strings_can_be_null=True,
             ),
@@ -129,7 +141,7 @@ def _parse_delimited(
     closed = False
     try:
         for batch in arrow_csv.open_csv(stream, **reader_options()):
-            closed = batch.num_rows > 0 and batch.column(0)[-1].as_py() == sentinel
+            closed = batch.num_rows > 0 and batch.column(0)[-1].as_py() == layout.sentinel
             rows = batch.slice(0, batch.num_rows - 1) if closed else batch
             tally.rows_read += rows.num_rows
             if rows.num_rows:
@@ -180,7 +192,8 @@ def _column_names(first: bytes, entry: FileEntry, delimiter: str, shown: str) ->
                     break
         except csv.Error as error:
             raise DatasetError(f"{shown}: its first line is not a CSV header: {error}") from None
-    if not any(header) or len(first) >= PIECE_BYTES and "\n" not in text and "\r" not in text:
+    endless = len(first) >= PIECE_BYTES and "\n" not in text and "\r" not in text
+    if endless or not any(header):
         raise DatasetError(
             f"{shown}: no header line in its first {len(first)} bytes; correct 'header' or 'format' in datasets.toml"
         )

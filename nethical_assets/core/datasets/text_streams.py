@@ -51,7 +51,7 @@ class Utf8Stream(io.RawIOBase):
         self._ready = b""
         self._trailer = trailer
         self._finished = False
-        self._file = open(path, "rb")
+        self._file = open(path, "rb")  # noqa: SIM115  # closed by close()
         try:
             self._refuse_binary()
             self._ready = self._next_piece().removeprefix(codecs.BOM_UTF8)

@@ -1,0 +1,309 @@
+"""Finding out the layout of a dataset that the catalog only names.
+
+What belongs here: which of its files are tables, which column may be the label and which the text or features, and a
+report of why. What does not: reading (``readers``), using the data. A label is only accepted when both its name and
+its values say so: a wrong guess would train a detector on noise.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nethical_assets.core.datasets.catalog import DatasetEntry, FileEntry, FileFormat, LabelEntry
+from nethical_assets.core.datasets.labels import FILE_COLUMN, canonical_text
+from nethical_assets.core.datasets.readers import list_files, read_files
+from nethical_assets.core.errors import DatasetError
+
+SAMPLE_ROWS = 5_000
+_PROBE_BYTES = 1 << 16
+_MAXIMUM_CATEGORIES = 64
+_MINIMUM_TEXT_LENGTH = 20.0
+_IDENTIFIER_SHARE = 0.95
+_MAXIMUM_LABEL_VALUES = 64
+_FORMATS: dict[str, FileFormat] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+_HARM = (
+    "malicious|attack|anomaly|breach|breached|spam|toxic|fraud|phishing|jailbreak|injection|intrusion|threat|unsafe|"
+    "harmful|ethical|unethical|flagged"
+)
+_PLAIN_NAME = rf"labels?|target|class|outcome|is[_ ]?({_HARM})"
+_LABEL_NAME = re.compile(
+    rf"(^|[_\W])({_PLAIN_NAME}|y|({_HARM})([_ ]?(type|label|class|flag|detected))?)([_\W]|$)", re.IGNORECASE
+)
+_PLAIN_LABEL_NAME = re.compile(_PLAIN_NAME, re.IGNORECASE)
+_POSITIVE = re.compile(rf"1|true|yes|y|t|positive|bad|abnormal|anomalous|suspicious|{_HARM}")
+_NEGATIVE = re.compile(
+    "0|-1|false|no|n|f|negative|benign|normal|none|ham|safe|harmless|legitimate|legit|good|ethical|clean|ok"
+)
+_TEXT_NAMES = ("text", "prompt", "content", "message", "body", "abstract", "summary", "description", "question")
+_TIME_NAME = re.compile(r"(^|_|\b)(timestamp|datetime|date|time)($|_|\b)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ColumnFinding:
+    """One column: its role (label, text, numeric, categorical, time, identifier or ignored) and why."""
+
+    name: str
+    kind: str
+    role: str
+    why: str
+
+
+@dataclass(frozen=True)
+class FileFinding:
+    """One file: whether it is used, why or why not, how it is read, and its columns."""
+
+    path: str
+    used: bool
+    why: str
+    columns: tuple[ColumnFinding, ...] = ()
+
+
+@dataclass(frozen=True)
+class DiscoveryReport:
+    """What was seen. ``usable_label``: whether the dataset may take part in training and evaluation."""
+
+    files: tuple[FileFinding, ...]
+    usable_label: bool
+    summary: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON document."""
+        document = asdict(self)
+        document["files"] = [{**file, "columns": list(file["columns"])} for file in document["files"]]
+        return document
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A file that could be read, as it would be declared."""
+
+    entry: FileEntry
+    finding: FileFinding
+    rows: int
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    names: frozenset[str]
+
+
+def discover(entry: DatasetEntry, folder: Path, *, seed: int) -> tuple[DatasetEntry | None, DiscoveryReport]:
+    """``entry`` with its layout filled in, as far as the files in ``folder`` allow, and what was seen.
+
+    Every tabular file is read once, streaming, and judged by a sample of its rows. Files of the same columns are used
+    together; of files that differ, those with a usable label, then the one with most rows. Without a usable label the
+    entry loses its families: the dataset is validated and takes no further part.
+
+    Returns:
+        Nothing in place of the entry when no file can be read as the entry's kind.
+    """
+    findings: list[FileFinding] = []
+    candidates: list[_Candidate] = []
+    for name in list_files(folder):
+        judged = _judge(entry, folder, name, seed)
+        if isinstance(judged, _Candidate):
+            candidates.append(judged)
+        else:
+            findings.append(judged)
+    if not candidates:
+        seen = "; ".join(f"{finding.path}: {finding.why}" for finding in findings) or "there are no files"
+        return None, DiscoveryReport(tuple(findings), False, f"discovered no usable table: {seen}")
+    best = max(candidates, key=lambda found: (found.entry.label is not None, found.rows, found.finding.path))
+    used = [found for found in candidates if found.names == best.names and _same_label(found, best)]
+    for found in candidates:
+        if found not in used:
+            other = FileFinding(found.finding.path, False, f"its columns or label differ from {best.finding.path}")
+            findings.append(other)
+    findings += [found.finding for found in used]
+    usable = best.entry.label is not None
+    filled = entry.model_copy(
+        update={
+            "discover": False,
+            "files": tuple(found.entry for found in used),
+            "numeric_columns": best.numeric if entry.kind == "records" else (),
+            "categorical_columns": best.categorical if entry.kind == "records" else (),
+            "families": entry.families if usable else (),
+            "evaluation_families": entry.evaluation_families if usable else (),
+        }
+    )
+    report = DiscoveryReport(tuple(findings), usable, _summary(best, used))
+    return DatasetEntry.model_validate_json(filled.model_dump_json()), report
+
+
+def _same_label(found: _Candidate, best: _Candidate) -> bool:
+    return found.entry.label == best.entry.label and found.entry.text_column == best.entry.text_column
+
+
+def _summary(best: _Candidate, used: list[_Candidate]) -> str:
+    files = ", ".join(found.finding.path for found in used)
+    label = best.entry.label
+    if label is not None:
+        return f"discovered in {files}: label {label.column!r}, positive {', '.join(label.positive) or 'the rest'}"
+    return f"discovered in {files}: no usable label, so it takes no part in training ({best.finding.why})"
+
+
+def _judge(entry: DatasetEntry, folder: Path, name: str, seed: int) -> _Candidate | FileFinding:
+    file_format = _FORMATS.get(PurePosixPath(name).suffix.lower())
+    if file_format is None:
+        return FileFinding(name, False, f"not a table by its name ({', '.join(_FORMATS)} are)")
+    try:
+        declared = _how_to_read(folder / name, name, file_format)
+        # Judged as plain records: the entry's own kind would ask for columns that are not known yet.
+        plain = DatasetEntry(
+            name=entry.name,
+            slug=entry.slug,
+            title=entry.title,
+            licence=entry.licence,
+            kind="records",
+            files=(declared,),
+        )
+        raw = read_files(plain, folder, maximum_rows=SAMPLE_ROWS, seed=seed)
+    except DatasetError as error:
+        return FileFinding(name, False, str(error))
+    table = raw.table.drop_columns([FILE_COLUMN])
+    label, why = _find_label(table)
+    text = _find_text(table, None if label is None else label.column)
+    if entry.kind == "text" and text is None:
+        return FileFinding(name, False, "no column holds texts", _describe(table, label, None))
+    if entry.kind not in ("text", "records"):
+        return FileFinding(name, False, f"the layout of a {entry.kind} dataset cannot be discovered: declare its files")
+    columns = _describe(table, label, text if entry.kind == "text" else None)
+    filled = declared.model_copy(update={"label": label, "text_column": text if entry.kind == "text" else None})
+    return _Candidate(
+        entry=filled,
+        finding=FileFinding(name, True, why, columns),
+        rows=raw.report.rows_read,
+        numeric=tuple(column.name for column in columns if column.role == "numeric"),
+        categorical=tuple(column.name for column in columns if column.role == "categorical"),
+        names=frozenset(table.column_names),
+    )
+
+
+def _how_to_read(path: Path, name: str, file_format: FileFormat) -> FileEntry:
+    with open(path, "rb") as stream:
+        probe = stream.read(_PROBE_BYTES)
+    if file_format == "parquet":
+        return FileEntry(path=(name,), format=file_format)
+    encoding = _guess_encoding(path)
+    delimiter = None
+    if file_format == "csv":
+        first = probe.decode(encoding, errors="replace").lstrip("\ufeff").partition("\n")[0]
+        delimiter = max(",;\t|", key=lambda sign: (len(next(csv.reader([first], delimiter=sign), [])), sign == ","))
+    if file_format == "json" and not probe.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        file_format = "jsonl"
+    return FileEntry(
+        path=(name,), format=file_format, encoding=encoding, delimiter=None if delimiter == "," else delimiter
+    )
+
+
+def _guess_encoding(path: Path) -> str:
+    """UTF-16 by its mark, UTF-8 when the whole file is valid, else Latin-1, in which every byte means something."""
+    with open(path, "rb") as stream:
+        if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
+    try:
+        with open(path, encoding="utf-8") as text:
+            while text.read(1 << 20):
+                pass
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
+
+
+def _find_label(table: pa.Table) -> tuple[LabelEntry | None, str]:
+    """The best label column and why it is one, or why none is."""
+    reasons: list[str] = []
+    found: list[tuple[int, LabelEntry, str]] = []
+    for name in table.column_names:
+        if not _LABEL_NAME.search(name):
+            continue
+        values = _values(table.column(name))
+        label = _as_label(name, values)
+        if label is None:
+            shown = f"{len(values)} values" if len(values) > 2 or not values else " and ".join(map(repr, values))
+            reasons.append(f"{name!r} has {shown}, which do not say what is positive")
+        else:
+            explicit = bool(_PLAIN_LABEL_NAME.fullmatch(name))
+            why = f"label {name!r}: its name says so and its values are {', '.join(map(repr, values[:6]))}"
+            found.append((int(explicit) + int(len(values) == 2), label, why))
+    if found:
+        _, label, why = max(found, key=lambda candidate: candidate[0])
+        return label, why
+    return None, "; ".join(reasons) or "no column has the name of a label"
+
+
+def _values(column: pa.ChunkedArray) -> list[str]:
+    """The distinct values as canonical text, at most a few more than a label may have."""
+    distinct = pc.unique(column.drop_null())
+    if len(distinct) > _MAXIMUM_LABEL_VALUES:
+        return [""] * len(distinct)
+    return sorted({text for value in distinct.to_pylist() if (text := canonical_text(value)) is not None})
+
+
+def _as_label(name: str, values: list[str]) -> LabelEntry | None:
+    negative = [value for value in values if _NEGATIVE.fullmatch(value.lower())]
+    positive = [value for value in values if _POSITIVE.fullmatch(value.lower()) and value not in negative]
+    if len(values) == 2 and len(positive) == 1 and len(negative) == 1:
+        return LabelEntry(column=name, positive=tuple(positive), negative=tuple(negative))
+    if 2 < len(values) <= _MAXIMUM_LABEL_VALUES and len(negative) == 1 and not any(v.isdigit() for v in values):
+        return LabelEntry(column=name, negative=tuple(negative))
+    return None
+
+
+def _find_text(table: pa.Table, label: str | None) -> str | None:
+    """The column of longest texts, a telling name counting double."""
+
+    def weight(name: str) -> float:
+        length = _mean_length(table.column(name))
+        hinted = name.lower() in _TEXT_NAMES
+        return length * (2.0 if hinted else 1.0) if hinted or length >= _MINIMUM_TEXT_LENGTH else 0.0
+
+    names = [name for name in table.column_names if name != label and pa.types.is_string(table.column(name).type)]
+    best = max(names, key=weight, default=None)
+    return best if best is not None and weight(best) > 0 else None
+
+
+def _mean_length(column: pa.ChunkedArray) -> float:
+    return float(pc.mean(pc.utf8_length(column)).as_py() or 0.0)
+
+
+def _describe(table: pa.Table, label: LabelEntry | None, text: str | None) -> tuple[ColumnFinding, ...]:
+    findings: list[ColumnFinding] = []
+    for name in table.column_names:
+        column = table.column(name)
+        if label is not None and name == label.column:
+            role, why = "label", "its name and its values say so"
+        elif name == text:
+            role, why = "text", "the longest texts"
+        elif _LABEL_NAME.search(name):
+            role, why = "ignored", "named like a label: as an input it would give the label away"
+        else:
+            role, why = _feature_role(name, column)
+        findings.append(ColumnFinding(name, str(column.type), role, why))
+    return tuple(findings)
+
+
+def _feature_role(name: str, column: pa.ChunkedArray) -> tuple[str, str]:
+    distinct = len(pc.unique(column.drop_null()))
+    is_text = pa.types.is_string(column.type)
+    if distinct < 2:
+        return "ignored", "no two values"
+    if pa.types.is_integer(column.type) and distinct >= _IDENTIFIER_SHARE * (len(column) - column.null_count):
+        return "identifier", "almost every row has its own whole number"
+    if not is_text:
+        return "numeric", f"{distinct} numbers"
+    if _TIME_NAME.search(name):
+        return "time", "its name says so"
+    return ("categorical" if distinct <= _MAXIMUM_CATEGORIES else "ignored"), f"{distinct} different texts"

@@ -1,0 +1,261 @@
+"""Refreshing one dataset: from the catalog entry to the newest usable snapshot, or a recorded skip.
+
+What belongs here: which source is used, whether a snapshot is still good, and what is said about it. What does not:
+how sources fetch, how files are read, how snapshots are stored.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.datasets.discovery import DiscoveryReport, discover
+from nethical_assets.core.datasets.kaggle_source import UNPACKED_PREFIX
+from nethical_assets.core.datasets.labels import check_labels
+from nethical_assets.core.datasets.readers import READING_VERSION, check_columns, read_dataset
+from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
+from nethical_assets.core.datasets.sources import FetchedFiles, Source, Unchanged
+from nethical_assets.core.digests import digest_json
+from nethical_assets.core.errors import DatasetError, IntegrityError, NethicalError
+from nethical_assets.core.storage import exclusive_lock
+
+Status = Literal["new", "unchanged", "skipped"]
+_LOCK_SECONDS = 3600.0
+_PRESENTATION_FIELDS = {"title", "notes", "families", "evaluation_families", "mapping", "token_prefix", "test_from"}
+
+
+@dataclass(frozen=True)
+class RefreshOutcome:
+    """What became of one dataset.
+
+    Attributes:
+        snapshot: the snapshot to use, or nothing.
+        status: ``new`` content, ``unchanged`` content (confirmed, or stale), or ``skipped``: nothing to use.
+        source: where the snapshot came from.
+        reason: one line; names every source that was asked.
+        downloaded: whether files were fetched and read.
+        stale: no source could confirm the snapshot; it is the last good one.
+        entry: the entry the snapshot was read by: layout filled in, and without families where a discovered dataset
+            has no usable label. The given entry when there is no snapshot.
+    """
+
+    snapshot: Snapshot | None
+    status: Status
+    source: str | None
+    reason: str
+    downloaded: bool
+    stale: bool
+    entry: DatasetEntry
+
+
+def refresh_dataset(
+    entry: DatasetEntry,
+    sources: Sequence[Source],
+    snapshots: SnapshotStore,
+    *,
+    now: datetime,
+    work_folder: Path,
+    maximum_rows: int,
+    seed: int,
+    force: bool = False,
+) -> RefreshOutcome:
+    """Bring the newest snapshot of ``entry`` up to date through the first source that can.
+
+    Nothing is downloaded when the source says that nothing changed and the entry and the reading parameters are those
+    of the snapshot, unless ``force``. Whatever is wrong with one dataset (sources, content, disk, store) ends in the
+    outcome and not in an exception; the previous snapshot, when there is one that fits the entry, is then used as it
+    is. ``work_folder`` holds downloads while they are incomplete.
+    """
+    folder = work_folder / entry.name
+    try:
+        with exclusive_lock(
+            work_folder / f"{entry.name}.lock", waiting_seconds=_LOCK_SECONDS, what=f"the refresh of {entry.name}"
+        ):
+            _remove_leftovers(folder)
+            refresh = _Refresh(
+                entry,
+                snapshots=snapshots,
+                now=now,
+                folder=folder,
+                maximum_rows=maximum_rows,
+                seed=seed,
+                force=force,
+            )
+            return refresh.run(sources)
+    except (NethicalError, OSError) as error:
+        return RefreshOutcome(None, "skipped", None, _one_line(error), downloaded=False, stale=False, entry=entry)
+
+
+def reading_definition(entry: DatasetEntry, *, maximum_rows: int, seed: int) -> str:
+    """The digest of everything, the files aside, that a snapshot's content depends on."""
+    return digest_json(
+        {
+            "entry": entry.model_dump(mode="json", exclude=_PRESENTATION_FIELDS),
+            "maximum_rows": maximum_rows,
+            "seed": seed,
+            "reading_version": READING_VERSION,
+        }
+    )
+
+
+class _Refresh:
+    """One refresh: the snapshot that is there, and what was tried so far."""
+
+    def __init__(
+        self,
+        entry: DatasetEntry,
+        *,
+        snapshots: SnapshotStore,
+        now: datetime,
+        folder: Path,
+        maximum_rows: int,
+        seed: int,
+        force: bool,
+    ) -> None:
+        self.entry = entry
+        self.snapshots = snapshots
+        self.now = now
+        self.folder = folder
+        self.maximum_rows = maximum_rows
+        self.seed = seed
+        self.force = force
+        self.definition = reading_definition(entry, maximum_rows=maximum_rows, seed=seed)
+        self.problems: list[str] = []
+        self.downloaded = False
+        self.latest = self._usable_latest()
+
+    def run(self, sources: Sequence[Source]) -> RefreshOutcome:
+        for source in sources:
+            try:
+                return self._through(source)
+            except (NethicalError, OSError) as error:
+                problem = _one_line(error)
+                self.problems.append(problem if problem.startswith(source.name) else f"{source.name}: {problem}")
+        return self._without_source(asked=bool(sources))
+
+    def _usable_latest(self) -> Snapshot | None:
+        try:
+            latest = self.snapshots.latest(self.entry.name)
+        except IntegrityError as error:
+            self.problems.append(f"stored snapshot: {error}")
+            self.snapshots.forget(self.entry.name)
+            return None
+        if latest is not None and not self.snapshots.is_intact(latest):
+            self.problems.append(f"stored snapshot: {self.snapshots.objects.path(latest.digest)} was damaged")
+            return None
+        return latest
+
+    def _through(self, source: Source) -> RefreshOutcome:
+        latest = self.latest
+        comparable = latest is not None and latest.source == source.name and latest.definition == self.definition
+        known = latest.upstream if latest is not None and comparable and not self.force else None
+        fetched = source.fetch(self.entry, self.folder, known)
+        if isinstance(fetched, Unchanged):
+            confirmed = self.snapshots.mark_refreshed(self.entry.name, self.now)
+            return self._outcome(confirmed, "unchanged", f"{source.name}: unchanged")
+        self.downloaded = True
+        try:
+            stored = self._read_and_store(source, fetched)
+        finally:
+            if fetched.temporary:
+                shutil.rmtree(fetched.folder, ignore_errors=True)
+        if latest is not None and latest.digest == stored.digest:
+            return self._outcome(stored, "unchanged", f"{source.name}: read again, the content is the same")
+        return self._outcome(stored, "new", f"{source.name}: {stored.rows} rows")
+
+    def _read_and_store(self, source: Source, fetched: FetchedFiles) -> Snapshot:
+        entry, discovery = self._layout(fetched.folder)
+        raw = read_dataset(entry, fetched.folder, maximum_rows=self.maximum_rows, seed=self.seed)
+        manifest = Snapshot(
+            name=entry.name,
+            slug=entry.slug,
+            source=source.name,
+            licence=fetched.licence or entry.licence,
+            digest="",
+            rows=0,
+            columns=(),
+            fetched_at="",
+            definition=self.definition,
+            entry=entry.model_dump(mode="json"),
+            report=raw.report.to_json(),
+            upstream=fetched.upstream,
+            upstream_date=fetched.upstream_date,
+            discovery=None if discovery is None else discovery.to_json(),
+        )
+        return self.snapshots.add(raw.table, manifest, self.now)
+
+    def _layout(self, folder: Path) -> tuple[DatasetEntry, DiscoveryReport | None]:
+        if not self.entry.discover:
+            return self.entry, None
+        found, discovery = discover(self.entry, folder, seed=self.seed)
+        if found is None:
+            raise DatasetError(f"dataset {self.entry.name}: {discovery.summary}")
+        return found, discovery
+
+    def _without_source(self, *, asked: bool) -> RefreshOutcome:
+        if not asked:
+            self.problems.append("no source was asked")
+        tried = "; ".join(self.problems)
+        latest = self.latest
+        if latest is None:
+            return self._outcome(None, "skipped", tried)
+        if latest.definition != self.definition:
+            try:
+                self._check_fit(latest)
+            except NethicalError as error:
+                return self._outcome(None, "skipped", f"{tried}; the stored snapshot does not fit: {error}")
+        return self._outcome(
+            latest, "unchanged", f"{tried}; using the snapshot of {latest.fetched_at} from {latest.source}", stale=asked
+        )
+
+    def _check_fit(self, latest: Snapshot) -> None:
+        """Whether a snapshot read by another definition has what the entry now declares."""
+        if not self.entry.discover:
+            table = self.snapshots.load(latest)
+            check_columns(self.entry, table)
+            check_labels(self.entry, table)
+
+    def _outcome(
+        self, snapshot: Snapshot | None, status: Status, reason: str, *, stale: bool = False
+    ) -> RefreshOutcome:
+        if status != "skipped" and not stale:
+            reason = "; ".join([*self.problems, reason])
+        if snapshot is not None and snapshot.discovery is not None:
+            reason = f"{reason}; {snapshot.discovery['summary']}"
+        return RefreshOutcome(
+            snapshot=snapshot,
+            status=status,
+            source=None if snapshot is None else snapshot.source,
+            reason=reason,
+            downloaded=self.downloaded,
+            stale=stale,
+            entry=self._effective_entry(snapshot),
+        )
+
+    def _effective_entry(self, snapshot: Snapshot | None) -> DatasetEntry:
+        """The entry as it is now, with the layout the snapshot was read by where that was discovered."""
+        if snapshot is None or not self.entry.discover:
+            return self.entry
+        found = snapshot.dataset_entry
+        presentation = {key: getattr(self.entry, key) for key in _PRESENTATION_FIELDS}
+        if not (snapshot.discovery or {}).get("usable_label"):
+            presentation |= {"families": (), "evaluation_families": ()}
+        return found.model_copy(update=presentation)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Unpacked files of a process that died; incomplete archives stay, to be resumed."""
+    for left in folder.glob(f"{UNPACKED_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError):
+        name = "" if error.filename is None else f"{error.filename}: "
+        return f"{name}{error.strerror or error}; free space or correct permissions and run again"
+    return str(error)

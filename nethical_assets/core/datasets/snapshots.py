@@ -1,0 +1,234 @@
+"""Snapshots: datasets as they were read at one time, immutable and named by the digest of their bytes.
+
+What belongs here: storing, finding and verifying snapshots and their manifests. What does not: deciding whether a new
+one is needed (``refresh``).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.datasets.sources import UpstreamState
+from nethical_assets.core.digests import digest_bytes, pretty_json
+from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.storage import ObjectStore, read_json, write_atomically, write_json
+
+_COMPRESSION_LEVEL = 3
+_ROW_GROUP_ROWS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The manifest of one snapshot.
+
+    Attributes:
+        name, slug, source, licence: which dataset, and where this copy came from.
+        digest: of the Parquet bytes; the data version.
+        rows, columns: its size; columns are (name, Arrow type) in order.
+        fetched_at: when it was fetched, ISO 8601 in UTC.
+        refreshed_at: when a source last confirmed or delivered it; freshness counts from here. Kept outside the
+            manifest, which never changes.
+        upstream, upstream_date: what the source said about the state it delivered.
+        definition: digest of the catalog entry and the parameters it was read with.
+        entry: the catalog entry it was read by, its layout filled in where that was discovered.
+        report: what reading met (``ReadReport.to_json``).
+        discovery: what was found about an unknown layout (``DiscoveryReport.to_json``).
+    """
+
+    name: str
+    slug: str
+    source: str
+    licence: str
+    digest: str
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+    fetched_at: str
+    definition: str
+    entry: Mapping[str, Any]
+    report: Mapping[str, Any]
+    upstream: UpstreamState = field(default_factory=UpstreamState)
+    upstream_date: str | None = None
+    discovery: Mapping[str, Any] | None = None
+    refreshed_at: str = ""
+
+    @property
+    def dataset_entry(self) -> DatasetEntry:
+        """The catalog entry this snapshot was read by."""
+        return DatasetEntry.model_validate_json(json.dumps(self.entry))
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest document: everything but ``refreshed_at``."""
+        document = asdict(self)
+        del document["refreshed_at"]
+        document["columns"] = [list(column) for column in self.columns]
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any], refreshed_at: str) -> Snapshot:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            IntegrityError: keys are missing or unknown.
+        """
+        try:
+            values = dict(document)
+            values["columns"] = tuple((name, kind) for name, kind in values["columns"])
+            values["upstream"] = UpstreamState(**values["upstream"])
+            return cls(**values, refreshed_at=refreshed_at)
+        except (TypeError, KeyError, ValueError) as error:
+            raise IntegrityError(
+                f"not a snapshot manifest ({error}); remove the dataset's pointer and fetch again"
+            ) from None
+
+
+class SnapshotStore:
+    """Snapshots under ``base`` (a folder or a URL): immutable objects, and one pointer file a dataset.
+
+    The pointer lists the manifests, oldest first, and when the newest was last confirmed. It is replaced as a whole;
+    two writers of one dataset have to take turns (``refresh_dataset`` does).
+    """
+
+    def __init__(self, base: UPath | Path | str) -> None:
+        self.base = UPath(base)
+        self.objects = ObjectStore(self.base / "objects")
+
+    def latest(self, name: str) -> Snapshot | None:
+        """The newest snapshot of the dataset, or nothing.
+
+        Raises:
+            IntegrityError: the pointer or the manifest was damaged; the message names the file.
+        """
+        pointer = self._pointer(name)
+        return self._snapshot(name, pointer, pointer["manifests"][-1]) if pointer["manifests"] else None
+
+    def history(self, name: str) -> tuple[Snapshot, ...]:
+        """All snapshots of the dataset, oldest first. ``refreshed_at`` of all but the newest is when it was fetched.
+
+        Raises:
+            IntegrityError: as for :meth:`latest`.
+        """
+        pointer = self._pointer(name)
+        return tuple(self._snapshot(name, pointer, manifest) for manifest in pointer["manifests"])
+
+    def load(self, snapshot: Snapshot) -> pa.Table:
+        """The snapshot's table.
+
+        Raises:
+            IntegrityError: its bytes are missing or were changed; the message names the file.
+        """
+        return pq.read_table(pa.BufferReader(self.objects.get(snapshot.digest)))
+
+    def is_intact(self, snapshot: Snapshot) -> bool:
+        """Whether the snapshot's bytes are there and match its digest."""
+        try:
+            self.objects.get(snapshot.digest)
+        except IntegrityError:
+            return False
+        return True
+
+    def add(self, table: pa.Table, manifest: Snapshot, now: datetime) -> Snapshot:
+        """Store ``table`` and make it the newest snapshot of ``manifest.name``.
+
+        ``manifest`` says everything but digest, rows, columns and dates, which are filled in. Until the last step, the
+        replacement of the pointer, the previous snapshot stays the newest.
+
+        Raises:
+            OSError: the disk is full or not writable; the previous snapshot is still the newest.
+        """
+        data = table_bytes(table)
+        stored = replace(
+            manifest,
+            digest=digest_bytes(data),
+            rows=table.num_rows,
+            columns=tuple((column.name, str(column.type)) for column in table.schema),
+            fetched_at=timestamp(now),
+            refreshed_at=timestamp(now),
+        )
+        self._put(data)
+        manifest_digest = self._put(pretty_json(stored.to_json()))
+        pointer = self._pointer(stored.name)
+        manifests = [digest for digest in pointer["manifests"] if digest != manifest_digest]
+        self._write_pointer(stored.name, [*manifests, manifest_digest], stored.refreshed_at)
+        return stored
+
+    def mark_refreshed(self, name: str, when: datetime) -> Snapshot:
+        """Note that a source confirmed at ``when`` that the newest snapshot is current.
+
+        Raises:
+            IntegrityError: there is no snapshot of this dataset.
+        """
+        newest = self.latest(name)
+        if newest is None:
+            raise IntegrityError(f"{self.base}: dataset {name} has no snapshot that could be current; fetch it")
+        self._write_pointer(name, self._pointer(name)["manifests"], timestamp(when))
+        return replace(newest, refreshed_at=timestamp(when))
+
+    def forget(self, name: str) -> None:
+        """Drop the dataset's pointer, so that it is fetched anew; the objects stay."""
+        self._pointer_path(name).unlink(missing_ok=True)
+
+    def _put(self, data: bytes) -> str:
+        """Store an object; one that is there but damaged is replaced."""
+        digest = self.objects.put(data)
+        try:
+            self.objects.get(digest)
+        except IntegrityError:
+            write_atomically(self.objects.path(digest), data)
+        return digest
+
+    def _pointer_path(self, name: str) -> UPath:
+        return self.base / "datasets" / f"{name}.json"
+
+    def _pointer(self, name: str) -> dict[str, Any]:
+        path = self._pointer_path(name)
+        try:
+            document = read_json(path)
+        except FileNotFoundError:
+            return {"manifests": [], "refreshed_at": ""}
+        if not (
+            isinstance(document, dict)
+            and isinstance(document.get("refreshed_at"), str)
+            and isinstance(document.get("manifests"), list)
+        ):
+            raise IntegrityError(f"{path}: not a snapshot pointer; remove it and fetch the dataset again")
+        return document
+
+    def _write_pointer(self, name: str, manifests: list[str], refreshed_at: str) -> None:
+        write_json(self._pointer_path(name), {"name": name, "manifests": manifests, "refreshed_at": refreshed_at})
+
+    def _snapshot(self, name: str, pointer: Mapping[str, Any], digest: str) -> Snapshot:
+        document = json.loads(self.objects.get(digest))
+        newest = digest == pointer["manifests"][-1]
+        snapshot = Snapshot.from_json(document, pointer["refreshed_at"] if newest else document.get("fetched_at", ""))
+        if snapshot.name != name:
+            raise IntegrityError(f"{self._pointer_path(name)}: points to a snapshot of {snapshot.name}; remove it")
+        return snapshot
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """The table as Parquet (zstd): the same bytes for the same rows, however they are chunked in memory."""
+    buffer = io.BytesIO()
+    pq.write_table(
+        table.combine_chunks().replace_schema_metadata(None),
+        buffer,
+        compression="zstd",
+        compression_level=_COMPRESSION_LEVEL,
+        row_group_size=_ROW_GROUP_ROWS,
+    )
+    return buffer.getvalue()
+
+
+def timestamp(when: datetime) -> str:
+    """ISO 8601 in UTC, to the second."""
+    return when.astimezone(UTC).isoformat(timespec="seconds")
