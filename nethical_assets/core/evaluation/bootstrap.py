@@ -1,0 +1,57 @@
+"""The bootstrap, vectorised: resampled column sums, from which every resampled metric follows.
+
+What belongs here: drawing resamples and quantiles over them. What does not: what the columns mean (``metrics``,
+``regression``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from nethical_assets.core.evaluation.estimate import CONFIDENCE
+
+FloatArray = npt.NDArray[np.float64]
+
+BLOCK_LIMIT = 20_000
+"""Above this many rows, rows are first summed in this many random blocks and blocks are resampled instead of rows.
+Random blocks are exchangeable, so a sum over resampled blocks varies as a sum over resampled rows does."""
+
+_CHUNK_CELLS = 1_500_000
+_DECIMALS = 6
+
+
+def resampled_sums(columns: FloatArray, samples: int, seed: int) -> FloatArray:
+    """Sums of ``columns`` (rows x k) over ``samples`` resamples of the rows with replacement: shape (samples, k).
+
+    Every resample has as many rows (or blocks, see ``BLOCK_LIMIT``) as there are. Deterministic in ``seed``.
+    """
+    generator = np.random.default_rng(seed)
+    units = _blocks(columns, generator) if len(columns) > BLOCK_LIMIT else columns
+    count = len(units)
+    sums = np.empty((samples, columns.shape[1]))
+    at_once = max(1, _CHUNK_CELLS // max(count, 1))
+    for start in range(0, samples, at_once):
+        size = min(at_once, samples - start)
+        drawn = generator.integers(0, count, size=(size, count), dtype=np.int64)
+        drawn += (np.arange(size) * count)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        sums[start : start + size] = weights.astype(np.float64) @ units
+    return sums
+
+
+def percentile_interval(replicates: FloatArray, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The central ``confidence`` range of the finite replicates.
+
+    Rounded to six decimals, so that the last bits of a matrix product cannot change stored documents.
+    """
+    finite = replicates[np.isfinite(replicates)]
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(finite, (tail, 1.0 - tail))
+    return round(float(low), _DECIMALS), round(float(high), _DECIMALS)
+
+
+def _blocks(columns: FloatArray, generator: np.random.Generator) -> FloatArray:
+    shuffled = columns[generator.permutation(len(columns))]
+    starts = np.linspace(0, len(columns), BLOCK_LIMIT, endpoint=False).astype(np.int64)
+    return np.asarray(np.add.reduceat(shuffled, starts, axis=0))

@@ -1,0 +1,290 @@
+"""The evaluation of one model on labelled rows: metrics with intervals, reliability table, metrics per source.
+
+What belongs here: ``evaluate`` and the documents it returns. What does not: thresholds and decisions (``gate``,
+``regression``), formulas (``measures``) or pictures (``plots``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.evaluation.bootstrap import percentile_interval, resampled_sums
+from nethical_assets.core.evaluation.estimate import Estimate, clopper_pearson, proportion, undefined
+from nethical_assets.core.evaluation.measures import METRICS, Columns, FloatArray, bin_of, columns_of, metrics_of
+
+SOURCE_BOOTSTRAP_SAMPLES = 200
+"""Resamples behind the intervals of per-source metrics, at most."""
+
+LabelArray = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """Row counts at the decision threshold."""
+
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Rows whose probability lies in ``[low, high)`` (the last bin includes 1).
+
+    ``mean_probability``, ``observed_rate`` (share of positives) and its exact 95 % interval are None without rows.
+    """
+
+    low: float
+    high: float
+    rows: int
+    mean_probability: float | None
+    observed_rate: float | None
+    observed_low: float | None
+    observed_high: float | None
+
+
+@dataclass(frozen=True)
+class SourceEvaluation:
+    """The metrics (named as in ``measures.METRICS``) on the rows of one source."""
+
+    source: str
+    rows: int
+    positives: int
+    metrics: Mapping[str, Estimate]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return {
+            "source": self.source,
+            "rows": self.rows,
+            "positives": self.positives,
+            "metrics": {name: estimate.to_json() for name, estimate in self.metrics.items()},
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> SourceEvaluation:
+        """The inverse of ``to_json``."""
+        metrics = {name: Estimate.from_json(value) for name, value in document["metrics"].items()}
+        return cls(document["source"], document["rows"], document["positives"], metrics)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model scored on labelled rows.
+
+    ``metrics`` maps each name in ``measures.METRICS`` to its estimate. Accuracy, precision and recall carry exact
+    Clopper-Pearson intervals; F1, ROC AUC, Brier and ECE bootstrap intervals. ``confusion`` is None, and metrics are
+    undefined with a reason, when predictions are not finite numbers.
+    """
+
+    rows: int
+    positives: int
+    decision_threshold: float
+    ece_bins: int
+    bootstrap_samples: int
+    seed: int
+    has_probabilities: bool
+    confusion: ConfusionMatrix | None
+    metrics: Mapping[str, Estimate]
+    reliability: tuple[ReliabilityBin, ...]
+    sources: tuple[SourceEvaluation, ...]
+
+    def value(self, name: str) -> float | None:
+        """The point value of the metric ``name``, None where it is undefined."""
+        return self.metrics[name].value
+
+    def values(self) -> dict[str, float | None]:
+        """Every metric's point value."""
+        return {name: estimate.value for name, estimate in self.metrics.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object (no NaN, no infinity)."""
+        return {
+            "rows": self.rows,
+            "positives": self.positives,
+            "decision_threshold": self.decision_threshold,
+            "ece_bins": self.ece_bins,
+            "bootstrap_samples": self.bootstrap_samples,
+            "seed": self.seed,
+            "has_probabilities": self.has_probabilities,
+            "confusion": None if self.confusion is None else asdict(self.confusion),
+            "metrics": {name: estimate.to_json() for name, estimate in self.metrics.items()},
+            "reliability": [asdict(row) for row in self.reliability],
+            "sources": [source.to_json() for source in self.sources],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Evaluation:
+        """The inverse of ``to_json``."""
+        confusion = document["confusion"]
+        return cls(
+            **{
+                **document,
+                "confusion": None if confusion is None else ConfusionMatrix(**confusion),
+                "metrics": {name: Estimate.from_json(value) for name, value in document["metrics"].items()},
+                "reliability": tuple(ReliabilityBin(**row) for row in document["reliability"]),
+                "sources": tuple(SourceEvaluation.from_json(source) for source in document["sources"]),
+            }
+        )
+
+
+def evaluate(
+    labels: LabelArray,
+    probabilities: FloatArray | None,
+    scores: FloatArray,
+    *,
+    decision_threshold: float = 0.5,
+    ece_bins: int,
+    bootstrap_samples: int,
+    seed: int,
+    sources: npt.ArrayLike | None = None,
+) -> Evaluation:
+    """Every metric of one model on labelled rows.
+
+    Args:
+        labels: shape (rows,), 0 or 1.
+        probabilities: calibrated probability of the positive class, shape (rows,), in [0, 1]; None when the model has
+            none: decisions then compare the score with the threshold, and Brier and ECE are undefined.
+        scores: shape (rows,); ROC AUC ranks by it.
+        decision_threshold: a row is called positive at or above it.
+        ece_bins: number of equal-width bins over [0, 1]. ECE is the mean over rows of the distance between a bin's mean
+            probability and its share of positives (Naeini et al. 2015; positive-class form): 0 for p=0 and label 0.
+        bootstrap_samples: resamples behind the bootstrap intervals.
+        seed: of the bootstrap.
+        sources: name of each row's source, shape (rows,).
+
+    Raises:
+        DatasetError: a label is neither 0 nor 1.
+        ValueError: lengths differ, or ``ece_bins`` or ``bootstrap_samples`` is below 1.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
+    probabilities = None if probabilities is None else np.asarray(probabilities, dtype=np.float64)
+    check_lengths(labels, scores, *([] if probabilities is None else [probabilities]))
+    if ece_bins < 1 or bootstrap_samples < 1:
+        raise ValueError("ece_bins and bootstrap_samples must be at least 1")
+    source_names: npt.NDArray[Any] | None = None if sources is None else np.asarray(sources)
+    if source_names is not None and source_names.shape != labels.shape:
+        raise ValueError(f"{source_names.shape} sources for {labels.shape} labels")
+
+    def measure(rows: npt.NDArray[Any] | slice, samples: int) -> tuple[Columns | None, dict[str, Estimate]]:
+        chosen = None if probabilities is None else probabilities[rows]
+        fault = prediction_fault(chosen, scores[rows])
+        columns = None if fault else columns_of(labels[rows], chosen, scores[rows], decision_threshold, ece_bins)
+        return columns, _estimates(columns, fault, samples, seed)
+
+    columns, metrics = measure(slice(None), bootstrap_samples)
+    by_source = []
+    for name in [] if source_names is None else sorted(set(source_names.tolist())):
+        rows = source_names == name
+        estimates = measure(rows, min(bootstrap_samples, SOURCE_BOOTSTRAP_SAMPLES))[1]
+        by_source.append(SourceEvaluation(str(name), int(rows.sum()), int((labels[rows] == 1).sum()), estimates))
+    return Evaluation(
+        rows=len(labels),
+        positives=int((labels == 1).sum()),
+        decision_threshold=decision_threshold,
+        ece_bins=ece_bins,
+        bootstrap_samples=bootstrap_samples,
+        seed=seed,
+        has_probabilities=probabilities is not None,
+        confusion=None if columns is None else _confusion(columns),
+        metrics=metrics,
+        reliability=() if columns is None or probabilities is None else _reliability(labels, probabilities, ece_bins),
+        sources=tuple(by_source),
+    )
+
+
+def check_lengths(labels: LabelArray, *others: FloatArray) -> None:
+    """Refuse arrays that do not belong together, and labels that are not 0 or 1."""
+    if any(array.shape != (len(labels),) for array in (labels, *others)):
+        raise ValueError(f"arrays of different shapes: {[array.shape for array in (labels, *others)]}")
+    if not np.isin(labels, (0, 1)).all():
+        strange = labels[~np.isin(labels, (0, 1))][0]
+        raise DatasetError(f"label {strange!s} in the test rows: labels must be 0 or 1")
+
+
+def prediction_fault(probabilities: FloatArray | None, scores: FloatArray) -> str:
+    """Why predictions cannot be measured, or an empty string."""
+    if probabilities is not None:
+        bad = int((~((probabilities >= 0.0) & (probabilities <= 1.0))).sum())
+        if bad:
+            return f"{bad} of {len(probabilities)} probabilities are not numbers in [0, 1]"
+    bad = int((~np.isfinite(scores)).sum())
+    return f"{bad} of {len(scores)} scores are not finite numbers" if bad else ""
+
+
+def _confusion(columns: Columns) -> ConfusionMatrix:
+    rows, positives, hits, alarms = (round(total) for total in columns.values[:, :4].sum(axis=0))
+    return ConfusionMatrix(hits, alarms, rows - positives - alarms, positives - hits)
+
+
+def _estimates(columns: Columns | None, fault: str, samples: int, seed: int) -> dict[str, Estimate]:
+    if columns is None:
+        return {name: undefined(fault) for name in METRICS}
+    matrix = _confusion(columns)
+    hits, alarms = matrix.true_positives, matrix.false_positives
+    misses, rejections = matrix.false_negatives, matrix.true_negatives
+    rows = hits + alarms + misses + rejections
+    estimates = {
+        "accuracy": proportion(hits + rejections, rows, "no rows"),
+        "precision": proportion(hits, hits + alarms, "no row was called positive"),
+        "recall": proportion(hits, hits + misses, "no positive rows"),
+    }
+    reasons = {
+        "f1": "" if hits + alarms + misses else "no positive rows and none called positive",
+        "roc_auc": "" if hits + misses and alarms + rejections else "rows of one class only",
+        "brier": _probability_reason(columns, rows),
+        "ece": _probability_reason(columns, rows),
+    }
+    if all(reasons.values()):
+        return estimates | {name: undefined(reason) for name, reason in reasons.items()}
+    # `values` is centred on the point AUC, so the sums of its components vanish and the point value comes out.
+    point = metrics_of(columns.values.sum(axis=0, keepdims=True), columns)
+    replicates = metrics_of(resampled_sums(columns.values, samples, seed), columns)
+    for name, reason in reasons.items():
+        if reason:
+            estimates[name] = undefined(reason)
+            continue
+        value = float(point[name][0])
+        interval = _bias_corrected(value, replicates[name]) if name == "ece" else percentile_interval(replicates[name])
+        estimates[name] = Estimate(value, *_around(value, interval))
+    return estimates
+
+
+def _probability_reason(columns: Columns, rows: int) -> str:
+    if not columns.has_probabilities:
+        return "the model gives no probabilities"
+    return "" if rows else "no rows"
+
+
+def _bias_corrected(value: float, replicates: FloatArray) -> tuple[float, float]:
+    """The reverse percentile interval: noise makes every ECE too large, and a resampled one twice as much."""
+    low, high = percentile_interval(replicates)
+    return max(0.0, 2 * value - high), min(1.0, 2 * value - low)
+
+
+def _around(value: float, interval: tuple[float, float]) -> tuple[float, float]:
+    return min(value, interval[0]), max(value, interval[1])
+
+
+def _reliability(labels: LabelArray, probabilities: FloatArray, bins: int) -> tuple[ReliabilityBin, ...]:
+    which = bin_of(probabilities, bins)
+    rows = np.bincount(which, minlength=bins)
+    positives = np.bincount(which, weights=labels == 1, minlength=bins)
+    totals = np.bincount(which, weights=probabilities, minlength=bins)
+    table = []
+    for index in range(bins):
+        count, edges = int(rows[index]), (index / bins, (index + 1) / bins)
+        if count == 0:
+            table.append(ReliabilityBin(*edges, 0, None, None, None, None))
+            continue
+        interval = clopper_pearson(round(positives[index]), count)
+        rate, mean = float(positives[index] / count), float(totals[index] / count)
+        table.append(ReliabilityBin(*edges, count, mean, rate, *interval))
+    return tuple(table)

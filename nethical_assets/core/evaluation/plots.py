@@ -1,0 +1,148 @@
+"""Pictures and tables of an evaluation: reliability diagram and confusion matrix.
+
+What belongs here: rendering of an ``Evaluation`` as small PNG bytes and as Markdown. What does not: computing anything.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from nethical_assets.core.evaluation.estimate import Estimate
+from nethical_assets.core.evaluation.measures import METRICS
+from nethical_assets.core.evaluation.metrics import ConfusionMatrix, Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TITLES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "roc_auc": "ROC AUC",
+    "brier": "Brier score",
+    "ece": "ECE",
+}
+_INK, _ACCENT = "#1f2933", "#1f6feb"
+
+
+def reliability_png(evaluation: Evaluation) -> bytes:
+    """The reliability diagram, 600 x 600 pixels: observed rate with interval against mean probability, and row counts.
+
+    Without probabilities the picture says so.
+    """
+    figure = _figure(6.0, 6.0)
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    occupied = [row for row in evaluation.reliability if row.rows]
+    upper.plot((0, 1), (0, 1), color=_INK, linewidth=1, linestyle="--", label="perfectly calibrated")
+    means = [row.mean_probability or 0.0 for row in occupied]
+    rates = [row.observed_rate or 0.0 for row in occupied]
+    below = [rate - (row.observed_low or 0.0) for row, rate in zip(occupied, rates, strict=True)]
+    above = [(row.observed_high or 0.0) - rate for row, rate in zip(occupied, rates, strict=True)]
+    if occupied:
+        upper.errorbar(means, rates, yerr=(below, above), fmt="o-", color=_ACCENT, capsize=3, label="observed")
+        width = 1.0 / evaluation.ece_bins
+        lower.bar(
+            [row.low + width / 2 for row in occupied], [row.rows for row in occupied], width * 0.92, color=_ACCENT
+        )
+    else:
+        upper.text(0.5, 0.5, "no probabilities", ha="center", va="center", fontsize=16)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of positives")
+    ece = evaluation.value("ece")
+    upper.set_title(f"Reliability, {evaluation.rows} test rows" + ("" if ece is None else f", ECE {ece:.3f}"))
+    upper.legend(loc="upper left", frameon=False)
+    lower.set(xlabel="predicted probability", ylabel="rows")
+    return _png(figure)
+
+
+def confusion_png(evaluation: Evaluation) -> bytes:
+    """The confusion matrix at the decision threshold, 600 x 500 pixels: counts, and shares of the true class."""
+    figure = _figure(6.0, 5.0)
+    axes = figure.subplots()
+    matrix = evaluation.confusion
+    axes.set_title(f"Decisions at {evaluation.decision_threshold:g}, {evaluation.rows} test rows")
+    if matrix is None:
+        axes.text(0.5, 0.5, "no usable predictions", ha="center", va="center", fontsize=16)
+        return _png(figure)
+    counts = _counts(matrix)
+    shares = [[count / max(sum(row), 1) for count in row] for row in counts]
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    for actual, (row, row_shares) in enumerate(zip(counts, shares, strict=True)):
+        for called, (count, share) in enumerate(zip(row, row_shares, strict=True)):
+            color = "white" if share > 0.6 else _INK
+            axes.text(called, actual, f"{count}\n{share:.1%}", ha="center", va="center", fontsize=18, color=color)
+    axes.set_xticks((0, 1), ("called negative", "called positive"))
+    axes.set_yticks((0, 1), ("negative", "positive"))
+    axes.set_ylabel("label")
+    return _png(figure)
+
+
+def metrics_markdown(evaluation: Evaluation) -> str:
+    """A table of every metric with its 95 % interval, then one of the sources where there are several."""
+    lines = ["| Metric | Value | 95 % interval |", "|---|---:|---|"]
+    for name in METRICS:
+        estimate = evaluation.metrics[name]
+        lines.append(f"| {_TITLES[name]} | {_value(estimate)} | {_interval(estimate)} |")
+    if evaluation.sources:
+        titles = " | ".join(_TITLES[name] for name in METRICS)
+        lines += ["", f"| Source | Rows | Positives | {titles} |", "|---|" + "---:|" * (len(METRICS) + 2)]
+        for source in evaluation.sources:
+            values = " | ".join(_value(source.metrics[name]) for name in METRICS)
+            lines.append(f"| {source.source} | {source.rows} | {source.positives} | {values} |")
+    return "\n".join(lines) + "\n"
+
+
+def reliability_markdown(evaluation: Evaluation) -> str:
+    """The reliability table: bins of the probability, rows, mean probability, share of positives with interval."""
+    lines = [
+        "| Probability | Rows | Mean probability | Share of positives | 95 % interval |",
+        "|---|---:|---:|---:|---|",
+    ]
+    for row in evaluation.reliability:
+        observed = Estimate(row.observed_rate, row.observed_low, row.observed_high)
+        mean = "" if row.mean_probability is None else f"{row.mean_probability:.3f}"
+        edges = f"{row.low:.2f} to {row.high:.2f}"
+        lines.append(f"| {edges} | {row.rows} | {mean} | {_value(observed)} | {_interval(observed)} |")
+    return "\n".join(lines) + "\n"
+
+
+def confusion_markdown(evaluation: Evaluation) -> str:
+    """The confusion matrix as a table of row counts."""
+    if evaluation.confusion is None:
+        return f"No confusion matrix: {evaluation.metrics['accuracy'].reason}.\n"
+    negatives, positives = _counts(evaluation.confusion)
+    return (
+        "| Label | Called negative | Called positive |\n|---|---:|---:|\n"
+        f"| negative | {negatives[0]} | {negatives[1]} |\n| positive | {positives[0]} | {positives[1]} |\n"
+    )
+
+
+def _counts(matrix: ConfusionMatrix) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (matrix.true_negatives, matrix.false_positives), (matrix.false_negatives, matrix.true_positives)
+
+
+def _value(estimate: Estimate) -> str:
+    return "" if estimate.value is None else f"{estimate.value:.4f}"
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return estimate.reason
+    return f"{estimate.low:.4f} to {estimate.high:.4f}"
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    # The object interface keeps no global state, so plots are safe in any thread and need no display.
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    stream = io.BytesIO()
+    # Without the software version the same evaluation gives the same bytes.
+    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
+    return stream.getvalue()

@@ -1,0 +1,142 @@
+"""The comparison of a candidate with the champion re-scored on the same test rows.
+
+What belongs here: paired differences, their intervals and the verdict. What does not: absolute thresholds (``gate``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nethical_assets.core.evaluation.bootstrap import percentile_interval, resampled_sums
+from nethical_assets.core.evaluation.gate import MINIMUM_ROWS
+from nethical_assets.core.evaluation.measures import FloatArray, columns_of, metrics_of
+from nethical_assets.core.evaluation.metrics import LabelArray, check_lengths, prediction_fault
+
+Verdict = Literal["pass", "fail", "needs_more_data", "no_champion"]
+
+_LOSS_SIGN = {"accuracy": -1.0, "f1": -1.0, "ece": 1.0}
+_TITLES = {"accuracy": "Accuracy", "f1": "F1", "ece": "ECE"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of both models on the same rows; ``loss`` is how much worse the candidate is (negative: better)."""
+
+    metric: str
+    candidate: float | None
+    champion: float | None
+    loss: float | None
+    loss_low: float | None
+    loss_high: float | None
+
+
+@dataclass(frozen=True)
+class RegressionReport:
+    """``fail`` is a regression; ``reasons`` has one sentence per metric."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    rows: int
+    tolerance: float
+    minimum_rows: int
+    comparisons: tuple[Comparison, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        document = asdict(self)
+        document["reasons"] = list(self.reasons)
+        document["comparisons"] = [asdict(comparison) for comparison in self.comparisons]
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> RegressionReport:
+        """The inverse of ``to_json``."""
+        comparisons = tuple(Comparison(**comparison) for comparison in document["comparisons"])
+        return cls(**{**document, "reasons": tuple(document["reasons"]), "comparisons": comparisons})
+
+
+def compare_with_champion(
+    labels: LabelArray,
+    candidate_probabilities: FloatArray,
+    champion_probabilities: FloatArray | None,
+    *,
+    tolerance: float,
+    decision_threshold: float = 0.5,
+    ece_bins: int,
+    bootstrap_samples: int,
+    seed: int,
+    minimum_rows: int = MINIMUM_ROWS,
+) -> RegressionReport:
+    """Whether accuracy or F1 is lower, or ECE higher, than the champion's by more than ``tolerance``.
+
+    All arrays have shape (rows,); both models scored the same rows. The point difference decides from ``minimum_rows``
+    rows on; below, only if the paired bootstrap's 95 % interval lies wholly on one side of the tolerance. One settled
+    regression fails; otherwise one unsettled metric needs more data. Without a champion there is nothing to compare.
+
+    Raises:
+        DatasetError: a label is neither 0 nor 1.
+        ValueError: lengths differ.
+    """
+
+    def report(verdict: Verdict, reasons: list[str], comparisons: tuple[Comparison, ...] = ()) -> RegressionReport:
+        return RegressionReport(verdict, tuple(reasons), len(labels), tolerance, minimum_rows, comparisons)
+
+    if champion_probabilities is None:
+        return report("no_champion", ["There is no champion to compare with."])
+    check_lengths(labels, candidate_probabilities, champion_probabilities)
+    if len(labels) == 0:
+        return report("needs_more_data", ["The test sample has 0 rows."])
+    models = {"candidate": candidate_probabilities, "champion": champion_probabilities}
+    faults = {name: prediction_fault(values, values) for name, values in models.items()}
+    if faults["candidate"]:
+        return report("fail", [f"The candidate cannot be compared: {faults['candidate']}."])
+    if faults["champion"]:
+        return report("no_champion", [f"The champion cannot be compared: {faults['champion']}."])
+    columns = {
+        name: columns_of(labels, values, values, decision_threshold, ece_bins) for name, values in models.items()
+    }
+    both = np.hstack([columns["candidate"].values, columns["champion"].values])
+    width = columns["candidate"].values.shape[1]
+
+    def measured(sums: FloatArray) -> tuple[dict[str, FloatArray], dict[str, FloatArray]]:
+        return metrics_of(sums[:, :width], columns["candidate"]), metrics_of(sums[:, width:], columns["champion"])
+
+    point = measured(both.sum(axis=0, keepdims=True))
+    replicates = measured(resampled_sums(both, bootstrap_samples, seed))
+    comparisons, verdicts, reasons = [], set(), []
+    for metric, sign in _LOSS_SIGN.items():
+        candidate, champion = (float(side[metric][0]) for side in point)
+        losses = sign * (replicates[0][metric] - replicates[1][metric])
+        comparison = _compare(metric, candidate, champion, sign, losses)
+        verdict, reason = _judge(comparison, tolerance, len(labels), minimum_rows)
+        comparisons.append(comparison)
+        verdicts.add(verdict)
+        reasons.append(reason)
+    worst: Verdict = "fail" if "fail" in verdicts else "needs_more_data" if "needs_more_data" in verdicts else "pass"
+    return report(worst, reasons, tuple(comparisons))
+
+
+def _compare(metric: str, candidate: float, champion: float, sign: float, losses: FloatArray) -> Comparison:
+    if not (np.isfinite(candidate) and np.isfinite(champion)):
+        return Comparison(metric, None, None, None, None, None)
+    return Comparison(metric, candidate, champion, sign * (candidate - champion), *percentile_interval(losses))
+
+
+def _judge(comparison: Comparison, tolerance: float, rows: int, minimum_rows: int) -> tuple[Verdict, str]:
+    title = _TITLES[comparison.metric]
+    loss, low, high = comparison.loss, comparison.loss_low, comparison.loss_high
+    if loss is None or low is None or high is None:
+        return "needs_more_data", f"{title} is undefined on these {rows} rows."
+    measured = (
+        f"{title} {comparison.candidate:.4f} against the champion's {comparison.champion:.4f} "
+        f"(worse by {loss:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, {rows} rows)"
+    )
+    if rows < minimum_rows and low <= tolerance < high:
+        return "needs_more_data", f"{measured} cannot be told from the tolerance {tolerance:g}."
+    if loss > tolerance:
+        return "fail", f"{measured} is a regression: the tolerance is {tolerance:g}."
+    return "pass", f"{measured} is within the tolerance {tolerance:g}."
