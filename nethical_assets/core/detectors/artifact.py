@@ -192,7 +192,9 @@ def read_tensors(
         raise IntegrityError(f"{name}: missing from the artifact; restore it from a backup")
     header = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else -1
     if not 0 < header <= min(_MAXIMUM_HEADER_BYTES, len(data) - 8):
-        raise IntegrityError(f"{name}: not a safetensors file, or its header is not within {_MAXIMUM_HEADER_BYTES} bytes")
+        raise IntegrityError(
+            f"{name}: not a safetensors file, or its header is not within {_MAXIMUM_HEADER_BYTES} bytes"
+        )
     try:
         tensors = dict(load(data))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:

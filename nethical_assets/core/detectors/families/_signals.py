@@ -208,7 +208,9 @@ def _attack_alerts(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     privileged = np.where(numbers_or_zero(raw, "Destination Port") < 1024, 0.3, 0.0)
     inputs = {
         "violation_count": saturate(violations, 1.5),
-        "severity_max": np.maximum.reduce([0.8 * raised["Malware Indicators"], 0.6 * raised["IDS/IPS Alerts"], anomaly]),
+        "severity_max": np.maximum.reduce(
+            [0.8 * raised["Malware Indicators"], 0.6 * raised["IDS/IPS Alerts"], anomaly]
+        ),
         "recency_score": np.exp(-seconds_since_previous(segment.astype(np.int64), time) / DAY),
         "frequency_score": saturate(earlier_within(segment.astype(np.int64), time, 30 * DAY), 30.0),
         "context_risk": either(0.3 * raised["Proxy Information"], privileged, 0.2 * anomaly),

@@ -86,7 +86,9 @@ def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     mapping = GROUP_MAPPINGS.get(entry.mapping or "")
     if mapping is None:
         known = ", ".join(GROUP_MAPPINGS)
-        raise DatasetError(f"dataset {entry.name}: mapping {entry.mapping!r} is unknown to family {_FAMILY}; use {known}")
+        raise DatasetError(
+            f"dataset {entry.name}: mapping {entry.mapping!r} is unknown to family {_FAMILY}; use {known}"
+        )
     return mapping.compute(entry, raw)
 
 

@@ -1,0 +1,287 @@
+"""The prompt injection family: does a text try to override, jailbreak or trick a language model?
+
+What belongs here: hashed word and character n-grams of a text and a calibrated linear model over them. What does not:
+rules and personal data (``core.governance``), synthetic texts (``_prompts``).
+
+Words (runs of 1 and 2) and characters within words (runs of 3 to 5) are hashed into a fixed number of buckets, so no
+vocabulary, and thereby no training text, is stored. Weights are sublinear counts times inverse document frequency,
+fitted on training rows, each half scaled to unit length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.detectors.artifact import expect_files, read_model, read_tensors, write_tensors
+from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
+from nethical_assets.core.detectors.calibration import Calibration, Finite, fit_calibration
+from nethical_assets.core.detectors.families._prompts import synthesise
+from nethical_assets.core.detectors.frames import (
+    in_content_order,
+    inputs_for_scoring,
+    joined_column,
+    normalised_text,
+    require_both_classes,
+    require_columns,
+    texts,
+    with_declared_columns,
+)
+from nethical_assets.core.detectors.ngrams import FlatTokens, characters, ngrams, split_tokens
+from nethical_assets.core.digests import pretty_json
+
+_FAMILY = "prompt_injection"
+_MODEL_FILE = "model.json"
+_TENSOR_FILE = "weights.safetensors"
+_WORD_RUNS = (1, 2)
+_CHARACTER_RUNS = (3, 4, 5)
+_WORD_BUCKETS = 1 << 17
+_CHARACTER_BUCKETS = 1 << 18
+_BUCKETS = _WORD_BUCKETS + _CHARACTER_BUCKETS
+_HEAD_CHARACTERS = 1000
+_TAIL_CHARACTERS = 500
+_INVERSE_PENALTY = 10.0
+_ROWS_AT_A_TIME = 2048
+_SPACE = np.uint64(ord(" "))
+# Letters of other scripts that look Latin, with their Latin twins; NFKC does not fold these.
+_LOOKALIKES = str.maketrans("асеорхуіѕјһԁɡαοεικνρτυ", "aceopxyisjhdgaoeiknptu")
+_INVISIBLE = r"[\p{Cf}\p{Mn}]+"
+_NOTHING, _SEPARATOR = pa.scalar("", type=pa.large_string()), pa.scalar(" ", type=pa.large_string())
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    head_characters: int = Field(ge=1, le=1_000_000)
+    tail_characters: int = Field(ge=0, le=1_000_000)
+    intercept: Finite
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """How often which bucket occurs in which row: parallel arrays in row order, without repetitions."""
+
+    rows: npt.NDArray[np.int64]
+    buckets: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.float32]
+
+
+class PromptInjectionDetector:
+    """Score: the log-odds of the linear model; see ``base.Detector``."""
+
+    def __init__(self, model: _Model, idf: npt.NDArray[np.float32], coefficients: npt.NDArray[np.float32]) -> None:
+        self._model = model
+        self._idf = idf
+        self._coefficients = coefficients
+
+    def score(self, inputs: pd.DataFrame) -> FloatArray:
+        """Log-odds before calibration, shape ``(rows,)``; an empty text has the intercept's."""
+        readable = _readable(inputs)
+        result = np.full(len(readable), self._model.intercept)
+        for at in range(0, len(readable), _ROWS_AT_A_TIME):
+            piece = readable.slice(at, _ROWS_AT_A_TIME)
+            counts = _count(piece)
+            weights = _weigh(counts, self._idf, len(piece)) * self._coefficients[counts.buckets]
+            result[at : at + len(piece)] += np.bincount(counts.rows, weights=weights, minlength=len(piece))
+        return result
+
+    def probability(self, inputs: pd.DataFrame) -> FloatArray:
+        """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
+        return self._model.calibration.probability(self.score(inputs))
+
+    def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
+        """Lengths (log) and shares of digits, punctuation, capitals and non-ASCII characters."""
+        require_columns(inputs, ["text"], f"inputs of family {_FAMILY}")
+        raw = texts(inputs["text"])
+        length = pc.utf8_length(raw).to_numpy(zero_copy_only=False).astype(np.float64)
+        frame = {"log_characters": np.log1p(length)}
+        frame["log_words"] = np.log1p(
+            pc.count_substring_regex(raw, r"\S+").to_numpy(zero_copy_only=False).astype(np.float64)
+        )
+        shares = {"digits": r"[0-9]", "capitals": r"\p{Lu}", "punctuation": r"\pP", "non_ascii": r"[^\x00-\x7f]"}
+        for name, pattern in shares.items():
+            found = pc.count_substring_regex(raw, pattern).to_numpy(zero_copy_only=False).astype(np.float64)
+            frame[f"{name}_share"] = found / np.maximum(length, 1.0)
+        return pd.DataFrame(frame)
+
+    def to_files(self) -> Mapping[str, bytes]:
+        """``model.json``: bounds, intercept, calibration; ``weights.safetensors``: a weight and an IDF a bucket."""
+        tensors = {"idf": self._idf, "coefficients": self._coefficients}
+        return {_MODEL_FILE: pretty_json(self._model.model_dump()), _TENSOR_FILE: write_tensors(tensors)}
+
+
+def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
+    """The text of each record, unchanged, in ``text``; a row a record.
+
+    Raises:
+        DatasetError: the declared text column is missing.
+    """
+    column = joined_column(entry, raw, [file.text_column for file in entry.files])
+    text = pd.Series(texts(column).to_pandas(), index=raw.index, dtype="str")
+    frame = pd.DataFrame({"text": text, "identity": normalised_text(text)})
+    return with_declared_columns(entry, raw, frame)
+
+
+def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.DataFrame:
+    """The column ``text`` for batch scoring, a row a record, row order preserved.
+
+    Raises:
+        DatasetError: neither ``text`` nor the text column of a known entry; one line with the expected ones.
+    """
+    return inputs_for_scoring(
+        frame,
+        entries,
+        family=_FAMILY,
+        canonical=("text",),
+        layout=lambda entry: (
+            [
+                next((file.text_column for file in entry.files if file.text_column in frame.columns), None)
+                or str(entry.files[0].text_column)
+            ]
+            if entry.files
+            else []
+        ),
+        canonicalise=canonicalise,
+    )
+
+
+def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> PromptInjectionDetector:
+    """Fit IDF and the linear model on training rows, the calibration on validation rows (``seed`` is not needed).
+
+    Raises:
+        TrainingError: one class only among the training or the validation rows.
+    """
+    import scipy.sparse
+    from sklearn.linear_model import LogisticRegression
+
+    require_both_classes(training.labels, _FAMILY)
+    rows = in_content_order(training)
+    readable = _readable(rows.inputs)
+    parts = []
+    for at in range(0, len(readable), _ROWS_AT_A_TIME):
+        parts.append(_count(readable.slice(at, _ROWS_AT_A_TIME)))
+    frequency = np.sum([np.bincount(part.buckets, minlength=_BUCKETS) for part in parts], axis=0)
+    idf = (np.log((1.0 + len(readable)) / (1.0 + frequency)) + 1.0).astype(np.float32)
+    matrices = []
+    for at, part in zip(range(0, len(readable), _ROWS_AT_A_TIME), parts, strict=True):
+        height = min(_ROWS_AT_A_TIME, len(readable) - at)
+        weights = _weigh(part, idf, height).astype(np.float32)
+        offsets = np.searchsorted(part.rows, np.arange(height + 1))
+        matrices.append(scipy.sparse.csr_matrix((weights, part.buckets, offsets), shape=(height, _BUCKETS)))
+    design = scipy.sparse.vstack(matrices, format="csr")
+    model = LogisticRegression(C=_INVERSE_PENALTY, tol=1e-3, max_iter=200).fit(design, rows.labels)
+    plain = PromptInjectionDetector(
+        _Model(
+            head_characters=_HEAD_CHARACTERS,
+            tail_characters=_TAIL_CHARACTERS,
+            intercept=float(model.intercept_[0]),
+            calibration=Calibration(method="sigmoid", rows=1, positives=1, slope=1.0),
+        ),
+        idf,
+        model.coef_[0].astype(np.float32),
+    )
+    calibration = fit_calibration(plain.score(validation.inputs), validation.labels)
+    return PromptInjectionDetector(
+        plain._model.model_copy(update={"calibration": calibration}), plain._idf, plain._coefficients
+    )
+
+
+def load(files: Mapping[str, bytes]) -> PromptInjectionDetector:
+    """The detector in ``files``.
+
+    Raises:
+        IntegrityError: a file is missing, extra or malformed.
+    """
+    expect_files(files, {_MODEL_FILE, _TENSOR_FILE})
+    model = read_model(files, _MODEL_FILE, _Model)
+    tensors = read_tensors(files, _TENSOR_FILE, {"idf": ("F32", (_BUCKETS,)), "coefficients": ("F32", (_BUCKETS,))})
+    return PromptInjectionDetector(model, tensors["idf"], tensors["coefficients"])
+
+
+def _readable(inputs: pd.DataFrame) -> pa.Array:
+    """Folded texts: head and tail of long ones, NFKC, lower case, look-alike letters as Latin, nothing invisible."""
+    require_columns(inputs, ["text"], f"inputs of family {_FAMILY}")
+    raw = texts(inputs["text"])
+    longest = _HEAD_CHARACTERS + _TAIL_CHARACTERS
+    tail = pc.utf8_slice_codeunits(raw, -_TAIL_CHARACTERS)
+    bounded = pc.binary_join_element_wise(pc.utf8_slice_codeunits(raw, 0, _HEAD_CHARACTERS), tail, _SEPARATOR)
+    raw = pc.if_else(pc.greater(pc.utf8_length(raw), longest), bounded, raw)
+    folded = pc.utf8_lower(pc.utf8_normalize(raw, form="NFKC"))
+    foreign = pc.invert(pc.string_is_ascii(folded))
+    if pc.any(foreign).as_py():
+        visible = pc.replace_substring_regex(pc.utf8_normalize(folded, form="NFKD"), _INVISIBLE, "")
+        latin = [text.translate(_LOOKALIKES) for text in visible.filter(foreign).to_pylist()]
+        folded = pc.replace_with_mask(folded, foreign, pa.array(latin, type=folded.type))
+    spaced = pc.replace_substring_regex(folded, r"[\s\p{Z}\x00-\x1f]+", " ")
+    return pc.utf8_trim_whitespace(spaced)
+
+
+def _count(readable: pa.Array) -> _Counts:
+    words = split_tokens(pc.replace_substring_regex(readable, r"([^\pL\pN\s])", r" \1 "))
+    hashed = [(part.rows, part.hashes % np.uint64(_WORD_BUCKETS)) for part in (ngrams(words, n) for n in _WORD_RUNS)]
+    padded = characters(pc.binary_join_element_wise(_NOTHING, readable, _NOTHING, _SEPARATOR))
+    for size in _CHARACTER_RUNS:
+        rows, hashes = _within_words(padded, size)
+        hashed.append((rows, hashes % np.uint64(_CHARACTER_BUCKETS) + np.uint64(_WORD_BUCKETS)))
+    keys = np.concatenate([rows * _BUCKETS + buckets.astype(np.int64) for rows, buckets in hashed])
+    unique, counts = np.unique(keys, return_counts=True)
+    return _Counts(unique // _BUCKETS, unique % _BUCKETS, counts.astype(np.float32))
+
+
+def _within_words(points: FlatTokens, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Runs of characters that have a space at their ends at most."""
+    runs = ngrams(points, size)
+    spaces = np.concatenate([[0], np.cumsum(points.hashes == _SPACE)])
+    inside = spaces[runs.starts + size - 1] == spaces[runs.starts + 1]
+    return runs.rows[inside], runs.hashes[inside]
+
+
+def _weigh(counts: _Counts, idf: npt.NDArray[np.float32], height: int) -> FloatArray:
+    """Sublinear count times IDF, words and characters each scaled to unit length in every row."""
+    weights = (1.0 + np.log(counts.counts.astype(np.float64))) * idf[counts.buckets]
+    half = 2 * counts.rows + (counts.buckets >= _WORD_BUCKETS)
+    norms = np.sqrt(np.bincount(half, weights=weights**2, minlength=2 * height))
+    return np.asarray(weights / np.maximum(norms, 1e-12)[half], dtype=np.float64)
+
+
+SPEC = DetectorSpec(
+    family=_FAMILY,
+    title="Prompt injection and jailbreak texts",
+    kind="text",
+    input_columns=("text",),
+    text_columns=("text",),
+    canonicalise=canonicalise,
+    inputs_of=inputs_of,
+    fit=fit,
+    load=load,
+    synthesise=synthesise,
+    model_form=(
+        "L2-penalised logistic regression over hashed word and character n-grams (sublinear counts times IDF), "
+        "calibrated on validation rows"
+    ),
+    intended_use="Screening prompts and documents on their way into a language model, together with rules and review.",
+    limits=(
+        "Learned from public English collections: other languages and new attack styles are weaker, see the "
+        "leave-one-source-out figures.",
+        "Benign texts that talk about attacks (security courses, bug reports) are flagged more often than others.",
+        "Of texts longer than 1500 characters only the first 1000 and the last 500 are read.",
+    ),
+    hyperparameters={
+        "word_runs": _WORD_RUNS,
+        "character_runs": _CHARACTER_RUNS,
+        "word_buckets": _WORD_BUCKETS,
+        "character_buckets": _CHARACTER_BUCKETS,
+        "head_characters": _HEAD_CHARACTERS,
+        "tail_characters": _TAIL_CHARACTERS,
+        "inverse_penalty": _INVERSE_PENALTY,
+    },
+)
