@@ -12,7 +12,6 @@ score the same. It never unpickles and never decompresses.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -42,32 +41,30 @@ Tensor = npt.NDArray[Any]
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class FileModel(BaseModel):
+    """What the JSON files of artifacts are declared with: exact types, no unknown keys, no NaN or infinity."""
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class _File(FileModel):
     digest: str
     bytes: int = Field(ge=0)
 
 
-class _Manifest(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Manifest(FileModel):
     format: str
     family: str
     files: dict[str, _File] = Field(max_length=_MAXIMUM_FILES)
 
 
-class _Column(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Column(FileModel):
     name: str
     kind: str = Field(pattern="^(number|text)$")
     values: list[float | int | str | None] = Field(max_length=1000)
 
 
-class _Golden(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Golden(FileModel):
     columns: list[_Column] = Field(max_length=10_000)
     score: list[float] = Field(min_length=1, max_length=1000)
     probability: list[float] = Field(min_length=1, max_length=1000)
@@ -158,12 +155,9 @@ def read_model(files: Mapping[str, bytes], name: str, model: type[_Model]) -> _M
     if name not in files:
         raise IntegrityError(f"{name}: missing from the artifact; restore it from a backup")
     try:
-        document = json.loads(files[name], parse_constant=_refuse_constant)
-        return model.model_validate(document)
+        return model.model_validate_json(files[name])
     except ValidationError as error:
         raise IntegrityError(f"{name}: {describe_validation_error(error, None)}") from None
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{name}: not readable as JSON: {error}") from None
 
 
 def write_tensors(tensors: Mapping[str, Tensor]) -> bytes:
@@ -242,7 +236,3 @@ def _check_golden(detector: Detector, golden: _Golden) -> None:
         if not np.allclose(now, then, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE):
             worst = float(np.max(np.abs(now - np.array(then))))
             raise IntegrityError(f"{GOLDEN}: the model's {what} differs from the stored one by up to {worst:.3g}")
-
-
-def _refuse_constant(constant: str) -> float:
-    raise ValueError(f"{constant} is not allowed")

@@ -10,7 +10,7 @@ ranking by score. Where the validation labels do not rise with the score at all,
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,6 @@ ISOTONIC_MINIMUM_ROWS = 1000
 ISOTONIC_MINIMUM_OF_A_CLASS = 100
 _MAXIMUM_KNOTS = 100_000
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
 
 class Calibration(BaseModel):
     """A fitted, non-decreasing map from score to probability; JSON through pydantic.
@@ -33,15 +31,15 @@ class Calibration(BaseModel):
     interpolates linearly between knots (score, probability) and is constant outside them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     method: Literal["sigmoid", "isotonic"]
     rows: int = Field(ge=1)
     positives: int = Field(ge=0)
-    slope: Finite = Field(default=0.0, ge=0.0)
-    intercept: Finite = 0.0
-    knot_scores: tuple[Finite, ...] = Field(default=(), max_length=_MAXIMUM_KNOTS, strict=False)
-    knot_probabilities: tuple[Finite, ...] = Field(default=(), max_length=_MAXIMUM_KNOTS, strict=False)
+    slope: float = Field(default=0.0, ge=0.0)
+    intercept: float = 0.0
+    knot_scores: tuple[float, ...] = Field(default=(), max_length=_MAXIMUM_KNOTS)
+    knot_probabilities: tuple[float, ...] = Field(default=(), max_length=_MAXIMUM_KNOTS)
 
     @model_validator(mode="after")
     def _monotone(self) -> Self:

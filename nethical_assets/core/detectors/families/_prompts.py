@@ -17,7 +17,7 @@ Texts = npt.NDArray[np.object_]
 
 _POSITIVE_SHARE = 0.5
 _LEET = str.maketrans("aeiost", "431057")
-_LOOKALIKE = str.maketrans("aeopcx", "аеорсх")
+_LOOKALIKE = str.maketrans("aeopcx", "\u0430\u0435\u043e\u0440\u0441\u0445")
 
 _INJECTION = (
     ("Ignore", "Disregard", "Forget", "Override", "Bypass", "Set aside"),

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.detectors.artifact import expect_files, read_model
+from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._forest import Forest, fit_forest, read_forest
@@ -45,9 +44,7 @@ _ATTACK_BOUNDS = (
 _NORMAL_SHARE = 0.65
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Model(FileModel):
     inputs: tuple[str, ...]
     calibration: Calibration
 
@@ -167,7 +164,7 @@ SPEC = DetectorSpec(
     fit=fit,
     load=load,
     synthesise=synthesise,
-    model_form="100 extremely randomised trees over five quantities of a group of events, calibrated on validation rows",
+    model_form="100 extremely randomised trees over five quantities of an event group, calibrated on validation rows",
     intended_use="Finding coordinated, escalating or distributed activity among windows of events or incidents.",
     limits=(
         "Needs groups: an incident with a single evidence row says almost nothing about coordination.",

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.detectors.artifact import expect_files, read_model
+from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
-from nethical_assets.core.detectors.calibration import Calibration, Finite, fit_calibration
+from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._signals import MAPPINGS, SIGNALS
 from nethical_assets.core.detectors.frames import (
     in_content_order,
@@ -38,20 +38,16 @@ _PENALTY = 1e-4
 _DECIMALS = 4
 
 
-class _Step(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    signal_at_least: Finite = Field(ge=0.0, le=1.0)
-    points: Finite = Field(ge=0.0)
+class _Step(FileModel):
+    signal_at_least: float = Field(ge=0.0, le=1.0)
+    points: float = Field(ge=0.0)
 
 
-class _ScoreTable(BaseModel):
+class _ScoreTable(FileModel):
     """``tables``: signal -> rising steps; between two steps points are interpolated linearly."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    base_points: Finite
-    tables: dict[str, tuple[_Step, ...]] = Field(strict=False)
+    base_points: float
+    tables: dict[str, tuple[_Step, ...]]
     calibration: Calibration
 
     @model_validator(mode="after")

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.detectors.artifact import expect_files, read_model, read_tensors, write_tensors
+from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, FloatArray, LabelledRows
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._signals import SIGNALS
@@ -42,20 +42,16 @@ _LARGEST_DEVIATION = 8.0
 _SKETCHED_COLUMNS = 8
 
 
-class _Category(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Category(FileModel):
     column: str
-    levels: tuple[str, ...] = Field(max_length=_MAXIMUM_LEVELS, strict=False)
+    levels: tuple[str, ...] = Field(max_length=_MAXIMUM_LEVELS)
 
 
-class _Model(BaseModel):
+class _Model(FileModel):
     """Column names in design order; coefficients and scaling are in the tensors file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    numeric_columns: tuple[str, ...] = Field(strict=False)
-    categorical_columns: tuple[_Category, ...] = Field(strict=False)
+    numeric_columns: tuple[str, ...]
+    categorical_columns: tuple[_Category, ...]
     calibration: Calibration
 
     @property

@@ -18,12 +18,12 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.detectors.artifact import expect_files, read_model, read_tensors, write_tensors
+from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
-from nethical_assets.core.detectors.calibration import Calibration, Finite, fit_calibration
+from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._prompts import synthesise
 from nethical_assets.core.detectors.frames import (
     in_content_order,
@@ -52,17 +52,18 @@ _INVERSE_PENALTY = 10.0
 _ROWS_AT_A_TIME = 2048
 _SPACE = np.uint64(ord(" "))
 # Letters of other scripts that look Latin, with their Latin twins; NFKC does not fold these.
-_LOOKALIKES = str.maketrans("асеорхуіѕјһԁɡαοεικνρτυ", "aceopxyisjhdgaoeiknptu")
+_LOOKALIKES = str.maketrans(
+    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0455\u0458\u04bb\u0501\u0261\u03b1\u03bf\u03b5\u03b9\u03ba\u03bd\u03c1\u03c4\u03c5",
+    "aceopxyisjhdgaoeiknptu",
+)
 _INVISIBLE = r"[\p{Cf}\p{Mn}]+"
 _NOTHING, _SEPARATOR = pa.scalar("", type=pa.large_string()), pa.scalar(" ", type=pa.large_string())
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class _Model(FileModel):
     head_characters: int = Field(ge=1, le=1_000_000)
     tail_characters: int = Field(ge=0, le=1_000_000)
-    intercept: Finite
+    intercept: float
     calibration: Calibration
 
 
