@@ -1,0 +1,192 @@
+"""Screening a frame: mask what is to be masked, take out what is to be taken out, count by kind and label.
+
+What belongs here: applying decisions to rows of a dataset and reporting rates per class. What does not: keeping the
+rows that were taken out (``quarantine``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.governance.findings import Findings, mask
+from nethical_assets.core.governance.policy import Label, decide
+from nethical_assets.core.governance.rules import Decision
+from nethical_assets.core.governance.screener import Screener
+
+ALL_ROWS = "all"
+_LABELS = (Label.POSITIVE, Label.NEGATIVE, Label.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class ScreeningResult:
+    """What became of a frame.
+
+    ``frame`` holds the rows kept, masked, with their index; ``quarantined`` the rows taken out as they came, with a
+    column ``quarantine_reasons`` (rule identifiers, comma separated); ``findings`` has the columns of
+    ``findings.SCHEMA`` and ``column`` (which text column) with ``row`` as a position in the screened frame;
+    ``removed_by_label`` maps each label and ``all`` to (rows removed, rows).
+    """
+
+    frame: pd.DataFrame
+    quarantined: pd.DataFrame
+    findings: pd.DataFrame
+    rows_masked: int
+    removed_by_label: Mapping[str, tuple[int, int]]
+    ruleset_digest: str
+    _row_labels: npt.NDArray[np.object_]
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """``{"by_kind": {kind: n}, "by_kind_and_label": {kind: {label: n}}}``."""
+        kinds = self.findings["kind"].astype(str)
+        labels = pd.Series(
+            self._row_labels[self.findings["row"].to_numpy(dtype=np.int64)], index=kinds.index, dtype="str"
+        )
+        by_kind_and_label: dict[str, dict[str, int]] = {}
+        for (kind, label), count in pd.DataFrame({"kind": kinds, "label": labels}).value_counts(sort=False).items():
+            by_kind_and_label.setdefault(kind, {})[label] = int(count)
+        return {
+            "by_kind": {kind: int(count) for kind, count in kinds.value_counts().sort_index().items()},
+            "by_kind_and_label": {
+                kind: dict(sorted(by_kind_and_label[kind].items())) for kind in sorted(by_kind_and_label)
+            },
+        }
+
+    @property
+    def removal_rate_by_label(self) -> dict[str, float]:
+        """The share of rows taken out, for each label."""
+        return {
+            label: removed / rows if rows else 0.0
+            for label, (removed, rows) in self.removed_by_label.items()
+            if label != ALL_ROWS
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Everything that may be shown and stored, as JSON: counts and rates, never text."""
+        decisions = self.findings["decision"].astype(str).value_counts().sort_index()
+        return {
+            "rows": len(self.frame) + len(self.quarantined),
+            "rows_kept": len(self.frame),
+            "rows_masked": self.rows_masked,
+            "rows_quarantined": len(self.quarantined),
+            "findings": len(self.findings),
+            **self.counts,
+            "by_decision": {decision: int(count) for decision, count in decisions.items()},
+            "removal_rate_by_label": self.removal_rate_by_label,
+            "ruleset": self.ruleset_digest,
+        }
+
+
+def screen_frame(
+    frame: pd.DataFrame,
+    text_columns: Sequence[str],
+    screener: Screener,
+    label_column: str | None = "label",
+    *,
+    released: Collection[str] = (),
+    row_id_column: str = "row_id",
+) -> ScreeningResult:
+    """Screen every row of ``frame`` and act on the findings by the policy for the row's label.
+
+    A label of 1 (or true) is the positive class, 0 the negative one; missing, or without ``label_column``, it is
+    unknown. Rows whose ``row_id`` is in ``released`` were decided about by a person: they are kept, but still masked.
+    The input is not changed.
+
+    Raises:
+        DatasetError: a column is missing.
+    """
+    for column in [*text_columns, *([label_column] if label_column else [])]:
+        if column not in frame.columns:
+            raise DatasetError(f"column {column!r} to screen is missing; the columns are {', '.join(map(str, frame))}")
+    labels = _labels(frame, label_column)
+    found = {column: _decided(screener.screen(frame[column]), labels, screener) for column in text_columns}
+    let_through = _released_rows(frame, released, row_id_column)
+    removed = np.zeros(len(frame), dtype=bool)
+    masked = np.zeros(len(frame), dtype=bool)
+    screened = frame.copy(deep=False)
+    for column, findings in found.items():
+        decisions = findings.names("decision")
+        removing = np.isin(decisions, [decision for decision in Decision if decision.removes_row])
+        removed[findings.rows[removing]] = True
+        to_mask = findings.where(removing | (decisions == Decision.ALLOW_WITH_MODIFICATION))
+        masked[to_mask.rows] = True
+        screened[column] = mask(frame[column], to_mask)
+    removed &= ~let_through
+    reasons = _reasons(found, len(frame))
+    return ScreeningResult(
+        frame=screened[~removed],
+        quarantined=frame[removed].assign(quarantine_reasons=reasons[removed]),
+        findings=_joined(found),
+        rows_masked=int((masked & ~removed).sum()),
+        removed_by_label=_removed_by_label(frame, label_column, labels, removed),
+        ruleset_digest=screener.ruleset.digest,
+        _row_labels=_label_names(frame, label_column),
+    )
+
+
+def _labels(frame: pd.DataFrame, label_column: str | None) -> npt.NDArray[np.int8]:
+    """Positions in ``_LABELS`` for each row."""
+    if label_column is None:
+        return np.full(len(frame), _LABELS.index(Label.UNKNOWN), dtype=np.int8)
+    values = pd.to_numeric(frame[label_column], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.select([values == 1, values == 0], [0, 1], default=2).astype(np.int8)
+
+
+def _label_names(frame: pd.DataFrame, label_column: str | None) -> npt.NDArray[np.object_]:
+    if label_column is None:
+        return np.full(len(frame), str(Label.UNKNOWN), dtype=object)
+    return np.asarray(frame[label_column].astype("str").fillna(str(Label.UNKNOWN)), dtype=object)
+
+
+def _decided(findings: Findings, labels: npt.NDArray[np.int8], screener: Screener) -> Findings:
+    if len(findings) == 0:
+        return findings
+    table = {
+        rule.id: np.asarray([str(decide(rule, label)) for label in _LABELS], dtype=object)
+        for rule in screener.ruleset.all_rules
+    }
+    rules = findings.table["rule"].combine_chunks()
+    by_rule = np.stack([table[name] for name in rules.dictionary.to_pylist()])
+    return findings.with_decisions(by_rule[rules.indices.to_numpy(), labels[findings.rows]])
+
+
+def _released_rows(frame: pd.DataFrame, released: Collection[str], row_id_column: str) -> npt.NDArray[np.bool_]:
+    if not released or row_id_column not in frame.columns:
+        return np.zeros(len(frame), dtype=bool)
+    return frame[row_id_column].isin(list(released)).to_numpy(dtype=bool)
+
+
+def _reasons(found: Mapping[str, Findings], rows: int) -> npt.NDArray[np.object_]:
+    reasons = np.full(rows, "", dtype=object)
+    removing = [decision for decision in Decision if decision.removes_row]
+    for findings in found.values():
+        kept = findings.where(np.isin(findings.names("decision"), removing))
+        for row, rule in zip(kept.rows.tolist(), kept.names("rule").tolist(), strict=True):
+            known = reasons[row].split(",") if reasons[row] else []
+            reasons[row] = ",".join(sorted({*known, rule}))
+    return reasons
+
+
+def _joined(found: Mapping[str, Findings]) -> pd.DataFrame:
+    parts = [findings.to_pandas().astype({"kind": "str", "rule": "str", "severity": "str", "decision": "str"})
+             .assign(column=column) for column, findings in found.items()]  # fmt: skip
+    if not parts:
+        return Findings.empty().to_pandas().assign(column=pd.Series(dtype="str"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _removed_by_label(
+    frame: pd.DataFrame, label_column: str | None, labels: npt.NDArray[np.int8], removed: npt.NDArray[np.bool_]
+) -> dict[str, tuple[int, int]]:
+    names = _label_names(frame, label_column)
+    counted = {
+        str(name): (int(removed[names == name].sum()), int((names == name).sum())) for name in sorted(set(names))
+    }
+    return {**counted, ALL_ROWS: (int(removed.sum()), len(removed))}
