@@ -202,8 +202,9 @@ def evaluate(
 
 def check_lengths(labels: LabelArray, *others: FloatArray) -> None:
     """Refuse arrays that do not belong together, and labels that are not 0 or 1."""
-    if any(array.shape != (len(labels),) for array in (labels, *others)):
-        raise ValueError(f"arrays of different shapes: {[array.shape for array in (labels, *others)]}")
+    shapes = [labels.shape, *(array.shape for array in others)]
+    if any(shape != (len(labels),) for shape in shapes):
+        raise ValueError(f"arrays of different shapes: {shapes}")
     if not np.isin(labels, (0, 1)).all():
         strange = labels[~np.isin(labels, (0, 1))][0]
         raise DatasetError(f"label {strange!s} in the test rows: labels must be 0 or 1")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nethical_assets.core.evaluation.estimate import Estimate
 from nethical_assets.core.evaluation.measures import METRICS
 from nethical_assets.core.evaluation.metrics import ConfusionMatrix, Evaluation
@@ -25,6 +27,7 @@ _TITLES = {
     "ece": "ECE",
 }
 _INK, _ACCENT = "#1f2933", "#1f6feb"
+_COLORS = 48
 
 
 def reliability_png(evaluation: Evaluation) -> bytes:
@@ -141,8 +144,12 @@ def _figure(width: float, height: float) -> Figure:
 
 def _png(figure: Figure) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
 
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     stream = io.BytesIO()
-    # Without the software version the same evaluation gives the same bytes.
-    FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
+    # Few colours, so that a picture embedded in an event stays small.
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
+    image.quantize(_COLORS, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
     return stream.getvalue()
