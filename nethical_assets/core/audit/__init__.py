@@ -6,12 +6,16 @@ A run records events with ``RunRecorder``; ``AuditLog.finalize_run`` moves them 
 
 from __future__ import annotations
 
+from nethical_assets.core.audit.bundle import export_bundle
 from nethical_assets.core.audit.events import Event, EventType, Subject, salted_commitment
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.audit.log import AuditLog, ChunkReceipt
 from nethical_assets.core.audit.note import VerifierKey
+from nethical_assets.core.audit.proofs import ProofReport, check_proof, prove
 from nethical_assets.core.audit.reader import Head, LoggedEvent, LogReader
+from nethical_assets.core.audit.reconcile import Fact, Reconciliation, reconcile
 from nethical_assets.core.audit.recorder import RunRecorder
+from nethical_assets.core.audit.rotation import rotate_key
 from nethical_assets.core.audit.verify import VerificationReport, verify_log, verify_prefix_root, verify_tiled_log
 
 __all__ = [
@@ -19,14 +23,22 @@ __all__ = [
     "ChunkReceipt",
     "Event",
     "EventType",
+    "Fact",
     "Head",
     "LogReader",
     "LoggedEvent",
+    "ProofReport",
+    "Reconciliation",
     "RunRecorder",
     "SigningKeys",
     "Subject",
     "VerificationReport",
     "VerifierKey",
+    "check_proof",
+    "export_bundle",
+    "prove",
+    "reconcile",
+    "rotate_key",
     "salted_commitment",
     "verify_log",
     "verify_prefix_root",

@@ -37,7 +37,7 @@ from nethical_assets.core.storage import exclusive_lock, write_atomically
 
 ACTOR = "nethical-assets"
 WRITER_LOCK_SECONDS = 300.0
-_ENDED = {EventType.RUN_COMPLETED, EventType.RUN_FAILED}
+_ENDED = {EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_INTERRUPTED}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class AuditLog(LogReader):
     def __init__(self, folder: Path, keys: SigningKeys | None = None, *, clock: Clock = utc_now) -> None:
         super().__init__(folder)
         self.keys = keys or SigningKeys(self.folder / KEYS)
-        self._clock = clock
+        self.clock = clock
 
     @property
     def key_created(self) -> Path | None:
@@ -80,7 +80,7 @@ class AuditLog(LogReader):
 
     def recorder(self, run_id: str) -> RunRecorder:
         """A recorder for the events of a run."""
-        return RunRecorder(self.folder, run_id, clock=self._clock)
+        return RunRecorder(self.folder, run_id, clock=self.clock)
 
     def finalize_run(self, run_id: str) -> ChunkReceipt:
         """Move the events of a run into the log as one signed chunk. Finalising again appends nothing.
@@ -116,8 +116,7 @@ class AuditLog(LogReader):
         """
         receipts = []
         for run_id in self.pending_runs():
-            if not is_alive(run_id):
-                self._end(run_id)
+            if not is_alive(run_id) and self._end(run_id):
                 receipts.append(self.finalize_run(run_id))
         return receipts
 
@@ -126,18 +125,24 @@ class AuditLog(LogReader):
         self.recorder(run_id).append(EventType.HEARTBEAT, actor=actor, payload=payload)
         return self.finalize_run(run_id)
 
-    def _end(self, run_id: str) -> None:
-        with self.pending.locked():
-            read = self.pending.read(run_id)
-            subjects = []
-            if read.damage:
-                evidence = self.payloads.put(self.pending.path(run_id).read_bytes())
-                subjects.append({"name": "damaged write-ahead file", "digest": evidence})
-                self.pending.cut(run_id, read.length)
-        if subjects or not read.leaves or Event.parse(read.leaves[-1]).type not in _ENDED:
-            self.recorder(run_id).append(
-                EventType.RUN_INTERRUPTED, actor=ACTOR, subjects=subjects, payload={"damage": read.damage}
-            )
+    def _end(self, run_id: str) -> bool:
+        """Record that a dead run was interrupted unless it recorded its end; False when it left nothing to finalise."""
+        with self._writing():
+            with self.pending.locked():
+                discard_finalized(self, run_id, len(self.run_leaves(run_id)))
+                if not self.pending.path(run_id).exists():
+                    return False
+                read = self.pending.read(run_id)
+                subjects = []
+                if read.damage:
+                    evidence = self.payloads.put(self.pending.path(run_id).read_bytes())
+                    subjects.append({"name": "damaged write-ahead file", "digest": evidence})
+                    self.pending.cut(run_id, read.length)
+            if subjects or not read.leaves or Event.parse(read.leaves[-1]).type not in _ENDED:
+                self.recorder(run_id).append(
+                    EventType.RUN_INTERRUPTED, actor=ACTOR, subjects=subjects, payload={"damage": read.damage}
+                )
+            return True
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -215,7 +220,7 @@ class AuditLog(LogReader):
         final = Event(
             run_id=run_id,
             sequence=sequence,
-            time=timestamp(self._clock()),
+            time=timestamp(self.clock()),
             type=EventType.CHUNK_FINAL,
             actor=ACTOR,
             chunk=Chunk(

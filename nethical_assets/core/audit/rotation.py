@@ -1,0 +1,50 @@
+"""Replacing the signing key of a log, attested by the old key.
+
+What belongs here: the rotation as an event and its order of steps. What does not: key files (``keys``), which key a
+verifier demands where (``verify``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from nethical_assets.core.audit.events import EventType, Rotation
+from nethical_assets.core.audit.keys import NEXT_KEY_FILE, SigningKeys, read_private_key, write_private_key
+from nethical_assets.core.audit.log import AuditLog
+from nethical_assets.core.audit.note import VerifierKey
+from nethical_assets.core.errors import AuditError
+
+
+def rotate_key(log: AuditLog, *, actor: str, new_key_file: Path | None = None) -> VerifierKey:
+    """Replace the signing key; return the new verifier key, which auditors should be given.
+
+    The log gets a chunk with a ``key_rotated`` event, signed by the old key, then one with a heartbeat, signed by the
+    new key; from then on only the new key signs. The embedded key is replaced in its file (the old one is gone). A key
+    from a path or the environment stays where it is: give ``new_key_file`` (created when it does not exist) and name
+    that file from then on. After a crash, calling it again (or any later finalisation) completes the rotation.
+
+    Raises:
+        AuditError: nothing was ever signed, the key is external and no ``new_key_file`` was given, or it is the same.
+    """
+    head = log.head()
+    if head is None:
+        raise AuditError(f"{log.folder}: nothing was signed yet, so there is no key to rotate; finalise a run first")
+    if log.keys.external is not None and new_key_file is None:
+        raise AuditError(f"{log.keys.path}: this key is not managed here; name the file of the new key as well")
+    origin = head.checkpoint.origin
+    target = new_key_file or log.keys.folder / NEXT_KEY_FILE
+    if not target.exists():
+        write_private_key(target, Ed25519PrivateKey.generate())
+    old, new = VerifierKey.of(origin, log.keys.load()), VerifierKey.of(origin, read_private_key(target))
+    if old == new:
+        raise AuditError(f"{target}: this is the key that signs already; name a file with another key")
+    run_id = f"key-rotation-{new.key_id.hex()}"
+    recorder = log.recorder(run_id)
+    if recorder.prefix_root()[0] == 0:
+        recorder.append(EventType.KEY_ROTATED, actor=actor, rotation=Rotation(str(old), str(new)))
+    log.finalize_run(run_id)
+    keys = SigningKeys(log.keys.folder, key_file=target, environment={}) if log.keys.external else log.keys
+    AuditLog(log.folder, keys, clock=log.clock).heartbeat(f"{run_id}-confirmed", actor=actor)
+    return new
