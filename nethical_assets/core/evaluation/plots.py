@@ -8,8 +8,6 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from nethical_assets.core.evaluation.estimate import Estimate
 from nethical_assets.core.evaluation.measures import METRICS
 from nethical_assets.core.evaluation.metrics import ConfusionMatrix, Evaluation
@@ -143,13 +141,11 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _png(figure: Figure) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    stream = io.BytesIO()
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
     # Few colours, so that a picture embedded in an event stays small.
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
-    image.quantize(_COLORS, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
-    return stream.getvalue()
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()

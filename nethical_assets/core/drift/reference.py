@@ -1,0 +1,166 @@
+"""What a champion's inputs and outputs looked like when it was promoted, as histograms.
+
+What belongs here: the reference document and the binning that makes a later window comparable. What does not: comparing
+(``statistics``, ``verdict``). A reference holds counts and bin edges of numeric columns, never rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nethical_assets.core.errors import DatasetError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+BINS = 10
+SCORE, PROBABILITY = "score", "probability"
+
+
+@dataclass(frozen=True)
+class ColumnSketch:
+    """The histogram of one numeric column.
+
+    ``edges`` ascend; value ``x`` lies in the bin whose index is the number of edges below ``x``, so bins are closed on
+    the right and the outer ones are open: below the reference's minimum, and above its maximum. ``counts`` has one more
+    entry than ``edges``; missing values are counted in ``missing``, so ``counts`` and ``missing`` add up to the rows.
+    """
+
+    name: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    missing: int
+
+    @property
+    def rows(self) -> int:
+        """Rows the sketch was made of."""
+        return sum(self.counts) + self.missing
+
+    @property
+    def missing_share(self) -> float:
+        """Share of rows without a value, in [0, 1]; 0 without rows."""
+        return self.missing / self.rows if self.rows else 0.0
+
+    def histogram(self, values: FloatArray) -> IntArray:
+        """Counts of ``values`` (NaN: missing) in this sketch's bins, the last one for missing: shape (edges + 2,)."""
+        present = values[~np.isnan(values)]
+        counts = np.bincount(np.searchsorted(self.edges, present, side="left"), minlength=len(self.edges) + 1)
+        return np.append(counts, len(values) - len(present))
+
+    def own_histogram(self) -> IntArray:
+        """The reference's own counts in the form of ``histogram``."""
+        return np.array([*self.counts, self.missing], dtype=np.int64)
+
+    @classmethod
+    def of(cls, name: str, values: FloatArray, bins: int = BINS) -> ColumnSketch:
+        """The sketch of ``values`` with edges at the column's own quantiles; few distinct values get a bin each."""
+        values = np.asarray(values, dtype=np.float64)
+        present = np.sort(values[~np.isnan(values)])
+        distinct = np.unique(present)
+        if len(distinct) > bins:
+            distinct = np.unique(np.quantile(present, np.arange(1, bins + 1) / bins, method="inverted_cdf"))
+        below = np.nextafter(present[:1], -np.inf)
+        empty = cls(name, tuple(np.concatenate([below, distinct]).tolist()), (), 0)
+        *counts, missing = empty.histogram(values).tolist()
+        return cls(name, empty.edges, tuple(counts), missing)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The window that later ones are compared with: predictions and input sketch of ``rows`` rows.
+
+    ``columns`` holds ``score``, ``probability`` and the sketch's columns; ``positives`` counts rows whose probability
+    reaches ``decision_threshold``.
+    """
+
+    rows: int
+    positives: int
+    decision_threshold: float
+    columns: tuple[ColumnSketch, ...]
+
+    @property
+    def positive_rate(self) -> float:
+        """Share of rows called positive, in [0, 1]; 0 without rows."""
+        return self.positives / self.rows if self.rows else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        columns = [
+            asdict(sketch) | {"edges": _json_edges(sketch), "counts": list(sketch.counts)} for sketch in self.columns
+        ]
+        return {**asdict(self), "columns": columns, "positive_rate": self.positive_rate}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Reference:
+        """The inverse of ``to_json``."""
+        columns = tuple(
+            ColumnSketch(
+                column["name"],
+                tuple(float(edge) for edge in column["edges"]),
+                tuple(column["counts"]),
+                column["missing"],
+            )
+            for column in document["columns"]
+        )
+        return cls(document["rows"], document["positives"], document["decision_threshold"], columns)
+
+
+def build_reference(
+    scores: FloatArray, probabilities: FloatArray, sketch: pd.DataFrame, *, decision_threshold: float = 0.5
+) -> Reference:
+    """The reference of one batch of predictions, stored when its model is promoted.
+
+    Args:
+        scores, probabilities: shape (rows,).
+        sketch: numeric columns that describe the inputs (``Detector.sketch``), one row a prediction.
+        decision_threshold: a row counts as positive at or above it.
+
+    Raises:
+        DatasetError: there are no rows, lengths differ, or a sketch column is not numeric or has a reserved name.
+    """
+    columns = prediction_columns(scores, probabilities, sketch)
+    if len(probabilities) == 0:
+        raise DatasetError("a drift reference needs rows: the model has scored none")
+    return Reference(
+        rows=len(probabilities),
+        positives=int((np.asarray(probabilities) >= decision_threshold).sum()),
+        decision_threshold=decision_threshold,
+        columns=tuple(ColumnSketch.of(name, values) for name, values in columns.items()),
+    )
+
+
+def prediction_columns(
+    scores: FloatArray | None, probabilities: FloatArray, sketch: pd.DataFrame
+) -> dict[str, FloatArray]:
+    """Name -> values of everything monitored about a batch: ``score`` (if given), ``probability``, the sketch.
+
+    Infinite values become the largest finite ones, so that every histogram stays finite.
+
+    Raises:
+        DatasetError: lengths differ, or a sketch column is not numeric or has a reserved name.
+    """
+    columns = {PROBABILITY: np.asarray(probabilities, dtype=np.float64)}
+    if scores is not None:
+        columns[SCORE] = np.asarray(scores, dtype=np.float64)
+    for name in sketch.columns:
+        if name in (SCORE, PROBABILITY):
+            raise DatasetError(f"sketch column {name!r}: the name is reserved for predictions; rename the column")
+        if not pd.api.types.is_numeric_dtype(sketch[name]):
+            raise DatasetError(
+                f"sketch column {name!r} is {sketch[name].dtype}: only numbers and flags are kept for drift monitoring"
+            )
+        columns[str(name)] = sketch[name].to_numpy(dtype=np.float64, na_value=np.nan)
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise DatasetError(f"predictions and sketch have different numbers of rows: {lengths}")
+    return {name: np.nan_to_num(values, nan=np.nan) for name, values in columns.items()}
+
+
+def _json_edges(sketch: ColumnSketch) -> list[float]:
+    return list(sketch.edges)
