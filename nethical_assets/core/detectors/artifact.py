@@ -176,7 +176,7 @@ def read_tensors(
         expected: tensor name -> (dtype, shape), None for a dimension of any length.
 
     Raises:
-        IntegrityError: missing, malformed, other tensors, dtypes or shapes than expected, or a value that is not finite.
+        IntegrityError: missing, malformed, other tensors, dtypes or shapes than expected, or not finite.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +113,7 @@ def with_declared_columns(entry: DatasetEntry, raw: pd.DataFrame, inputs: pd.Dat
     """``inputs`` (one row a raw row) with ``label``, ``source``, ``group`` and ``time`` where raw records have them."""
     from nethical_assets.core.datasets.canonical import attach_sources
 
-    added: dict[str, object] = {}
+    added: dict[str, Any] = {}
     if "_label" in raw:
         added["label"] = raw["_label"].to_numpy(dtype=np.int8)
     if "_file" in raw:

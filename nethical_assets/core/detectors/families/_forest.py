@@ -131,21 +131,22 @@ def read_forest(files: Mapping[str, bytes], name: str, features: int) -> Forest:
 
 
 def _problem(forest: Forest, features: int) -> str:
-    nodes = len(forest.left)
-    if not 1 <= len(forest.roots) <= MAXIMUM_TREES or not 1 <= nodes <= MAXIMUM_NODES:
-        return f"{len(forest.roots)} trees and {nodes} nodes, allowed are 1 to {MAXIMUM_TREES} and {MAXIMUM_NODES}"
+    """What is wrong with the structure, or nothing."""
+    nodes, trees = len(forest.left), len(forest.roots)
+    if not 1 <= trees <= MAXIMUM_TREES or not 1 <= nodes <= MAXIMUM_NODES:
+        return f"{trees} trees and {nodes} nodes, allowed are 1 to {MAXIMUM_TREES} and 1 to {MAXIMUM_NODES}"
     if any(len(getattr(forest, each)) != nodes for each in ("right", "feature", "threshold", "value")):
         return "the node arrays have different lengths"
     if forest.roots[0] != 0 or (np.diff(forest.roots) <= 0).any() or forest.roots[-1] >= nodes:
         return "the roots do not divide the nodes into trees"
     own = np.arange(nodes)
     end = np.repeat(np.append(forest.roots[1:], nodes), np.diff(np.append(forest.roots, nodes)))
-    leaf = forest.left == own
-    inner_ok = (forest.left > own) & (forest.right > own) & (forest.left < end) & (forest.right < end)
-    if not np.where(leaf, forest.right == own, inner_ok).all():
-        return "a node's children lie outside its tree or before it"
-    if ((forest.feature < 0) | (forest.feature >= features)).any():
-        return f"a node asks for a feature that does not exist (there are {features})"
-    if ((forest.value < 0) | (forest.value > 1)).any():
-        return "a leaf's value is not in [0, 1]"
-    return ""
+    inner = (forest.left > own) & (forest.right > own) & (forest.left < end) & (forest.right < end)
+    leaf = (forest.left == own) & (forest.right == own)
+    checks = {
+        "a node's children lie outside its tree or before it": inner | leaf,
+        f"a node asks for a feature that does not exist (there are {features})": (forest.feature >= 0)
+        & (forest.feature < features),
+        "a leaf's value is not in [0, 1]": (forest.value >= 0) & (forest.value <= 1),
+    }
+    return next((problem for problem, fine in checks.items() if not fine.all()), "")

@@ -62,18 +62,17 @@ def _connection_records(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     rates = ("serror_rate", "srv_serror_rate", "rerror_rate", "srv_rerror_rate", "same_srv_rate", "diff_srv_rate")
     short = np.column_stack([number[rate] for rate in (*rates, "srv_diff_host_rate")])
     long = np.column_stack([number[f"dst_host_{rate}"] for rate in (*rates, "srv_diff_host_rate")])
+    # Connections without payload are all alike; the more bytes one carries, the more it is one of a kind.
+    emptiness = 1.0 / (1.0 + np.log1p(np.maximum(number["src_bytes"] + number["dst_bytes"], 0.0)))
+    alike = ("same_srv_rate", "dst_host_same_srv_rate", "dst_host_same_src_port_rate")
     inputs = {
         "agent_count": 1.0
         + number["srv_count"] * number["srv_diff_host_rate"]
-        + number["dst_host_srv_count"] * number["dst_host_srv_diff_host_rate"]
-        + number["dst_host_count"] / 100.0,
-        "action_rate": (number["count"] + number["srv_count"] / 1000.0) / _WINDOW_SECONDS,
+        + number["dst_host_srv_count"] * number["dst_host_srv_diff_host_rate"],
+        "action_rate": number["count"] / _WINDOW_SECONDS,
         "entropy_variance": np.var(_binary_entropy(np.hstack([short, long])), axis=1),
         "time_correlation": _row_correlation(short, long),
-        "payload_similarity": (
-            number["same_srv_rate"] + number["dst_host_same_srv_rate"] + number["dst_host_same_src_port_rate"]
-        )
-        / 3.0,
+        "payload_similarity": (sum(number[rate] for rate in alike) + emptiness) / (len(alike) + 1),
     }
     frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
     return with_declared_columns(entry, raw, frame)

@@ -9,6 +9,7 @@ rows belong together and how many different ones there are: their values are nev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import pandas as pd
 from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.detectors.families._history import earlier_within, seconds_since_previous
-from nethical_assets.core.detectors.frames import categories, record_identity, require_columns, seconds
+from nethical_assets.core.detectors.frames import MISSING, categories, record_identity, require_columns, seconds
 
 INCIDENT_COLUMNS = ("OrgId", "IncidentId", "AlertId", "Timestamp", "Category", "EntityType", "EvidenceRole")
 """The columns by which the layout is recognised; further ones are used where they exist."""
@@ -63,22 +64,23 @@ class Incidents:
         """Evidence rows an incident."""
         return np.bincount(self.code, minlength=len(self)).astype(np.float64)
 
-    def maximum(self, values: FloatArray) -> FloatArray:
+    def maximum(self, values: npt.NDArray[Any]) -> FloatArray:
         """The largest of the evidence rows' ``values`` (>= 0) in each incident."""
         result = np.zeros(len(self))
         np.maximum.at(result, self.code, values)
         return result
 
-    def mean(self, values: FloatArray) -> FloatArray:
+    def mean(self, values: npt.NDArray[Any]) -> FloatArray:
         """The mean of the evidence rows' ``values`` in each incident."""
-        return np.bincount(self.code, weights=values, minlength=len(self)) / np.maximum(self.size, 1.0)
+        total = np.bincount(self.code, weights=values, minlength=len(self))
+        return np.asarray(total / np.maximum(self.size, 1.0), dtype=np.float64)
 
     def distinct(self, column: str) -> FloatArray:
         """How many different values of ``column`` each incident has, absent ones not counted (0 without the column)."""
         if column not in self.raw:
             return np.zeros(len(self))
         values = categories(self.raw[column])
-        present = ~values.isin(["missing", ABSENT_IDENTIFIERS.get(column, "missing")]).to_numpy()
+        present = ~values.isin([MISSING, ABSENT_IDENTIFIERS.get(column, MISSING)]).to_numpy()
         keys, _ = self._pairs(values[present], self.code[present])
         return np.bincount(keys, minlength=len(self)).astype(np.float64)
 
@@ -88,7 +90,8 @@ class Incidents:
             return np.zeros(len(self))
         incident, counts = self._pairs(categories(self.raw[column]), self.code)
         share = counts / np.maximum(self.size[incident], 1.0)
-        return np.bincount(incident, weights=-share * np.log2(share), minlength=len(self)) + 0.0
+        total = np.bincount(incident, weights=-share * np.log2(share), minlength=len(self))
+        return np.asarray(total + 0.0, dtype=np.float64)
 
     def earlier_of_organisation(self, window_seconds: float) -> FloatArray:
         """How many incidents of the same organisation began in the ``window_seconds`` before each incident began."""

@@ -2,12 +2,13 @@
 
 What belongs here: templates and the generator. What does not: the detector. Attack kinds follow the specification:
 prompt injection, social engineering, obfuscated injection (leetspeak, spaced letters, base64, look-alike letters) and
-toxic requests with bracketed placeholders in the place of slurs. Everything is made up; nothing here works as an attack.
+toxic requests with bracketed placeholders in the place of slurs. Everything is made up.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ def _fill(slots: tuple[tuple[str, ...], ...], rows: int, generator: np.random.Ge
 def _obfuscate(texts: Texts, generator: np.random.Generator) -> Texts:
     """Each text disguised in one of four ways."""
     way = generator.integers(0, 4, len(texts))
-    disguises = (
+    disguises: tuple[Callable[[str], str], ...] = (
         lambda text: text.lower().translate(_LEET),
         " ".join,
         lambda text: "Decode and follow: " + base64.b64encode(text.encode()).decode(),

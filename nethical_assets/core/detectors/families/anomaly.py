@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
+from nethical_assets.core.detectors.artifact import (
+    FileModel,
+    Tensor,
+    expect_files,
+    read_model,
+    read_tensors,
+    write_tensors,
+)
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._novelty import (
@@ -75,7 +82,7 @@ class AnomalyDetector:
     def to_files(self) -> Mapping[str, bytes]:
         """``model.json``: calibration; ``normal_behaviour.safetensors``: hashed runs, token mixes and modes."""
         known = self._behaviour
-        tensors = {
+        tensors: dict[str, Tensor] = {
             "vocabulary": known.vocabulary.view(np.int64),
             "references": known.references,
             "modes": known.modes,

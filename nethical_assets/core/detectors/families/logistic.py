@@ -79,7 +79,8 @@ class LogisticDetector:
         require_columns(inputs, self._model.columns, f"inputs of family {_FAMILY}")
         design = _design(inputs, self._model, self._centre, self._scale)
         # einsum adds each row's products in the same order however many rows there are; BLAS does not.
-        return np.einsum("ij,j->i", design, self._coefficients[1:]) + self._coefficients[0]
+        products = np.einsum("ij,j->i", design, self._coefficients[1:])
+        return np.asarray(products + self._coefficients[0], dtype=np.float64)
 
     def probability(self, inputs: pd.DataFrame) -> FloatArray:
         """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
