@@ -20,6 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 BINS = 10
+_HUGE = 1e300
 SCORE, PROBABILITY = "score", "probability"
 
 
@@ -28,8 +29,8 @@ class ColumnSketch:
     """The histogram of one numeric column.
 
     ``edges`` ascend; value ``x`` lies in the bin whose index is the number of edges below ``x``, so bins are closed on
-    the right and the outer ones are open: below the reference's minimum, and above its maximum. ``counts`` has one more
-    entry than ``edges``; missing values are counted in ``missing``, so ``counts`` and ``missing`` add up to the rows.
+    the right and the outer ones are open. ``counts`` has one more entry than ``edges``; missing values are counted in
+    ``missing``, so ``counts`` and ``missing`` add up to the rows.
     """
 
     name: str
@@ -49,7 +50,7 @@ class ColumnSketch:
 
     def histogram(self, values: FloatArray) -> IntArray:
         """Counts of ``values`` (NaN: missing) in this sketch's bins, the last one for missing: shape (edges + 2,)."""
-        present = values[~np.isnan(values)]
+        present = _within_range(values[~np.isnan(values)])
         counts = np.bincount(np.searchsorted(self.edges, present, side="left"), minlength=len(self.edges) + 1)
         return np.append(counts, len(values) - len(present))
 
@@ -59,14 +60,20 @@ class ColumnSketch:
 
     @classmethod
     def of(cls, name: str, values: FloatArray, bins: int = BINS) -> ColumnSketch:
-        """The sketch of ``values`` with edges at the column's own quantiles; few distinct values get a bin each."""
+        """The sketch of ``values`` with edges at the column's own quantiles.
+
+        A column of at most ``bins`` distinct values gets a bin for each, and one below and one above them all.
+        """
         values = np.asarray(values, dtype=np.float64)
-        present = np.sort(values[~np.isnan(values)])
+        present = np.sort(_within_range(values[~np.isnan(values)]))
         distinct = np.unique(present)
         if len(distinct) > bins:
-            distinct = np.unique(np.quantile(present, np.arange(1, bins + 1) / bins, method="inverted_cdf"))
-        below = np.nextafter(present[:1], -np.inf)
-        empty = cls(name, tuple(np.concatenate([below, distinct]).tolist()), (), 0)
+            # No bins outside the range of a continuous column: their counts are zero in the reference by construction
+            # but not in another sample of the same distribution, which doubles the false alarms of small references.
+            edges = np.unique(np.quantile(present, np.arange(1, bins) / bins, method="inverted_cdf"))
+        else:
+            edges = np.concatenate([np.nextafter(distinct[:1], -np.inf), distinct])
+        empty = cls(name, tuple(edges.tolist()), (), 0)
         *counts, missing = empty.histogram(values).tolist()
         return cls(name, empty.edges, tuple(counts), missing)
 
@@ -92,7 +99,7 @@ class Reference:
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         columns = [
-            asdict(sketch) | {"edges": _json_edges(sketch), "counts": list(sketch.counts)} for sketch in self.columns
+            asdict(sketch) | {"edges": list(sketch.edges), "counts": list(sketch.counts)} for sketch in self.columns
         ]
         return {**asdict(self), "columns": columns, "positive_rate": self.positive_rate}
 
@@ -140,8 +147,6 @@ def prediction_columns(
 ) -> dict[str, FloatArray]:
     """Name -> values of everything monitored about a batch: ``score`` (if given), ``probability``, the sketch.
 
-    Infinite values become the largest finite ones, so that every histogram stays finite.
-
     Raises:
         DatasetError: lengths differ, or a sketch column is not numeric or has a reserved name.
     """
@@ -159,8 +164,9 @@ def prediction_columns(
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DatasetError(f"predictions and sketch have different numbers of rows: {lengths}")
-    return {name: np.nan_to_num(values, nan=np.nan) for name, values in columns.items()}
+    return columns
 
 
-def _json_edges(sketch: ColumnSketch) -> list[float]:
-    return list(sketch.edges)
+def _within_range(values: FloatArray) -> FloatArray:
+    """Infinities as huge numbers, so that edges stay finite and the document stays JSON."""
+    return np.clip(values, -_HUGE, _HUGE)

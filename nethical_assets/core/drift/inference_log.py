@@ -1,0 +1,153 @@
+"""The append-only log of what champions scored: the windows that drift is judged on.
+
+What belongs here: writing and reading immutable batches of predictions and numeric sketches. What does not: judging
+them (``verdict``). Inputs themselves, texts above all, are never written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from nethical_assets.core.digests import check_digest
+from nethical_assets.core.drift.reference import PROBABILITY, SCORE, FloatArray, prediction_columns
+from nethical_assets.core.errors import DatasetError, IntegrityError
+from nethical_assets.core.storage import write_atomically
+
+_FAMILY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_BATCH = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{64})-([0-9a-f]{16})\.parquet")
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+
+
+@dataclass(frozen=True)
+class LoggedWindow:
+    """The batches of one family in a period, oldest first; arrays of shape (rows,), ``sketch`` with as many rows."""
+
+    batches: int
+    first: datetime | None
+    last: datetime | None
+    probabilities: FloatArray
+    scores: FloatArray
+    sketch: pd.DataFrame
+
+    @property
+    def rows(self) -> int:
+        """Scored rows in the window."""
+        return len(self.probabilities)
+
+
+class InferenceLog:
+    """Scored batches under ``folder`` (a folder or a URL): one Parquet file each, in a folder per family.
+
+    A batch's file is named by its time, its model's digest and its content, so appending the same batch twice, as a
+    retry does, leaves one; files are written atomically and never changed.
+    """
+
+    def __init__(self, folder: UPath | Path | str) -> None:
+        self.folder = UPath(folder)
+
+    def append(
+        self,
+        family: str,
+        model_digest: str,
+        probabilities: FloatArray,
+        scores: FloatArray,
+        sketch: pd.DataFrame,
+        when: datetime,
+    ) -> UPath | None:
+        """Write one batch and return its file; None for an empty batch, which leaves no trace.
+
+        Args:
+            model_digest: of the model that scored it.
+            probabilities, scores: shape (rows,).
+            sketch: numeric columns, one row a prediction (``Detector.sketch``).
+            when: moment of scoring, with a time zone.
+
+        Raises:
+            DatasetError: lengths differ, a sketch column is not numeric, the family's name is malformed or ``when`` has
+                no time zone.
+            IntegrityError: the model digest is malformed.
+            OSError: the batch could not be written; nothing of it is left.
+        """
+        columns = prediction_columns(scores, probabilities, sketch)
+        model = check_digest(model_digest).partition(":")[2]
+        moment = _utc(when).strftime(_TIME)
+        folder = self._folder(family)
+        if len(probabilities) == 0:
+            return None
+        stream = io.BytesIO()
+        pq.write_table(pa.table(columns), stream, compression="zstd")
+        data = stream.getvalue()
+        target = folder / f"{moment}-{model}-{_content(data)}.parquet"
+        if not target.exists():
+            write_atomically(target, data)
+        return target
+
+    def window(
+        self, family: str, since: datetime, model_digest: str | None = None, until: datetime | None = None
+    ) -> LoggedWindow:
+        """The batches of a family scored at or after ``since`` and before ``until``, of one model or of all.
+
+        Raises:
+            DatasetError: a time has no zone or the family's name is malformed.
+            IntegrityError: a batch was changed or damaged on disk; the message names the file.
+        """
+        start, end = _utc(since), None if until is None else _utc(until)
+        model = None if model_digest is None else check_digest(model_digest).partition(":")[2]
+        chosen = [
+            (moment, path, content)
+            for moment, path, scored_by, content in self._batches(family)
+            if moment >= start and (end is None or moment < end) and model in (None, scored_by)
+        ]
+        if not chosen:
+            nothing = np.empty(0)
+            return LoggedWindow(0, None, None, nothing, nothing, pd.DataFrame())
+        frame = pd.concat([_read(path, content) for _, path, content in chosen], ignore_index=True)
+        return LoggedWindow(
+            batches=len(chosen),
+            first=chosen[0][0],
+            last=chosen[-1][0],
+            probabilities=frame[PROBABILITY].to_numpy(dtype=np.float64),
+            scores=frame[SCORE].to_numpy(dtype=np.float64),
+            sketch=frame.drop(columns=[PROBABILITY, SCORE]),
+        )
+
+    def _folder(self, family: str) -> UPath:
+        if not _FAMILY.fullmatch(family):
+            raise DatasetError(f"family {family!r}: a name is up to 64 of a-z, 0-9, _ and -")
+        return self.folder / family
+
+    def _batches(self, family: str) -> Iterator[tuple[datetime, UPath, str, str]]:
+        folder = self._folder(family)
+        for path in sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else ():
+            if parts := _BATCH.fullmatch(path.name):
+                moment = datetime.strptime(parts[1], _TIME).replace(tzinfo=UTC)
+                yield moment, path, parts[2], parts[3]
+
+
+def _read(path: UPath, content: str) -> pd.DataFrame:
+    data = path.read_bytes()
+    if _content(data) != content:
+        raise IntegrityError(f"{path}: the batch does not match its name; restore it from a backup or move it away")
+    return pq.read_table(io.BytesIO(data)).to_pandas()
+
+
+def _content(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _utc(when: datetime) -> datetime:
+    if when.tzinfo is None:
+        raise DatasetError(f"{when.isoformat()} has no time zone; give a time in UTC")
+    return when.astimezone(UTC)
