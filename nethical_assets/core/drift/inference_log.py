@@ -64,6 +64,7 @@ class InferenceLog:
         probabilities: FloatArray,
         scores: FloatArray,
         sketch: pd.DataFrame,
+        *,
         when: datetime,
     ) -> UPath | None:
         """Write one batch and return its file; None for an empty batch, which leaves no trace.
@@ -140,7 +141,8 @@ def _read(path: UPath, content: str) -> pd.DataFrame:
     data = path.read_bytes()
     if _content(data) != content:
         raise IntegrityError(f"{path}: the batch does not match its name; restore it from a backup or move it away")
-    return pq.read_table(io.BytesIO(data)).to_pandas()
+    frame: pd.DataFrame = pq.read_table(io.BytesIO(data)).to_pandas()
+    return frame
 
 
 def _content(data: bytes) -> str:

@@ -123,7 +123,7 @@ def _by_number(name: str, reference: npt.NDArray[np.float64], window: npt.NDArra
 
 def _by_category(values: pd.Series, frequent: pd.Index) -> npt.NDArray[np.int64]:
     missing = values.isna().to_numpy()
-    codes = frequent.get_indexer(values)[~missing]
+    codes = frequent.get_indexer(pd.Index(values))[~missing]
     counts = np.bincount(np.where(codes < 0, len(frequent), codes), minlength=len(frequent) + 1)
     return np.append(counts, missing.sum())
 
