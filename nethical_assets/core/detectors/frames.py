@@ -6,7 +6,7 @@ layout. What does not: a family's own mapping or features (``families``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -39,11 +39,29 @@ def require_columns(frame: pd.DataFrame, columns: Sequence[str], what: str) -> N
 
 def texts(values: pd.Series) -> pa.Array:
     """``values`` as an Arrow string array without nulls: missing is empty, anything else its ``str``."""
-    filled = values.astype("object").where(values.notna(), "")
+    text = pa.large_string()
+    if isinstance(values.dtype, pd.StringDtype):
+        converted = pa.array(values, type=text, from_pandas=True)
+    elif pd.api.types.is_integer_dtype(values.dtype):
+        converted = pc.cast(pa.array(values, from_pandas=True), text)
+    else:
+        converted = _converted_one_by_one(values.astype("object").where(values.notna(), ""))
+    if isinstance(converted, pa.ChunkedArray):
+        converted = converted.combine_chunks()
+    return pc.fill_null(converted, "")
+
+
+def strings(array: pa.Array, index: pd.Index) -> pd.Series:
+    """An Arrow string array as a string series with this index."""
+    return pd.Series(array.to_numpy(zero_copy_only=False), index=index, dtype="str")
+
+
+def _converted_one_by_one(values: pd.Series) -> pa.Array:
+    """Mixed objects as strings; what UTF-8 cannot hold (a lone surrogate) becomes a question mark."""
     try:
-        return pa.array(filled, type=pa.large_string())
+        return pa.array(values, type=pa.large_string())
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
-        repaired = [str(value).encode("utf-8", "replace").decode("utf-8") for value in filled]
+        repaired = [str(value).encode("utf-8", "replace").decode("utf-8") for value in values]
         return pa.array(repaired, type=pa.large_string())
 
 
@@ -67,7 +85,7 @@ def categories(values: pd.Series) -> pd.Series:
         array = pc.if_else(pa.array(values.notna().to_numpy()), array, "")
     else:
         array = texts(values)
-    stripped = pd.Series(pc.utf8_trim_whitespace(array).to_pandas(), index=values.index, dtype="str")
+    stripped = strings(pc.utf8_trim_whitespace(array), values.index)
     return stripped.mask(stripped == "", MISSING)
 
 
@@ -87,8 +105,8 @@ def normalised_text(values: pd.Series) -> pd.Series:
     """NFKC, case folded, runs of whitespace as one space, trimmed: what makes two texts the same record."""
     array = pc.utf8_lower(pc.utf8_normalize(texts(values), form="NFKC"))
     array = pc.utf8_trim_whitespace(pc.replace_substring_regex(array, r"[\s\p{Z}]+", " "))
-    folded = pd.Series(array.to_pandas(), index=values.index, dtype="str")
-    plain = pd.Series(pc.string_is_ascii(array).to_pandas(), index=values.index)
+    folded = strings(array, values.index)
+    plain = pd.Series(pc.string_is_ascii(array).to_numpy(zero_copy_only=False), index=values.index)
     if not plain.all():
         folded = folded.mask(~plain, folded[~plain].str.casefold())
     return folded
@@ -103,10 +121,10 @@ def record_identity(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
         if column not in labels and column not in _NEVER_CONTENT and not str(column).startswith("_")
     ]
     require_columns(raw, columns, f"dataset {entry.name}")
-    cells = [pa.array(categories(raw[column]), type=pa.large_string()) for column in columns]
+    cells = [texts(categories(raw[column])) for column in columns]
     separator = pa.scalar(_SEPARATOR, type=pa.large_string())
     joined = pc.binary_join_element_wise(*cells, separator)
-    return pd.Series(joined.to_pandas(), index=raw.index, dtype="str")
+    return strings(joined, raw.index)
 
 
 def with_declared_columns(entry: DatasetEntry, raw: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
@@ -164,19 +182,20 @@ def inputs_for_scoring(
     wanted = [*canonical]
     if set(canonical) <= set(frame.columns):
         return frame[[*(c for c in keep if c in frame.columns), *wanted]].reset_index(drop=True)
-    understood = [_listed(canonical)]
-    for entry in entries:
-        columns = layout(entry)
+    layouts = {entry.name: (entry, list(layout(entry))) for entry in entries}
+    for entry, columns in layouts.values():
         if columns and set(columns) <= set(frame.columns):
             plain = frame.drop(columns=[c for c in ("_label", "_file") if c in frame.columns]).reset_index(drop=True)
             result = canonicalise(entry.model_copy(update={"group_column": None, "time_column": None}), plain)
             return result[[*(c for c in keep if c in result.columns), *wanted]]
-        if columns:
-            understood.append(f"{_listed(columns)} ({entry.name})")
-    raise DatasetError(
-        f"family {family} cannot read columns {_listed(list(frame.columns)) or '(none)'}; "
-        f"expected {' or '.join(understood)}"
-    )
+    raise unreadable(family, frame, {"": wanted} | {name: columns for name, (_, columns) in layouts.items()})
+
+
+def unreadable(family: str, frame: pd.DataFrame, layouts: Mapping[str, Sequence[str]]) -> DatasetError:
+    """The error for records in none of the ``layouts`` (dataset name, or nothing for canonical inputs -> columns)."""
+    expected = [f"{_listed(columns)}{name and f' ({name})'}" for name, columns in layouts.items() if columns]
+    found = _listed(list(frame.columns)) or "(none)"
+    return DatasetError(f"family {family} cannot read columns {found}; expected {' or '.join(expected)}")
 
 
 def in_content_order(rows: LabelledRows) -> LabelledRows:

@@ -44,5 +44,5 @@ def synthesise(rows: int, generator: np.random.Generator) -> pd.DataFrame:
     kept = np.arange(tokens.shape[1]) < length[:, None] * motifs.shape[1]
     flat = pa.array(actions.astype(object)[tokens[kept]], type=pa.string())
     lists = pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32), flat)
-    text = pc.binary_join(lists, " ").to_pandas()
+    text = pc.binary_join(lists, " ").to_numpy(zero_copy_only=False)
     return pd.DataFrame({"sequence": pd.Series(text, dtype="str"), "label": label})

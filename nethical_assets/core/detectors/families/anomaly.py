@@ -40,6 +40,7 @@ from nethical_assets.core.detectors.frames import (
     joined_column,
     require_both_classes,
     require_columns,
+    strings,
     texts,
     with_declared_columns,
 )
@@ -107,7 +108,7 @@ def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     if entry.token_prefix:
         prefix = entry.token_prefix.replace("\\", "\\\\")
         squeezed = pc.replace_substring_regex(squeezed, r"(\S+)", prefix + r"\1")
-    sequence = pd.Series(squeezed.to_pandas(), index=raw.index, dtype="str")
+    sequence = strings(squeezed, raw.index)
     return with_declared_columns(entry, raw, pd.DataFrame({"sequence": sequence, "identity": sequence}))
 
 

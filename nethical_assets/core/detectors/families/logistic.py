@@ -20,13 +20,14 @@ from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, Fl
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._signals import SIGNALS
 from nethical_assets.core.detectors.frames import (
+    MISSING,
     categories,
     in_content_order,
-    inputs_for_scoring,
     numbers,
     record_identity,
     require_both_classes,
     require_columns,
+    unreadable,
     with_declared_columns,
 )
 from nethical_assets.core.digests import pretty_json
@@ -138,27 +139,17 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
     Raises:
         DatasetError: columns of no known layout; one line with the expected ones.
     """
-    declaring = [entry for entry in entries if entry.numeric_columns or entry.categorical_columns]
-    numeric = list(dict.fromkeys(column for entry in declaring for column in entry.numeric_columns))
-    categorical = list(dict.fromkeys(column for entry in declaring for column in entry.categorical_columns))
-    union = [*numeric, *(column for column in categorical if column not in numeric)]
-    if not set(union or SIGNALS) <= set(frame.columns):
-        for entry in declaring:
-            own = (*entry.numeric_columns, *entry.categorical_columns)
-            if set(own) <= set(frame.columns):
-                absent = {column: np.nan if column in numeric else "missing" for column in union if column not in own}
-                frame = frame.assign(**absent)
-                break
-    known_signals = union and set(SIGNALS) <= set(frame.columns) and not set(union) <= set(frame.columns)
-    if known_signals or not union:
-        return inputs_for_scoring(
-            frame, (), family=_FAMILY, canonical=SIGNALS, layout=lambda _: (), canonicalise=canonicalise
-        )
-    result = inputs_for_scoring(
-        frame, (), family=_FAMILY, canonical=union, layout=lambda _: (), canonicalise=canonicalise
-    )
-    coerced = {c: numbers(result[c]) if c in numeric else categories(result[c]).array for c in union}
-    return pd.DataFrame(coerced, index=result.index)
+    layouts = {entry.name: (*entry.numeric_columns, *entry.categorical_columns) for entry in entries}
+    numeric = {column for entry in entries for column in entry.numeric_columns}
+    union = list(dict.fromkeys(column for columns in layouts.values() for column in columns))
+    for columns in (union, *layouts.values()):
+        if columns and set(columns) <= set(frame.columns):
+            absent = {column: np.nan if column in numeric else MISSING for column in union if column not in columns}
+            filled = frame.assign(**absent)
+            return pd.DataFrame({c: numbers(filled[c]) if c in numeric else categories(filled[c]).array for c in union})
+    if set(SIGNALS) <= set(frame.columns):
+        return pd.DataFrame({signal: numbers(frame[signal]) for signal in SIGNALS})
+    raise unreadable(_FAMILY, frame, layouts | {"synthetic": SIGNALS})
 
 
 def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> LogisticDetector:

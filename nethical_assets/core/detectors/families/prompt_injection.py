@@ -32,6 +32,7 @@ from nethical_assets.core.detectors.frames import (
     normalised_text,
     require_both_classes,
     require_columns,
+    strings,
     texts,
     with_declared_columns,
 )
@@ -127,7 +128,7 @@ def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
         DatasetError: the declared text column is missing.
     """
     column = joined_column(entry, raw, [file.text_column for file in entry.files])
-    text = pd.Series(texts(column).to_pandas(), index=raw.index, dtype="str")
+    text = strings(texts(column), raw.index)
     frame = pd.DataFrame({"text": text, "identity": normalised_text(text)})
     return with_declared_columns(entry, raw, frame)
 
