@@ -62,3 +62,9 @@ class AuditError(NethicalError):
     """The audit log is missing, malformed or does not verify."""
 
     exit_code = 1
+
+
+class NoChampionError(NethicalError):
+    """A promoted model is needed and the family has none."""
+
+    exit_code = 1

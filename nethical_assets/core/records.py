@@ -10,7 +10,7 @@ import functools
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,10 @@ class StageRecord:
         document = asdict(self)
         del document["reused"]
         return document
+
+    def with_facts(self, **facts: Any) -> StageRecord:
+        """The record with facts about this cycle added; the digest still names what was computed."""
+        return replace(self, facts={**self.facts, **facts})
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], *, reused: bool = False) -> StageRecord:

@@ -1,34 +1,21 @@
-"""Quality of raw and canonical datasets: Pandera schemas, and what a steward is told about each check.
+"""Quality of raw and canonical datasets: Pandera schemas and thresholds, evaluated.
 
-What belongs here: which checks a dataset gets, their thresholds and their outcome in numbers. What does not: where the
-outcome is shown (asset checks), or personal data (``core.governance``). An outcome never holds a value from the data:
-only columns, counts and shares.
+What belongs here: the schema a dataset must satisfy and the outcome of every content check in numbers. What does not:
+the declaration of the checks (``checks``), or personal data (``core.governance``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
 
 import pandas as pd
 import pandera.pandas as pa
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.datasets.checks import CheckOutcome, Status
 from nethical_assets.core.detectors.base import DetectorSpec
-
-Status = Literal["pass", "warn", "fail"]
-CHECK_NAMES = ("schema", "minimum_samples", "missing_values", "class_balance", "duplicates")
-ADVICE = {
-    "schema": "compare the file with the catalog entry: a column was renamed, removed or changed its type",
-    "minimum_samples": "add rows, or accept wider intervals: small samples make verdicts uncertain",
-    "missing_values": "ask the owner of the data, or take the column out of the catalog entry",
-    "class_balance": "add rows of the minority class, or judge the model by precision and recall instead of accuracy",
-    "duplicates": "duplicates are removed before splitting; many of them mean less information than the row count says",
-    "freshness": "run: nethical data fetch",
-}
-
 
 @dataclass(frozen=True)
 class QualityThresholds:
@@ -38,31 +25,6 @@ class QualityThresholds:
     missing_share_max: float
     minority_share_min: float
     duplicate_share_max: float
-
-
-@dataclass(frozen=True)
-class CheckOutcome:
-    """One check's outcome. ``failures`` is a table: column, check, failing rows, share of rows."""
-
-    name: str
-    status: Status
-    message: str
-    numbers: Mapping[str, float | int | str]
-    failures: tuple[Mapping[str, str | int | float], ...] = ()
-
-    @property
-    def advice(self) -> str:
-        """What to do when the check did not pass."""
-        return ADVICE[self.name]
-
-    def to_json(self) -> dict[str, Any]:
-        """The outcome as a JSON document."""
-        return {**asdict(self), "failures": list(self.failures)}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> CheckOutcome:
-        """The inverse of :meth:`to_json`."""
-        return cls(**{**document, "failures": tuple(document["failures"])})
 
 
 def raw_schema(entry: DatasetEntry) -> pa.DataFrameSchema:

@@ -21,6 +21,7 @@ import pandas as pd
 from nethical_assets.core.errors import DatasetError
 
 TRAIN, VALIDATION, TEST, EVALUATION = "train", "validation", "test", "evaluation"
+SPLITS = (TRAIN, VALIDATION, TEST, EVALUATION)
 
 
 def assign_splits(

@@ -5,11 +5,11 @@ and ``metadata``. What does not: deciding which pointer moves (``release``), or 
 
 Layout below the base::
 
-    store/<hexadecimal digest>/manifest.json and the artifact files   immutable
+    store/<hexadecimal digest>/model_manifest.json and the artifact files   immutable
     current/<family>.json                                             the champion
     candidates/<family>/<digest prefix>.json                          trained, not promoted
     archived/<family>/<version>-<digest prefix>.json                  replaced champions
-    metadata/<family>-<version>_card.json, .md                        model cards
+    metadata/<family>-<version>-<digest prefix>_card.json, .md        model cards
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from nethical_assets.core.digests import canonical_json, check_digest, digest_by
 from nethical_assets.core.errors import IntegrityError
 from nethical_assets.core.storage import exclusive_lock, read_json, write_atomically, write_json
 
-MANIFEST = "manifest.json"
+MANIFEST = "model_manifest.json"
 MAXIMUM_FILE_BYTES = 512 * 1024 * 1024
 _LOCK_SECONDS = 60.0
 
@@ -64,8 +64,10 @@ class ModelPointer:
     Attributes:
         version: semantic version, unique within the family's champions.
         decision: digest of the release decision; ``decided_at`` UTC, ISO 8601.
-        evaluation: digest of the evaluation it was decided on; ``fingerprint`` of everything the decision looked at.
+        evaluation: digest of the evaluation it was decided on; ``thresholds`` of the limits; ``compared_with`` the
+            champion of that time, or empty.
         reference: digest of the drift reference, for champions.
+        card: digest of the card that was issued for it.
         metrics: point estimates, for listings.
     """
 
@@ -76,7 +78,8 @@ class ModelPointer:
     decided_at: str
     run_id: str
     evaluation: str
-    fingerprint: str
+    thresholds: str
+    compared_with: str
     verdict: str
     reasons: tuple[str, ...]
     reference: str = ""
@@ -207,9 +210,10 @@ class ModelRegistry:
         folder.rmdir()
         return True
 
-    def card_path(self, family: str, version: str, suffix: str) -> UPath:
-        """Where the card of one version is: ``suffix`` is ``json`` or ``md``."""
-        return self.base / "metadata" / f"{family}-{version}_card.{suffix}"
+    def card_path(self, pointer: ModelPointer, suffix: str) -> UPath:
+        """Where the card of one model is: ``suffix`` is ``json`` or ``md``."""
+        name = f"{pointer.family}-{pointer.version}-{_short(pointer.model)}_card.{suffix}"
+        return self.base / "metadata" / name
 
     def _folder(self, digest: str) -> UPath:
         return self.base / "store" / check_digest(digest).partition(":")[2]

@@ -1,0 +1,93 @@
+"""Checks of decisions: the release gate, the comparison with the champion, drift, and the audit log.
+
+What belongs here: showing a decision that was already taken as a check. What does not: taking it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from nethical_assets.assets.audit import AUDIT_ROOTS
+from nethical_assets.assets.presentation import bullet_list, table
+from nethical_assets.assets.stage import expected_failures
+from nethical_assets.core.records import StageRecord
+from nethical_assets.settings import Settings
+
+
+def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
+    """``gate`` and ``regression`` of ``releases/<family>``."""
+    key = dg.AssetKey(["releases", family])
+
+    @dg.asset_check(
+        asset=key, name="gate", description="Accuracy and calibration error are good enough to be promoted."
+    )
+    def gate(release: StageRecord) -> dg.AssetCheckResult:
+        decision = release.facts["gate"]
+        return _decision_result(decision, passed=decision["verdict"] == "pass")
+
+    @dg.asset_check(asset=key, name="regression", description="Not worse than the champion on the same test rows.")
+    def regression(release: StageRecord) -> dg.AssetCheckResult:
+        decision = release.facts["regression"]
+        return _decision_result(decision, passed=decision["verdict"] in ("pass", "no_champion"))
+
+    return [gate, regression]
+
+
+def build_drift_check(family: str) -> dg.AssetChecksDefinition:
+    """``drift`` of ``drift_reports/<family>``: fails on drift; "needs more data" is a warning, never a pass."""
+
+    @dg.asset_check(
+        asset=dg.AssetKey(["drift_reports", family]),
+        name="drift",
+        description="What the champion scores still looks like its reference window.",
+    )
+    def drift(report: StageRecord) -> dg.AssetCheckResult:
+        facts = report.facts
+        hold = facts["verdict"] == "needs_more_data"
+        return dg.AssetCheckResult(
+            passed=facts["verdict"] == "stable",
+            severity=dg.AssetCheckSeverity.WARN if hold else dg.AssetCheckSeverity.ERROR,
+            description="; ".join(facts["reasons"]),
+            metadata={"verdict": facts["verdict"], "rows": facts["window_rows"]},
+        )
+
+    return drift
+
+
+def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:
+    """``log_verifies`` of ``audit_roots``: everything recomputed from disk."""
+
+    @dg.asset_check(
+        asset=AUDIT_ROOTS,
+        name="log_verifies",
+        description="Every entry, tile, root, signature and payload on disk agrees with every other.",
+        blocking=True,
+    )
+    def log_verifies() -> dg.AssetCheckResult:
+        from nethical_assets.pipeline.audit import verify
+
+        with expected_failures():
+            report = verify(settings)
+        return dg.AssetCheckResult(
+            passed=report["ok"],
+            description=f"{report['size']} leaves verified" if report["ok"] else report["problems"][0],
+            metadata={
+                "size": report["size"],
+                "root": report["root"] or "",
+                "problems": table([{"problem": problem} for problem in report["problems"]]),
+            },
+        )
+
+    return log_verifies
+
+
+def _decision_result(decision: Mapping[str, Any], *, passed: bool) -> dg.AssetCheckResult:
+    reasons: Sequence[str] = decision["reasons"]
+    hold = decision["verdict"] == "needs_more_data"
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN if hold else dg.AssetCheckSeverity.ERROR,
+        description="; ".join(reasons),
+        metadata={"verdict": decision["verdict"], "reasons": bullet_list(reasons)},
+    )

@@ -1,0 +1,74 @@
+"""Quality checks of raw and canonical datasets.
+
+What belongs here: one check a rule, with its numbers and its table of failing columns. What does not: the rules
+(``core.datasets.quality``, ``core.governance``). Values from the data never appear.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from nethical_assets.assets.presentation import table
+from nethical_assets.assets.stage import expected_failures
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.datasets.checks import CHECKS, CheckOutcome
+from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
+from nethical_assets.settings import Settings
+
+def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksDefinition:
+    """The checks of ``raw/<name>``."""
+    key = dg.AssetKey(["raw", entry.name])
+
+    @dg.multi_asset_check(name=f"check__raw__{entry.name}", specs=_specs(key), can_subset=True)
+    def raw_checks(
+        context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        from nethical_assets.pipeline.quality import assess_raw
+
+        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        with expected_failures():
+            outcomes = assess_raw(workspace, entry)
+        yield from _results(context, key, outcomes)
+
+    return raw_checks
+
+
+def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
+    """The checks of ``datasets/<family>``."""
+    key = dg.AssetKey(["datasets", family])
+
+    @dg.multi_asset_check(name=f"check__datasets__{family}", specs=_specs(key), can_subset=True)
+    def dataset_checks(
+        context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        from nethical_assets.pipeline.quality import assess_family
+
+        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        with expected_failures():
+            outcomes = assess_family(workspace, family)
+        yield from _results(context, key, outcomes)
+
+    return dataset_checks
+
+
+def _specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    return [dg.AssetCheckSpec(name, asset=key, description=kind.description) for name, kind in CHECKS.items()]
+
+
+def _results(
+    context: dg.AssetCheckExecutionContext, key: dg.AssetKey, outcomes: Sequence[CheckOutcome]
+) -> Iterator[dg.AssetCheckResult]:
+    """One result an outcome; a check that had nothing to look at has no outcome and gives no result."""
+    for outcome in outcomes:
+        if dg.AssetCheckKey(key, outcome.name) not in context.selected_asset_check_keys:
+            continue
+        failing = {"failing": table(outcome.failures)} if outcome.failures else {}
+        advice = {} if outcome.status == "pass" else {"what_to_do": outcome.advice}
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=outcome.name,
+            passed=outcome.status == "pass",
+            severity=dg.AssetCheckSeverity.ERROR if outcome.status == "fail" else dg.AssetCheckSeverity.WARN,
+            description=outcome.message,
+            metadata={"status": outcome.status, **outcome.numbers, **failing, **advice},
+        )

@@ -1,0 +1,4 @@
+"""The subcommands of ``nethical``, one module a subject.
+
+What belongs here: parsing arguments, calling, printing. What does not: doing.
+"""

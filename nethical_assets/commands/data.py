@@ -1,0 +1,113 @@
+"""``nethical data``: listing, fetching and validating datasets.
+
+What belongs here: arguments and printing. What does not: the stages (``pipeline``).
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+import typer
+
+from nethical_assets.commands.output import JsonOption, errors, print_json, print_table
+from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.pipeline.workspace import CycleOptions, SourceChoice, Workspace
+from nethical_assets.settings import Settings, load_settings
+
+app = typer.Typer(no_args_is_help=True, help="Datasets: list, fetch, validate.")
+Names = Annotated[list[str] | None, typer.Argument(help="Names or slugs of the catalog; all when none is given.")]
+
+
+@app.command("list")
+def list_datasets(as_json: JsonOption = False) -> None:
+    """The catalog, and the snapshot that is there for each entry."""
+    workspace = _workspace(load_settings())
+    rows = []
+    for entry in workspace.settings.catalog.dataset:
+        snapshot = workspace.snapshots.latest(entry.name)
+        rows.append(
+            {
+                "name": entry.name,
+                "slug": entry.slug,
+                "kind": entry.kind,
+                "families": [*entry.families, *entry.evaluation_families],
+                "rows": snapshot.rows if snapshot else None,
+                "source": snapshot.source if snapshot else None,
+                "refreshed_at": snapshot.refreshed_at if snapshot else None,
+                "digest": snapshot.digest if snapshot else None,
+            }
+        )
+    if as_json:
+        print_json({"datasets": rows})
+        return
+    shown = [{**row, "families": ", ".join(row["families"])} for row in rows]
+    print_table("Datasets", shown, ("name", "slug", "kind", "families", "rows", "source", "refreshed_at"))
+
+
+@app.command()
+def fetch(
+    names: Names = None,
+    source: Annotated[SourceChoice, typer.Option(help="Where data may come from.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Download even when nothing changed upstream.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the snapshots up to date. Exits with 1 when a dataset that was named cannot be had."""
+    from nethical_assets.pipeline.audit import finalize_run
+    from nethical_assets.pipeline.data import SKIPPED
+    from nethical_assets.pipeline.data import fetch as fetch_dataset
+
+    settings = load_settings()
+    workspace = _workspace(settings, CycleOptions(source=source))
+    rows = []
+    for entry in _entries(settings, names):
+        record = fetch_dataset(workspace, entry, force=force)
+        workspace.save_record(record)
+        rows.append({"name": entry.name, **record.facts})
+        if not as_json:
+            errors.print(f"{entry.name}: {record.facts['status']} ({record.facts['reason']})", highlight=False)
+    if any(row["status"] == "new" for row in rows):
+        finalize_run(workspace)
+    if as_json:
+        print_json({"datasets": rows})
+    if names and any(row["status"] == SKIPPED for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def validate(names: Names = None, as_json: JsonOption = False) -> None:
+    """Assess the snapshots that are there. Exits with 1 when a check fails."""
+    from nethical_assets.core.datasets.report import DatasetReport, render_validation_report
+    from nethical_assets.pipeline.quality import assess_raw
+
+    settings = load_settings()
+    workspace = _workspace(settings)
+    reports = [
+        DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in _entries(settings, names)
+    ]
+    if as_json:
+        print_json(
+            {
+                "datasets": {
+                    report.name: [
+                        {**outcome.to_json(), **({} if outcome.status == "pass" else {"what_to_do": outcome.advice})}
+                        for outcome in report.outcomes
+                    ]
+                    for report in reports
+                }
+            }
+        )
+    else:
+        typer.echo(render_validation_report(reports))
+    if any(outcome.status == "fail" for report in reports for outcome in report.outcomes):
+        raise typer.Exit(1)
+
+
+def _entries(settings: Settings, names: list[str] | None) -> list[DatasetEntry]:
+    if not names:
+        return list(settings.catalog.dataset)
+    return [settings.catalog.entry(name) for name in names]
+
+
+def _workspace(settings: Settings, options: CycleOptions | None = None) -> Workspace:
+    return Workspace(settings, options or CycleOptions(), f"data-{uuid.uuid4()}")

@@ -1,0 +1,144 @@
+"""Model cards: one document a model, from evidence only.
+
+What belongs here: assembling the card from stage facts, checking its form, rendering it as Markdown. What does not:
+computing any number of it, or where it is stored. The fields ``model_version`` to ``model_path`` are the ones the
+original pipeline's cards had; a field without a value is null, never invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nethical_assets.core.digests import digest_bytes, pretty_json
+
+CARD_VERSION = 1
+REQUIRED_FIELDS = (
+    "model_version",
+    "model_type",
+    "training_timestamp",
+    "metrics",
+    "training_config",
+    "dataset_info",
+    "governance_summary",
+    "audit_merkle_root",
+    "drift_report_id",
+    "model_path",
+)
+
+
+@dataclass(frozen=True)
+class AuditReference:
+    """By what the card's evidence can be verified: the root over the first ``size`` events of run ``run_id``."""
+
+    run_id: str
+    size: int
+    root: str
+
+
+@dataclass(frozen=True)
+class CardEvidence:
+    """Everything a card is made from: facts of the stages, and texts of the family's declaration.
+
+    ``dataset``, ``screening``, ``splits``, ``model``, ``evaluation`` and ``release`` are the facts of those stages;
+    ``digests`` names what each of them produced.
+    """
+
+    family: str
+    title: str
+    model_form: str
+    intended_use: str
+    limits: tuple[str, ...]
+    input_columns: tuple[str, ...]
+    dataset: Mapping[str, Any]
+    screening: Mapping[str, Any]
+    splits: Mapping[str, Any]
+    model: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    release: Mapping[str, Any]
+    training_config: Mapping[str, Any]
+    digests: Mapping[str, str]
+    audit: AuditReference
+    drift_report_id: str | None
+    model_path: str
+    issued_at: str
+
+
+def build_card(evidence: CardEvidence) -> dict[str, Any]:
+    """The card as a JSON document."""
+    splits = evidence.splits["splits"]
+    metrics = {name: dict(metric) for name, metric in evidence.evaluation["evaluation"]["metrics"].items()}
+    return {
+        "card_version": CARD_VERSION,
+        "model_version": evidence.release["version"],
+        "model_type": evidence.family,
+        "title": evidence.title,
+        "training_timestamp": evidence.issued_at,
+        "verdict": evidence.release["verdict"],
+        "reasons": list(evidence.release["reasons"]),
+        "metrics": metrics,
+        "evaluation": {
+            "test_rows": evidence.evaluation["evaluation"]["rows"],
+            "test_positives": evidence.evaluation["evaluation"]["positives"],
+            "confusion": evidence.evaluation["evaluation"]["confusion"],
+            "reliability": evidence.evaluation["evaluation"]["reliability"],
+            "by_source": evidence.evaluation["evaluation"]["sources"],
+            "left_out_of_training": evidence.evaluation["across_sources"],
+            "never_trained_on": evidence.evaluation["held_out_sources"],
+            "notes": list(evidence.evaluation["notes"]),
+        },
+        "training_config": dict(evidence.training_config),
+        "dataset_info": {
+            "source": evidence.dataset["source"],
+            "synthetic": evidence.dataset["synthetic"],
+            "samples": splits_total(splits),
+            "train_samples": splits["train"]["rows"],
+            "val_samples": splits["validation"]["rows"],
+            "test_samples": splits["test"]["rows"],
+            "features": list(evidence.input_columns),
+            "sources": dict(evidence.dataset["sources"]),
+            "licences": dict(evidence.dataset["licences"]),
+            "skipped": list(evidence.dataset["skipped"]),
+            "duplicates_removed": evidence.dataset["duplicates_removed"],
+            "rows_with_conflicting_labels": evidence.dataset["rows_with_conflicting_labels"],
+        },
+        "governance_summary": {
+            "enabled": True,
+            "ruleset": evidence.screening["ruleset"],
+            "data_violations": sum(evidence.screening["by_kind"].values()),
+            "data_violations_by_kind": dict(evidence.screening["by_kind"]),
+            "rows_masked": evidence.screening["rows_masked"],
+            "rows_quarantined": evidence.screening["quarantined"],
+            "prediction_violations": sum(evidence.evaluation["prediction_findings"].values()),
+            "prediction_violations_by_kind": dict(evidence.evaluation["prediction_findings"]),
+        },
+        "model_form": evidence.model_form,
+        "intended_use": evidence.intended_use,
+        "limits": list(evidence.limits),
+        "digests": dict(evidence.digests),
+        "audit_merkle_root": evidence.audit.root,
+        "audit": {"run_id": evidence.audit.run_id, "size": evidence.audit.size},
+        "drift_report_id": evidence.drift_report_id,
+        "model_path": evidence.model_path,
+    }
+
+
+def splits_total(splits: Mapping[str, Mapping[str, int]]) -> int:
+    """The rows of all splits together."""
+    return sum(numbers["rows"] for numbers in splits.values())
+
+
+def card_bytes(card: Mapping[str, Any]) -> bytes:
+    """The card as it is stored."""
+    return pretty_json(card)
+
+
+def card_digest(card: Mapping[str, Any]) -> str:
+    """The digest by which the log names the card."""
+    return digest_bytes(card_bytes(card))
+
+
+def audit_reference(card: Mapping[str, Any]) -> AuditReference:
+    """Where in the log the card says its evidence is."""
+    return AuditReference(card["audit"]["run_id"], card["audit"]["size"], card["audit_merkle_root"])

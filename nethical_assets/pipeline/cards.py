@@ -1,0 +1,169 @@
+"""The card stage: issuing the card of the model that was last decided about, and checking issued cards.
+
+What belongs here: collecting the evidence of one family. What does not: the content of a card (``core.cards``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nethical_assets.core.audit import verify_prefix_root
+from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.cards import (
+    AuditReference,
+    CardEvidence,
+    audit_reference,
+    build_card,
+    card_bytes,
+    card_digest,
+    render_markdown,
+)
+from nethical_assets.core.delivery.registry import ModelPointer, ModelRegistry
+from nethical_assets.core.detectors.registry import family_names, load_family
+from nethical_assets.core.digests import digest_bytes
+from nethical_assets.core.errors import IntegrityError, NethicalError
+from nethical_assets.core.records import StageRecord
+from nethical_assets.core.storage import read_json, write_atomically
+from nethical_assets.pipeline.progress import stage
+from nethical_assets.pipeline.workspace import Workspace
+from nethical_assets.settings import Settings
+
+
+def issue_card(workspace: Workspace, family: str, records: Mapping[str, StageRecord]) -> tuple[StageRecord, str]:
+    """The card record of the decided model, and the card as Markdown; an unchanged model keeps its card."""
+    with stage("model_cards", family), workspace.registry.locked():
+        registry = workspace.registry
+        pointer = find_pointer(registry, family, str(records["releases"].facts["model"]))
+        path = registry.card_path(pointer, "json")
+        if pointer.card and records["releases"].reused and _is_issued(path, pointer.card):
+            card = read_json(path)
+            return _record(family, pointer, card, Path(str(path)), reused=True), render_markdown(card)
+        card = json.loads(card_bytes(build_card(_evidence(workspace, family, pointer, records))))
+        markdown = render_markdown(card)
+        write_atomically(registry.card_path(pointer, "md"), markdown.encode())
+        write_atomically(path, card_bytes(card))
+        registry.attach_card(pointer, card_digest(card))
+        workspace.record_event(
+            "card_issued",
+            {f"model_cards/{family}": card_digest(card), f"models/{family}": pointer.model},
+            parents=[pointer.decision],
+        )
+        return _record(family, pointer, card, Path(str(path)), reused=False), markdown
+
+
+def find_pointer(registry: ModelRegistry, family: str, model: str) -> ModelPointer:
+    """The pointer of a decided model.
+
+    Raises:
+        IntegrityError: the model has no pointer: it was decided about and then removed.
+    """
+    champion = registry.champion(family)
+    pointer = champion if champion is not None and champion.model == model else registry.candidate(family, model)
+    if pointer is None:
+        raise IntegrityError(f"model {model} of family {family} has no pointer; materialize releases/{family} again")
+    return pointer
+
+
+def card_problems(settings: Settings) -> list[str]:
+    """What is wrong with the issued cards: bytes that are not what the pointer or the log names, roots that do not
+    verify. One line a problem; cards of models whose run has not been finalised yet are left alone."""
+    registry = ModelRegistry(settings.home / "models")
+    log = LogReader(settings.home / "audit")
+    unfinished = set(log.pending_runs())
+    problems: list[str] = []
+    for family in family_names():
+        champion = registry.champion(family)
+        pointers = [*([champion] if champion else []), *registry.candidates(family), *registry.archived(family)]
+        for pointer in pointers:
+            if pointer.card and pointer.run_id not in unfinished:
+                problems += _card_problem(registry, log, pointer)
+    return problems
+
+
+def _card_problem(registry: ModelRegistry, log: LogReader, pointer: ModelPointer) -> list[str]:
+    path = registry.card_path(pointer, "json")
+    if not _is_issued(path, pointer.card):
+        return [f"{path}: the card is missing or its bytes are not the ones that were issued; restore it"]
+    markdown = registry.card_path(pointer, "md")
+    card = read_json(path)
+    if not markdown.exists() or markdown.read_bytes() != render_markdown(card).encode():
+        return [f"{markdown}: does not show what the card {path.name} says; issue the card again"]
+    reference = audit_reference(card)
+    try:
+        verify_prefix_root(log.folder, reference.run_id, reference.size, reference.root)
+    except NethicalError as error:
+        return [f"{path}: {error}"]
+    named = {subject.digest for found in log.find_events(run_id=reference.run_id) for subject in found.event.subjects}
+    if pointer.card not in named:
+        return [f"{path}: the log of run {reference.run_id} has no event that issued this card"]
+    return []
+
+
+def _is_issued(path: Any, digest: str) -> bool:
+    return path.exists() and digest_bytes(path.read_bytes()) == digest
+
+
+def _evidence(
+    workspace: Workspace, family: str, pointer: ModelPointer, records: Mapping[str, StageRecord]
+) -> CardEvidence:
+    spec = load_family(family)
+    settings = workspace.settings.file
+    manifest, _ = workspace.registry.load(pointer.model)
+    size, root = workspace.recorder.prefix_root()
+    drift = workspace.load_record("drift_reports", family)
+    licences = {
+        entry.name: entry.licence
+        for entry in workspace.settings.catalog.for_family(family)
+        if f"raw/{entry.name}" in records["datasets"].inputs
+    }
+    return CardEvidence(
+        family=family,
+        title=spec.title,
+        model_form=spec.model_form,
+        intended_use=spec.intended_use,
+        limits=spec.limits,
+        input_columns=manifest.input_columns,
+        dataset={**records["datasets"].facts, "licences": licences},
+        screening=records["screened"].facts,
+        splits=records["splits"].facts,
+        model=records["models"].facts,
+        evaluation=records["evaluations"].facts,
+        release=records["releases"].facts,
+        training_config={
+            **manifest.training,
+            "libraries": dict(manifest.libraries),
+            "train_ratio": settings.training.train_ratio,
+            "validation_ratio": settings.training.validation_ratio,
+            "performance_thresholds": settings.performance_thresholds.model_dump(mode="json"),
+            "settings": workspace.settings.digest(),
+        },
+        digests={
+            "model": pointer.model,
+            "dataset": records["datasets"].objects["frame"],
+            "screened": records["screened"].objects["frame"],
+            "splits": records["splits"].objects["frame"],
+            "evaluation": pointer.evaluation,
+            "decision": pointer.decision,
+            **records["datasets"].inputs,
+        },
+        audit=AuditReference(workspace.run_id, size, root),
+        drift_report_id=drift.digest if drift is not None else None,
+        model_path=f"models/store/{pointer.model.partition(':')[2]}",
+        issued_at=pointer.decided_at,
+    )
+
+
+def _record(family: str, pointer: ModelPointer, card: Mapping[str, Any], path: Path, *, reused: bool) -> StageRecord:
+    return StageRecord(
+        stage="model_cards",
+        subject=family,
+        fingerprint=pointer.decision,
+        digest=card_digest(card),
+        inputs={"decision": pointer.decision, "model": pointer.model},
+        objects={},
+        facts={"path": str(path), "version": pointer.version, "audit_merkle_root": card["audit_merkle_root"]},
+        reused=reused,
+    )

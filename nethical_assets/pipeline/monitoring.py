@@ -1,0 +1,69 @@
+"""The drift stage: the champion's inference log against its reference window.
+
+What belongs here: finding the window and the reference. What does not: statistics and verdicts (``core.drift``).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from nethical_assets.core.digests import digest_json, pretty_json
+from nethical_assets.core.drift.reference import Reference
+from nethical_assets.core.drift.verdict import compare
+from nethical_assets.core.records import StageRecord
+from nethical_assets.pipeline.progress import stage
+from nethical_assets.pipeline.workspace import Workspace
+
+HOLD = "needs_more_data"
+
+
+def report_drift(workspace: Workspace, family: str) -> StageRecord:
+    """The drift report of a family's champion. Without champion or traffic the verdict is "needs more data"."""
+    with stage("drift_reports", family):
+        champion = workspace.registry.champion(family)
+        if champion is None:
+            return _record(workspace, family, _hold(f"family {family} has no champion to watch"), model="")
+        reference = Reference.from_json(json.loads(workspace.objects.get(champion.reference)))
+        window = workspace.inference_log.window(
+            family, since=datetime.fromisoformat(champion.decided_at), model_digest=champion.model
+        )
+        if window.rows == 0:
+            return _record(workspace, family, _hold("nothing was scored since the champion was promoted"), champion.model)
+        monitoring = workspace.settings.file.monitoring
+        report = compare(
+            reference,
+            window.probabilities,
+            window.sketch,
+            window_scores=window.scores,
+            threshold=workspace.settings.file.performance_thresholds.drift_alert_threshold,
+            alpha=monitoring.drift_false_alarm_rate,
+            minimum_rows=monitoring.drift_minimum_rows,
+        )
+        return _record(workspace, family, report.to_json(), champion.model)
+
+
+def _hold(reason: str) -> dict[str, Any]:
+    return {"verdict": HOLD, "window_rows": 0, "reasons": [reason], "columns": []}
+
+
+def _record(workspace: Workspace, family: str, report: dict[str, Any], model: str) -> StageRecord:
+    score = None if report["verdict"] == HOLD else report["drift_score"]
+    facts = {**report, "drift_score": score, "model": model}
+    record = StageRecord(
+        stage="drift_reports",
+        subject=family,
+        fingerprint=digest_json(facts),
+        digest=workspace.objects.put(pretty_json(facts)),
+        inputs={"model": model} if model else {},
+        objects={},
+        facts=facts,
+    )
+    workspace.record_event(
+        "drift_judged",
+        {f"drift_reports/{family}": record.digest},
+        parents=[model] if model else [],
+        payload={"verdict": report["verdict"], "score": score, "rows": report["window_rows"]},
+    )
+    return record

@@ -1,0 +1,62 @@
+"""The resources of the code location: where data comes from, what a cycle was asked, and the issue tracker.
+
+What belongs here: thin, cheap handles that a run may configure. What does not: the behaviour of what they open, and
+secrets: the Kaggle client reads its credentials from the environment by itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from nethical_assets.pipeline.workspace import CycleOptions, SourceChoice, Workspace
+from nethical_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from nethical_assets.core.alerts import IssueTracker
+
+
+class DataSourcesResource(dg.ConfigurableResource):
+    """Where datasets may come from in this run."""
+
+    source: SourceChoice = Field(
+        default="auto", description="auto takes the first of Kaggle, mirror folder and synthetic data that can serve"
+    )
+    download: bool = Field(default=True, description="false uses the snapshots that are there and asks no source")
+
+
+class CycleResource(dg.ConfigurableResource):
+    """What a person may ask of one cycle."""
+
+    force: bool = Field(default=False, description="train again although nothing changed")
+    samples: int = Field(default=0, ge=0, description="at most this many rows a family; 0 leaves it to the settings")
+    seed: int = Field(default=-1, ge=-1, description="seed of this cycle; -1 leaves it to the settings")
+
+
+class IssueTrackerResource(dg.ConfigurableResource):
+    """The issue tracker; the local backend keeps its issues in one SQLite file."""
+
+    path: str = Field(description="the SQLite file of the local issue tracker")
+
+    def open(self) -> IssueTracker:
+        """The tracker; the file is created on first use."""
+        from nethical_assets.core.alerts import LocalIssueTracker
+
+        return LocalIssueTracker(Path(self.path))
+
+
+def open_workspace(
+    settings: Settings, run_id: str, data_sources: DataSourcesResource, cycle: CycleResource
+) -> Workspace:
+    """The stores of ``settings`` with the options of one run."""
+    options = CycleOptions(
+        source=data_sources.source,
+        force=cycle.force,
+        download=data_sources.download,
+        samples=cycle.samples,
+        seed=None if cycle.seed < 0 else cycle.seed,
+    )
+    return Workspace(settings, options, run_id)
