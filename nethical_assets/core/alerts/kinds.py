@@ -1,0 +1,148 @@
+"""The kinds of problems the platform files, each declared once, and one occurrence of a problem.
+
+What belongs here: titles, labels, severities and what makes two occurrences the same problem. What does not: what the
+issue says (``body``) or where it is kept (``tracker``, ``local``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Literal
+
+from nethical_assets.core.digests import digest_json
+
+Severity = Literal["low", "medium", "high", "critical"]
+Detail = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class AlertKind:
+    """A kind of problem: ``title`` precedes the date, ``advice`` tells the reader what to do."""
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+    severity: Severity
+    advice: str
+
+
+_KINDS = (
+    AlertKind(
+        "drift",
+        "Model Drift Alert",
+        ("ml-ops", "drift-alert", "needs-attention"),
+        "high",
+        "Look at the drift report's columns; retraining has been requested unless one ran within the cool-down.",
+    ),
+    AlertKind(
+        "data_quality",
+        "Dataset Validation Issues",
+        ("ml-ops", "data-quality", "needs-attention"),
+        "medium",
+        "Open the dataset's failed check for columns and counts; repair or restore the dataset, then validate again.",
+    ),
+    AlertKind(
+        "stale_dataset",
+        "Dataset Validation Issues",
+        ("ml-ops", "data-quality", "needs-attention"),
+        "low",
+        "Refresh the dataset with `nethical data fetch`, or restore it from the mirror.",
+    ),
+    AlertKind(
+        "regression",
+        "Model Performance Regression",
+        ("ml-ops", "regression", "needs-investigation"),
+        "high",
+        "Compare the evaluation with the champion's; the champion stays in place until a candidate passes.",
+    ),
+    AlertKind(
+        "gate_refused",
+        "Model Below Promotion Gate",
+        ("ml-ops", "needs-investigation"),
+        "low",
+        "Read the reasons in the release; the candidate is kept, the champion is unchanged.",
+    ),
+    AlertKind(
+        "run_failure",
+        "Run Failure",
+        ("ml-ops", "needs-investigation"),
+        "high",
+        "Open the run's log at the failed step; the last good state is in place, so run it again once mended.",
+    ),
+    AlertKind(
+        "deployment_failure",
+        "Deployment Failure",
+        ("ml-ops", "needs-attention"),
+        "critical",
+        "Check which model serves now; roll back if it is not the intended one.",
+    ),
+    AlertKind(
+        "audit_failure",
+        "Audit Verification Failure",
+        ("ml-ops", "needs-attention"),
+        "critical",
+        "Run `nethical audit verify`; keep the folder as it is and compare it with a copy.",
+    ),
+)
+
+KINDS: Mapping[str, AlertKind] = MappingProxyType({kind.name: kind for kind in _KINDS})
+"""Every kind by name."""
+
+
+def fingerprint(kind: str, subject: str, check: str) -> str:
+    """The name of a problem, 64 hexadecimal digits: what is wrong with which thing, whenever and by how much."""
+    return digest_json({"kind": kind, "subject": subject, "check": check}).partition(":")[2]
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One occurrence of a problem.
+
+    Attributes:
+        kind: a name in ``KINDS``.
+        subject: the dataset, family or job that has the problem.
+        check: which check, metric or step found it; with kind and subject this is the problem's identity.
+        summary: one sentence with the numbers of this occurrence.
+        when: moment of the occurrence, with a time zone.
+        occurrence: identifies the occurrence (a run id, a report's digest): filing it again counts once.
+        details: name -> value, shown as a table.
+        severity: of this occurrence; the kind's when None.
+    """
+
+    kind: str
+    subject: str
+    check: str
+    summary: str
+    when: datetime
+    occurrence: str
+    details: Mapping[str, Detail] = field(default_factory=dict)
+    severity: Severity | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"unknown alert kind {self.kind!r}; known: {', '.join(KINDS)}")
+        if self.when.tzinfo is None:
+            raise ValueError("an alert's moment needs a time zone")
+
+    @property
+    def declared(self) -> AlertKind:
+        """The kind's declaration."""
+        return KINDS[self.kind]
+
+    @property
+    def title(self) -> str:
+        """The specification's title: the kind's and the day of the occurrence in UTC."""
+        return f"{self.declared.title} - {self.when.astimezone(UTC).date().isoformat()}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity of the problem."""
+        return fingerprint(self.kind, self.subject, self.check)
+
+    @property
+    def effective_severity(self) -> Severity:
+        """This occurrence's severity."""
+        return self.severity or self.declared.severity

@@ -1,0 +1,90 @@
+"""The issue tracker's interface: what any backend must do with problems.
+
+What belongs here: the issue as a value, the protocol, its errors. What does not: a backend (``local``).
+
+Lifecycle. The first occurrence of a problem opens an issue. Another occurrence while it is open counts, and adds a
+comment when its summary differs from the last one. Closing takes a reason and an actor. An occurrence after closing
+reopens the same issue, so that its history stays in one place. An occurrence filed twice counts once, whatever happened
+in between. A problem's identity is its fingerprint, so titles, dates and numbers may differ between occurrences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
+
+from nethical_assets.core.alerts.kinds import Alert, Severity
+from nethical_assets.core.errors import NethicalError
+
+State = Literal["open", "closed"]
+
+
+class TrackerError(NethicalError):
+    """The tracker's storage cannot be read or written."""
+
+    exit_code = 1
+
+
+class IssueNotFoundError(NethicalError):
+    """There is no issue with that number."""
+
+
+@dataclass(frozen=True)
+class Comment:
+    """One entry of an issue's history; ``at`` is ISO 8601 in UTC, ``body`` Markdown."""
+
+    at: str
+    actor: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A problem as it stands. Times are ISO 8601 in UTC; ``closed_*`` are empty while it is open.
+
+    ``severity`` is the highest of its occurrences since it was last opened.
+    """
+
+    number: int
+    fingerprint: str
+    kind: str
+    subject: str
+    check: str
+    title: str
+    body: str
+    labels: tuple[str, ...]
+    severity: Severity
+    state: State
+    occurrences: int
+    created_at: str
+    updated_at: str
+    closed_at: str
+    closed_by: str
+    close_reason: str
+    comments: tuple[Comment, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self) | {"labels": list(self.labels), "comments": [asdict(comment) for comment in self.comments]}
+
+
+class IssueTracker(Protocol):
+    """A place where problems are filed. Every method may raise TrackerError, IntegrityError or BusyError."""
+
+    def file(self, alert: Alert) -> Issue:
+        """Open, update or reopen the issue of the alert's problem (see the lifecycle above) and return it."""
+
+    def find(self, fingerprint: str) -> Issue | None:
+        """The issue of a problem, open or closed; None when it never occurred."""
+
+    def show(self, number: int) -> Issue:
+        """The issue with this number. Raises IssueNotFoundError."""
+
+    def list(self, state: State | None = None, label: str | None = None) -> tuple[Issue, ...]:
+        """Issues by number, of one state and with one label where given."""
+
+    def comment(self, number: int, text: str, actor: str) -> Issue:
+        """Add a comment. Raises IssueNotFoundError."""
+
+    def close(self, number: int, reason: str, actor: str) -> Issue:
+        """Close the issue; closing a closed one changes nothing. Raises IssueNotFoundError."""
