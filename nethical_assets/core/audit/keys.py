@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -76,7 +77,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         private = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise AuditError(f"{path}: cannot read the audit signing key ({error.strerror})") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         raise AuditError(f"{path}: not an unencrypted private key in PEM form; restore it from a backup") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise AuditError(f"{path}: the audit signing key must be an Ed25519 key")
