@@ -29,6 +29,7 @@ from nethical_assets.core.storage import exclusive_lock
 
 UNPACKED_PREFIX = "unpacked-"
 _MARKER_SUFFIX = ".kaggle-partial"
+_CHUNK_BYTES = 1 << 16  # the client drops the chunk during which a connection breaks
 _FINAL_STATUSES = (400, 401, 403, 404)
 _LOCK_SECONDS = 1800.0
 
@@ -42,9 +43,9 @@ class RetryPolicy:
     that the service counts as unavailable.
     """
 
-    attempts: int = 6
+    attempts: int = 8
     base_seconds: float = 0.5
-    maximum_seconds: float = 20.0
+    maximum_seconds: float = 10.0
     retry_after_seconds: float = 120.0
 
 
@@ -148,6 +149,7 @@ class KaggleSource:
                         session.http_client(),
                         quiet=True,
                         resume=True,
+                        chunk_size=_CHUNK_BYTES,
                         max_retries=0,
                         timeout=kaggle_client.READ_SECONDS,
                     )

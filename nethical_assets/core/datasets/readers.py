@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.datasets.catalog import DatasetEntry, FileEntry
 from nethical_assets.core.datasets.labels import FILE_COLUMN, check_labels, choose_files, labels_of
 from nethical_assets.core.datasets.row_streams import FileTally, stream_rows
 from nethical_assets.core.datasets.sampling import RowSample
@@ -107,6 +107,9 @@ def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: in
         path = folder / name
         tally = FileTally()
         for batch in stream_rows(path, file_entry, f"dataset {entry.name}: {name}", tally):
+            # Objects of a JSON file may differ in their keys; a table's columns are known with its first rows.
+            if tally.rows_read == batch.num_rows and file_entry.format not in ("json", "jsonl"):
+                _check_declared(f"dataset {entry.name}: {name}", _declared_in(file_entry), batch.schema.names)
             sample.add(batch.append_column(FILE_COLUMN, pa.repeat(pa.scalar(name), batch.num_rows)))
         reports.append(
             FileReport(
@@ -145,27 +148,29 @@ def check_columns(entry: DatasetEntry, table: pa.Table) -> None:
     """
     declared: dict[str, str] = {}
     for file_entry in entry.files:
-        label = file_entry.label.column if file_entry.label is not None else None
-        for key, column in (
-            ("label", label),
-            ("text_column", file_entry.text_column),
-            ("sequence_column", file_entry.sequence_column),
-        ):
-            if column is not None:
-                declared.setdefault(column, key)
+        declared = _declared_in(file_entry) | declared
     for key in ("group_column", "time_column"):
         if (column := getattr(entry, key)) is not None:
             declared.setdefault(column, key)
     for key in ("numeric_columns", "categorical_columns", "identity_columns"):
-        declared |= {column: key for column in getattr(entry, key) if column not in declared}
+        declared = dict.fromkeys(getattr(entry, key), key) | declared
     if entry.kind == "spans":
-        declared |= dict.fromkeys(SPANS_COLUMNS, "kind")
+        declared = dict.fromkeys(SPANS_COLUMNS, "kind") | declared
+    _check_declared(f"dataset {entry.name}", declared, [name for name in table.column_names if name != FILE_COLUMN])
+
+
+def _declared_in(file_entry: FileEntry) -> dict[str, str]:
+    """The columns that a file's own declaration names, and by which key."""
+    label = None if file_entry.label is None else file_entry.label.column
+    by_key = {"label": label, "text_column": file_entry.text_column, "sequence_column": file_entry.sequence_column}
+    return {column: key for key, column in by_key.items() if column is not None}
+
+
+def _check_declared(shown: str, declared: dict[str, str], names: list[str]) -> None:
     for column, key in declared.items():
-        if column not in table.column_names:
-            names = [name for name in table.column_names if name != FILE_COLUMN]
+        if column not in names:
             raise DatasetError(
-                f"dataset {entry.name}: there is no column {column!r} ({key!r} in datasets.toml); "
-                f"the columns {_listed(names)}"
+                f"{shown}: there is no column {column!r} ({key!r} in datasets.toml); the columns {_listed(names)}"
             )
 
 

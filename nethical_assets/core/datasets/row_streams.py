@@ -31,6 +31,7 @@ MISSING_VALUES = ("", "NaN", "nan", "null", "NULL", "N/A", "#N/A")
 _HOPELESS_REJECTIONS = 10_000
 _PARQUET_BATCH_ROWS = 16_384
 _OBJECTS_A_BATCH = 4_096
+_NOT_JSON = (ValueError, RecursionError)
 
 
 @dataclass
@@ -152,8 +153,8 @@ def _parse_delimited(stream: Utf8Stream, layout: _Layout, tally: FileTally) -> I
         raise _delimited_error(stream.shown, error, tally) from None
     if not closed:
         raise DatasetError(
-            f"{stream.shown}: truncated: a quoted value that begins in or after row "
-            f"{tally.rows_read + tally.rows_rejected} is never closed; fetch the file again"
+            f"{stream.shown}: truncated: a quoted value in its last row of data (the "
+            f"{tally.rows_read + tally.rows_rejected}.) is never closed; fetch the file again"
         )
     if not stream.ended_with_newline and last_rejected and _is_last(stream, last_rejected[0]):
         raise DatasetError(
@@ -236,7 +237,7 @@ def _stream_json_lines(path: Path, entry: FileEntry, shown: str, tally: FileTall
                 # One call for the whole block; its lines are looked at one by one only when one of them is bad.
                 values = json.loads(b"[" + b",".join(lines) + b"]")
                 good = len(values) == len(lines)
-            except ValueError:
+            except _NOT_JSON:
                 good = False
             if not good:
                 values = [_json_or_none(line, row + index, tally) for index, line in enumerate(lines, start=1)]
@@ -251,7 +252,7 @@ def _stream_json_lines(path: Path, entry: FileEntry, shown: str, tally: FileTall
 def _json_or_none(line: bytes, row: int, tally: FileTally) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except _NOT_JSON as error:
         tally.reject(row, f"not JSON ({error})")
         return None
 
@@ -286,7 +287,7 @@ def _list_items(stream: Utf8Stream) -> Iterator[Any]:
         try:
             value, end = decoder.raw_decode(text, position)
             complete = end < len(text)  # a number at the very end may go on in the next piece
-        except ValueError:
+        except _NOT_JSON:
             complete = False
         if complete:
             yield value

@@ -1,0 +1,329 @@
+"""Refreshing one dataset: which source, what is reused, what is said, and that nothing escapes or gets lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT, NOW, csv_of, entry_of
+from kaggle_double import wait_for, zip_of
+
+from nethical_assets.core.datasets.kaggle_source import KaggleSource
+from nethical_assets.core.datasets.mirror_source import MirrorSource
+from nethical_assets.core.datasets.refresh import reading_definition, refresh_dataset
+from nethical_assets.core.datasets.snapshots import SnapshotStore
+from nethical_assets.core.datasets.sources import FetchedFiles, Unchanged, UpstreamState
+from nethical_assets.core.digests import digest_bytes
+from nethical_assets.core.errors import SourceUnavailableError
+
+
+@dataclass
+class FakeSource:
+    """Serves ``content`` as ``rows.csv``; its tag follows the content. ``failure`` is raised instead."""
+
+    content: bytes = field(default_factory=lambda: csv_of(100))
+    name: str = "mirror"
+    failure: Exception | None = None
+    asked: list[UpstreamState | None] = field(default_factory=list)
+    file: str = "rows.csv"
+
+    def fetch(self, entry, folder, known):
+        self.asked.append(known)
+        if self.failure is not None:
+            raise self.failure
+        upstream = UpstreamState(etag=digest_bytes(self.content))
+        if upstream.same_as(known):
+            return Unchanged(upstream)
+        place = folder / f"unpacked-{len(self.asked)}"
+        place.mkdir(parents=True)
+        (place / self.file).write_bytes(self.content)
+        return FetchedFiles(place, upstream, temporary=True, licence="MIT", upstream_date="2026-11-01")
+
+
+@pytest.fixture
+def refresh(snapshots, tmp_path):
+    def refresh_with(*sources, entry=None, days=0, **options):
+        values = {"maximum_rows": 1000, "seed": 1, **options}
+        return refresh_dataset(
+            entry or entry_of(),
+            sources,
+            snapshots,
+            now=NOW + timedelta(days=days),
+            work_folder=tmp_path / "work",
+            **values,
+        )
+
+    return refresh_with
+
+
+def test_a_new_dataset_is_stored_with_its_provenance(refresh, snapshots, tmp_path):
+    outcome = refresh(FakeSource())
+    assert (outcome.status, outcome.source, outcome.downloaded, outcome.stale) == ("new", "mirror", True, False)
+    assert outcome.reason == "mirror: 100 rows"
+    snapshot = outcome.snapshot
+    assert snapshot is not None and snapshot == snapshots.latest("toy")
+    assert (snapshot.licence, snapshot.upstream_date, snapshot.source) == ("MIT", "2026-11-01", "mirror")
+    assert snapshot.report["rows_read"] == 100 and snapshot.dataset_entry == entry_of()
+    assert snapshots.load(snapshot).num_rows == 100
+    assert not [path for path in (tmp_path / "work").rglob("*") if path.suffix != ".lock" and path.is_file()]
+
+
+def test_nothing_is_read_again_while_upstream_and_reading_are_unchanged(refresh, snapshots):
+    source = FakeSource()
+    first = refresh(source)
+    second = refresh(source, days=3)
+    assert (second.status, second.downloaded, second.stale) == ("unchanged", False, False)
+    assert second.reason == "mirror: unchanged"
+    assert second.snapshot is not None and first.snapshot is not None
+    assert second.snapshot.digest == first.snapshot.digest
+    assert (second.snapshot.fetched_at, second.snapshot.refreshed_at) == (
+        first.snapshot.fetched_at,
+        "2026-11-26T08:00:00+00:00",
+    )
+    assert len(snapshots.history("toy")) == 1
+
+
+def test_changed_content_makes_a_new_snapshot_and_keeps_the_old_one(refresh, snapshots):
+    source = FakeSource()
+    first = refresh(source)
+    source.content = csv_of(120)
+    second = refresh(source, days=1)
+    assert (second.status, second.reason) == ("new", "mirror: 120 rows")
+    assert [snapshot.rows for snapshot in snapshots.history("toy")] == [100, 120]
+    assert snapshots.load(first.snapshot).num_rows == 100
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"maximum_rows": 50}, "new"),
+        ({"maximum_rows": 50, "seed": 2}, "new"),
+        ({"seed": 2}, "unchanged"),
+        ({"entry": entry_of(group_column="id")}, "unchanged"),
+        ({"force": True}, "unchanged"),
+    ],
+)
+def test_what_reading_depends_on_makes_it_read_again(change, status, refresh):
+    source = FakeSource()
+    refresh(source)
+    outcome = refresh(source, **change)
+    assert (outcome.downloaded, outcome.status, source.asked[-1]) == (True, status, None)
+
+
+def test_presentation_and_use_of_an_entry_do_not_change_what_is_read():
+    options = {"maximum_rows": 10, "seed": 1}
+    same = entry_of(title="Other", notes="x", families=[], evaluation_families=["anomaly"])
+    assert reading_definition(same, **options) == reading_definition(entry_of(), **options)
+    assert reading_definition(entry_of(slug="o/x"), **options) != reading_definition(entry_of(), **options)
+
+
+def test_sources_are_tried_in_order_and_all_of_them_are_named(refresh):
+    down = FakeSource(name="kaggle", failure=SourceUnavailableError("kaggle: api.kaggle.com:443 cannot be reached"))
+    outcome = refresh(down, FakeSource())
+    assert (outcome.status, outcome.source) == ("new", "mirror")
+    assert outcome.reason == "kaggle: api.kaggle.com:443 cannot be reached; mirror: 100 rows"
+
+
+def test_bad_content_of_one_source_is_made_up_for_by_the_next(refresh):
+    outcome = refresh(FakeSource(name="kaggle", content=b""), FakeSource())
+    assert (outcome.status, outcome.source) == ("new", "mirror")
+    assert outcome.reason.startswith("kaggle: dataset toy: rows.csv: the file is empty")
+
+
+def test_a_tag_of_one_source_is_never_shown_to_another(refresh):
+    refresh(FakeSource(name="mirror"))
+    other = FakeSource(name="kaggle")
+    outcome = refresh(other)
+    assert other.asked == [None]
+    assert (outcome.status, outcome.source) == ("unchanged", "kaggle")
+
+
+def test_without_any_source_the_last_snapshot_is_used_and_called_stale(refresh, snapshots):
+    first = refresh(FakeSource())
+    down = FakeSource(failure=SourceUnavailableError("mirror: gone"))
+    outcome = refresh(down, days=40)
+    assert (outcome.status, outcome.stale, outcome.downloaded) == ("unchanged", True, False)
+    assert outcome.snapshot == first.snapshot
+    assert outcome.reason == "mirror: gone; using the snapshot of 2026-11-23T08:00:00+00:00 from mirror"
+    assert snapshots.latest("toy").refreshed_at == "2026-11-23T08:00:00+00:00"
+
+
+def test_not_asking_any_source_uses_what_is_there(refresh):
+    nothing = refresh()
+    assert (nothing.status, nothing.reason, nothing.snapshot) == ("skipped", "no source was asked", None)
+    refresh(FakeSource())
+    outcome = refresh()
+    assert (outcome.status, outcome.stale) == ("unchanged", False)
+
+
+def test_a_stale_snapshot_must_fit_the_entry_as_it_is_now(refresh):
+    refresh(FakeSource())
+    assert refresh(entry=entry_of(time_column="value")).status == "unchanged"
+    outcome = refresh(entry=entry_of(time_column="when"))
+    assert (outcome.status, outcome.snapshot) == ("skipped", None)
+    assert "the stored snapshot does not fit: dataset toy: there is no column 'when'" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (SourceUnavailableError("mirror: owner/toy is not there"), "mirror: owner/toy is not there"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "mirror: /x/y: No space left on device; free space"),
+    ],
+)
+def test_expected_failures_are_a_recorded_skip(failure, reason, refresh):
+    outcome = refresh(FakeSource(failure=failure))
+    assert (outcome.status, outcome.snapshot, outcome.downloaded) == ("skipped", None, False)
+    assert outcome.reason.startswith(reason)
+    assert "\n" not in outcome.reason
+
+
+def test_programming_errors_are_not_swallowed(refresh):
+    with pytest.raises(ZeroDivisionError):
+        refresh(FakeSource(failure=ZeroDivisionError("bug")))
+    assert refresh(FakeSource()).status == "new"
+
+
+@pytest.mark.parametrize("content", [b"", b"id,label\n", b"\0" * 100, csv_of(100) + b'"', b"id,label\n1,1\n2,1\n"])
+def test_bad_content_is_a_recorded_skip_and_leaves_nothing(content, refresh, snapshots, tmp_path):
+    outcome = refresh(FakeSource(content=content))
+    assert (outcome.status, outcome.snapshot, outcome.downloaded) == ("skipped", None, True)
+    assert outcome.reason.startswith("mirror: dataset toy")
+    assert snapshots.latest("toy") is None
+    assert not list((tmp_path / "work").rglob("unpacked-*"))
+
+
+def test_a_full_disk_while_storing_is_a_recorded_skip_and_the_next_refresh_completes(refresh, snapshots, monkeypatch):
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        outcome = refresh(FakeSource())
+    assert outcome.status == "skipped" and "No space left on device" in outcome.reason
+    assert snapshots.latest("toy") is None
+    assert refresh(FakeSource()).status == "new"
+
+
+@pytest.mark.parametrize("damage", ["table", "manifest", "pointer"])
+def test_a_damaged_store_is_healed_by_the_next_refresh(damage, refresh, snapshots, tmp_path):
+    source = FakeSource()
+    snapshot = refresh(source).snapshot
+    store = tmp_path / "snapshots"
+    table = Path(str(snapshots.objects.path(snapshot.digest)))
+    objects = [path for path in (store / "objects").rglob("*") if path.is_file() and path != table]
+    path = {"table": table, "manifest": objects[0], "pointer": store / "datasets" / "toy.json"}[damage]
+    path.write_bytes(path.read_bytes()[:-7])
+    down = FakeSource(failure=SourceUnavailableError("mirror: gone"))
+    if damage == "table":
+        assert refresh(down).status == "skipped"
+    outcome = refresh(source)
+    assert outcome.status == "new" and outcome.downloaded
+    assert "stored snapshot: " in outcome.reason
+    assert snapshots.load(snapshots.latest("toy")).num_rows == 100
+    assert refresh(source).reason == "mirror: unchanged"
+
+
+def test_discovered_layouts_are_stored_and_used_again(refresh):
+    entry = entry_of(files=[], discover=True)
+    source = FakeSource(file="whatever.csv")
+    outcome = refresh(source, entry=entry)
+    assert outcome.status == "new"
+    assert outcome.entry.files[0].path == ("whatever.csv",) and not outcome.entry.discover
+    assert outcome.entry.families == ("logistic",)
+    assert "discovered in whatever.csv: label 'label', positive 1" in outcome.reason
+    again = refresh(source, entry=entry_of(files=[], discover=True, families=["heuristic"]))
+    assert (again.status, again.downloaded) == ("unchanged", False)
+    assert again.entry.files == outcome.entry.files
+    assert again.entry.families == ("heuristic",)
+
+
+def test_a_discovered_set_without_label_takes_no_part(refresh):
+    outcome = refresh(FakeSource(content=b"a,b\n1,2\n3,4\n"), entry=entry_of(files=[], discover=True))
+    assert outcome.status == "new" and outcome.entry.families == ()
+    assert "no usable label" in outcome.reason
+    nothing = refresh(FakeSource(file="x.png"), entry=entry_of(name="other", slug="o/o", files=[], discover=True))
+    assert nothing.status == "skipped" and "discovered no usable table" in nothing.reason
+
+
+def test_two_refreshes_at_once_agree(refresh, snapshots):
+    outcomes = []
+    threads = [threading.Thread(target=lambda: outcomes.append(refresh(FakeSource()))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcome.status for outcome in outcomes) == ["new", "unchanged", "unchanged", "unchanged"]
+    assert len(snapshots.history("toy")) == 1
+
+
+def test_through_the_real_client_and_then_the_mirror(kaggle, refresh, tmp_path):
+    kaggle.archives["owner/toy"] = zip_of({"rows.csv": csv_of(100)})
+    place = tmp_path / "mirror" / "owner" / "toy"
+    place.mkdir(parents=True)
+    (place / "rows.csv").write_bytes(csv_of(100))
+    sources = (KaggleSource(address=kaggle.url, sleep=lambda _: None), MirrorSource(tmp_path / "mirror"))
+    kaggle.faults[:] = ["429", "truncate", "corrupt"]
+    first = refresh(*sources)
+    assert (first.status, first.source) == ("new", "kaggle")
+    assert refresh(*sources).reason == "kaggle: unchanged"
+    kaggle.statuses["owner/toy"] = 403
+    second = refresh(*sources)
+    assert (second.status, second.source) == ("unchanged", "mirror")
+    assert second.snapshot.digest == first.snapshot.digest
+    assert "forbidden (403)" in second.reason
+
+
+CHILD = """
+import os, sys
+from pathlib import Path
+from conftest import NOW, csv_of, entry_of
+from test_refresh import FakeSource
+from nethical_assets.core.datasets.refresh import refresh_dataset
+from nethical_assets.core.datasets.snapshots import SnapshotStore
+place, stop_at = Path(sys.argv[1]), int(sys.argv[2])
+synced, calls = os.fsync, []
+
+def stop(descriptor):
+    calls.append(descriptor)
+    if len(calls) == stop_at:
+        (place / "stopped").touch()
+        import time
+        time.sleep(600)
+    synced(descriptor)
+
+os.fsync = stop
+refresh_dataset(entry_of(), [FakeSource(content=csv_of(200))], SnapshotStore(place / "snapshots"), now=NOW,
+                work_folder=place / "work", maximum_rows=1000, seed=1)
+(place / "stopped").touch()
+"""
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 6, 99])
+def test_a_process_killed_at_any_write_leaves_a_readable_state_and_the_next_refresh_completes(
+    stop_at, refresh, tmp_path
+):
+    refresh(FakeSource())
+    store = SnapshotStore(tmp_path / "snapshots")
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}{os.pathsep}{CHECKOUT}"}
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), str(stop_at)], env=environment)
+    try:
+        wait_for(lambda: (tmp_path / "stopped").exists() or child.poll() is not None, 60)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    survived = store.latest("toy")
+    assert survived is not None
+    assert store.load(survived).num_rows == (100 if stop_at < 6 else 200)
+    outcome = refresh(FakeSource(content=csv_of(200)))
+    assert outcome.snapshot is not None and outcome.snapshot.rows == 200
+    assert store.load(store.latest("toy")).num_rows == 200
+    assert not list((tmp_path / "work").rglob("unpacked-*"))
