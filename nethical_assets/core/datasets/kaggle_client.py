@@ -31,6 +31,7 @@ from requests.adapters import HTTPAdapter
 PRODUCTION = "https://api.kaggle.com"
 LOCAL = "http://localhost"
 CONNECT_SECONDS = 3.0
+ANSWER_SECONDS = 15.0
 READ_SECONDS = 60.0
 _IMPORT_SECONDS = 60.0
 _FAILURE_REMEMBERED_SECONDS = 300.0
@@ -66,7 +67,7 @@ class Client:
 class _TimeLimitAdapter(HTTPAdapter):
     def send(self, request: Any, **options: Any) -> requests.Response:  # type: ignore[override]
         if options.get("timeout") is None:
-            options["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
+            options["timeout"] = (CONNECT_SECONDS, ANSWER_SECONDS)
         return super().send(request, **options)
 
 
@@ -81,15 +82,25 @@ def unreachable_reason(address: str) -> str | None:
     One connection attempt of at most a few seconds, name resolution included. A success is remembered for the life
     of the process, a failure for five minutes.
     """
-    proxy = requests.utils.select_proxy(address, requests.utils.get_environ_proxies(address))
-    parts = urlsplit(proxy if proxy and "://" in proxy else f"http://{proxy}" if proxy else address)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host, port = _endpoint(address)
     with _probe_lock:
         known = _probes.get((host, port))
         if known is None or (known[1] is not None and time.monotonic() - known[0] > _FAILURE_REMEMBERED_SECONDS):
             known = _probes[(host, port)] = (time.monotonic(), _try_connection(host, port))
     return known[1]
+
+
+def remember_unreachable(address: str, reason: str) -> None:
+    """Spare the next callers a service that accepts connections but answers nothing, for five minutes."""
+    with _probe_lock:
+        _probes[_endpoint(address)] = (time.monotonic(), reason)
+
+
+def _endpoint(address: str) -> tuple[str, int]:
+    """Host and port that a request to ``address`` connects to."""
+    proxy = requests.utils.select_proxy(address, requests.utils.get_environ_proxies(address))
+    parts = urlsplit(proxy if proxy and "://" in proxy else f"http://{proxy}" if proxy else address)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def load_client() -> Client:

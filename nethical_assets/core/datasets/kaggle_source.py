@@ -29,6 +29,7 @@ from nethical_assets.core.storage import exclusive_lock
 
 UNPACKED_PREFIX = "unpacked-"
 _MARKER_SUFFIX = ".kaggle-partial"
+_ATTEMPTS_WITHOUT_ANSWER = 3
 _CHUNK_BYTES = 1 << 16  # the client drops the chunk during which a connection breaks
 _FINAL_STATUSES = (400, 401, 403, 404)
 _LOCK_SECONDS = 1800.0
@@ -88,6 +89,11 @@ class KaggleSource:
         self._address = address
         self._limits = limits
         self._client: kaggle_client.Client | None = None
+        self._answered = False
+
+    @property
+    def _service(self) -> str:
+        return self._address or kaggle_client.service_address()
 
     def fetch(self, entry: DatasetEntry, folder: Path, known: UpstreamState | None) -> FetchedFiles | Unchanged:
         """Download and unpack the dataset into a new folder below ``folder``, unless ``known`` is still current.
@@ -100,7 +106,7 @@ class KaggleSource:
             BusyError: another process has been fetching the same dataset for half an hour.
             OSError: the disk is full or not writable.
         """
-        reason = kaggle_client.unreachable_reason(self._address or kaggle_client.service_address())
+        reason = kaggle_client.unreachable_reason(self._service)
         if reason is not None:
             raise SourceUnavailableError(f"kaggle: {reason}")
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,6 +122,10 @@ class KaggleSource:
             try:
                 return self._attempt(entry, folder, known)
             except _TemporaryError as error:
+                if not self._answered and attempt >= _ATTEMPTS_WITHOUT_ANSWER:
+                    reason = f"{self._service} accepts connections but does not answer ({error})"
+                    kaggle_client.remember_unreachable(self._service, reason)
+                    raise SourceUnavailableError(f"kaggle: {reason}") from None
                 if attempt >= self._retries.attempts:
                     raise SourceUnavailableError(
                         f"kaggle: {entry.slug}: {error} (the last of {attempt} attempts)"
@@ -137,6 +147,7 @@ class KaggleSource:
                 self._client = kaggle_client.load_client()
             with self._client.session() as session:
                 response = self._request(session, entry)
+                self._answered = True
                 with response:
                     upstream = _state(response)
                     if known is not None and upstream.same_as(known):
@@ -177,6 +188,7 @@ class KaggleSource:
         return session.datasets.dataset_api_client.download_dataset(request)
 
     def _http_reason(self, entry: DatasetEntry, error: requests.HTTPError) -> Exception:
+        self._answered = True
         status = None if error.response is None else error.response.status_code
         if status not in _FINAL_STATUSES:
             return _TemporaryError(f"the service answered {status}", _retry_after(error.response))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CHECKOUT, csv_of, entry_of
-from kaggle_double import KEY, TOKEN, wait_for, zip_of
+from kaggle_double import KEY, TOKEN, point_client_at, wait_for, zip_of
 
 from nethical_assets.core.datasets import kaggle_client
 from nethical_assets.core.datasets.archives import ExtractionLimits
@@ -214,6 +214,17 @@ def test_an_unreachable_host_is_noticed_at_once_and_remembered(monkeypatch, tmp_
             with pytest.raises(SourceUnavailableError, match=rf"^kaggle: 127\.0\.0\.1:{port} cannot be reached"):
                 source.fetch(entry_of(), tmp_path, None)
     assert len(attempts) == 1
+
+
+def test_a_service_that_accepts_and_never_answers_is_given_up_and_remembered(kaggle, tmp_path, slept, monkeypatch):
+    monkeypatch.setattr(kaggle_client, "ANSWER_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://localhost:{silent.getsockname()[1]}"
+        point_client_at(address)
+        for _ in range(2):
+            with pytest.raises(SourceUnavailableError, match=r"accepts connections but does not answer \(the conn"):
+                KaggleSource(address=address, sleep=slept.append).fetch(entry_of(), tmp_path, None)
+    assert len(slept) == 2
 
 
 def test_name_resolution_that_hangs_takes_seconds_only(monkeypatch):
