@@ -177,7 +177,7 @@ class LocalIssueTracker:
                 self._prepare(opened)
                 yield opened
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise BusyError(
                     f"{self.path}: the issue tracker was locked for {_BUSY_SECONDS:g} s; try again"
                 ) from None
