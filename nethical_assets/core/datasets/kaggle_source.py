@@ -54,11 +54,12 @@ DEFAULT_RETRIES = RetryPolicy()
 
 
 class _TemporaryError(Exception):
-    """Worth another attempt, after the seconds the service asked for."""
+    """Worth another attempt, after the seconds the service asked for; ``slow`` when it took a time limit to notice."""
 
-    def __init__(self, reason: str, wait_seconds: float = 0.0) -> None:
+    def __init__(self, reason: str, wait_seconds: float = 0.0, *, slow: bool = False) -> None:
         super().__init__(reason)
         self.wait_seconds = wait_seconds
+        self.slow = slow
 
 
 class KaggleSource:
@@ -122,7 +123,7 @@ class KaggleSource:
             try:
                 return self._attempt(entry, folder, known)
             except _TemporaryError as error:
-                if not self._answered and attempt >= _ATTEMPTS_WITHOUT_ANSWER:
+                if not self._answered and error.slow and attempt >= _ATTEMPTS_WITHOUT_ANSWER:
                     reason = f"{self._service} accepts connections but does not answer ({error})"
                     kaggle_client.remember_unreachable(self._service, reason)
                     raise SourceUnavailableError(f"kaggle: {reason}") from None
@@ -171,7 +172,8 @@ class KaggleSource:
         except requests.HTTPError as error:
             raise self._http_reason(entry, error) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _TemporaryError(f"the connection broke ({type(error).__name__})") from None
+            slow = isinstance(error, requests.Timeout)
+            raise _TemporaryError(f"the connection broke ({type(error).__name__})", slow=slow) from None
         except ValueError:
             # The client found another size than announced: an error page in place of the rest of the file.
             _discard(archive)

@@ -29,7 +29,7 @@ class KaggleDouble:
     """Serves ``archives`` (slug -> zip bytes). ``faults`` are consumed in order, one a request that can have it.
 
     Faults: a status such as "429"; "429:SECONDS" with Retry-After; "drop", "truncate", "corrupt" (of the download);
-    "slow" sends half of the archive, sets ``half_sent`` and then waits until ``go_on`` is set.
+    "hang up" drops the connection of the request before the download; "slow" sends half of the archive, sets ``half_sent`` and then waits until ``go_on`` is set.
     """
 
     def __init__(self) -> None:
@@ -87,6 +87,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.service.faults.pop(0)
             status, _, seconds = fault.partition(":")
             return self.refuse(int(status), {"Retry-After": seconds} if seconds else None)
+        if fault == "hang up":
+            self.service.faults.pop(0)
+            self.close_connection = True
+            return self.connection.close()
         header = self.headers.get("Authorization", "")
         basic = "Basic " + base64.b64encode(f"{USERNAME}:{KEY}".encode()).decode()
         if header not in ("", basic, f"Bearer {TOKEN}"):

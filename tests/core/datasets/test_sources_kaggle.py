@@ -67,6 +67,7 @@ def test_an_unchanged_dataset_is_not_downloaded_again(source, kaggle, tmp_path):
         ["429"],
         ["500", "503", "502", "504"],
         ["drop"],
+        ["hang up", "hang up", "hang up", "hang up"],
         ["truncate"],
         ["corrupt"],
         ["truncate", "truncate", "truncate", "truncate"],
