@@ -28,8 +28,9 @@ def zip_of(files: Mapping[str, bytes]) -> bytes:
 class KaggleDouble:
     """Serves ``archives`` (slug -> zip bytes). ``faults`` are consumed in order, one a request that can have it.
 
-    Faults: a status such as "429"; "429:SECONDS" with Retry-After; "drop", "truncate", "corrupt" (of the download);
-    "hang up" drops the connection of the request before the download; "slow" sends half of the archive, sets ``half_sent`` and then waits until ``go_on`` is set.
+    Faults: a status such as "429"; "429:SECONDS" with Retry-After; "hang up" drops the connection of the request
+    before the download; "drop", "truncate", "corrupt" (of the download); "slow" sends half of the archive, sets
+    ``half_sent`` and then waits until ``go_on`` is set.
     """
 
     def __init__(self) -> None:
