@@ -177,7 +177,7 @@ class AuditLog(LogReader):
                 f"{head.size}; the log was changed: verify it and restore it from a copy"
             )
         self._keep_copy(head)
-        write_verifier_key(self.folder / KEYS, own)
+        write_verifier_key(self.folder / KEYS, signer)
         self.tiles.discard_beyond(head.size)
         return head, private
 
@@ -186,6 +186,7 @@ class AuditLog(LogReader):
             raise AuditError(f"{self.folder / CHECKPOINT}: missing although the log exists; restore it from a copy")
         checkpoint = Checkpoint(default_origin(private), 0, EMPTY_ROOT)
         data = checkpoint.sign(private)
+        write_verifier_key(self.folder / KEYS, VerifierKey.of(checkpoint.origin, private))
         write_atomically(self.folder / CHECKPOINT, data)
         return Head(checkpoint, data.decode())
 
@@ -235,6 +236,7 @@ class AuditLog(LogReader):
         data = checkpoint.sign(private)
         write_atomically(self.folder / CHECKPOINT, data)
         self._keep_copy(Head(checkpoint, data.decode()))
+        write_verifier_key(self.folder / KEYS, VerifierKey.of(checkpoint.origin, private))
         self.tiles.discard_superseded_partials(head.size, size)
 
     def _receipt(self, run_id: str) -> ChunkReceipt:
