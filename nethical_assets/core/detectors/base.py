@@ -26,7 +26,7 @@ COMMON_COLUMNS = ("row_id", "label", "source", "group", "time")
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows to fit or calibrate on: ``inputs`` holds the family's input columns, ``labels`` is int8 of the same length."""
+    """Rows to fit or calibrate on: ``inputs`` holds the family's input columns, ``labels`` is int8, as long."""
 
     inputs: pd.DataFrame
     labels: npt.NDArray[np.int8]

@@ -58,7 +58,8 @@ class Calibration(BaseModel):
         """The probability of the positive class for each score, same shape, in [0, 1]."""
         if self.method == "isotonic":
             return np.interp(scores, self.knot_scores, self.knot_probabilities)
-        exponent = np.clip(self.slope * scores + self.intercept, -700.0, 700.0)
+        with np.errstate(over="ignore"):  # an infinite exponent is cut like any other large one
+            exponent = np.clip(self.slope * scores + self.intercept, -700.0, 700.0)
         return np.asarray(1.0 / (1.0 + np.exp(-exponent)), dtype=np.float64)
 
 

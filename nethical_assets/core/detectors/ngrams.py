@@ -57,9 +57,9 @@ def mix(values: HashArray) -> HashArray:
 
 
 def split_tokens(texts: pa.Array) -> FlatTokens:
-    """The tokens of each text, separated by spaces (a text without one has no tokens)."""
+    """The tokens of each text, separated by white space (a text without one has no tokens)."""
     trimmed = pc.utf8_trim_whitespace(texts)
-    lists = pc.split_pattern_regex(trimmed, r"\s+")
+    lists = pc.utf8_split_whitespace(trimmed)
     tokens = lists.flatten().dictionary_encode()
     dictionary = hash_strings(tokens.dictionary)
     hashes = dictionary[tokens.indices.to_numpy(zero_copy_only=False)] if len(tokens) else dictionary

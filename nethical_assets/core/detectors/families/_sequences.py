@@ -37,7 +37,7 @@ def synthesise(rows: int, generator: np.random.Generator) -> pd.DataFrame:
     hit = generator.random((rows, most)) < 0.3
     hit[np.arange(rows), generator.integers(0, least, rows)] = True
     chosen = np.where(hit & (label == 1)[:, None], attack, chosen)
-    tokens = codes[chosen].reshape(rows, -1)
+    tokens = codes[chosen].reshape(rows, most * motifs.shape[1])
     normal_actions = np.unique(codes[: len(_NORMAL_MOTIFS)])
     noise = generator.choice(normal_actions, tokens.shape)
     tokens = np.where(generator.random(tokens.shape) < _NOISE_SHARE, noise, tokens)

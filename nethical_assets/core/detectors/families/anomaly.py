@@ -104,7 +104,7 @@ def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
         DatasetError: the declared sequence column is missing.
     """
     column = joined_column(entry, raw, [file.sequence_column for file in entry.files])
-    squeezed = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts(column)), r"\s+", " ")
+    squeezed = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts(column)), r"[\s\p{Z}]+", " ")
     if entry.token_prefix:
         prefix = entry.token_prefix.replace("\\", "\\\\")
         squeezed = pc.replace_substring_regex(squeezed, r"(\S+)", prefix + r"\1")
