@@ -70,7 +70,15 @@ def status(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(document)
         return
-    rows = [{"family": family, **facts} for family, facts in document["families"].items()]
+    rows = [
+        {
+            "family": family,
+            **facts,
+            "champion": (facts["champion"] or "")[:19],
+            "promoted_at": (facts["promoted_at"] or "")[:16],
+        }
+        for family, facts in document["families"].items()
+    ]
     print_table("Families", rows, ("family", "version", "champion", "promoted_at", "candidates", "archived", "drift"))
     audit_head = document["audit"]
     typer.echo(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")

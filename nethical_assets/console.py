@@ -66,14 +66,15 @@ class CycleDisplay:
 def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
     """The table of a finished cycle, what was skipped, and where to look next."""
     table = Table(title="Training cycle")
-    for name in ("Family", "Data", "Rows", "Accuracy (95 % interval)", "ECE", "F1", "Verdict"):
-        table.add_column(name, overflow="fold")
+    for name in ("Family", "Data", "Rows", "Accuracy", "95 % interval", "ECE", "F1", "Verdict"):
+        table.add_column(name, no_wrap=True)
     for family, result in summary["families"].items():
         metrics = result["metrics"]
         table.add_row(
             family,
-            result["source"] or "–",
-            "–" if result["rows"] is None else str(result["rows"]),
+            result["source"] or "-",
+            "-" if result["rows"] is None else str(result["rows"]),
+            _value(metrics.get("accuracy")),
             _interval(metrics.get("accuracy")),
             _value(metrics.get("ece")),
             _value(metrics.get("f1")),
@@ -88,7 +89,9 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
             console.print(f"  Card: {result['card']}", highlight=False, markup=False, soft_wrap=True)
     for name, dataset in summary["datasets"].items():
         if dataset["status"] == "skipped":
-            console.print(f"Skipped {name}: {dataset['reason']}", highlight=False, markup=False, soft_wrap=True, style="yellow")
+            console.print(
+                f"Skipped {name}: {dataset['reason']}", highlight=False, markup=False, soft_wrap=True, style="yellow"
+            )
     checks, audit = summary["checks"], summary["audit"]
     for line in (
         f"Data came from: {summary['sources']}",
@@ -101,10 +104,10 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def _value(metric: Mapping[str, Any] | None) -> str:
-    return "–" if metric is None or metric["value"] is None else f"{metric['value']:.3f}"
+    return "-" if metric is None or metric["value"] is None else f"{metric['value']:.3f}"
 
 
 def _interval(metric: Mapping[str, Any] | None) -> str:
     if metric is None or metric["value"] is None:
-        return "–"
-    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
+        return "-"
+    return f"{metric['low']:.3f} to {metric['high']:.3f}"

@@ -73,7 +73,7 @@ def _execute(
                 "cycle": {"config": cycle},
                 "data_sources": {"config": {"source": options.source, "download": options.download}},
             },
-            "loggers": {"console": {"config": {"log_level": "ERROR"}}},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
         raise_on_error=False,
         tags={"nethical/trigger": "command line"},
@@ -153,7 +153,8 @@ def _family_result(workspace: Workspace, family: str, finished: _Finished) -> di
             "train_rows": None,
             "test_rows": None,
             "verdict": "error",
-            "reasons": list(dict.fromkeys(reasons)) or ["a step it depends on failed; the run's log in the UI says why"],
+            "reasons": list(dict.fromkeys(reasons))
+            or ["a step it depends on failed; the run's log in the UI says why"],
             "metrics": {},
             "model_digest": None,
             "card": None,

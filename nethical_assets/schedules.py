@@ -11,9 +11,7 @@ from nethical_assets.jobs import DRIFT_JOB, VALIDATION_JOB, cycle_assets, family
 from nethical_assets.settings import Settings
 
 
-def build_schedules(
-    settings: Settings, families: tuple[str, ...]
-) -> list[dg.ScheduleDefinition]:
+def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.ScheduleDefinition]:
     """All schedules, running as soon as the daemon runs."""
     monitoring = settings.file.monitoring
     running = dg.DefaultScheduleStatus.RUNNING

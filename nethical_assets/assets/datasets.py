@@ -4,6 +4,7 @@ What belongs here: load, call the pipeline, show. What does not: decisions about
 """
 
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -39,7 +40,7 @@ def build_raw_asset(entry: DatasetEntry, settings: Settings) -> dg.AssetsDefinit
         workspace = open_workspace(settings, context.run_id, data_sources, cycle)
         with expected_failures():
             record = fetch(workspace, entry)
-            shown = {key: value for key, value in record.facts.items() if isinstance(value, str | int)}
+            shown: dict[str, Any] = {key: value for key, value in record.facts.items() if isinstance(value, str | int)}
             if "snapshot" in record.objects:
                 shown["dagster/row_count"] = shown.pop("rows")
                 shown["dagster/column_schema"] = column_schema(snapshot_columns(workspace, record))

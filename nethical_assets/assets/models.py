@@ -118,9 +118,7 @@ def build_evaluation_asset(family: str, settings: Settings) -> dg.AssetsDefiniti
             record = evaluate(workspace, family, split, model)
             pictures = evaluation_pictures(workspace, record)
         facts = record.facts
-        numbers = {
-            row["metric"]: float(row["value"]) for row in metric_rows(record) if row["value"] is not None
-        }
+        numbers = {row["metric"]: float(row["value"]) for row in metric_rows(record) if row["value"] is not None}
         return materialized(
             record,
             {

@@ -6,7 +6,7 @@ What belongs here: arguments and printing. What does not: the stages (``pipeline
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ Names = Annotated[list[str] | None, typer.Argument(help="Names or slugs of the c
 def list_datasets(as_json: JsonOption = False) -> None:
     """The catalog, and the snapshot that is there for each entry."""
     workspace = _workspace(load_settings())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for entry in workspace.settings.catalog.dataset:
         snapshot = workspace.snapshots.latest(entry.name)
         rows.append(
@@ -65,7 +65,9 @@ def fetch(
         workspace.save_record(record)
         rows.append({"name": entry.name, **record.facts})
         if not as_json:
-            errors.print(f"{entry.name}: {record.facts['status']} ({record.facts['reason']})", highlight=False)
+            errors.print(
+                f"{entry.name}: {record.facts['status']} ({record.facts['reason']})", highlight=False, soft_wrap=True
+            )
     if any(row["status"] == "new" for row in rows):
         finalize_run(workspace)
     if as_json:

@@ -36,7 +36,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*("–" if row.get(column) in (None, "") else str(row[column]) for column in columns))
+        table.add_row(*("-" if row.get(column) in (None, "") else str(row[column]) for column in columns))
     console.print(table)
 
 

@@ -154,7 +154,7 @@ def get_table(objects: ObjectStore, digest: str) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(objects.get(digest)))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def code_digest(*parts: str) -> str:
     """The digest of the source files below ``core``: each part is a module file or a package folder."""
     files: list[Path] = []
@@ -162,4 +162,3 @@ def code_digest(*parts: str) -> str:
         path = _CORE / part
         files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     return digest_json({str(path.relative_to(_CORE)): digest_bytes(path.read_bytes()) for path in sorted(set(files))})
-

@@ -104,7 +104,7 @@ def snapshot_frame(workspace: Workspace, entry: DatasetEntry, snapshot: Snapshot
     """The raw rows of a fetched dataset, with their ``_label`` (-1 unusable) where it has labels."""
     entry = effective_entry(entry, snapshot)
     table = workspace.snapshots.load(snapshot)
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     if any(file.label is not None for file in entry.files):
         frame["_label"] = labels_of(entry, table)
     return frame
@@ -150,7 +150,9 @@ def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]
             rows = samples or settings.training.synthetic_samples
             dataset = synthetic_dataset(spec, rows=rows, seed=workspace.seed)
         columns = [[str(name), str(kind)] for name, kind in dataset.frame.dtypes.items()]
-        return StageOutput({"frame": put_table(workspace.objects, dataset.frame)}, {**dataset.facts, "columns": columns})
+        return StageOutput(
+            {"frame": put_table(workspace.objects, dataset.frame)}, {**dataset.facts, "columns": columns}
+        )
 
     with stage("datasets", family):
         record = workspace.cache.run(

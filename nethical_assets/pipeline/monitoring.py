@@ -30,7 +30,9 @@ def report_drift(workspace: Workspace, family: str) -> StageRecord:
             family, since=datetime.fromisoformat(champion.decided_at), model_digest=champion.model
         )
         if window.rows == 0:
-            return _record(workspace, family, _hold("nothing was scored since the champion was promoted"), champion.model)
+            return _record(
+                workspace, family, _hold("nothing was scored since the champion was promoted"), champion.model
+            )
         monitoring = workspace.settings.file.monitoring
         report = compare(
             reference,

@@ -49,7 +49,8 @@ def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome,
                 _thresholds(workspace),
                 label="_label" if labelled else None,
                 identity=list(understood.identity_columns) or contents,
-                ignored=_sparse_columns(understood),
+                required=_declared_columns(understood),
+                part_column="_file",
             )
             texts = [] if understood.kind == "sequence" else _text_columns(frame[contents])
             personal = _personal_data(workspace, frame, texts, "_label" if labelled else None)
@@ -91,7 +92,7 @@ def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
                 _thresholds(workspace),
                 label="label",
                 identity=["row_id"],
-                ignored=("time", "group"),
+                required=["row_id", "label", "source", *record.facts["input_columns"]],
             )
             personal = _personal_data(workspace, frame, spec.text_columns, "label")
             return StageOutput({}, {"outcomes": [outcome.to_json() for outcome in (*outcomes, personal)]})
@@ -153,22 +154,20 @@ def _parameters(workspace: Workspace) -> dict[str, Any]:
     return {"thresholds": datasets, "ruleset": workspace.screener.ruleset.digest}
 
 
-def _sparse_columns(entry: DatasetEntry) -> list[str]:
-    """Columns that only some files of a dataset have: their gaps are how the files were joined, not missing values."""
-    if len(entry.files) < 2:
-        return []
+def _declared_columns(entry: DatasetEntry) -> list[str]:
+    """The columns that the catalog says somebody reads."""
     per_file = [name for file in entry.files for name in (file.text_column, file.sequence_column) if name]
     labels = [file.label.column for file in entry.files if file.label is not None and file.label.column]
-    return sorted({*per_file, *labels, *([entry.time_column] if entry.time_column else [])})
+    optional = [name for name in (entry.group_column, entry.time_column) if name]
+    columns = (*per_file, *labels, *optional, *entry.numeric_columns, *entry.categorical_columns)
+    return sorted({*columns, *entry.identity_columns})
 
 
 def _text_columns(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name, kind in frame.dtypes.items() if str(kind) in ("str", "string", "object")]
 
 
-def _personal_data(
-    workspace: Workspace, frame: pd.DataFrame, texts: Sequence[str], label: str | None
-) -> CheckOutcome:
+def _personal_data(workspace: Workspace, frame: pd.DataFrame, texts: Sequence[str], label: str | None) -> CheckOutcome:
     result = screen_frame(frame, texts, workspace.screener, label_column=label)
     kinds = {rule.kind for rule in workspace.screener.ruleset.all_rules if rule.pack in PRIVATE_PACKS}
     private = {kind: count for kind, count in result.counts["by_kind"].items() if kind in kinds}

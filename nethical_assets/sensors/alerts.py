@@ -1,9 +1,114 @@
-"""The alert sensors: failed checks and failed runs become issues.
+"""The alert sensors: failed checks and failed runs become issues; checks that pass again close them.
 
-What belongs here: reading Dagster's events and calling the tracker. What does not: what an alert says, its fingerprint
-or its labels (``core.alerts``).
+What belongs here: reading Dagster's events and calling the tracker. What does not: what is a problem, what an alert
+says, its fingerprint or its labels (``core.alerts``).
 """
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 
-def build_alert_sensors(settings):
-    return []
+import dagster as dg
+
+from nethical_assets.core.alerts import Alert
+from nethical_assets.core.alerts.checks import CheckResult, alert_of
+from nethical_assets.pipeline.workspace import CycleOptions, Workspace
+from nethical_assets.resources.platform import IssueTrackerResource
+from nethical_assets.settings import Settings
+
+ACTOR = "check sensor"
+_BATCH = 200
+_INTERVAL_SECONDS = 30
+
+
+def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+    """The check sensor and the run failure sensor."""
+
+    @dg.sensor(
+        name="check_alert_sensor",
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Files failed checks with the issue tracker, and closes their issues when they pass again.",
+    )
+    def check_alert_sensor(context: dg.SensorEvaluationContext, issue_tracker: IssueTrackerResource) -> dg.SkipReason:
+        filed, closed, cursor = file_check_results(context.instance, issue_tracker, context.cursor)
+        if cursor is not None:
+            context.update_cursor(cursor)
+        return dg.SkipReason(f"{filed} check failures filed, {closed} issues closed")
+
+    @dg.run_failure_sensor(
+        name="run_failure_alert_sensor",
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        monitor_all_code_locations=True,
+        description="Files failed runs with the issue tracker and closes their part of the audit log.",
+    )
+    def run_failure_alert_sensor(context: dg.RunFailureSensorContext, issue_tracker: IssueTrackerResource) -> None:
+        issue_tracker.open().file(failure_alert(context.dagster_run, context.failure_event))
+        from nethical_assets.pipeline.audit import finalize_abandoned
+
+        finalize_abandoned(Workspace(settings, CycleOptions(), context.dagster_run.run_id))
+
+    return [check_alert_sensor, run_failure_alert_sensor]
+
+
+def file_check_results(
+    instance: dg.DagsterInstance, issue_tracker: IssueTrackerResource, cursor: str | None
+) -> tuple[int, int, str | None]:
+    """File the check results after ``cursor``, oldest first: filed, closed, new cursor (None without results)."""
+    records = instance.get_event_records(
+        dg.EventRecordsFilter(
+            event_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=None if cursor is None else int(cursor)
+        ),
+        limit=_BATCH,
+        ascending=True,
+    )
+    if not records:
+        return 0, 0, None
+    tracker = issue_tracker.open()
+    filed = closed = 0
+    for record in records:
+        result = check_result(record.event_log_entry)
+        alert = alert_of(result)
+        if alert is not None:
+            tracker.file(alert)
+            filed += 1
+        elif result.passed and (issue := tracker.find(result.fingerprint)) is not None and issue.state == "open":
+            tracker.close(issue.number, f"the check passed again: {result.summary}", ACTOR)
+            closed += 1
+    return filed, closed, str(records[-1].storage_id)
+
+
+def check_result(entry: dg.EventLogEntry) -> CheckResult:
+    """A check evaluation event as core sees it."""
+    event = entry.get_dagster_event()
+    evaluation = event.asset_check_evaluation_data
+    metadata = {name: value.value for name, value in evaluation.metadata.items()}
+    return CheckResult(
+        asset=evaluation.asset_key.to_user_string(),
+        check=evaluation.check_name,
+        passed=evaluation.passed,
+        warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
+        undecided=metadata.get("verdict") == "needs_more_data",
+        summary=evaluation.description or f"check {evaluation.check_name} did not pass",
+        when=datetime.fromtimestamp(entry.timestamp, UTC),
+        occurrence=entry.run_id,
+        numbers=_numbers(metadata),
+    )
+
+
+def failure_alert(run: dg.DagsterRun, event: dg.DagsterEvent) -> Alert:
+    """The alert of a failed run; the family it was for is its subject where it was for one."""
+    return Alert(
+        kind="run_failure",
+        subject=run.tags.get("nethical/family", run.job_name),
+        check=run.job_name,
+        summary=f"Run {run.run_id} of {run.job_name} failed; its log in the UI names the step.",
+        when=datetime.now(UTC),
+        occurrence=run.run_id,
+        details={"run": run.run_id, "job": run.job_name, "event": event.event_type_value},
+    )
+
+
+def _numbers(metadata: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
+    return {name: value for name, value in metadata.items() if isinstance(value, bool | int | float)}

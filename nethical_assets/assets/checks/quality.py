@@ -15,6 +15,7 @@ from nethical_assets.core.datasets.checks import CHECKS, CheckOutcome
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.settings import Settings
 
+
 def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``raw/<name>``."""
     key = dg.AssetKey(["raw", entry.name])
@@ -25,7 +26,7 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
     ) -> Iterator[dg.AssetCheckResult]:
         from nethical_assets.pipeline.quality import assess_raw
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             outcomes = assess_raw(workspace, entry)
         yield from _results(context, key, outcomes)
@@ -43,7 +44,7 @@ def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
     ) -> Iterator[dg.AssetCheckResult]:
         from nethical_assets.pipeline.quality import assess_family
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             outcomes = assess_family(workspace, family)
         yield from _results(context, key, outcomes)

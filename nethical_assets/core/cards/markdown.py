@@ -51,7 +51,12 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         *_table(
             ("Probability", "Rows", "Mean probability", "Observed rate"),
             [
-                (f"{b['low']:.2f} to {b['high']:.2f}", b["rows"], _number(b["mean_probability"]), _number(b["observed_rate"]))
+                (
+                    f"{b['low']:.2f} to {b['high']:.2f}",
+                    b["rows"],
+                    _number(b["mean_probability"]),
+                    _number(b["observed_rate"]),
+                )
                 for b in evaluation["reliability"]
             ],
         ),
@@ -119,13 +124,13 @@ def _bullets(sentences: Sequence[str]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _estimate(metric: Mapping[str, Any]) -> tuple[str, str]:
     if metric["value"] is None:
         return "undefined", str(metric["reason"])
-    interval = "–" if metric["low"] is None else f"{metric['low']:.4f} to {metric['high']:.4f}"
+    interval = "-" if metric["low"] is None else f"{metric['low']:.4f} to {metric['high']:.4f}"
     return f"{metric['value']:.4f}", interval
 
 

@@ -58,7 +58,7 @@ def synthetic_dataset(spec: DetectorSpec, *, rows: int, seed: int) -> CanonicalD
     identity = pd.Series(np.arange(len(frame)).astype(str), index=frame.index)
     if spec.kind != "records":
         identity = frame[inputs[0]].astype("str")
-    part = frame.assign(identity=identity, source=SYNTHETIC, group="", time=pd.NaT)
+    part = frame.assign(identity=identity, source=SYNTHETIC, group="", time=None)
     return _assemble(spec, [part], rows, {"synthetic": True, "rows_without_usable_label": {}})
 
 

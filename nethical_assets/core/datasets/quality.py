@@ -17,6 +17,7 @@ from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.checks import CheckOutcome, Status
 from nethical_assets.core.detectors.base import DetectorSpec
 
+
 @dataclass(frozen=True)
 class QualityThresholds:
     """The limits, from settings: counts in rows, shares in [0, 1]."""
@@ -75,18 +76,20 @@ def assess(
     *,
     label: str | None,
     identity: Sequence[str],
-    ignored: Sequence[str] = (),
+    required: Sequence[str],
+    part_column: str | None = None,
 ) -> tuple[CheckOutcome, ...]:
     """The outcome of every content check of one dataset, from one lazy Pandera validation.
 
     Args:
         label: the column of 0/1 labels (-1 unusable), or None for a dataset without a class label.
         identity: the columns by which two rows are the same record.
-        ignored: columns whose missing values are no fault.
+        required: the columns somebody reads; missing values elsewhere are only a warning.
+        part_column: which part (file) a row comes from. A column counts only in parts that have it.
     """
     cases = _validate(frame, schema)
     outcomes = [_schema_outcome(cases, len(frame)), _samples_outcome(frame, thresholds)]
-    outcomes.append(_missing_outcome(frame, thresholds, ignored))
+    outcomes.append(_missing_outcome(frame, thresholds, required, part_column))
     if label is not None:
         outcomes.append(_balance_outcome(frame[label], thresholds))
     outcomes.append(_duplicates_outcome(frame, identity, thresholds))
@@ -117,7 +120,8 @@ def _validate(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
-        return error.failure_cases
+        cases: pd.DataFrame = error.failure_cases
+        return cases
     return pd.DataFrame({"column": [], "check": [], "index": [], "schema_context": [], "failure_case": []})
 
 
@@ -126,16 +130,18 @@ def _schema_outcome(cases: pd.DataFrame, rows: int) -> CheckOutcome:
     named = cases.assign(column=cases["column"].astype("str"), check=cases["check"].astype("str"))
     for (column, check), group in named.groupby(["column", "check"], sort=True):
         if check == "column_in_dataframe":
-            column, check, failing = str(group["failure_case"].iloc[0]), "column is present", rows
+            # Here the failing value is the name of the missing column, not something from the data.
+            table += [_schema_failure(str(name), "column is present", rows, rows) for name in group["failure_case"]]
         else:
-            failing = int(group["index"].notna().sum()) or rows
-        table.append(
-            {"column": str(column), "check": str(check), "rows": failing, "share": round(failing / max(rows, 1), 6)}
-        )
+            table.append(_schema_failure(str(column), str(check), int(group["index"].notna().sum()) or rows, rows))
     message = "all columns are there and have the promised types"
     if table:
         message = "wrong columns: " + ", ".join(sorted({str(row["column"]) for row in table}))
     return CheckOutcome("schema", "fail" if table else "pass", message, {"columns_failing": len(table)}, tuple(table))
+
+
+def _schema_failure(column: str, check: str, failing: int, rows: int) -> dict[str, str | int | float]:
+    return {"column": column, "check": check, "rows": failing, "share": round(failing / max(rows, 1), 6)}
 
 
 def _samples_outcome(frame: pd.DataFrame, thresholds: QualityThresholds) -> CheckOutcome:
@@ -148,21 +154,46 @@ def _samples_outcome(frame: pd.DataFrame, thresholds: QualityThresholds) -> Chec
     )
 
 
-def _missing_outcome(frame: pd.DataFrame, thresholds: QualityThresholds, ignored: Sequence[str]) -> CheckOutcome:
-    shares = frame.drop(columns=list(ignored), errors="ignore").isna().mean()
+def _missing_outcome(
+    frame: pd.DataFrame, thresholds: QualityThresholds, required: Sequence[str], part_column: str | None
+) -> CheckOutcome:
+    counted = _missing_values(frame, part_column)
     limit = thresholds.missing_share_max
     table = tuple(
-        {"column": str(name), "check": "missing values", "rows": round(share * len(frame)), "share": round(share, 6)}
-        for name, share in shares[shares >= limit].items()
+        {
+            "column": str(name),
+            "check": "missing values" if name in required else "missing values (no family reads this column)",
+            "rows": missing,
+            "share": round(missing / rows, 6),
+        }
+        for name, (missing, rows) in counted.items()
+        if missing / rows >= limit
     )
-    worst = float(shares.max()) if len(shares) else 0.0
+    failing = sum(row["column"] in required for row in table)
+    worst = max((missing / rows for missing, rows in counted.values()), default=0.0)
     return CheckOutcome(
         "missing_values",
-        "fail" if table else "pass",
-        f"{len(table)} columns miss {limit:.0%} or more of their values; the worst misses {worst:.1%}",
-        {"columns_failing": len(table), "worst_share": round(worst, 6), "maximum_share": limit},
+        "fail" if failing else "warn" if table else "pass",
+        f"{len(table)} columns miss {limit:.0%} or more of their values, {failing} of them are read by a family; "
+        f"the worst misses {worst:.1%}",
+        {"columns": len(table), "columns_read": failing, "worst_share": round(worst, 6), "maximum_share": limit},
         table,
     )
+
+
+def _missing_values(frame: pd.DataFrame, part_column: str | None) -> dict[str, tuple[int, int]]:
+    """Column -> (missing values, rows), over the parts that have the column at all; a column that no part has counts
+    everywhere."""
+    if frame.empty:
+        return {}
+    gaps = frame.isna()
+    parts = frame[part_column] if part_column is not None else pd.Series("all", index=frame.index)
+    missing, sizes = gaps.groupby(parts).sum(), parts.value_counts()
+    counted: dict[str, tuple[int, int]] = {}
+    for name in missing.columns:
+        having = [part for part in missing.index if missing.loc[part, name] < sizes[part]] or list(missing.index)
+        counted[str(name)] = (int(missing.loc[having, name].sum()), int(sizes[having].sum()))
+    return counted
 
 
 def _balance_outcome(labels: pd.Series, thresholds: QualityThresholds) -> CheckOutcome:

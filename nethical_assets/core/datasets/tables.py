@@ -10,7 +10,6 @@ import io
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import cast
 
 import pandas as pd
 import pyarrow as pa
@@ -57,7 +56,8 @@ def read_records(path: Path, entries: Sequence[DatasetEntry] = ()) -> pd.DataFra
         raise DatasetError(f"{path}: the file has no records")
     texts = {name for name in (layout.text_column, layout.sequence_column) if name}
     table = infer_types(pa.Table.from_batches(batches), keep_as_text=frozenset(texts))
-    return table.to_pandas().assign(**{FILE_COLUMN: path.name})
+    frame: pd.DataFrame = table.to_pandas()
+    return frame.assign(**{FILE_COLUMN: path.name})
 
 
 def write_records(frame: pd.DataFrame, path: Path) -> None:
@@ -89,4 +89,4 @@ def _layout(path: Path, entries: Sequence[DatasetEntry]) -> FileEntry:
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise DatasetError(f"{path}: unknown format; name a file that ends in {', '.join(FORMATS)}")
-    return FileEntry(path=(path.name,), format=cast("FileFormat", kind))
+    return FileEntry(path=(path.name,), format=kind)

@@ -1,0 +1,74 @@
+"""Which check results are problems, and of which kind.
+
+What belongs here: from one check result to an alert, or to the end of one. What does not: reading results from the
+orchestrator, or filing (``tracker``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from nethical_assets.core.alerts.kinds import Alert, Detail, fingerprint
+
+_ADVISORY = {"available", "personal_data", "duplicates", "class_balance"}
+_KIND_BY_CHECK = {
+    "freshness": "stale_dataset",
+    "gate": "gate_refused",
+    "regression": "regression",
+    "drift": "drift",
+    "log_verifies": "audit_failure",
+}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One result of one check.
+
+    Attributes:
+        asset: the checked asset, such as ``raw/nslkdd``.
+        warning: whether a failure is only a warning.
+        undecided: whether the check could not tell for lack of data.
+        occurrence: the run that evaluated it.
+        numbers: what was measured; never values from data.
+    """
+
+    asset: str
+    check: str
+    passed: bool
+    warning: bool
+    undecided: bool
+    summary: str
+    when: datetime
+    occurrence: str
+    numbers: Mapping[str, Detail] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The alert kind of a failure of this check."""
+        return _KIND_BY_CHECK.get(self.check, "data_quality")
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity of the problem that a failure of this check is."""
+        return fingerprint(self.kind, self.asset, self.check)
+
+
+def alert_of(result: CheckResult) -> Alert | None:
+    """The alert of a failed check; None when it passed, when it lacks data, or when it only informs.
+
+    Warnings are filed too, except those that say nothing a person has to act on: an optional dataset that no source
+    has, personal data that is masked anyway, duplicates and imbalance that training deals with.
+    """
+    if result.passed or result.undecided or (result.warning and result.check in _ADVISORY):
+        return None
+    return Alert(
+        kind=result.kind,
+        subject=result.asset,
+        check=result.check,
+        summary=result.summary,
+        when=result.when,
+        occurrence=result.occurrence,
+        details=dict(result.numbers),
+    )
