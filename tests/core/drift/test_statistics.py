@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nethical_assets.core.drift import statistics
+from nethical_assets.core.drift.statistics import divergence, drift_effect, holm, rate_difference_interval
+
+counts = arrays(np.int64, 6, elements=st.integers(0, 1000))
+
+
+def generator():
+    return np.random.default_rng(0)
+
+
+def test_divergence_known_answers():
+    assert divergence(np.array([5, 0]), np.array([0, 9])) == pytest.approx(1.0)
+    assert divergence(np.array([5, 5]), np.array([50, 50])) == pytest.approx(0.0)
+    # H(3/4, 1/4) - (H(1/2, 1/2) + H(1, 0)) / 2
+    assert divergence(np.array([1, 1]), np.array([2, 0])) == pytest.approx(0.8112781 - 0.5)
+
+
+@settings(deadline=None)
+@given(counts, counts)
+def test_divergence_agrees_with_scipy_and_is_symmetric(first, second):
+    from scipy.spatial.distance import jensenshannon
+
+    value = float(divergence(first, second))
+    assert 0 <= value <= 1 and value == pytest.approx(float(divergence(second, first)))
+    if first.sum() and second.sum():
+        assert value == pytest.approx(jensenshannon(first, second, base=2) ** 2, abs=1e-7)
+
+
+@settings(deadline=None)
+@given(counts, counts)
+def test_effect_and_p_value_stay_in_range(first, second):
+    effect, p_value = drift_effect(first, second, generator())
+    assert 0 <= effect <= 1 and 0 <= p_value <= 1
+
+
+def test_equal_shares_have_no_effect_and_separate_ones_nearly_the_largest():
+    assert drift_effect(np.array([500, 500]), np.array([50, 50]), generator())[0] == 0.0
+    effect, p_value = drift_effect(np.array([1000, 0]), np.array([0, 1000]), generator())
+    assert effect > 0.99 and p_value < 1e-50
+    assert drift_effect(np.array([0, 0]), np.array([0, 0]), generator()) == (0.0, 1.0)
+
+
+def test_tail_of_the_p_value_agrees_with_the_chi_square_test():
+    from scipy.stats import chi2_contingency
+
+    table = np.array([[1000, 1000, 1000], [130, 100, 70]])
+    _, p_value = drift_effect(table[0], table[1], generator())
+    assert np.log10(p_value) == pytest.approx(np.log10(chi2_contingency(table).pvalue), abs=0.5)
+
+
+def test_effect_is_de_biased():
+    random = generator()
+    effects, raw = [], []
+    shares = np.full(10, 0.1)
+    for _ in range(200):
+        first, second = random.multinomial(5000, shares), random.multinomial(60, shares)
+        effects.append(drift_effect(first, second, random)[0] ** 2)
+        raw.append(float(divergence(first, second)))
+    assert np.mean(raw) > 0.02  # a bare distance of 0.15 and more, without any drift
+    assert np.mean(effects) < 0.3 * np.mean(raw)
+
+
+def test_holm_known_answers():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_newcombe_known_answer():
+    # Newcombe 1998, table II, method 10: 56/70 against 48/80.
+    low, high = rate_difference_interval(48, 80, 56, 70)
+    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+
+
+def test_p_values_are_uniform_without_drift(monkeypatch):
+    monkeypatch.setattr(statistics, "PERMUTATIONS", 300)
+    random = generator()
+    shares = np.array([0.55, 0.2, 0.1, 0.1, 0.04, 0.01])
+    p_values = [
+        drift_effect(random.multinomial(500, shares), random.multinomial(60, shares), random)[1] for _ in range(600)
+    ]
+    for alpha in (0.01, 0.05, 0.2):
+        assert np.mean(np.array(p_values) <= alpha) <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / 600)
+    assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
