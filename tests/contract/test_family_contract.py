@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SEED, Fitted, labelled
+from fitted_family import SEED, Fitted, labelled
 from raw_records import RAW_MAKERS, catalog
 
 from nethical_assets.core.datasets.catalog import DatasetEntry

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from nethical_assets.core.datasets.canonical import build_dataset
-from nethical_assets.core.datasets.catalog import load_catalog
+from nethical_assets.core.datasets.catalog import DatasetEntry, load_catalog
+from nethical_assets.core.datasets.labels import labels_of
 from nethical_assets.core.datasets.readers import read_dataset
 from nethical_assets.core.datasets.splits import assign_splits
 from nethical_assets.core.detectors.registry import family_names, load_family
@@ -18,6 +19,11 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"
 
 RealFrame = Callable[[str], pd.DataFrame]
+
+
+def raw_rows(entry: DatasetEntry) -> pd.DataFrame:
+    table = read_dataset(entry, SHARED_DATA / entry.slug, maximum_rows=100_000, seed=0).table
+    return table.to_pandas().assign(_label=labels_of(entry, table))
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +41,7 @@ def real_frame() -> RealFrame:
                 for entry in catalog.for_family(family)
                 if not entry.discover and (SHARED_DATA / entry.slug).is_dir()
             ]
-            sources = [
-                (entry, read_dataset(entry, SHARED_DATA / entry.slug, maximum_rows=100_000, seed=0).frame)
-                for entry in present
-            ]
+            sources = [(entry, raw_rows(entry)) for entry in present]
             frame = build_dataset(load_family(family), sources, maximum_rows=100_000).frame
             measured = {entry.name for entry in present if family in entry.evaluation_families}
             frame["split"] = assign_splits(frame, train_ratio=0.8, validation_ratio=0.1, evaluation_sources=measured)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import RealFrame
 from sklearn.metrics import roc_auc_score
 
 from nethical_assets.core.detectors.artifact import choose_golden_inputs, pack, unpack
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, Detector, LabelledRows
 from nethical_assets.core.detectors.registry import family_names, load_family
+
+RealFrame = Callable[[str], pd.DataFrame]
 
 # Well below what was measured, so that only a real loss of quality fails: family -> (accuracy, AUC, largest ECE).
 EXPECTED = {

@@ -108,7 +108,7 @@ def test_severity_is_that_of_the_worst_finding(values: dict[str, object], severi
 
 
 def test_columns_named_like_signals_are_not_copied() -> None:
-    decoy = {signal: 0.123 for signal in (*SIGNALS, *GROUP_QUANTITIES)}
+    decoy = dict.fromkeys((*SIGNALS, *GROUP_QUANTITIES), 0.123)
     for family, names in ((heuristic, SIGNALS), (correlation, GROUP_QUANTITIES)):
         plain = family.canonicalise(entry("connection_records"), connection())
         decoyed = family.canonicalise(entry("connection_records"), connection(**decoy))
