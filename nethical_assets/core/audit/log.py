@@ -10,7 +10,7 @@ which the next writer removes; a crash after it leaves work that the next writer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from nethical_assets.core.audit.keys import (
     write_verifier_key,
 )
 from nethical_assets.core.audit.merkle import EMPTY_ROOT, consistency_proof, hash_leaf, root_of
-from nethical_assets.core.audit.note import VerifierKey
+from nethical_assets.core.audit.note import Note, Signature, VerifierKey
 from nethical_assets.core.audit.reader import CHECKPOINT, CHECKPOINTS, KEYS, Head, LogReader
 from nethical_assets.core.audit.recorder import Clock, RunRecorder, discard_finalized, utc_now
 from nethical_assets.core.audit.tiles import make_durable_folder
@@ -124,6 +124,22 @@ class AuditLog(LogReader):
         """Log a heartbeat as a chunk of its own, so that silence is visible; ``run_id`` must be new."""
         self.recorder(run_id).append(EventType.HEARTBEAT, actor=actor, payload=payload)
         return self.finalize_run(run_id)
+
+    def attach_cosignatures(self, size: int, signatures: Sequence[Signature]) -> None:
+        """Add witnesses' signature lines to the checkpoint of ``size`` leaves; lines that are there already stay once.
+
+        Raises:
+            AuditError: no checkpoint of that size was signed, or there is no space.
+        """
+        with self._writing():
+            note = Note.parse(self.signed_checkpoint(size).encode())
+            known = {(one.name, one.key_id) for one in signatures}
+            kept = [one for one in note.signatures if (one.name, one.key_id) not in known]
+            data = Note(note.text, (*kept, *signatures)).encode()
+            head = self.head()
+            if head is not None and head.size == size:
+                write_atomically(self.folder / CHECKPOINT, data)
+            write_atomically(self.folder / CHECKPOINTS / str(size), data)
 
     def _end(self, run_id: str) -> bool:
         """Record that a dead run was interrupted unless it recorded its end; False when it left nothing to finalise."""
