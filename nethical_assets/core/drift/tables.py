@@ -1,14 +1,13 @@
 """The offline comparison of two tables, behind ``nethical drift check``.
 
-What belongs here: reading CSV and Parquet files and turning columns of any type into comparable histograms. What does
-not: the verdict's rule (``verdict``), stored references (``reference``). Category values and texts stay in memory: the
-report names columns only.
+What belongs here: turning columns of any type into comparable histograms. What does not: reading files
+(``core.datasets.tables``), the verdict's rule (``verdict``), stored references (``reference``). Category values and
+texts stay in memory: the report names columns only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,29 +21,6 @@ CATEGORIES = 20
 """A text column is compared by its most frequent values, at most this many, and one bin for all others."""
 
 _TEXT_DISTINCT_SHARE = 0.5
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """The table in a ``.csv`` (UTF-8, with a header) or ``.parquet`` file.
-
-    Raises:
-        DatasetError: the file is missing, empty, not of that form, or of another kind.
-    """
-    if path.suffix not in (".csv", ".parquet"):
-        raise DatasetError(
-            f"{path}: cannot read a {path.suffix or 'file without suffix'}; give a .csv or .parquet file"
-        )
-    try:
-        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, low_memory=False)
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 at byte {error.start}; convert it to UTF-8") from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a readable {path.suffix[1:]} table ({error})") from None
-    if frame.empty:
-        raise DatasetError(f"{path}: the table has no rows")
-    return frame
 
 
 def compare_tables(
