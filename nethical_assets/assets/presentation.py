@@ -27,7 +27,7 @@ def materialized(record: StageRecord, metadata: Mapping[str, Any]) -> dg.Materia
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
-    """Rows as a table; values that are not plain become text."""
+    """Rows as a table; numbers are shown with four decimals, values that are not plain become text."""
     records = [dg.TableRecord({key: _plain(value) for key, value in row.items()}) for row in rows]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     kinds = {name: _kind([row.get(name) for row in rows]) for name in columns}
@@ -51,7 +51,9 @@ def bullet_list(lines: Sequence[str]) -> dg.MarkdownMetadataValue:
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
-    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+    if isinstance(value, float):
+        return round(value, 4)
+    return value if isinstance(value, str | int | bool) or value is None else str(value)
 
 
 def _kind(values: Sequence[Any]) -> str:

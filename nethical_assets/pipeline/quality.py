@@ -87,7 +87,7 @@ def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
         def compute() -> StageOutput:
             frame = get_table(workspace.objects, record.objects["frame"])
             outcomes = assess(
-                frame,
+                frame.drop(columns=["time"]),
                 canonical_schema(spec, record.facts["input_columns"]),
                 _thresholds(workspace),
                 label="label",

@@ -17,7 +17,8 @@ from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.settings import Settings
 
 ACTOR = "check sensor"
-_BATCH = 200
+_BATCH = 20
+_ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _INTERVAL_SECONDS = 30
 
 
@@ -55,28 +56,31 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 def file_check_results(
     instance: dg.DagsterInstance, issue_tracker: IssueTrackerResource, cursor: str | None
 ) -> tuple[int, int, str | None]:
-    """File the check results after ``cursor``, oldest first: filed, closed, new cursor (None without results)."""
-    records = instance.get_event_records(
-        dg.EventRecordsFilter(
-            event_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=None if cursor is None else int(cursor)
-        ),
-        limit=_BATCH,
+    """File the check results of runs that ended after ``cursor`` (ISO 8601), in the order they ended: filed, closed, new
+    cursor (None without runs). Runs are read one by one because SQLite keeps the events of each run apart."""
+    after = None if cursor is None else datetime.fromisoformat(cursor)
+    runs = instance.get_run_records(
+        filters=dg.RunsFilter(statuses=list(_ENDED), updated_after=after),
+        order_by="update_timestamp",
         ascending=True,
+        limit=_BATCH,
     )
-    if not records:
-        return 0, 0, None
-    tracker = issue_tracker.open()
     filed = closed = 0
-    for record in records:
-        result = check_result(record.event_log_entry)
-        alert = alert_of(result)
-        if alert is not None:
-            tracker.file(alert)
-            filed += 1
-        elif result.passed and (issue := tracker.find(result.fingerprint)) is not None and issue.state == "open":
-            tracker.close(issue.number, f"the check passed again: {result.summary}", ACTOR)
-            closed += 1
-    return filed, closed, str(records[-1].storage_id)
+    tracker = issue_tracker.open()
+    for run in runs:
+        events = instance.get_records_for_run(
+            run.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION, ascending=True
+        )
+        for record in events.records:
+            result = check_result(record.event_log_entry)
+            alert = alert_of(result)
+            if alert is not None:
+                tracker.file(alert)
+                filed += 1
+            elif result.passed and (issue := tracker.find(result.fingerprint)) is not None and issue.state == "open":
+                tracker.close(issue.number, f"the check passed again: {result.summary}", ACTOR)
+                closed += 1
+    return filed, closed, runs[-1].update_timestamp.isoformat() if runs else None
 
 
 def check_result(entry: dg.EventLogEntry) -> CheckResult:

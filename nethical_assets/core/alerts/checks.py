@@ -12,7 +12,7 @@ from datetime import datetime
 
 from nethical_assets.core.alerts.kinds import Alert, Detail, fingerprint
 
-_ADVISORY = {"available", "personal_data", "duplicates", "class_balance"}
+_ADVISORY = {"available", "personal_data", "duplicates", "class_balance", "missing_values"}
 _KIND_BY_CHECK = {
     "freshness": "stale_dataset",
     "gate": "gate_refused",
@@ -59,7 +59,8 @@ def alert_of(result: CheckResult) -> Alert | None:
     """The alert of a failed check; None when it passed, when it lacks data, or when it only informs.
 
     Warnings are filed too, except those that say nothing a person has to act on: an optional dataset that no source
-    has, personal data that is masked anyway, duplicates and imbalance that training deals with.
+    has, personal data that is masked anyway, duplicates and imbalance that training deals with, gaps in columns that
+    nobody reads.
     """
     if result.passed or result.undecided or (result.warning and result.check in _ADVISORY):
         return None
