@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.governance.rules import MALFORMED_TEXT, NOT_TEXT, Rule
 
-TextColumn = pa.Array | pa.ChunkedArray | pd.Series | Sequence[object]
+TextColumn: TypeAlias = pa.Array | pa.ChunkedArray | pd.Series | Sequence[object]
 
+_LARGEST_NUMBER = 10**40
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$"
 
@@ -97,22 +98,22 @@ def _read_values(values: Sequence[object]) -> ReadColumn:
 
 
 def _read_value(value: object) -> tuple[str | None, Rule | None]:
+    text: str | None = None
+    outcome: Rule | None = None
     match value:
         case str():
             text = _SURROGATES.sub("\ufffd", value)
-            return text, None if text == value else MALFORMED_TEXT
+            outcome = None if text == value else MALFORMED_TEXT
         case bytes() | bytearray() | memoryview():
-            try:
-                return bytes(value).decode(), None
-            except UnicodeDecodeError:
-                return bytes(value).decode(errors="replace"), MALFORMED_TEXT
-        case bool() | np.bool_() | None:
-            return None, None
+            text = bytes(value).decode(errors="replace")
+            outcome = None if text.encode() == bytes(value) else MALFORMED_TEXT
+        case bool() | np.bool_() | float() | np.floating() | complex():
+            pass
         case int() | np.integer():
-            return str(value) if -(10**40) < int(value) < 10**40 else None, None
-        case float() | np.floating() | complex():
-            return None, None
-    return (None, None) if _is_missing(value) else (None, NOT_TEXT)
+            text = str(value) if -_LARGEST_NUMBER < int(value) < _LARGEST_NUMBER else None
+        case _ if not _is_missing(value):
+            outcome = NOT_TEXT
+    return text, outcome
 
 
 def _is_missing(value: object) -> bool:
@@ -120,9 +121,10 @@ def _is_missing(value: object) -> bool:
 
 
 def _is_text(value_type: pa.DataType) -> bool:
-    return (
-        bool(pa.types.is_string(value_type) or pa.types.is_large_string(value_type)) or str(value_type) == "string_view"
+    known = (
+        pa.types.is_string(value_type) or pa.types.is_large_string(value_type) or pa.types.is_string_view(value_type)
     )
+    return bool(known)
 
 
 def _is_bytes(value_type: pa.DataType) -> bool:

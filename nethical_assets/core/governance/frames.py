@@ -6,6 +6,7 @@ rows that were taken out (``quarantine``).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,19 +46,12 @@ class ScreeningResult:
     @property
     def counts(self) -> dict[str, Any]:
         """``{"by_kind": {kind: n}, "by_kind_and_label": {kind: {label: n}}}``."""
-        kinds = self.findings["kind"].astype(str)
-        labels = pd.Series(
-            self._row_labels[self.findings["row"].to_numpy(dtype=np.int64)], index=kinds.index, dtype="str"
-        )
+        kinds: list[str] = self.findings["kind"].astype(str).tolist()
+        labels: list[str] = self._row_labels[self.findings["row"].to_numpy(dtype=np.int64)].tolist()
         by_kind_and_label: dict[str, dict[str, int]] = {}
-        for (kind, label), count in pd.DataFrame({"kind": kinds, "label": labels}).value_counts(sort=False).items():
-            by_kind_and_label.setdefault(kind, {})[label] = int(count)
-        return {
-            "by_kind": {kind: int(count) for kind, count in kinds.value_counts().sort_index().items()},
-            "by_kind_and_label": {
-                kind: dict(sorted(by_kind_and_label[kind].items())) for kind in sorted(by_kind_and_label)
-            },
-        }
+        for (kind, label), count in sorted(Counter(zip(kinds, labels, strict=True)).items()):
+            by_kind_and_label.setdefault(kind, {})[label] = count
+        return {"by_kind": dict(sorted(Counter(kinds).items())), "by_kind_and_label": by_kind_and_label}
 
     @property
     def removal_rate_by_label(self) -> dict[str, float]:

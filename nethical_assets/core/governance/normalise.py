@@ -14,9 +14,7 @@ import re
 import unicodedata
 import urllib.parse
 from bisect import bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
 MAXIMUM_DECODING_DEPTH = 3
 MAXIMUM_DECODED_CHARACTERS = 1 << 18
@@ -26,30 +24,19 @@ MAXIMUM_ENCODED_PARTS = 64
 """How many encoded parts of one text are decoded."""
 
 _INVISIBLE = frozenset(
-    [
-        0x00AD,
-        0x034F,
-        0x061C,
-        0x115F,
-        0x1160,
-        0x17B4,
-        0x17B5,
-        *range(0x180B, 0x1810),
-        *range(0x200B, 0x2010),
-        *range(0x202A, 0x202F),
-        *range(0x2060, 0x2070),
-        0x3164,
-        *range(0xFE00, 0xFE10),
-        0xFEFF,
-        0xFFA0,
-        *range(0xE0100, 0xE01F0),
-        0xE0001,
-        0xE007F,
-    ]
+    {0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0, 0xE0001, 0xE007F}
+).union(
+    range(0x180B, 0x1810),
+    range(0x200B, 0x2010),
+    range(0x202A, 0x202F),
+    range(0x2060, 0x2070),
+    range(0xFE00, 0xFE10),
+    range(0xE0100, 0xE01F0),
 )
 """Zero-width, bidirectional and variation characters (Unicode Default_Ignorable_Code_Point, the assigned ones)."""
 
-_TAGS = range(0xE0020, 0xE007F)
+_TAG_OFFSET = 0xE0000
+_TAGS = range(_TAG_OFFSET + 0x20, _TAG_OFFSET + 0x7F)
 
 _LOOK_ALIKES = {
     "a": "\u0430\u03b1\u0251\u2200",
@@ -136,24 +123,29 @@ def _fold_code_point(code_point: int) -> str:
         return character
     if code_point in _INVISIBLE:
         return ""
-    if code_point in _TAGS:
-        return chr(code_point - 0xE0000)
-    if code_point in _CONFUSABLE:
-        return _CONFUSABLE[code_point]
+    known = _CONFUSABLE.get(code_point) or (chr(code_point - _TAG_OFFSET) if code_point in _TAGS else None)
+    if known is None:
+        known = _meaning(character)
+    if known is not None:
+        return known
+    decomposed = unicodedata.normalize("NFKD", character)
+    kept = "".join(part for part in decomposed if not unicodedata.combining(part))
+    return unicodedata.normalize("NFKC", "".join(_CONFUSABLE.get(ord(part), part) for part in kept))
+
+
+def _meaning(character: str) -> str | None:
+    """The ASCII character that a space, a digit of any script or a letter in a box stands for, if it is one."""
     if unicodedata.category(character) == "Zs":
         return " "
     digit = unicodedata.digit(character, None)
     if digit is not None:
         return str(digit)
     named = _NAMED_LETTER.match(unicodedata.name(character, ""))
-    if named:
-        return named[1]
-    decomposed = unicodedata.normalize("NFKD", character)
-    kept = "".join(part for part in decomposed if not unicodedata.combining(part))
-    return unicodedata.normalize("NFKC", "".join(_CONFUSABLE.get(ord(part), part) for part in kept))
+    return named[1] if named else None
 
 
 _FOLD = _FoldTable()
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 @dataclass(frozen=True)
@@ -205,26 +197,35 @@ def fold_characters(text: str) -> str:
     return text.translate(_FOLD)
 
 
-def folded_offsets(text: str) -> list[int]:
-    """For each code point of ``text`` where it starts in ``fold_characters(text)``, then the total length."""
-    return list(accumulate((len(_FOLD[ord(character)]) for character in text), initial=0))
-
-
-def original_span(offsets: list[int], start: int, end: int) -> tuple[int, int]:
-    """The span of the original text behind ``folded[start:end]``, given ``folded_offsets(original)``."""
-    return bisect_right(offsets, start) - 1, bisect_right(offsets, end - 1)
+def fold_with_offsets(text: str) -> Rewritten:
+    """``fold_characters(text)`` that knows where each of its characters came from."""
+    pieces: list[Piece] = []
+    shift = 0
+    for match in _NOT_ASCII.finditer(text):
+        length = len(_FOLD[ord(match[0])])
+        if length != 1:
+            start = match.start()
+            pieces.append(Piece(start + shift, length, start, start + 1))
+            shift += length - 1
+    return Rewritten(fold_characters(text), tuple(pieces))
 
 
 _LEET = str.maketrans("014356789@$!|+2lL(", "oiaesgtbgasiitziic")
-_DISGUISED_WORD = re.compile(r"[A-Za-z0-9@$!|+(]*(?:[A-Za-z][0-9@$!|+(]|[0-9@$!|+(][A-Za-z])[A-Za-z0-9@$!|+(]*")
+_MIXED_TOKEN = re.compile(r"(?<![A-Za-z0-9@$!|+(])[A-Za-z]*+[0-9@$!|+(][A-Za-z0-9@$!|+(]*")
+_SIGNS_AT_WORD_ENDS = "!|+(@$"
 _SPACED_LETTERS = re.compile(r"(?<![^\W_])[A-Za-z0-9@$!|](?:[ ._*-]{1,3}[A-Za-z0-9@$!|]){3,400}(?![^\W_])")
 _WORD_GAP = re.compile(r"[ ._*-]{2,3}")
-OBFUSCATION_PATTERN = (
-    r"[A-Za-z][0-9@$!|+(]+[A-Za-z]|\b[0-9@$!|+(]+[A-Za-z]{2}|[A-Za-z]{2}[0-9@$|]+\b"
+DISGUISE_PATTERN = (
+    r"[A-Za-z][0-9@$!|+(]+[A-Za-z]|\b[0-9][0-9@$!|+(]*[A-Za-z]{2}|[$][A-Za-z]{2}|@[A-Za-z]{1,3}\b|[A-Za-z]{2}[0-9$|]+\b"
     r"|(?:\b[A-Za-z0-9@$!|][ ._*-]{1,3}){3}[A-Za-z0-9@$!|]"
-    r"|[A-Za-z0-9+/_-]{16}|%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|&#x?[0-9A-Fa-f]{2,6};"
 )
-"""RE2: a text without a match holds nothing that ``undo_disguises`` or ``decoded_parts`` would change."""
+"""RE2: ``undo_disguises`` changes nothing in a text without a match."""
+
+ENCODED_PATTERN = (
+    r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :]){7}|%[0-9A-Fa-f]{2}[\w.+-]{0,16}%[0-9A-Fa-f]{2}"
+    r"|\\[xu][0-9A-Fa-f]{2,4}\\[xu]|&#x?[0-9A-Fa-f]{2,6};&#"
+)
+"""RE2: ``decoded_parts`` finds nothing in a text without a match."""
 
 
 class Vocabulary:
@@ -239,6 +240,13 @@ class Vocabulary:
     def undisguised(self, token: str) -> str | None:
         """The word that ``token`` (ASCII letters, digits and signs used as letters) disguises, if it is one."""
         return self._by_skeleton.get(token.lower().translate(_LEET))
+
+    def is_disguised(self, token: str) -> bool:
+        """Whether ``token``, or what is left without signs at its ends, is a word of the vocabulary in disguise."""
+        if token.isalpha() or token.isdigit():
+            return False
+        trimmed = token.strip(_SIGNS_AT_WORD_ENDS)
+        return self.undisguised(token) is not None or (not trimmed.isalpha() and self.undisguised(trimmed) is not None)
 
     def segmented(self, letters: str) -> str:
         """``letters``, written without gaps, cut into known words (longest first); what is not known stays as is."""
@@ -266,11 +274,12 @@ def undo_disguises(text: str, vocabulary: Vocabulary) -> Rewritten | None:
     replacements = [
         (match.start(), match.end(), _joined(match[0], vocabulary)) for match in _SPACED_LETTERS.finditer(text)
     ]
-    covered = [(start, end) for start, end, _ in replacements]
-    for match in _DISGUISED_WORD.finditer(text):
-        if any(start < match.end() and match.start() < end for start, end in covered):
-            continue
-        replacements.extend(_undisguised_word(match, vocabulary))
+    if any(map(vocabulary.is_disguised, _MIXED_TOKEN.findall(text))):
+        spaced = [(start, end) for start, end, _ in replacements]
+        for match in _MIXED_TOKEN.finditer(text):
+            word = _undisguised_word(match, vocabulary)
+            if word is not None and not any(start < match.end() and match.start() < end for start, end in spaced):
+                replacements.append(word)
     return _rewrite(text, replacements) if replacements else None
 
 
@@ -282,15 +291,16 @@ def _joined(run: str, vocabulary: Vocabulary) -> str:
     return " ".join(vocabulary.segmented(word) for word in letters)
 
 
-def _undisguised_word(match: re.Match[str], vocabulary: Vocabulary) -> Iterator[tuple[int, int, str]]:
+def _undisguised_word(match: re.Match[str], vocabulary: Vocabulary) -> tuple[int, int, str] | None:
     token = match[0]
-    trimmed = token.strip("!|+(")
-    for candidate in dict.fromkeys((token, trimmed)):
+    if not vocabulary.is_disguised(token):
+        return None
+    for candidate in (token, token.strip(_SIGNS_AT_WORD_ENDS)):
         word = vocabulary.undisguised(candidate)
-        if word is not None and word != candidate.lower():
+        if word is not None:
             start = match.start() + token.index(candidate)
-            yield start, start + len(candidate), word
-            return
+            return start, start + len(candidate), word
+    return None
 
 
 def _rewrite(text: str, replacements: list[tuple[int, int, str]]) -> Rewritten:

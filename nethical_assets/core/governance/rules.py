@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import re2
+import re2  # type: ignore[import-untyped]
 
 from nethical_assets.core.digests import digest_json
 from nethical_assets.core.errors import SettingsError
@@ -29,22 +29,6 @@ SPAN_GROUP = "span"
 EXAMPLE_BREAK = "\u00a6"
 """``\u00a6`` in an example is removed before it is run, so that example keys do not trip secret scanners."""
 
-RULE_KEYS = frozenset(
-    [
-        "id",
-        "kind",
-        "violation",
-        "severity",
-        "confidence",
-        "decision",
-        "description",
-        "pattern",
-        "validator",
-        "applies_to",
-        "must_match",
-        "must_not_match",
-    ]
-)
 PACK_KEYS = frozenset({"role", "description", "fragments", "rules"})
 _RULE_ID = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
 _KIND = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*")
@@ -155,6 +139,10 @@ class Rule:
     def reports_group(self) -> bool:
         """Whether only the group ``span`` of a match is reported."""
         return f"(?P<{SPAN_GROUP}>" in self.pattern
+
+
+RULE_KEYS = frozenset(Rule.__dataclass_fields__) - {"pack", "role"}
+"""What a ``[[rules]]`` table may say."""
 
 
 def _engine_rule(name: str, kind: str, severity: Severity, decision: Decision, description: str) -> Rule:

@@ -18,14 +18,16 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.governance.columns import TextColumn, batches, holds_bare_numbers, is_numeric, read_column
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
+from nethical_assets.core.governance.matching import Pattern, Plan, spans
 from nethical_assets.core.governance.normalise import (
-    OBFUSCATION_PATTERN,
+    DISGUISE_PATTERN,
+    ENCODED_PATTERN,
     DecodedPart,
+    Rewritten,
     Vocabulary,
     decoded_parts,
     fold_characters,
-    folded_offsets,
-    original_span,
+    fold_with_offsets,
     undo_disguises,
 )
 from nethical_assets.core.governance.policy import Label, decide
@@ -37,16 +39,17 @@ from nethical_assets.core.governance.rules import (
     Rule,
     Ruleset,
 )
-from nethical_assets.core.governance.validators import CONTEXT_CHARACTERS, VALIDATORS
 
 ROWS_PER_BATCH = 1 << 16
 BYTES_PER_BATCH = 1 << 24
 MAXIMUM_FINDINGS_PER_RULE = 1000
 """How many spans of one rule are recorded in one text; more is itself a finding."""
 
-_RETRY_BYTES = 64
 _NUMBER_COLUMN_KINDS = frozenset({"CREDIT_CARD"})
 _HALF = 0.5
+
+_DISGUISED = Pattern(DISGUISE_PATTERN)
+_ENCODED = Pattern(ENCODED_PATTERN)
 
 Span = tuple[int, int]
 Locate = Callable[[int, int, int], Span]
@@ -71,38 +74,6 @@ class _View:
     locate: Locate
 
 
-class _Plan:
-    """Rules with the alternations that find their candidates: one over all, one a pack, then the rule's own."""
-
-    def __init__(self, numbered: Sequence[tuple[int, Rule]]) -> None:
-        self._packs: list[tuple[str, list[tuple[int, Rule]]]] = []
-        for pack in dict.fromkeys(rule.pack for _, rule in numbered):
-            members = [(number, rule) for number, rule in numbered if rule.pack == pack]
-            self._packs.append((_alternation([rule for _, rule in members]), members))
-        self._any = [alternation for alternation, _ in self._packs]
-
-    def candidates(self, texts: pa.LargeStringArray) -> Iterator[tuple[int, Rule, npt.NDArray[np.int64]]]:
-        """``(number, rule, positions)`` of the texts a rule's pattern matches somewhere."""
-        for alternation, members in self._packs:
-            hits = _matching(texts, alternation)
-            if len(hits) == 0:
-                continue
-            subset = texts.take(pa.array(hits))
-            for number, rule in members:
-                found = hits if len(members) == 1 else hits[_matching(subset, rule.pattern)]
-                if len(found):
-                    yield number, rule, found
-
-
-def _alternation(rules: Sequence[Rule]) -> str:
-    return "|".join(f"(?:{rule.pattern.replace('(?P<span>', '(?:')})" for rule in rules)
-
-
-def _matching(texts: pa.LargeStringArray, pattern: str) -> npt.NDArray[np.int64]:
-    mask = pc.match_substring_regex(texts, pattern)
-    return np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
-
-
 class Screener:
     """A compiled ruleset. Immutable, so one screener serves any number of calls."""
 
@@ -114,9 +85,9 @@ class Screener:
         self._vocabulary = Vocabulary(ruleset.vocabulary)
         self._hash_key = hash_key
         numbered = [(number, rule) for number, rule in enumerate(self._rules) if rule.pattern]
-        self._raw = _Plan([item for item in numbered if item[1].applies_to is AppliesTo.RAW])
-        self._folded = _Plan([item for item in numbered if item[1].applies_to is not AppliesTo.RAW])
-        self._deobfuscated = _Plan([item for item in numbered if item[1].applies_to is AppliesTo.DEOBFUSCATED])
+        self._raw = Plan([item for item in numbered if item[1].applies_to is AppliesTo.RAW])
+        self._folded = Plan([item for item in numbered if item[1].applies_to is not AppliesTo.RAW])
+        self._deobfuscated = Plan([item for item in numbered if item[1].applies_to is AppliesTo.DEOBFUSCATED])
         self._decisions = [decide(rule, Label.UNKNOWN) for rule in self._rules]
 
     def screen(self, texts: TextColumn) -> Findings:
@@ -145,57 +116,53 @@ class Screener:
         self._match(_View(texts, rows, lambda _, start, end: (start, end)), self._raw, sink)
         folded, locate = _folded(texts)
         self._match(_View(folded, rows, locate), self._folded, sink)
-        disguised = _matching(folded, OBFUSCATION_PATTERN)
-        if len(disguised):
-            self._match_disguised(folded, disguised, first, locate, sink)
+        self._match_disguised(folded, first, locate, sink)
+        self._match_encoded(folded, first, locate, sink)
         return sink
 
-    def _match_disguised(
-        self,
-        folded: pa.LargeStringArray,
-        positions: npt.NDArray[np.int64],
-        first: int,
-        locate: Locate,
-        sink: list[_Hit],
-    ) -> None:
-        undone, undone_positions = [], []
-        parts: list[tuple[int, DecodedPart]] = []
-        for position, text in zip(positions.tolist(), folded.take(pa.array(positions)).to_pylist(), strict=True):
+    def _match_disguised(self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
+        undone: list[Rewritten] = []
+        positions: list[int] = []
+        for position, text in _texts_at(folded, _DISGUISED.matching(folded)):
             rewritten = undo_disguises(text, self._vocabulary)
             if rewritten is not None:
                 undone.append(rewritten)
-                undone_positions.append(position)
+                positions.append(position)
+
+        def locate_undone(index: int, start: int, end: int) -> Span:
+            return locate(positions[index], *undone[index].original_span(start, end))
+
+        if undone:
+            texts = pa.array([rewritten.text for rewritten in undone], pa.large_string())
+            rows = np.asarray(positions, dtype=np.int64) + first
+            self._match(_View(texts, rows, locate_undone), self._deobfuscated, sink)
+
+    def _match_encoded(self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
+        decoded: list[tuple[int, DecodedPart]] = []
+        for position, text in _texts_at(folded, _ENCODED.matching(folded)):
             for part in decoded_parts(text):
                 if part.limited:
                     start, end = locate(position, part.start, part.end)
                     sink.append(_Hit(first + position, self._number[DECODING_LIMIT.id], start, end))
                 if part.decoded:
-                    parts.append((position, part))
-        if undone:
+                    decoded.append((position, part))
 
-            def locate_undone(index: int, start: int, end: int) -> Span:
-                return locate(undone_positions[index], *undone[index].original_span(start, end))
+        def locate_decoded(index: int, start: int, end: int) -> Span:
+            position, part = decoded[index]
+            return locate(position, part.start, part.end)
 
-            view = pa.array([rewritten.text for rewritten in undone], pa.large_string())
-            rows = np.asarray(undone_positions, dtype=np.int64) + first
-            self._match(_View(view, rows, locate_undone), self._deobfuscated, sink)
-        if parts:
+        if decoded:
+            texts = pa.array([fold_characters(part.decoded) for _, part in decoded], pa.large_string())
+            rows = np.asarray([position for position, _ in decoded], dtype=np.int64) + first
+            self._match(_View(texts, rows, locate_decoded), self._folded, sink)
 
-            def locate_decoded(index: int, start: int, end: int) -> Span:
-                position, part = parts[index]
-                return locate(position, part.start, part.end)
-
-            view = pa.array([fold_characters(part.decoded) for _, part in parts], pa.large_string())
-            rows = np.asarray([position for position, _ in parts], dtype=np.int64) + first
-            self._match(_View(view, rows, locate_decoded), self._folded, sink)
-
-    def _match(self, view: _View, plan: _Plan, sink: list[_Hit]) -> None:
+    def _match(self, view: _View, plan: Plan, sink: list[_Hit]) -> None:
         for number, rule, positions in plan.candidates(view.texts):
             values = view.texts.take(pa.array(positions)).cast(pa.large_binary())
             for position, value in zip(positions.tolist(), values, strict=True):
                 row = int(view.rows[position])
                 text = value.as_py()
-                for count, (start, end, matched) in enumerate(_spans(rule, text)):
+                for count, (start, end, matched) in enumerate(spans(rule, text)):
                     if count == MAXIMUM_FINDINGS_PER_RULE:
                         sink.append(_Hit(row, self._number[TOO_MANY_FINDINGS.id], 0, 0))
                         break
@@ -211,12 +178,8 @@ class Screener:
         numbers = [hit.rule for hit in kept]
         indices = pa.array(numbers, pa.int16())
 
-        def names(values: list[str]) -> pa.DictionaryArray:
-            return (
-                pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
-                .cast(pa.string())
-                .dictionary_encode()
-            )
+        def names(values: list[str]) -> pa.Array:
+            return pa.array(values, pa.string()).take(indices)
 
         columns = {
             "row": [hit.row for hit in kept],
@@ -233,6 +196,10 @@ class Screener:
         return Findings(pa.table(arrays, schema=SCHEMA))
 
 
+def _texts_at(texts: pa.LargeStringArray, positions: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
+    return zip(positions.tolist(), texts.take(pa.array(positions)).to_pylist(), strict=True)
+
+
 def _folded(texts: pa.LargeStringArray) -> tuple[pa.LargeStringArray, Locate]:
     """``texts`` with the characters of the rows that are not ASCII folded, and the way back."""
     ascii_only = pc.fill_null(pc.equal(pc.binary_length(texts), pc.cast(pc.utf8_length(texts), pa.int64())), True)
@@ -241,61 +208,16 @@ def _folded(texts: pa.LargeStringArray) -> tuple[pa.LargeStringArray, Locate]:
         return texts, lambda _, start, end: (start, end)
     originals = dict(zip(positions.tolist(), texts.take(pa.array(positions)).to_pylist(), strict=True))
     replacements = pa.array([fold_characters(text) for text in originals.values()], pa.large_string())
-    folded = pc.replace_with_mask(texts, pc.invert(ascii_only), replacements)
-    offsets: dict[int, list[int]] = {}
+    rewritten: dict[int, Rewritten] = {}
 
     def locate(position: int, start: int, end: int) -> Span:
         if position not in originals:
             return start, end
-        if position not in offsets:
-            offsets[position] = folded_offsets(originals[position])
-        return original_span(offsets[position], start, end)
+        if position not in rewritten:
+            rewritten[position] = fold_with_offsets(originals[position])
+        return rewritten[position].original_span(start, end)
 
-    return folded, locate
-
-
-def _spans(rule: Rule, text: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """``(start, end, matched)`` of each valid match in UTF-8 ``text``, start and end in code points."""
-    validator = VALIDATORS[rule.validator] if rule.validator else None
-    is_ascii = text.isascii()
-    position = counted_bytes = counted_characters = 0
-    while position <= len(text):
-        match = rule.compiled.search(text, position)
-        if match is None:
-            return
-        start, end = match.span(1) if rule.reports_group else match.span()
-        if start < 0:
-            start, end = match.span()
-        position = max(match.end(), position + 1)
-        if start == end:
-            continue
-        matched = text[start:end]
-        if validator is not None and not validator(matched.decode(), *_context(text, start, end)):
-            position = _retry_position(text, match.start(), position)
-            continue
-        if is_ascii:
-            yield start, end, matched
-            continue
-        counted_characters += len(text[counted_bytes:start].decode())
-        counted_bytes = start
-        yield counted_characters, counted_characters + len(matched.decode()), matched
-
-
-def _context(text: bytes, start: int, end: int) -> tuple[str, str]:
-    reach = 4 * CONTEXT_CHARACTERS
-    before = text[max(0, start - reach) : start].decode(errors="ignore")
-    after = text[end : end + reach].decode(errors="ignore")
-    return before[-CONTEXT_CHARACTERS:], after[:CONTEXT_CHARACTERS]
-
-
-def _retry_position(text: bytes, start: int, end: int) -> int:
-    """Where to look again after a short match was refused: behind its first word, since a valid one may follow."""
-    if end - start > _RETRY_BYTES:
-        return end
-    position = start
-    while position < end and text[position : position + 1].isalnum():
-        position += 1
-    return min(end, position + 1)
+    return pc.replace_with_mask(texts, pc.invert(ascii_only), replacements), locate
 
 
 _PROTECTED = (Role.PERSONAL_DATA, Role.SECRET)
