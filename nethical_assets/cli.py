@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nethical_assets.commands import alerts, audit, data, models
+from nethical_assets.commands import alerts, audit, data, drift, models
 from nethical_assets.commands.output import JsonOption, errors, parse_families, print_json, print_table
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.errors import NethicalError
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(audit.app, name="audit")
+app.add_typer(drift.app, name="drift")
 app.add_typer(alerts.app, name="alerts")
 
 
@@ -125,3 +126,7 @@ def main() -> None:
     except NethicalError as error:
         errors.print(f"nethical: {error}", style="red", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -130,7 +130,9 @@ def exclusive_lock(path: Path, *, waiting_seconds: float, what: str) -> Iterator
     try:
         lock.acquire(timeout=waiting_seconds)
     except filelock.Timeout:
-        raise BusyError(f"{what} is in use by another process (lock {path}); wait for it to end and try again") from None
+        raise BusyError(
+            f"{what} is in use by another process (lock {path}); wait for it to end and try again"
+        ) from None
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """Reading input frames: the parts of turning records into inputs that all families share.
 
-What belongs here: selecting and coercing columns, the identity of a record, row order by content, recognising a raw
+What belongs here: selecting and coercing columns, the identity of a record, recognising a raw
 layout. What does not: a family's own mapping or features (``families``).
 """
 
@@ -11,14 +11,13 @@ from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.detectors.base import FloatArray, LabelledRows
-from nethical_assets.core.errors import DatasetError, TrainingError
+from nethical_assets.core.detectors.base import FloatArray
+from nethical_assets.core.errors import DatasetError
 
 MISSING = "missing"
 _NEVER_CONTENT = frozenset({"difficulty"})
@@ -196,28 +195,6 @@ def unreadable(family: str, frame: pd.DataFrame, layouts: Mapping[str, Sequence[
     expected = [f"{_listed(columns)}{name and f' ({name})'}" for name, columns in layouts.items() if columns]
     found = _listed(list(frame.columns)) or "(none)"
     return DatasetError(f"family {family} cannot read columns {found}; expected {' or '.join(expected)}")
-
-
-def in_content_order(rows: LabelledRows) -> LabelledRows:
-    """The same rows sorted by a hash of their content, so that fitting cannot depend on the order they came in."""
-    columns = sorted(map(str, rows.inputs.columns))
-    keys = pd.util.hash_pandas_object(rows.inputs[columns], index=False, categorize=False).to_numpy()
-    order = np.lexsort((rows.labels, keys))
-    return LabelledRows(rows.inputs.iloc[order].reset_index(drop=True), rows.labels[order])
-
-
-def require_both_classes(labels: npt.NDArray[np.int8], family: str) -> None:
-    """Check that there is something to learn.
-
-    Raises:
-        TrainingError: fewer than two classes.
-    """
-    positives = int((labels == 1).sum())
-    if positives in (0, len(labels)):
-        raise TrainingError(
-            f"family {family} needs training rows of both classes, got {len(labels)} rows with {positives} positive; "
-            "check the label values in the catalog"
-        )
 
 
 def _listed(columns: Sequence[str]) -> str:

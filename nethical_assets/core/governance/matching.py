@@ -23,7 +23,11 @@ from nethical_assets.core.governance.validators import CONTEXT_CHARACTERS, VALID
 FEW_TEXTS = 256
 """Up to so many texts, patterns that stay compiled in Python beat Arrow, which compiles at every call."""
 
+MAXIMUM_REFUSALS = 20_000
+"""How many matches of one rule may fail validation in one text before the rule gives up on the rest of it."""
+
 _RETRY_BYTES = 64
+_RETRIES_PER_MATCH = 4
 _BYTES_PER_CHARACTER = 4
 _REPETITION = re.compile(r"(?<!\\x)(?<!\\p)\{(\d+)(,?)(\d*)\}")
 _LARGEST_KEPT_REPETITION = 3
@@ -102,11 +106,19 @@ def _relaxed(pattern: str) -> str:
     return _REPETITION.sub(unbounded, pattern)
 
 
+class GaveUpError(Exception):
+    """A text holds more near-matches of a rule than are examined."""
+
+
 def spans(rule: Rule, text: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """``(start, end, matched)`` of each valid match of ``rule`` in UTF-8 ``text``; start and end in code points."""
+    """``(start, end, matched)`` of each valid match of ``rule`` in UTF-8 ``text``; start and end in code points.
+
+    Raises:
+        GaveUpError: after ``MAXIMUM_REFUSALS`` matches that failed validation.
+    """
     validator = VALIDATORS[rule.validator] if rule.validator else None
     is_ascii = text.isascii()
-    position = counted_bytes = counted_characters = 0
+    position = counted_bytes = counted_characters = refusals = 0
     while position <= len(text):
         match = rule.compiled.search(text, position)
         if match is None:
@@ -118,6 +130,9 @@ def spans(rule: Rule, text: bytes) -> Iterator[tuple[int, int, bytes]]:
         matched = text[start:end]
         if validator is not None and not validator(matched.decode(), *_context(text, start, end)):
             position = _retry_position(text, match.start(), position)
+            refusals += 1
+            if refusals == MAXIMUM_REFUSALS:
+                raise GaveUpError
             continue
         if is_ascii:
             yield start, end, matched
@@ -137,11 +152,11 @@ def _context(text: bytes, start: int, end: int) -> tuple[str, str]:
 def _retry_position(text: bytes, start: int, end: int) -> int:
     """Where to look again after a match was refused: behind its first word, since a valid one may follow.
 
-    Only for short matches, so that the work stays linear in the length of the text.
+    Only for short matches and a few times each, so that the work stays linear in the length of the text.
     """
     if end - start > _RETRY_BYTES:
         return end
-    position = start
+    position = start + (end - start) // _RETRIES_PER_MATCH
     while position < end and text[position : position + 1].isalnum():
         position += 1
     return min(end, position + 1)

@@ -178,7 +178,7 @@ TOO_MANY_FINDINGS = _engine_rule(
     "TOO_MANY_FINDINGS",
     Severity.HIGH,
     Decision.QUARANTINE,
-    "One rule found more spans in one text than are recorded, so masking would be incomplete.",
+    "One rule met more spans in one text than are recorded or examined, so masking would be incomplete.",
 )
 DECODING_LIMIT = _engine_rule(
     "decoding_limit",

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.governance.columns import TextColumn, batches, holds_bare_numbers, is_numeric, read_column
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
-from nethical_assets.core.governance.matching import Pattern, Plan, spans
+from nethical_assets.core.governance.matching import GaveUpError, Pattern, Plan, spans
 from nethical_assets.core.governance.normalise import (
     DISGUISE_PATTERN,
     ENCODED_PATTERN,
@@ -157,16 +157,21 @@ class Screener:
             self._match(_View(texts, rows, locate_decoded), self._folded, sink)
 
     def _match(self, view: _View, plan: Plan, sink: list[_Hit]) -> None:
-        for number, rule, positions in plan.candidates(view.texts):
+        for number, _, positions in plan.candidates(view.texts):
             values = view.texts.take(pa.array(positions)).cast(pa.large_binary())
             for position, value in zip(positions.tolist(), values, strict=True):
                 row = int(view.rows[position])
                 text = value.as_py()
-                for count, (start, end, matched) in enumerate(spans(rule, text)):
-                    if count == MAXIMUM_FINDINGS_PER_RULE:
-                        sink.append(_Hit(row, self._number[TOO_MANY_FINDINGS.id], 0, 0))
-                        break
-                    sink.append(_Hit(row, number, *view.locate(position, start, end), self._keyed_hash(matched)))
+                sink.extend(self._hits(row, number, text, view.locate, position))
+
+    def _hits(self, row: int, number: int, text: bytes, locate: Locate, position: int) -> Iterator[_Hit]:
+        try:
+            for count, (start, end, matched) in enumerate(spans(self._rules[number], text)):
+                if count == MAXIMUM_FINDINGS_PER_RULE:
+                    raise GaveUpError
+                yield _Hit(row, number, *locate(position, start, end), self._keyed_hash(matched))
+        except GaveUpError:
+            yield _Hit(row, self._number[TOO_MANY_FINDINGS.id], 0, 0)
 
     def _keyed_hash(self, matched: bytes) -> str | None:
         return hmac.new(self._hash_key, matched, hashlib.sha256).hexdigest() if self._hash_key else None

@@ -34,11 +34,10 @@ from nethical_assets.core.detectors.families._novelty import (
     learn_normal_behaviour,
 )
 from nethical_assets.core.detectors.families._sequences import synthesise
+from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.detectors.frames import (
-    in_content_order,
     inputs_for_scoring,
     joined_column,
-    require_both_classes,
     require_columns,
     strings,
     texts,
@@ -130,6 +129,7 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
     )
 
 
+@one_thread()
 def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> AnomalyDetector:
     """Learn normal behaviour from the normal training rows, calibrate on validation rows (``seed`` is not needed).
 

@@ -18,11 +18,10 @@ from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, Labell
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._forest import Forest, fit_forest, read_forest
 from nethical_assets.core.detectors.families._groups import GROUP_MAPPINGS, GROUP_QUANTITIES
+from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.detectors.frames import (
-    in_content_order,
     inputs_for_scoring,
     numbers_or_zero,
-    require_both_classes,
     require_columns,
 )
 from nethical_assets.core.digests import pretty_json
@@ -109,6 +108,7 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
     )
 
 
+@one_thread()
 def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> CorrelationDetector:
     """Grow the trees on training rows with ``seed``, calibrate on validation rows.
 

@@ -21,11 +21,10 @@ from nethical_assets.core.detectors.artifact import FileModel, expect_files, rea
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._signals import MAPPINGS, SIGNALS
+from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.detectors.frames import (
-    in_content_order,
     inputs_for_scoring,
     numbers_or_zero,
-    require_both_classes,
     require_columns,
 )
 from nethical_assets.core.digests import pretty_json
@@ -125,6 +124,7 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
     )
 
 
+@one_thread()
 def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> HeuristicDetector:
     """Fit the point tables on training rows and the calibration on validation rows (``seed`` is not needed).
 

@@ -19,13 +19,12 @@ from nethical_assets.core.detectors.artifact import FileModel, expect_files, rea
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, FloatArray, LabelledRows
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._signals import SIGNALS
+from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.detectors.frames import (
     MISSING,
     categories,
-    in_content_order,
     numbers,
     record_identity,
-    require_both_classes,
     require_columns,
     unreadable,
     with_declared_columns,
@@ -152,6 +151,7 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
     raise unreadable(_FAMILY, frame, layouts | {"synthetic": SIGNALS})
 
 
+@one_thread()
 def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> LogisticDetector:
     """Fit scaling, levels and coefficients on training rows, the calibration on validation rows.
 

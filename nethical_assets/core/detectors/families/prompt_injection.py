@@ -25,12 +25,11 @@ from nethical_assets.core.detectors.artifact import FileModel, expect_files, rea
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._prompts import synthesise
+from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.detectors.frames import (
-    in_content_order,
     inputs_for_scoring,
     joined_column,
     normalised_text,
-    require_both_classes,
     require_columns,
     strings,
     texts,
@@ -70,11 +69,16 @@ class _Model(FileModel):
 
 @dataclass(frozen=True)
 class _Counts:
-    """How often which bucket occurs in which row: parallel arrays in row order, without repetitions."""
+    """How often which bucket occurs in which row: ``i`` owns ``buckets[offsets[i]:offsets[i + 1]]``, distinct."""
 
-    rows: npt.NDArray[np.int64]
-    buckets: npt.NDArray[np.int64]
+    offsets: npt.NDArray[np.int64]
+    buckets: npt.NDArray[np.int32]
     counts: npt.NDArray[np.float32]
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """The row of each bucket."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
 class PromptInjectionDetector:
@@ -92,7 +96,7 @@ class PromptInjectionDetector:
         for at in range(0, len(readable), _ROWS_AT_A_TIME):
             piece = readable.slice(at, _ROWS_AT_A_TIME)
             counts = _count(piece)
-            weights = _weigh(counts, self._idf, len(piece)) * self._coefficients[counts.buckets]
+            weights = _weigh(counts, self._idf) * self._coefficients[counts.buckets]
             result[at : at + len(piece)] += np.bincount(counts.rows, weights=weights, minlength=len(piece))
         return result
 
@@ -156,6 +160,7 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
     )
 
 
+@one_thread()
 def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> PromptInjectionDetector:
     """Fit IDF and the linear model on training rows, the calibration on validation rows (``seed`` is not needed).
 
@@ -168,18 +173,16 @@ def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> PromptIn
     require_both_classes(training.labels, _FAMILY)
     rows = in_content_order(training)
     readable = _readable(rows.inputs)
-    parts = []
-    for at in range(0, len(readable), _ROWS_AT_A_TIME):
-        parts.append(_count(readable.slice(at, _ROWS_AT_A_TIME)))
+    parts = [_count(readable.slice(at, _ROWS_AT_A_TIME)) for at in range(0, len(readable), _ROWS_AT_A_TIME)]
     frequency = np.sum([np.bincount(part.buckets, minlength=_BUCKETS) for part in parts], axis=0)
     idf = (np.log((1.0 + len(readable)) / (1.0 + frequency)) + 1.0).astype(np.float32)
-    matrices = []
-    for at, part in zip(range(0, len(readable), _ROWS_AT_A_TIME), parts, strict=True):
-        height = min(_ROWS_AT_A_TIME, len(readable) - at)
-        weights = _weigh(part, idf, height).astype(np.float32)
-        offsets = np.searchsorted(part.rows, np.arange(height + 1))
-        matrices.append(scipy.sparse.csr_matrix((weights, part.buckets, offsets), shape=(height, _BUCKETS)))
-    design = scipy.sparse.vstack(matrices, format="csr")
+    weighed = [
+        scipy.sparse.csr_matrix(
+            (_weigh(part, idf).astype(np.float32), part.buckets, part.offsets), shape=(len(part.offsets) - 1, _BUCKETS)
+        )
+        for part in parts
+    ]
+    design = scipy.sparse.vstack(weighed, format="csr")
     model = LogisticRegression(C=_INVERSE_PENALTY, tol=1e-3, max_iter=200).fit(design, rows.labels)
     plain = PromptInjectionDetector(
         _Model(
@@ -236,7 +239,8 @@ def _count(readable: pa.Array) -> _Counts:
         hashed.append((rows, hashes % np.uint64(_CHARACTER_BUCKETS) + np.uint64(_WORD_BUCKETS)))
     keys = np.concatenate([rows * _BUCKETS + buckets.astype(np.int64) for rows, buckets in hashed])
     unique, counts = np.unique(keys, return_counts=True)
-    return _Counts(unique // _BUCKETS, unique % _BUCKETS, counts.astype(np.float32))
+    offsets = np.searchsorted(unique, np.arange(len(readable) + 1) * _BUCKETS)
+    return _Counts(offsets, (unique % _BUCKETS).astype(np.int32), counts.astype(np.float32))
 
 
 def _within_words(points: FlatTokens, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
@@ -247,11 +251,11 @@ def _within_words(points: FlatTokens, size: int) -> tuple[npt.NDArray[np.int64],
     return runs.rows[inside], runs.hashes[inside]
 
 
-def _weigh(counts: _Counts, idf: npt.NDArray[np.float32], height: int) -> FloatArray:
+def _weigh(counts: _Counts, idf: npt.NDArray[np.float32]) -> FloatArray:
     """Sublinear count times IDF, words and characters each scaled to unit length in every row."""
     weights = (1.0 + np.log(counts.counts.astype(np.float64))) * idf[counts.buckets]
     half = 2 * counts.rows + (counts.buckets >= _WORD_BUCKETS)
-    norms = np.sqrt(np.bincount(half, weights=weights**2, minlength=2 * height))
+    norms = np.sqrt(np.bincount(half, weights=weights**2))
     return np.asarray(weights / np.maximum(norms, 1e-12)[half], dtype=np.float64)
 
 
