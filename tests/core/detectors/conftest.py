@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nethical_assets.core.datasets.canonical import build_dataset
+from nethical_assets.core.datasets.canonical import build_dataset, source_names
 from nethical_assets.core.datasets.catalog import DatasetEntry, load_catalog
 from nethical_assets.core.datasets.labels import labels_of
 from nethical_assets.core.datasets.readers import read_dataset
@@ -44,7 +44,10 @@ def real_frame() -> RealFrame:
             sources = [(entry, raw_rows(entry)) for entry in present]
             frame = build_dataset(load_family(family), sources, maximum_rows=100_000).frame
             measured = {entry.name for entry in present if family in entry.evaluation_families}
-            frame["split"] = assign_splits(frame, train_ratio=0.8, validation_ratio=0.1, evaluation_sources=measured)
+            dated = {source: entry.test_from for entry in present if entry.test_from for source in source_names(entry)}
+            frame["split"] = assign_splits(
+                frame, train_ratio=0.8, validation_ratio=0.1, evaluation_sources=measured, test_from=dated
+            )
             kept[family] = frame
         return kept[family]
 
