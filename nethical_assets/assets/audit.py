@@ -33,7 +33,7 @@ def build_audit_asset(families: Sequence[str], settings: Settings) -> dg.AssetsD
         from nethical_assets.pipeline.audit import finalize_run
 
         with expected_failures():
-            facts = finalize_run(open_workspace(settings, context.run_id, data_sources, cycle))
+            facts = finalize_run(open_workspace(settings, context.run.run_id, data_sources, cycle))
         return dg.MaterializeResult(
             data_version=dg.DataVersion(facts["root"]),
             metadata={

@@ -35,7 +35,7 @@ def build_card_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[StageRecord]:
         from nethical_assets.pipeline.cards import issue_card
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             record, markdown = issue_card(workspace, family, records)
         return materialized(

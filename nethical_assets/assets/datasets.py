@@ -37,7 +37,7 @@ def build_raw_asset(entry: DatasetEntry, settings: Settings) -> dg.AssetsDefinit
     ) -> dg.MaterializeResult[StageRecord]:
         from nethical_assets.pipeline.data import fetch, snapshot_columns
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             record = fetch(workspace, entry)
             shown: dict[str, Any] = {key: value for key, value in record.facts.items() if isinstance(value, str | int)}
@@ -73,7 +73,7 @@ def build_dataset_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[StageRecord]:
         from nethical_assets.pipeline.data import canonical
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             record = canonical(workspace, family, raws)
         facts = record.facts

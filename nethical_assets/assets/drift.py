@@ -31,7 +31,7 @@ def build_drift_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[StageRecord]:
         from nethical_assets.pipeline.monitoring import report_drift
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             record = report_drift(workspace, family)
         facts = record.facts

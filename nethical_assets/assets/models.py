@@ -36,7 +36,7 @@ def build_split_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
         from nethical_assets.pipeline.data import split_rows
 
         with expected_failures():
-            record = split_rows(open_workspace(settings, context.run_id, data_sources, cycle), family, screened)
+            record = split_rows(open_workspace(settings, context.run.run_id, data_sources, cycle), family, screened)
         facts = record.facts
         shown = {f"{name}_rows": numbers["rows"] for name, numbers in facts["splits"].items()}
         rows = [{"split": name, **numbers} for name, numbers in facts["splits"].items()]
@@ -68,7 +68,7 @@ def build_model_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
         from nethical_assets.pipeline.models import train
 
         with expected_failures():
-            record = train(open_workspace(settings, context.run_id, data_sources, cycle), family, split)
+            record = train(open_workspace(settings, context.run.run_id, data_sources, cycle), family, split)
         facts = record.facts
         files = [{"file": name, "bytes": size} for name, size in facts["files"].items()]
         return materialized(
@@ -113,7 +113,7 @@ def build_evaluation_asset(family: str, settings: Settings) -> dg.AssetsDefiniti
     ) -> dg.MaterializeResult[StageRecord]:
         from nethical_assets.pipeline.models import evaluate, evaluation_pictures, metric_rows, source_rows
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             record = evaluate(workspace, family, split, model)
             pictures = evaluation_pictures(workspace, record)

@@ -41,7 +41,7 @@ def build_release_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[StageRecord]:
         from nethical_assets.pipeline.releases import release_model
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             record = release_model(workspace, family, split, model, evaluation)
         facts = record.facts

@@ -45,7 +45,7 @@ def build_screening_assets(family: str, settings: Settings) -> dg.AssetsDefiniti
     ) -> Iterator[dg.MaterializeResult[StageRecord]]:
         from nethical_assets.pipeline.data import quarantine, screen
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             screened = screen(workspace, family, dataset)
             kept_out = quarantine(screened)

@@ -29,7 +29,7 @@ def build_validation_asset(settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[object]:
         from nethical_assets.pipeline.quality import validation_report
 
-        workspace = open_workspace(settings, context.run_id, data_sources, cycle)
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             record, markdown = validation_report(workspace)
         counts = record.facts["counts"]

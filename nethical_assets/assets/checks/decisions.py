@@ -11,6 +11,7 @@ import dagster as dg
 from nethical_assets.assets.audit import AUDIT_ROOTS
 from nethical_assets.assets.presentation import bullet_list, table
 from nethical_assets.assets.stage import expected_failures
+from nethical_assets.core.alerts.checks import HIGH_PRIORITY
 from nethical_assets.core.records import StageRecord
 from nethical_assets.settings import Settings
 
@@ -24,12 +25,13 @@ def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
     )
     def gate(release: StageRecord) -> dg.AssetCheckResult:
         decision = release.facts["gate"]
-        return _decision_result(decision, passed=decision["verdict"] == "pass")
+        return _decision_result(decision, passed=decision["verdict"] == "pass", numbers={})
 
     @dg.asset_check(asset=key, name="regression", description="Not worse than the champion on the same test rows.")
     def regression(release: StageRecord) -> dg.AssetCheckResult:
         decision = release.facts["regression"]
-        return _decision_result(decision, passed=decision["verdict"] in ("pass", "no_champion"))
+        passed = decision["verdict"] in ("pass", "no_champion")
+        return _decision_result(decision, passed=passed, numbers={HIGH_PRIORITY: release.facts["high_priority"]})
 
     return [gate, regression]
 
@@ -82,12 +84,12 @@ def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:
     return log_verifies
 
 
-def _decision_result(decision: Mapping[str, Any], *, passed: bool) -> dg.AssetCheckResult:
+def _decision_result(decision: Mapping[str, Any], *, passed: bool, numbers: Mapping[str, bool]) -> dg.AssetCheckResult:
     reasons: Sequence[str] = decision["reasons"]
     hold = decision["verdict"] == "needs_more_data"
     return dg.AssetCheckResult(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if hold else dg.AssetCheckSeverity.ERROR,
         description="; ".join(reasons),
-        metadata={"verdict": decision["verdict"], "reasons": bullet_list(reasons)},
+        metadata={"verdict": decision["verdict"], "reasons": bullet_list(reasons), **numbers},
     )
