@@ -10,7 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nethical_assets.core.alerts.kinds import Alert, Detail, fingerprint
+from nethical_assets.core.alerts.kinds import Alert, Detail, Severity, fingerprint
+
+HIGH_PRIORITY = "high_priority"
+"""The number of a check result that is true where the failure is worse than the check's limit alone says."""
 
 _ADVISORY = {"available", "personal_data", "duplicates", "class_balance", "missing_values"}
 _KIND_BY_CHECK = {
@@ -55,7 +58,7 @@ class CheckResult:
         return fingerprint(self.kind, self.asset, self.check)
 
 
-def alert_of(result: CheckResult) -> Alert | None:
+def alert_of(result: CheckResult, *, accuracy_drop_alert: float) -> Alert | None:
     """The alert of a failed check; None when it passed, when it lacks data, or when it only informs.
 
     Warnings are filed too, except those that say nothing a person has to act on: an optional dataset that no source
@@ -72,4 +75,5 @@ def alert_of(result: CheckResult) -> Alert | None:
         when=result.when,
         occurrence=result.occurrence,
         details=dict(result.numbers),
+        severity="high" if result.numbers.get(HIGH_PRIORITY) else None,
     )

@@ -55,7 +55,7 @@ _KINDS = (
         "regression",
         "Model Performance Regression",
         ("ml-ops", "regression", "needs-investigation"),
-        "high",
+        "medium",
         "Compare the evaluation with the champion's; the champion stays in place until a candidate passes.",
     ),
     AlertKind(

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.datasets.labels import choose_files
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec
 from nethical_assets.core.errors import DatasetError
 
@@ -69,11 +69,9 @@ def source_names(entry: DatasetEntry) -> tuple[str, ...]:
 
 def attach_sources(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
     """For each raw row the name of the collection it comes from, by the file it was read from."""
-    names = {}
-    for path in raw["_file"].unique():
-        matching = [file for file in entry.files if any(fnmatch(path, pattern) for pattern in file.path)]
-        names[path] = (matching[0].source if matching else None) or entry.name
-    return raw["_file"].map(names)
+    files = raw["_file"].unique().tolist()
+    chosen = {path: file.source for file, path in choose_files(entry, files) if path is not None}
+    return raw["_file"].map({path: chosen.get(path) or entry.name for path in files})
 
 
 def _complete(part: pd.DataFrame, entry: DatasetEntry) -> pd.DataFrame:
@@ -91,7 +89,8 @@ def _complete(part: pd.DataFrame, entry: DatasetEntry) -> pd.DataFrame:
 def _assemble(
     spec: DetectorSpec, parts: Sequence[pd.DataFrame], maximum_rows: int, facts: dict[str, Any]
 ) -> CanonicalDataset:
-    frame = pd.concat([part for part in parts if len(part)], ignore_index=True) if any(map(len, parts)) else None
+    numbered = [part.assign(_part=number) for number, part in enumerate(parts) if len(part)]
+    frame = pd.concat(numbered, ignore_index=True) if numbered else None
     if frame is None:
         raise DatasetError(f"datasets of family {spec.family}: no row has a usable label; check the catalog's labels")
     frame["row_id"] = [
@@ -102,7 +101,7 @@ def _assemble(
     frame["time"] = pd.to_datetime(frame["time"], utc=True)
     frame["group"] = frame["group"].astype("str")
     before = len(frame)
-    frame, conflicting = _without_duplicates(frame)
+    frame, conflicting = _without_duplicates(frame, spec.input_columns if spec.kind != "records" else ())
     unique = len(frame)
     inputs = list(spec.input_columns) or sorted(set(frame.columns) - set(COMMON_COLUMNS))
     frame = frame.sort_values("row_id", kind="stable", ignore_index=True).head(maximum_rows)[[*COMMON_COLUMNS, *inputs]]
@@ -125,10 +124,17 @@ def _assemble(
     return CanonicalDataset(frame, facts)
 
 
-def _without_duplicates(frame: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """One row an identity with its majority label, and how many rows stood in conflict with another one's label."""
+def _without_duplicates(frame: pd.DataFrame, spellings: Sequence[str]) -> tuple[pd.DataFrame, int]:
+    """One row an identity with its majority label, and how many rows stood in conflict with another one's label.
+
+    Of several rows the one of the first dataset is kept, there the earliest, and then by group and spelling: the order
+    in which a source delivers its rows decides nothing.
+    """
     share = frame.groupby("row_id", sort=False)["label"].transform("mean")
     conflict = (share > 0) & (share < 1)
     majority = np.where(share > 0.5, 1, 0).astype(np.int8)
     frame = frame.assign(label=majority)[share != 0.5]
-    return frame.drop_duplicates("row_id", keep="first"), int(conflict.sum())
+    repeated = frame["row_id"].duplicated(keep=False)
+    order = ["_part", "source", "time", "group", *spellings]
+    first = frame[repeated].sort_values(order, kind="stable").drop_duplicates("row_id", keep="first")
+    return pd.concat([frame[~repeated], first]).drop(columns="_part"), int(conflict.sum())

@@ -7,13 +7,14 @@ code location are built from the catalog and must load fast.
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from nethical_assets.core.errors import CatalogError
 
@@ -21,6 +22,14 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 FileFormat = Literal["csv", "tsv", "json", "jsonl", "lines", "parquet"]
 Kind = Literal["text", "sequence", "records", "spans"]
+
+
+def _encoding(value: str) -> str:
+    try:
+        codecs.lookup(value)
+    except (LookupError, ValueError):
+        raise ValueError("unknown encoding; use a name such as utf-8, latin-1 or cp1252") from None
+    return value
 
 
 class _Strict(BaseModel):
@@ -52,11 +61,11 @@ class FileEntry(_Strict):
     it is not a comma.
     """
 
-    path: tuple[str, ...] = Field(min_length=1, strict=False)
+    path: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(min_length=1, strict=False)
     format: FileFormat
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = None
     source: Name | None = None
-    encoding: str = "utf-8"
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     header: bool = True
     columns: tuple[str, ...] = Field(default=(), strict=False)
     label: LabelEntry | None = None
@@ -75,7 +84,8 @@ class DatasetEntry(_Strict):
 
     ``families`` train on it; ``evaluation_families`` only measure themselves on it. ``discover`` says that the layout
     is unknown and is found out, and reported, at download. ``mapping`` names the documented mapping by which a family
-    computes its inputs from these records. ``test_from`` splits by time: rows from that day on are test rows.
+    computes its inputs from these records. ``test_from`` splits by time: rows from that day on are test rows. When more rows
+    are there than may be kept, rows that agree in ``sample_together`` are kept or left out together.
     """
 
     name: Name
@@ -95,6 +105,7 @@ class DatasetEntry(_Strict):
     time_column: str | None = None
     test_from: date | None = None
     identity_columns: tuple[str, ...] = Field(default=(), strict=False)
+    sample_together: tuple[str, ...] = Field(default=(), strict=False)
     notes: str = ""
 
     @model_validator(mode="after")
@@ -103,6 +114,8 @@ class DatasetEntry(_Strict):
             raise ValueError("give 'files', or 'discover = true' where the layout is unknown")
         if self.test_from is not None and self.time_column is None:
             raise ValueError("'test_from' needs a 'time_column'")
+        if self.test_from is not None and self.group_column is not None:
+            raise ValueError("'test_from' splits by day and 'group_column' by group; give one of them")
         if set(self.families) & set(self.evaluation_families):
             raise ValueError("a family is either in 'families' or in 'evaluation_families'")
         for entry in self.files:

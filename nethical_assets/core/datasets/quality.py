@@ -167,7 +167,7 @@ def _missing_outcome(
             "share": round(missing / rows, 6),
         }
         for name, (missing, rows) in counted.items()
-        if missing / rows >= limit
+        if missing and missing / rows >= limit
     )
     failing = sum(row["column"] in required for row in table)
     worst = max((missing / rows for missing, rows in counted.values()), default=0.0)

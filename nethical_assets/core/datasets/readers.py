@@ -95,7 +95,7 @@ def read_dataset(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: 
 def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: int) -> RawTable:
     """Like :func:`read_dataset`, without the checks that need a column to mean something."""
     available = list_files(folder)
-    sample = RowSample(maximum_rows, salt=f"{seed}")
+    sample = RowSample(maximum_rows, salt=f"{seed}", together=entry.sample_together)
     reports: list[FileReport] = []
     chosen = choose_files(entry, available)
     for file_entry, name in chosen:

@@ -6,6 +6,7 @@ What belongs here: content hashes of rows and the sample drawn by them. What doe
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,15 @@ class RowSample:
     Each content has a uniform priority ``u`` (from its hash) and its copies count as ``u``, ``2u``, ``3u``...; the
     smallest are kept (bottom-k sampling, Cohen and Kaplan 2007). So distinct contents are equally likely to be kept,
     a content that repeats without end cannot fill the sample, and a refresh that adds rows displaces few.
+
+    With ``together``, whole groups are sampled instead: the rows that agree in these columns share one priority, and
+    the groups of smallest priority that fit are kept complete (one that alone is larger than the sample is cut).
     """
 
-    def __init__(self, maximum_rows: int, salt: str) -> None:
+    def __init__(self, maximum_rows: int, salt: str, together: Sequence[str] = ()) -> None:
         if maximum_rows < 1:
             raise ValueError(f"maximum_rows must be at least 1, got {maximum_rows}")
+        self._together = tuple(together)
         self.maximum_rows = maximum_rows
         self._salt = salt
         self._parts: list[pa.Table] = []
@@ -68,7 +73,8 @@ class RowSample:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add rows (string columns); memory stays within about two samples and a batch."""
-        hashes = hash_rows(batch, self._salt)
+        shared = [name for name in self._together if name in batch.schema.names]
+        hashes = hash_rows(batch.select(shared) if shared else batch, self._salt)
         positions = np.arange(self._rows_seen, self._rows_seen + batch.num_rows)
         self._rows_seen += batch.num_rows
         part = pa.Table.from_batches([batch])
@@ -97,10 +103,14 @@ class RowSample:
         hashes = held.column(HASH).to_numpy()
         positions = held.column(POSITION).to_numpy()
         order = np.lexsort((positions, hashes))
-        copies = _copy_numbers(hashes[order])
+        copies = np.zeros(len(order)) if self._together else _copy_numbers(hashes[order])
         keys = _priority(hashes[order]) * (copies + 1.0)
         if len(keys) > self.maximum_rows:
-            best = np.lexsort((positions[order], hashes[order], keys))[: self.maximum_rows]
+            ranked = np.lexsort((positions[order], hashes[order], keys))
+            best = ranked[: self.maximum_rows]
+            if self._together:
+                complete = best[keys[best] < keys[ranked[self.maximum_rows]]]
+                best = complete if len(complete) else best
             self._threshold = float(keys[best[-1]])
             order = order[best]
         kept = held.take(pa.array(np.sort(order))).combine_chunks()

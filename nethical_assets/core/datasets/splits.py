@@ -64,8 +64,11 @@ def assign_splits(
 
 
 def _positions(frame: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """A uniform number in [0, 1) a row: from the digest of its group where it has one, else from its ``row_id``."""
-    alone = frame["row_id"].str.slice(0, 13)
+    """A uniform number in [0, 1) a row: from the digest of its group where it has one, else from its ``row_id``.
+
+    The last digits of ``row_id`` count: a sample keeps the rows whose first digits are smallest (``canonical``).
+    """
+    alone = frame["row_id"].str.slice(-13)
     grouped = frame["group"] != ""
     keys = (frame["source"] + "\x00" + frame["group"])[grouped]
     hashed = {key: hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()[:13] for key in keys.unique()}

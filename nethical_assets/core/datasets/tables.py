@@ -46,7 +46,11 @@ def read_records(path: Path, entries: Sequence[DatasetEntry] = ()) -> pd.DataFra
         raise DatasetError(f"{path}: no such file")
     layout = _layout(path, entries)
     tally = FileTally()
-    batches = list(stream_rows(path, layout, str(path), tally))
+    try:
+        batches = list(stream_rows(path, layout, str(path), tally))
+    except DatasetError as error:
+        # The advice that ends the message is for files of the catalog; this one was named by the user.
+        raise DatasetError(f"{str(error).rpartition('; ')[0] or error}; name a readable file of records") from None
     if tally.rows_rejected:
         raise DatasetError(
             f"{path}: {tally.rows_rejected} malformed rows, the first is row {tally.first_rejected_row} "
@@ -70,7 +74,7 @@ def write_records(frame: pd.DataFrame, path: Path) -> None:
     if path.suffix == ".csv":
         frame.to_csv(buffer, index=False)
     elif path.suffix == ".jsonl":
-        frame.to_json(buffer, orient="records", lines=True)
+        frame.to_json(buffer, orient="records", lines=True, double_precision=15, date_format="iso")
     elif path.suffix == ".parquet":
         frame.to_parquet(buffer, index=False)
     else:

@@ -7,7 +7,6 @@ layout. What does not: a family's own mapping or features (``families``).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatch
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.datasets.labels import choose_files
 from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.errors import DatasetError
 
@@ -149,9 +149,10 @@ def joined_column(entry: DatasetEntry, raw: pd.DataFrame, columns: Sequence[str 
         require_columns(raw, present or [str(columns[0])], f"dataset {entry.name}")
         return raw[present].astype("object").bfill(axis=1).iloc[:, 0]
     result = pd.Series("", index=raw.index, dtype="object")
-    for path in raw["_file"].unique():
-        matching = [c for file, c in zip(entry.files, columns, strict=True) if any(fnmatch(path, p) for p in file.path)]
-        column = str((matching or columns)[0])
+    files = raw["_file"].unique().tolist()
+    declared = {path: column for (_, path), column in zip(choose_files(entry, files), columns, strict=True)}
+    for path in files:
+        column = str(declared.get(path) or columns[0])
         require_columns(raw, [column], f"dataset {entry.name}, file {path}")
         rows = raw["_file"] == path
         result[rows] = raw.loc[rows, column].astype("object")
@@ -193,7 +194,7 @@ def inputs_for_scoring(
 def unreadable(family: str, frame: pd.DataFrame, layouts: Mapping[str, Sequence[str]]) -> DatasetError:
     """The error for records in none of the ``layouts`` (dataset name, or nothing for canonical inputs -> columns)."""
     expected = [f"{_listed(columns)}{name and f' ({name})'}" for name, columns in layouts.items() if columns]
-    found = _listed(list(frame.columns)) or "(none)"
+    found = _listed([name for name in frame.columns if name != "_file"]) or "(none)"
     return DatasetError(f"family {family} cannot read columns {found}; expected {' or '.join(expected)}")
 
 
