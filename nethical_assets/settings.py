@@ -11,11 +11,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nethical_assets.core.datasets.catalog import Catalog, describe_validation_error, load_catalog
@@ -27,11 +27,16 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SETTINGS_FILE = PROJECT_ROOT / "config" / "training-schedule.json"
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([dhw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_ANY_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def _cron(value: str) -> str:
     if len(value.split()) != 5 or not croniter.is_valid(value):
         raise ValueError("not a cron expression of five fields, such as '0 2 * * 0' (Sunday 02:00 UTC)")
+    try:
+        croniter(value, _ANY_MOMENT).get_next()
+    except CroniterBadDateError:
+        raise ValueError("a cron expression that never comes due, such as 31 February; name days that exist") from None
     return value
 
 
@@ -49,7 +54,7 @@ def parse_duration(value: str) -> timedelta:
 
 Cron = Annotated[str, AfterValidator(_cron)]
 Duration = Annotated[str, AfterValidator(_duration)]
-Share = Annotated[float, Field(ge=0.0, le=1.0, strict=False)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class _Strict(BaseModel):
@@ -151,8 +156,7 @@ def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Cata
     environment = os.environ if environment is None else environment
     path = Path(environment.get("NETHICAL_CONFIG") or DEFAULT_SETTINGS_FILE)
     home = Path(environment.get("NETHICAL_HOME") or PROJECT_ROOT / ".nethical").absolute()
-    if home.exists() and not home.is_dir():
-        raise SettingsError(f"NETHICAL_HOME = {str(home)!r} is not a folder; name a folder that can be written")
+    _check_home(home)
     file = _load_schedule_file(path)
     beside = path.parent / "datasets.toml"
     catalog_path = beside if beside.exists() else DEFAULT_SETTINGS_FILE.parent / "datasets.toml"
@@ -166,12 +170,23 @@ def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Cata
     )
 
 
+def _check_home(home: Path) -> None:
+    """Refuse a home that is not, and cannot become, a folder."""
+    try:
+        nearest = next(place for place in (home, *home.parents) if place.exists())
+        usable = nearest.is_dir()
+    except OSError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"NETHICAL_HOME = {str(home)!r} is not a folder; name a folder that can be written")
+
+
 def _load_schedule_file(path: Path) -> ScheduleFile:
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file; unset NETHICAL_CONFIG or name an existing settings file") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: not readable as JSON: {error}") from None
     try:
         return ScheduleFile.model_validate(document)

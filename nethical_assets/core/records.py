@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from upath import UPath
 
-from nethical_assets.core.digests import digest_bytes, digest_json
+from nethical_assets.core.digests import digest_bytes, digest_json, pretty_json
 from nethical_assets.core.errors import IntegrityError
 from nethical_assets.core.storage import ObjectStore, read_json, write_json
 
@@ -72,12 +72,16 @@ class StageRecord:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            IntegrityError: keys are missing or unknown.
+            IntegrityError: keys are missing or unknown, or hold something else than a table where one belongs.
         """
         try:
-            return cls(**document, reused=reused)
+            record = cls(**document, reused=reused)
         except TypeError as error:
             raise IntegrityError(f"not a stage record ({error}); remove it and run again") from None
+        for name in ("inputs", "objects", "facts"):
+            if not isinstance(getattr(record, name), dict):
+                raise IntegrityError(f"not a stage record ({name!r} is not a table); remove it and run again")
+        return record
 
 
 class StageCache:
@@ -109,9 +113,7 @@ class StageCache:
             stage=stage,
             subject=subject,
             fingerprint=fingerprint,
-            digest=digest_bytes(
-                json.dumps({"objects": dict(output.objects), "facts": dict(output.facts)}, sort_keys=True).encode()
-            ),
+            digest=_result_digest(output.objects, output.facts),
             inputs=dict(inputs),
             objects=dict(output.objects),
             facts=dict(output.facts),
@@ -120,16 +122,23 @@ class StageCache:
         return record
 
     def _lookup(self, fingerprint: str) -> StageRecord | None:
-        """The stored record, unless an object of it is gone: then the stage has to run again."""
+        """The stored record, unless it is damaged or an object of it is gone: then the stage has to run again."""
         try:
             record = StageRecord.from_json(read_json(self._path(fingerprint)), reused=True)
+            intact = record.fingerprint == fingerprint and record.digest == _result_digest(record.objects, record.facts)
+            complete = intact and all(digest in self.objects for digest in record.objects.values())
         except (FileNotFoundError, IntegrityError):
             return None
-        complete = all(digest in self.objects for digest in record.objects.values())
-        return record if complete and record.fingerprint == fingerprint else None
+        return record if complete else None
 
     def _path(self, fingerprint: str) -> UPath:
         return self.base / f"{fingerprint.partition(':')[2]}.json"
+
+
+def _result_digest(objects: Mapping[str, str], facts: Mapping[str, Any]) -> str:
+    """The digest of a result as it reads back from JSON, so that a stored record can be checked against it."""
+    result = json.loads(pretty_json({"objects": dict(objects), "facts": dict(facts)}))
+    return digest_bytes(pretty_json(result))
 
 
 def put_table(objects: ObjectStore, table: pd.DataFrame) -> str:

@@ -32,10 +32,10 @@ def write_atomically(path: UPath | Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full or not writable; the old bytes are still in place and no temporary file is left.
     """
-    if not _is_local(path):
+    target = local_path(path)
+    if target is None:
         path.write_bytes(data)
         return
-    target = Path(str(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=target.parent)
     try:
@@ -76,7 +76,7 @@ def read_json(path: UPath | Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path}: not a JSON document ({error}); restore it or remove it and run again") from None
 
 
@@ -92,11 +92,9 @@ class ObjectStore:
         return self.base / hexadecimal[:2] / hexadecimal
 
     def put(self, data: bytes) -> str:
-        """Store ``data`` (once) and return its digest."""
+        """Store ``data`` (once) and return its digest; a damaged object of this name is replaced."""
         digest = digest_bytes(data)
-        target = self.path(digest)
-        if not target.exists():
-            write_atomically(target, data)
+        write_object(self.path(digest), data)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -116,6 +114,16 @@ class ObjectStore:
 
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
+
+
+def write_object(target: UPath | Path, data: bytes) -> None:
+    """Have exactly ``data`` at ``target``, written only where it is missing or damaged."""
+    try:
+        intact = target.read_bytes() == data
+    except FileNotFoundError:
+        intact = False
+    if not intact:
+        write_atomically(target, data)
 
 
 @contextlib.contextmanager
@@ -139,5 +147,8 @@ def exclusive_lock(path: Path, *, waiting_seconds: float, what: str) -> Iterator
         lock.release()
 
 
-def _is_local(path: UPath | Path) -> bool:
-    return isinstance(path, Path) or getattr(path, "protocol", "") in ("", "file", "local")
+def local_path(path: UPath | Path) -> Path | None:
+    """``path`` as a path of this machine's file system, or None where it is a URL of another one."""
+    if isinstance(path, Path):
+        return Path(path)
+    return Path(path.path) if path.protocol in ("", "file", "local") else None

@@ -28,6 +28,7 @@ from nethical_assets.core.errors import IntegrityError, NethicalError
 from nethical_assets.core.records import StageRecord
 from nethical_assets.core.storage import read_json, write_atomically
 from nethical_assets.pipeline.progress import stage
+from nethical_assets.pipeline.releases import UNCHANGED
 from nethical_assets.pipeline.workspace import Workspace
 from nethical_assets.settings import Settings
 
@@ -38,7 +39,8 @@ def issue_card(workspace: Workspace, family: str, records: Mapping[str, StageRec
         registry = workspace.registry
         pointer = find_pointer(registry, family, str(records["releases"].facts["model"]))
         path = registry.card_path(pointer, "json")
-        if pointer.card and records["releases"].reused and _is_issued(path, pointer.card):
+        unchanged = records["releases"].facts["verdict"] == UNCHANGED
+        if pointer.card and unchanged and _is_issued(path, pointer.card):
             card = read_json(path)
             return _record(family, pointer, card, Path(str(path)), reused=True), render_markdown(card)
         card = json.loads(card_bytes(build_card(_evidence(workspace, family, pointer, records))))

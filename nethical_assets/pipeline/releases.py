@@ -12,7 +12,7 @@ from typing import Any
 
 from nethical_assets.core.datasets.splits import TEST
 from nethical_assets.core.delivery.registry import ModelPointer
-from nethical_assets.core.delivery.release import ReleaseDecision, decide_release, next_version
+from nethical_assets.core.delivery.release import ReleaseDecision, decide_release, is_severe_drop, next_version
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.digests import digest_json, pretty_json
 from nethical_assets.core.drift.reference import build_reference
@@ -208,6 +208,9 @@ def _record(case: _Case, pointer: ModelPointer, decision: ReleaseDecision, verdi
         "champion_before": pointer.compared_with,
         "gate": dict(decision.gate),
         "regression": dict(decision.regression),
+        "high_priority": is_severe_drop(
+            decision.regression, case.workspace.settings.file.performance_thresholds.accuracy_drop_alert
+        ),
         "decided_at": pointer.decided_at,
     }
     return StageRecord(

@@ -32,8 +32,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Files failed checks with the issue tracker, and closes their issues when they pass again.",
     )
     def check_alert_sensor(context: dg.SensorEvaluationContext, issue_tracker: IssueTrackerResource) -> dg.SkipReason:
-        drop = settings.file.performance_thresholds.accuracy_drop_alert
-        filed, closed, cursor = file_check_results(context.instance, issue_tracker, context.cursor, drop)
+        filed, closed, cursor = file_check_results(context.instance, issue_tracker, context.cursor)
         if cursor is not None:
             context.update_cursor(cursor)
         return dg.SkipReason(f"{filed} check failures filed, {closed} issues closed")
@@ -55,7 +54,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def file_check_results(
-    instance: dg.DagsterInstance, issue_tracker: IssueTrackerResource, cursor: str | None, accuracy_drop: float
+    instance: dg.DagsterInstance, issue_tracker: IssueTrackerResource, cursor: str | None
 ) -> tuple[int, int, str | None]:
     """File the check results of runs that ended after ``cursor`` (ISO 8601), in the order they ended: filed, closed, new
     cursor (None without runs). Runs are read one by one because SQLite keeps the events of each run apart."""
@@ -74,7 +73,7 @@ def file_check_results(
         )
         for record in events.records:
             result = check_result(record.event_log_entry)
-            alert = alert_of(result, accuracy_drop_alert=accuracy_drop)
+            alert = alert_of(result)
             if alert is not None:
                 tracker.file(alert)
                 filed += 1

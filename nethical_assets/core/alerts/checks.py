@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nethical_assets.core.alerts.kinds import Alert, Detail, Severity, fingerprint
+from nethical_assets.core.alerts.kinds import Alert, Detail, fingerprint
 
 HIGH_PRIORITY = "high_priority"
 """The number of a check result that is true where the failure is worse than the check's limit alone says."""
@@ -58,7 +58,7 @@ class CheckResult:
         return fingerprint(self.kind, self.asset, self.check)
 
 
-def alert_of(result: CheckResult, *, accuracy_drop_alert: float) -> Alert | None:
+def alert_of(result: CheckResult) -> Alert | None:
     """The alert of a failed check; None when it passed, when it lacks data, or when it only informs.
 
     Warnings are filed too, except those that say nothing a person has to act on: an optional dataset that no source

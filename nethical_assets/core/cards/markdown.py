@@ -5,6 +5,7 @@ What belongs here: layout. What does not: any number that is not in the card.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ METRIC_NAMES = {
     "brier": "Brier score",
     "ece": "Expected calibration error",
 }
+_SPECIAL = re.compile(r"[\\`*\[\]<|~]|^[#>+-]|(?<!\w)_|_(?!\w)")
 
 
 def render_markdown(card: Mapping[str, Any]) -> str:
@@ -63,20 +65,20 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         "",
         "## Data",
         "",
-        f"Source: **{info['source']}**. {info['samples']} rows: {info['train_samples']} training, "
+        f"Source: **{_text(info['source'])}**. {info['samples']} rows: {info['train_samples']} training, "
         f"{info['val_samples']} validation, {info['test_samples']} test. "
         f"{info['duplicates_removed']} duplicates removed, {info['rows_with_conflicting_labels']} rows had conflicting "
         "labels.",
         "",
         *_table(
             ("Collection", "Rows", "Positives"),
-            [(name, numbers["rows"], numbers["positives"]) for name, numbers in info["sources"].items()],
+            [(_text(name), numbers["rows"], numbers["positives"]) for name, numbers in info["sources"].items()],
         ),
         "",
         *_bullets([f"Licence of {name}: {licence}" for name, licence in info["licences"].items()]),
         *_bullets([f"Skipped {row['dataset']}: {row['reason']}" for row in info["skipped"]]),
         "",
-        f"Inputs: {', '.join(f'`{name}`' for name in info['features'])}.",
+        f"Inputs: {', '.join(_code(name) for name in info['features'])}.",
         "",
         "## Governance",
         "",
@@ -84,7 +86,10 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         f"{governance['rows_masked']} rows masked, {governance['rows_quarantined']} rows kept out, "
         f"{governance['prediction_violations']} findings beside test predictions.",
         "",
-        *_table(("Kind", "Findings"), list(governance["data_violations_by_kind"].items())),
+        *_table(
+            ("Kind", "Findings"),
+            [(_text(kind), count) for kind, count in governance["data_violations_by_kind"].items()],
+        ),
         "",
         "## Use",
         "",
@@ -92,11 +97,11 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         "",
         "Limits:",
         "",
-        *_bullets(card["limits"]),
+        *(f"- {limit}" for limit in card["limits"]),
         "",
         "## Evidence",
         "",
-        *_table(("What", "Digest"), [(name, f"`{digest}`") for name, digest in card["digests"].items()]),
+        *_table(("What", "Digest"), [(_text(name), _code(digest)) for name, digest in card["digests"].items()]),
         "",
         f"Audit root `{card['audit_merkle_root']}` over the first {card['audit']['size']} events of run "
         f"`{card['audit']['run_id']}`; `nethical audit verify` recomputes it.",
@@ -111,16 +116,21 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     return [
         f"| {' | '.join(header)} |",
         f"| {' | '.join('---' for _ in header)} |",
-        *(f"| {' | '.join(_cell(value) for value in row)} |" for row in rows),
+        *(f"| {' | '.join(str(value) for value in row)} |" for row in rows),
     ]
 
 
-def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
+def _text(value: str) -> str:
+    """``value`` on one line, without effect on the layout: names and reasons may come from a downloaded file."""
+    return _SPECIAL.sub(lambda match: f"\\{match[0]}", " ".join(value.split()))
+
+
+def _code(value: str) -> str:
+    return _text(value) if "`" in value or "|" in value else f"`{' '.join(value.split())}`"
 
 
 def _bullets(sentences: Sequence[str]) -> list[str]:
-    return [f"- {sentence}" for sentence in sentences]
+    return [f"- {_text(sentence)}" for sentence in sentences]
 
 
 def _number(value: float | None) -> str:
@@ -129,7 +139,7 @@ def _number(value: float | None) -> str:
 
 def _estimate(metric: Mapping[str, Any]) -> tuple[str, str]:
     if metric["value"] is None:
-        return "undefined", str(metric["reason"])
+        return "undefined", _text(str(metric["reason"]))
     interval = "-" if metric["low"] is None else f"{metric['low']:.4f} to {metric['high']:.4f}"
     return f"{metric['value']:.4f}", interval
 
@@ -152,7 +162,7 @@ def _confusion(matrix: Mapping[str, int] | None) -> list[str]:
 def _sources(title: str, sources: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [
         (
-            source["source"],
+            _text(source["source"]),
             source["rows"],
             *(_number(source["metrics"][name]["value"]) for name in ("accuracy", "f1", "roc_auc", "ece")),
         )

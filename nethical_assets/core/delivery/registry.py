@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +26,14 @@ from upath import UPath
 
 from nethical_assets.core.digests import canonical_json, check_digest, digest_bytes
 from nethical_assets.core.errors import IntegrityError
-from nethical_assets.core.storage import exclusive_lock, read_json, write_atomically, write_json
+from nethical_assets.core.storage import (
+    TEMPORARY_PREFIX,
+    exclusive_lock,
+    local_path,
+    read_json,
+    write_json,
+    write_object,
+)
 
 MANIFEST = "model_manifest.json"
 MAXIMUM_FILE_BYTES = 512 * 1024 * 1024
@@ -112,23 +120,30 @@ class ModelRegistry:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the registry while pointers are read, decided on and moved.
+        """Hold the registry while pointers are read, decided on and moved. Where the base is the URL of another file
+        system, against the processes of this machine only.
 
         Raises:
             BusyError: another process held it for a minute.
         """
-        with exclusive_lock(Path(str(self.base)) / ".lock", waiting_seconds=_LOCK_SECONDS, what="the model registry"):
+        folder = local_path(self.base)
+        if folder is None:
+            url = digest_bytes(str(self.base).encode()).partition(":")[2]
+            folder = Path(tempfile.gettempdir()) / f"nethical-{url[:16]}"
+        with exclusive_lock(folder / ".lock", waiting_seconds=_LOCK_SECONDS, what="the model registry"):
             yield
 
     def add(self, manifest: ModelManifest, files: Mapping[str, bytes]) -> str:
-        """Store a model and return its digest; the manifest is written last, so a half-written model does not exist."""
+        """Store a model and return its digest; the manifest is written last, so a half-written model does not exist.
+
+        Files of the same model that are there already are left alone, unless they were damaged.
+        """
         data = manifest.to_bytes()
         digest = digest_bytes(data)
         folder = self._folder(digest)
-        if not (folder / MANIFEST).exists():
-            for name, content in files.items():
-                write_atomically(folder / _file_name(name), content)
-            write_atomically(folder / MANIFEST, data)
+        for name, content in files.items():
+            write_object(folder / _file_name(name), content)
+        write_object(folder / MANIFEST, data)
         return digest
 
     def load(self, digest: str) -> tuple[ModelManifest, dict[str, bytes]]:
@@ -145,7 +160,7 @@ class ModelRegistry:
         if digest_bytes(data) != digest:
             raise IntegrityError(f"{folder / MANIFEST}: does not match the model digest {digest}; restore it")
         document = _parse(folder / MANIFEST, data)
-        present = {path.name for path in folder.iterdir()} - {MANIFEST}
+        present = {path.name for path in folder.iterdir() if not path.name.startswith(TEMPORARY_PREFIX)} - {MANIFEST}
         if present != set(document.files):
             wrong = ", ".join(sorted(present ^ set(document.files)))
             raise IntegrityError(f"{folder}: files differ from the manifest: {wrong}; restore the folder")
@@ -254,6 +269,8 @@ def _file_name(name: str) -> str:
 def _read_file(path: UPath, expected: str) -> bytes:
     if isinstance(path, Path) and path.is_symlink():
         raise IntegrityError(f"{path}: is a symbolic link, which a model never contains; restore the folder")
+    if not path.is_file():
+        raise IntegrityError(f"{path}: is not a regular file; restore the folder")
     if path.stat().st_size > MAXIMUM_FILE_BYTES:
         raise IntegrityError(f"{path}: larger than {MAXIMUM_FILE_BYTES} bytes; restore the folder")
     data = path.read_bytes()
@@ -268,6 +285,8 @@ def _parse(path: UPath, data: bytes) -> ModelManifest:
         manifest = ModelManifest(**{**document, "input_columns": tuple(document["input_columns"])})
     except (ValueError, TypeError, KeyError) as error:
         raise IntegrityError(f"{path}: not a model manifest ({error}); restore the folder") from None
+    if not isinstance(manifest.files, dict):
+        raise IntegrityError(f"{path}: not a model manifest ('files' is not a table); restore the folder")
     for name in manifest.files:
         _file_name(name)
     return manifest

@@ -44,6 +44,12 @@ def decide_release(gate: Mapping[str, Any], regression: Mapping[str, Any]) -> Re
     )
 
 
+def is_severe_drop(regression: Mapping[str, Any], accuracy_drop: float) -> bool:
+    """Whether the candidate's accuracy is below the champion's, on the same rows, by more than ``accuracy_drop``."""
+    losses = [row["loss"] for row in regression.get("comparisons", ()) if row["metric"] == "accuracy"]
+    return any(loss is not None and loss > accuracy_drop for loss in losses)
+
+
 def next_version(candidate: ModelManifest, champion: ModelManifest | None, champion_version: str | None) -> str:
     """The semantic version of ``candidate``: the first is 1.0.0; then the major part grows when the inputs changed, the
     minor part when the code changed, the patch part when only data or settings did.

@@ -46,11 +46,10 @@ def decide_retraining(
     for report in reports:
         if report.verdict != "drift" or report.score is None or report.score <= threshold:
             continue
-        known = memory.get(report.family, {})
-        asked_at = known.get("asked_at")
-        if asked_at is not None and now - datetime.fromisoformat(asked_at) < cooldown:
+        known = memory.get(report.family)
+        if known is not None and now - datetime.fromisoformat(known["asked_at"]) < cooldown:
             continue
-        attempt = int(known.get("attempt", 0)) + 1 if known.get("digest") == report.digest else 1
+        attempt = known["attempt"] + 1 if known is not None and known["digest"] == report.digest else 1
         memory[report.family] = {"digest": report.digest, "asked_at": now.isoformat(), "attempt": attempt}
         requests.append(
             RetrainingRequest(
@@ -70,4 +69,14 @@ def _read(cursor: str | None) -> dict[str, Mapping[str, Any]]:
         return {}
     if not isinstance(document, dict) or document.get("version") != _CURSOR_VERSION:
         return {}
-    return dict(document["families"])
+    families = document.get("families")
+    return {name: known for name, known in families.items() if _is_request(known)} if isinstance(families, dict) else {}
+
+
+def _is_request(known: Any) -> bool:
+    """Whether ``known`` has the form of a remembered request."""
+    try:
+        asked_at = datetime.fromisoformat(known["asked_at"])
+        return asked_at.tzinfo is not None and type(known["attempt"]) is int and isinstance(known["digest"], str)
+    except (KeyError, TypeError, ValueError):
+        return False

@@ -52,7 +52,7 @@ def family_code_digest(name: str) -> str:
     shared = sorted(path for folder in _SHARED_FOLDERS for path in folder.glob("*.py"))
     private = sorted(_FOLDER.glob("_*.py"))
     files = [_FOLDER / f"{name}.py", *private, *shared]
-    return digest_json({path.name: digest_bytes(path.read_bytes()) for path in files})
+    return digest_json({str(path.relative_to(_FOLDER.parent)): digest_bytes(path.read_bytes()) for path in files})
 
 
 def load_family(name: str) -> DetectorSpec:
