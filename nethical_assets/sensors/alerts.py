@@ -56,8 +56,11 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 def file_check_results(
     instance: dg.DagsterInstance, issue_tracker: IssueTrackerResource, cursor: str | None
 ) -> tuple[int, int, str | None]:
-    """File the check results of runs that ended after ``cursor`` (ISO 8601), in the order they ended: filed, closed, new
-    cursor (None without runs). Runs are read one by one because SQLite keeps the events of each run apart."""
+    """File the check results of runs that ended after ``cursor`` (ISO 8601), in the order they ended.
+
+    Returns how many were filed, how many issues were closed, and the new cursor (None without runs). Runs are read one
+    by one because SQLite keeps the events of each run apart.
+    """
     after = None if cursor is None else datetime.fromisoformat(cursor)
     runs = instance.get_run_records(
         filters=dg.RunsFilter(statuses=list(_ENDED), updated_after=after),

@@ -7,14 +7,13 @@ code location are built from the catalog and must load fast.
 
 from __future__ import annotations
 
-import codecs
 import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from nethical_assets.core.errors import CatalogError
 
@@ -22,14 +21,6 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 FileFormat = Literal["csv", "tsv", "json", "jsonl", "lines", "parquet"]
 Kind = Literal["text", "sequence", "records", "spans"]
-
-
-def _encoding(value: str) -> str:
-    try:
-        codecs.lookup(value)
-    except (LookupError, ValueError):
-        raise ValueError("unknown encoding; use a name such as utf-8, latin-1 or cp1252") from None
-    return value
 
 
 class _Strict(BaseModel):
@@ -65,7 +56,7 @@ class FileEntry(_Strict):
     format: FileFormat
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = None
     source: Name | None = None
-    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    encoding: str = "utf-8"
     header: bool = True
     columns: tuple[str, ...] = Field(default=(), strict=False)
     label: LabelEntry | None = None
@@ -84,8 +75,8 @@ class DatasetEntry(_Strict):
 
     ``families`` train on it; ``evaluation_families`` only measure themselves on it. ``discover`` says that the layout
     is unknown and is found out, and reported, at download. ``mapping`` names the documented mapping by which a family
-    computes its inputs from these records. ``test_from`` splits by time: rows from that day on are test rows. When more rows
-    are there than may be kept, rows that agree in ``sample_together`` are kept or left out together.
+    computes its inputs from these records. ``test_from`` splits by time: rows from that day on are test rows. When
+    more rows are there than may be kept, rows that agree in ``sample_together`` are kept or left out together.
     """
 
     name: Name
