@@ -53,7 +53,7 @@ bench: $(READY) ## Measure speed and memory (prints JSON and a table)
 
 .PHONY: lock
 lock: ## Write requirements.lock anew (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-strip-extras --no-emit-index-url --group dev pyproject.toml -o requirements.lock
 
 .PHONY: clean
 clean: ## Remove .venv and caches (not the state under .nethical)
