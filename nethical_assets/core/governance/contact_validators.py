@@ -98,12 +98,12 @@ def phone(value: str, before: str, after: str) -> bool:
 
 
 def _is_shaped_like_phone(value: str, digits: str) -> bool:
-    single_digits = sum(len(group) == 1 for group in re.findall(r"\d+", value))
+    groups = re.findall(r"\d+", value)
     return (
         7 <= len(digits) <= 20
         and len(set(digits)) >= 3
         and not ("." in value and " " in value)
-        and single_digits <= 2
+        and 2 * sum(len(group) == 1 for group in groups) <= len(groups)
         and _DATE_OR_RANGE.fullmatch(value) is None
     )
 

@@ -27,7 +27,6 @@ MAXIMUM_REFUSALS = 20_000
 """How many matches of one rule may fail validation in one text before the rule gives up on the rest of it."""
 
 _RETRY_BYTES = 64
-_RETRIES_PER_MATCH = 4
 _BYTES_PER_CHARACTER = 4
 _REPETITION = re.compile(r"(?<!\\x)(?<!\\p)\{(\d+)(,?)(\d*)\}")
 _LARGEST_KEPT_REPETITION = 3
@@ -152,11 +151,11 @@ def _context(text: bytes, start: int, end: int) -> tuple[str, str]:
 def _retry_position(text: bytes, start: int, end: int) -> int:
     """Where to look again after a match was refused: behind its first word, since a valid one may follow.
 
-    Only for short matches and a few times each, so that the work stays linear in the length of the text.
+    Only for short matches, so that the work stays linear in the length of the text.
     """
     if end - start > _RETRY_BYTES:
         return end
-    position = start + (end - start) // _RETRIES_PER_MATCH
+    position = start
     while position < end and text[position : position + 1].isalnum():
         position += 1
     return min(end, position + 1)
