@@ -35,3 +35,10 @@ def test_counts_are_sorted_by_value(screener: Screener) -> None:
     findings = screener.screen(["b@example.com 93.184.216.34", "a@example.com"])
     assert findings.counts_by("kind") == {"EMAIL": 2, "IP_ADDRESS": 1}
     assert findings.table.schema == SCHEMA
+
+
+def test_categories_and_bytes_are_masked_as_text(screener: Screener) -> None:
+    categories = pd.Series(["a@example.com", "b", "a@example.com"], dtype="category")
+    assert mask(categories, screener.screen(categories)).tolist() == ["[EMAIL]", "b", "[EMAIL]"]
+    raw = pd.Series([b"a@example.com", "b"], dtype=object)
+    assert mask(raw, screener.screen(raw)).tolist() == ["[EMAIL]", "b"]
