@@ -93,7 +93,8 @@ def mask(texts: pd.Series, findings: Findings) -> pd.Series:
     """``texts`` with every found span replaced by its kind in square brackets, for example ``[EMAIL]``.
 
     Spans that overlap become one, named after the longest. ``findings.row`` is a position in ``texts``; a span
-    without length is not replaced. Index, name and type of the series stay (categories become text where something is replaced).
+    without length is not replaced. Index, name and type of the series stay, except that categories become text where
+    something is replaced.
     """
     spans: dict[int, list[tuple[int, int, str]]] = {}
     columns = (findings.table[name].to_pylist() for name in ("row", "start", "end", "kind"))
@@ -107,7 +108,7 @@ def mask(texts: pd.Series, findings: Findings) -> pd.Series:
         _replace_spans(_as_text(value), spans[row])
         for row, value in zip(positions, texts.iloc[positions].tolist(), strict=True)
     ]
-    result = texts.astype("str") if isinstance(texts.dtype, pd.CategoricalDtype) else texts.copy()
+    result: pd.Series = texts.astype("str") if isinstance(texts.dtype, pd.CategoricalDtype) else texts.copy()
     result.iloc[positions] = masked
     return result
 
