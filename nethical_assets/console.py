@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -65,8 +66,8 @@ class CycleDisplay:
 
 def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
     """The table of a finished cycle, what was skipped, and where to look next."""
-    table = Table(title="Training cycle")
-    for name in ("Family", "Data", "Rows", "Accuracy", "95 % interval", "ECE", "F1", "Verdict"):
+    table = Table(title="Training cycle", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for name in ("Family", "Data", "Rows", "Accuracy (95 %)", "ECE", "F1", "Verdict"):
         table.add_column(name, no_wrap=True)
     for family, result in summary["families"].items():
         metrics = result["metrics"]
@@ -74,7 +75,6 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
             family,
             result["source"] or "-",
             "-" if result["rows"] is None else str(result["rows"]),
-            _value(metrics.get("accuracy")),
             _interval(metrics.get("accuracy")),
             _value(metrics.get("ece")),
             _value(metrics.get("f1")),
@@ -110,4 +110,4 @@ def _value(metric: Mapping[str, Any] | None) -> str:
 def _interval(metric: Mapping[str, Any] | None) -> str:
     if metric is None or metric["value"] is None:
         return "-"
-    return f"{metric['low']:.3f} to {metric['high']:.3f}"
+    return f"{metric['value']:.3f} ({metric['low']:.3f}-{metric['high']:.3f})"

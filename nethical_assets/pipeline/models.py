@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from nethical_assets.core.datasets.canonical import SYNTHETIC
 from nethical_assets.core.datasets.splits import EVALUATION, TEST, TRAIN, VALIDATION
 from nethical_assets.core.delivery.registry import ModelManifest, ModelRegistry
 from nethical_assets.core.detectors.artifact import choose_golden_inputs, pack, unpack
@@ -49,6 +50,7 @@ def train(workspace: Workspace, family: str, split: StageRecord) -> StageRecord:
                 "splits": split.objects["frame"],
                 "code": code,
                 "seed": workspace.seed,
+                "synthetic": bool((frame["source"] == SYNTHETIC).any()),
                 "hyperparameters": dict(spec.hyperparameters),
             },
             input_columns=tuple(training.inputs.columns),

@@ -81,7 +81,14 @@ def _decide(case: _Case) -> ReleaseDecision:
     gate = decide_gate(
         evaluation, accuracy_min=limits.accuracy_min, ece_max=limits.ece_max, policy=limits.ece_policy
     ).to_json()
-    return decide_release(gate, _regression(case))
+    return decide_release(gate, _regression(case), replaces_real_data=_replaces_real_data(case))
+
+
+def _replaces_real_data(case: _Case) -> bool:
+    registry = case.workspace.registry
+    if case.champion is None or not registry.load(case.digest)[0].training["synthetic"]:
+        return False
+    return not registry.load(case.champion.model)[0].training["synthetic"]
 
 
 def _regression(case: _Case) -> Mapping[str, Any]:

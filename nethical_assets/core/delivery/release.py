@@ -15,6 +15,7 @@ from nethical_assets.core.delivery.registry import ModelManifest
 from nethical_assets.core.errors import IntegrityError
 
 ReleaseVerdict = Literal["promoted", "candidate"]
+SYNTHETIC_REFUSAL = "It was trained on synthetic data and the champion on real data, so it cannot replace the champion."
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -28,17 +29,24 @@ class ReleaseDecision:
     regression: Mapping[str, Any]
 
 
-def decide_release(gate: Mapping[str, Any], regression: Mapping[str, Any]) -> ReleaseDecision:
+def decide_release(
+    gate: Mapping[str, Any], regression: Mapping[str, Any], *, replaces_real_data: bool = False
+) -> ReleaseDecision:
     """Promote exactly when the gate passed and there is no regression; "needs more data" never promotes.
+
+    A model trained on synthetic data never replaces one trained on real data, however well it does on its own rows.
 
     Args:
         gate: verdict ``pass``, ``fail`` or ``needs_more_data``, and ``reasons``.
         regression: verdict ``pass``, ``fail``, ``needs_more_data`` or ``no_champion``, and ``reasons``.
+        replaces_real_data: whether the candidate is trained on synthetic data and the champion on real data.
     """
-    promoted = gate["verdict"] == "pass" and regression["verdict"] in ("pass", "no_champion")
+    better = gate["verdict"] == "pass" and regression["verdict"] in ("pass", "no_champion")
+    promoted = better and not replaces_real_data
+    refusal = (SYNTHETIC_REFUSAL,) if replaces_real_data else ()
     return ReleaseDecision(
         verdict="promoted" if promoted else "candidate",
-        reasons=(*gate["reasons"], *regression["reasons"]),
+        reasons=(*refusal, *gate["reasons"], *regression["reasons"]),
         gate=gate,
         regression=regression,
     )
