@@ -15,6 +15,7 @@ import dagster as dg
 
 from nethical_assets.assets.audit import AUDIT_ROOTS
 from nethical_assets.build import build_defs
+from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.errors import NethicalError, SettingsError
 from nethical_assets.core.storage import exclusive_lock
 from nethical_assets.instance import open_instance
@@ -50,9 +51,12 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
         open_instance(settings) as instance,
         exclusive_lock(settings.home / "cycle.lock", waiting_seconds=0.0, what="the training cycle of this home"),
     ):
+        signing_key = SigningKeys(settings.home / "audit" / "keys").path
+        had_key = signing_key.exists()
         finished = _execute(settings, tuple(families), options, instance)
         workspace = Workspace(settings, options, finished.run_id)
         audit = _audit_head(workspace, finished, instance)
+        audit["key_created"] = None if had_key else str(signing_key)
         return _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)
 
 

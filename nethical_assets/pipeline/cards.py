@@ -24,7 +24,7 @@ from nethical_assets.core.cards import (
 from nethical_assets.core.delivery.registry import ModelPointer, ModelRegistry
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import IntegrityError, NethicalError
+from nethical_assets.core.errors import IntegrityError
 from nethical_assets.core.records import StageRecord
 from nethical_assets.core.storage import read_json, write_atomically
 from nethical_assets.pipeline.progress import stage
@@ -94,10 +94,9 @@ def _card_problem(registry: ModelRegistry, log: LogReader, pointer: ModelPointer
     if not markdown.exists() or markdown.read_bytes() != render_markdown(card).encode():
         return [f"{markdown}: does not show what the card {path.name} says; issue the card again"]
     reference = audit_reference(card)
-    try:
-        verify_prefix_root(log.folder, reference.run_id, reference.size, reference.root)
-    except NethicalError as error:
-        return [f"{path}: {error}"]
+    claims = verify_prefix_root(log.folder, reference.run_id, reference.size, reference.root)
+    if claims:
+        return [f"{path}: {problem}" for problem in claims]
     named = {subject.digest for found in log.find_events(run_id=reference.run_id) for subject in found.event.subjects}
     if pointer.card not in named:
         return [f"{path}: the log of run {reference.run_id} has no event that issued this card"]

@@ -6,7 +6,7 @@ becomes of a model (``releases``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -183,9 +183,14 @@ def is_intact(registry: ModelRegistry, model: str) -> bool:
     return True
 
 
-def predict(detector: Detector, spec: DetectorSpec, rows: pd.DataFrame) -> pd.DataFrame:
-    """Label, source, score and probability of canonical rows; nothing else of them."""
-    inputs = rows[input_columns(spec, rows)]
+def predict(
+    detector: Detector, spec: DetectorSpec, rows: pd.DataFrame, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Label, source, score and probability of canonical rows; nothing else of them.
+
+    ``columns`` are what the detector reads, where it was trained on other rows than these.
+    """
+    inputs = rows[input_columns(spec, rows) if columns is None else list(columns)]
     kept = rows[["row_id", "label", "source"]]
     return kept.assign(score=detector.score(inputs), probability=detector.probability(inputs))
 

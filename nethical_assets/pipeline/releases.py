@@ -98,10 +98,17 @@ def _regression(case: _Case) -> Mapping[str, Any]:
     test = frame[frame["split"] == TEST].reset_index(drop=True)
     candidate = get_table(workspace.objects, case.evaluation.objects["predictions"])
     champion = None
+    incomparable: list[str] = []
     if case.champion is not None and case.champion.model != case.digest:
-        spec = load_family(case.family)
-        champion = predict(load_detector(workspace, case.champion.model, spec), spec, test)["probability"].to_numpy()
-    return compare_with_champion(
+        manifest, _ = workspace.registry.load(case.champion.model)
+        unknown = sorted(set(manifest.input_columns) - set(test.columns))
+        if unknown:
+            incomparable = [f"The champion reads {', '.join(unknown[:5])}, which these test rows do not have."]
+        else:
+            spec = load_family(case.family)
+            detector = load_detector(workspace, case.champion.model, spec)
+            champion = predict(detector, spec, test, manifest.input_columns)["probability"].to_numpy()
+    report = compare_with_champion(
         test["label"].to_numpy(),
         candidate["probability"].to_numpy(),
         champion,
@@ -110,6 +117,7 @@ def _regression(case: _Case) -> Mapping[str, Any]:
         bootstrap_samples=settings.training.bootstrap_samples,
         seed=settings.training.seed,
     ).to_json()
+    return {**report, "reasons": incomparable or report["reasons"]}
 
 
 def _move(case: _Case, decision: ReleaseDecision, thresholds: str) -> ModelPointer:
