@@ -1,0 +1,115 @@
+"""Whether a drift report asks for retraining: threshold, cool-down, attempts, and a damaged memory."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from nethical_assets.core.delivery.retraining import NewestReport, RetrainingRequest, decide_retraining
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DRIFT = NewestReport("logistic", "sha256:a", "drift", 0.3)
+
+
+def decide(
+    *reports: NewestReport, cursor: str | None = None, after: timedelta = timedelta()
+) -> tuple[list[RetrainingRequest], str]:
+    return decide_retraining(reports, cursor, now=NOW + after, threshold=0.15, cooldown=24 * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "score", "asks"),
+    [
+        ("drift", 0.151, True),
+        ("drift", 0.15, False),
+        ("drift", None, False),
+        ("stable", 0.9, False),
+        ("needs_more_data", 0.9, False),
+        ("needs_more_data", None, False),
+    ],
+)
+def test_asks_for_drift_above_the_threshold_only(verdict: str, score: float | None, asks: bool) -> None:
+    requests, _ = decide(NewestReport("logistic", "sha256:a", verdict, score))
+    assert bool(requests) is asks
+
+
+def test_the_request_says_why() -> None:
+    (request,), _ = decide(DRIFT)
+    assert request == RetrainingRequest(
+        "logistic", "drift:logistic:sha256:a:1", "drift score 0.300 is above 0.15"
+    )  # fmt: skip
+
+
+def test_waits_for_the_cool_down_and_then_asks_again_under_another_key() -> None:
+    _, cursor = decide(DRIFT)
+    requests, cursor = decide(DRIFT, cursor=cursor, after=24 * HOUR - timedelta(seconds=1))
+    assert requests == []
+    (second,), cursor = decide(DRIFT, cursor=cursor, after=24 * HOUR)
+    assert second.key == "drift:logistic:sha256:a:2"
+    (third,), _ = decide(DRIFT, cursor=cursor, after=48 * HOUR)
+    assert third.key == "drift:logistic:sha256:a:3"
+
+
+def test_a_new_report_waits_too_and_starts_its_own_attempts() -> None:
+    newer = NewestReport("logistic", "sha256:b", "drift", 0.4)
+    _, cursor = decide(DRIFT)
+    assert decide(newer, cursor=cursor, after=HOUR)[0] == []
+    (request,), _ = decide(newer, cursor=cursor, after=25 * HOUR)
+    assert request.key == "drift:logistic:sha256:b:1"
+
+
+def test_families_cool_down_apart() -> None:
+    _, cursor = decide(DRIFT)
+    requests, cursor = decide(DRIFT, NewestReport("anomaly", "sha256:c", "drift", 0.2), cursor=cursor, after=HOUR)
+    assert [request.family for request in requests] == ["anomaly"]
+    assert set(json.loads(cursor)["families"]) == {"logistic", "anomaly"}
+
+
+def test_a_quiet_look_keeps_the_memory() -> None:
+    _, cursor = decide(DRIFT)
+    assert decide(NewestReport("logistic", "sha256:b", "stable", 0.0), cursor=cursor, after=HOUR) == ([], cursor)
+    assert decide(cursor=cursor) == ([], cursor)
+
+
+def remembered(**changes: Any) -> str:
+    known = {"digest": "sha256:a", "asked_at": NOW.isoformat(), "attempt": 1, **changes}
+    return json.dumps({"version": 1, "families": {"logistic": {k: v for k, v in known.items() if v is not ...}}})
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "{",
+        "12345",
+        "[]",
+        "null",
+        "{}",
+        '{"version": 1}',
+        '{"version": 1, "families": []}',
+        '{"version": 1, "families": null}',
+        '{"version": 1, "families": {"logistic": 3}}',
+        '{"version": 1, "families": {"logistic": []}}',
+        remembered().replace('"version": 1', '"version": 2'),
+        remembered(asked_at="yesterday"),
+        remembered(asked_at=12),
+        remembered(asked_at="2026-11-22T12:00:00"),
+        remembered(asked_at=...),
+        remembered(attempt="x"),
+        remembered(attempt=None),
+        remembered(attempt=...),
+        remembered(digest=...),
+    ],
+)
+def test_a_damaged_memory_is_forgotten_and_at_worst_asks_once_more(cursor: str) -> None:
+    (request,), repaired = decide(DRIFT, cursor=cursor)
+    assert request.key == "drift:logistic:sha256:a:1"
+    assert decide(DRIFT, cursor=repaired, after=HOUR)[0] == []
+
+
+def test_an_intact_memory_is_not_forgotten() -> None:
+    assert decide(DRIFT, cursor=remembered(), after=HOUR)[0] == []
