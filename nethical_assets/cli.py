@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from nethical_assets.commands import alerts, audit, data, drift, models
+from nethical_assets.commands import alerts, audit, data, drift, models, quarantine, screening
 from nethical_assets.commands.output import JsonOption, errors, parse_families, print_json, print_table
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.errors import NethicalError
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(audit.app, name="audit")
 app.add_typer(drift.app, name="drift")
 app.add_typer(alerts.app, name="alerts")
@@ -57,7 +58,7 @@ def run(
     if as_json:
         print_json(summary)
     else:
-        print_cycle(Console(), summary)
+        print_cycle(Console() if sys.stdout.isatty() else Console(width=100), summary)
     if any(result["verdict"] == "error" for result in summary["families"].values()):
         raise typer.Exit(1)
 
@@ -104,6 +105,10 @@ def score(
             f"{document['rows']} records scored with {family} {document['version']}: "
             f"{document['positives']} positive; written to {output}"
         )
+
+
+app.command("screen")(screening.screen)
+app.command("error-card")(screening.error_card)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from nethical_assets.core.detectors.registry import family_code_digest, load_fam
 from nethical_assets.core.digests import digest_json
 from nethical_assets.core.errors import IntegrityError, SourceUnavailableError
 from nethical_assets.core.governance import screen_frame
+from nethical_assets.core.governance.quarantine import REASONS_COLUMN
 from nethical_assets.core.records import StageOutput, StageRecord, code_digest, get_table, put_table
 from nethical_assets.pipeline.progress import stage
 from nethical_assets.pipeline.workspace import Workspace, utc_now
@@ -177,14 +178,21 @@ def screen(workspace: Workspace, family: str, dataset: StageRecord) -> StageReco
     """Every row of the canonical dataset through every screening rule: masked, kept out, or as it was."""
     spec = load_family(family)
     ruleset = workspace.screener.ruleset.digest
+    released = sorted(workspace.quarantine.released(family))
 
     def compute() -> StageOutput:
         frame = get_table(workspace.objects, dataset.objects["frame"])
-        result = screen_frame(frame, spec.text_columns, workspace.screener)
+        result = screen_frame(frame, spec.text_columns, workspace.screener, released=released)
+        listed = result.quarantined[["row_id", "label", "source", REASONS_COLUMN]]
         objects = {
             "frame": put_table(workspace.objects, result.frame),
-            "quarantined": put_table(workspace.objects, result.quarantined),
+            "quarantined": put_table(workspace.objects, listed),
         }
+        added = workspace.quarantine.add(family, result.quarantined, now=utc_now())
+        if added:
+            workspace.record_event(
+                "data_quarantined", {f"quarantine/{family}": objects["quarantined"]}, payload={"rows": len(added)}
+            )
         summary = result.summary()
         return StageOutput(objects, {**summary, "rows": len(result.frame), "quarantined": len(result.quarantined)})
 
@@ -193,7 +201,7 @@ def screen(workspace: Workspace, family: str, dataset: StageRecord) -> StageReco
             "screened",
             family,
             inputs={"dataset": dataset.digest},
-            parameters={"ruleset": ruleset, "columns": list(spec.text_columns)},
+            parameters={"ruleset": ruleset, "columns": list(spec.text_columns), "released": released},
             code=code_digest("governance"),
             compute=compute,
         )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.delivery.registry import ModelRegistry
     from nethical_assets.core.drift.inference_log import InferenceLog
     from nethical_assets.core.governance import Screener
+    from nethical_assets.core.governance.quarantine import QuarantineStore
 
 SourceChoice = Literal["auto", "kaggle", "mirror", "synthetic"]
 ACTOR = "nethical"
@@ -127,6 +128,13 @@ class Workspace:
         from nethical_assets.core.governance import Screener, load_ruleset
 
         return Screener(load_ruleset(self.settings.screening_rules))
+
+    @functools.cached_property
+    def quarantine(self) -> QuarantineStore:
+        """The rows that screening kept out, encrypted where NETHICAL_QUARANTINE_KEY is set."""
+        from nethical_assets.core.governance.quarantine import QuarantineStore, quarantine_key
+
+        return QuarantineStore(self.home / "data" / "quarantine", quarantine_key())
 
     def sources(self) -> list[Source]:
         """The sources this cycle may ask, best first."""

@@ -17,6 +17,7 @@ from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.settings import Settings
 
 ACTOR = "check sensor"
+_OBSERVER = "run-failure-sensor"  # not the failed run itself, which would count as alive
 _BATCH = 20
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _INTERVAL_SECONDS = 30
@@ -48,7 +49,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         issue_tracker.open().file(failure_alert(context.dagster_run, context.failure_event))
         from nethical_assets.pipeline.audit import finalize_abandoned
 
-        finalize_abandoned(Workspace(settings, CycleOptions(), context.dagster_run.run_id))
+        finalize_abandoned(Workspace(settings, CycleOptions(), _OBSERVER))
 
     return [check_alert_sensor, run_failure_alert_sensor]
 

@@ -3,6 +3,8 @@
 What belongs here: comparing digests. What does not: computing them (``core.detectors.registry``).
 """
 
+from dataclasses import dataclass
+
 import dagster as dg
 
 from nethical_assets.core.detectors.registry import family_code_digest
@@ -25,11 +27,12 @@ def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Senso
     def code_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         requests = []
         for family in families:
-            trained, now = trained_code(context.instance, family), family_code_digest(family)
-            if trained is not None and trained != now:
+            model, now = newest_model(context.instance, family), family_code_digest(family)
+            if model is not None and model.code != now:
                 requests.append(
                     dg.RunRequest(
-                        run_key=f"code:{family}:{now}",
+                        # Dagster remembers run keys forever: code that returns to an earlier state has to ask again.
+                        run_key=f"code:{family}:{now}:{model.materialized_at:.6f}",
                         asset_selection=family_assets(settings, family),
                         tags={"nethical/family": family, "nethical/trigger": "code"},
                     )
@@ -41,8 +44,17 @@ def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Senso
     return code_sensor
 
 
-def trained_code(instance: dg.DagsterInstance, family: str) -> str | None:
-    """The code digest of the newest model of ``family``, or None when there is no model yet."""
+@dataclass(frozen=True)
+class TrainedModel:
+    """The code digest of a model, and when its asset was materialized (seconds since the epoch)."""
+
+    code: str
+    materialized_at: float
+
+
+def newest_model(instance: dg.DagsterInstance, family: str) -> TrainedModel | None:
+    """The newest materialization of ``models/<family>``, or None when there is no model yet."""
     event = instance.get_latest_materialization_event(dg.AssetKey(["models", family]))
-    materialization = event.asset_materialization if event is not None else None
-    return None if materialization is None else str(materialization.metadata["code"].value)
+    if event is None or event.asset_materialization is None:
+        return None
+    return TrainedModel(str(event.asset_materialization.metadata["code"].value), event.timestamp)
