@@ -1,0 +1,191 @@
+"""Decisions on real Dagster: refused gates, regressions, the champion's safety, and the audit check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+from assets_graph import materialize
+from conftest import write_settings
+from tiny_mirror import CATALOG, attack_alerts, connections, write_connections
+
+from nethical_assets.core.datasets.catalog import Catalog
+from nethical_assets.core.delivery.registry import ModelRegistry
+from nethical_assets.core.records import get_table
+from nethical_assets.pipeline.workspace import CycleOptions, Workspace
+from nethical_assets.settings import Settings, load_settings
+
+
+@pytest.fixture
+def own_mirror(tmp_path: Path) -> Path:
+    """A mirror with NSL-KDD rows alone, which a test may change."""
+    folder = tmp_path / "mirror"
+    write_connections(folder, connections(900, np.random.default_rng(3)))
+    return folder
+
+
+@pytest.fixture
+def own(environment: dict[str, str], own_mirror: Path) -> Settings:
+    return load_settings({**environment, "NETHICAL_DATA_MIRROR": str(own_mirror)})
+
+
+def registry_of(settings: Settings) -> ModelRegistry:
+    return ModelRegistry(settings.home / "models")
+
+
+def pointer_files(settings: Settings) -> dict[str, bytes]:
+    """Every pointer below ``models`` by path."""
+    base = settings.home / "models"
+    folders = ("current", "candidates", "archived")
+    return {str(p.relative_to(base)): p.read_bytes() for f in folders for p in (base / f).rglob("*.json")}
+
+
+def test_random_labels_are_refused_by_the_gate_without_failing_the_run(
+    environment: dict[str, str], tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    # The labels of this set have nothing to do with its columns; here somebody trains on it all the same.
+    alerts = CATALOG.entry("cyber_attacks").model_copy(
+        update={
+            "families": ("logistic",),
+            "evaluation_families": (),
+            "mapping": None,
+            "numeric_columns": ("Destination Port", "Packet Length", "Anomaly Scores"),
+            "categorical_columns": ("Protocol", "Traffic Type"),
+        }
+    )
+    path = tmp_path / "mirror" / alerts.slug / "cybersecurity_attacks.csv"
+    path.parent.mkdir(parents=True)
+    attack_alerts(4000, np.random.default_rng(5)).to_csv(path, index=False)
+    settings = load_settings(
+        {**environment, "NETHICAL_DATA_MIRROR": str(tmp_path / "mirror")}, catalog=Catalog(dataset=(alerts,))
+    )
+
+    graph = materialize(settings, instance, "logistic")
+
+    assert graph.success
+    assert "releases/logistic" in graph.materialized()
+    gate = graph.checks("releases", "logistic")["gate"]
+    assert not gate.passed
+    assert gate.severity is dg.AssetCheckSeverity.ERROR
+    assert "below the minimum 0.85" in str(gate.description)
+    assert abs(float(graph.metadata("evaluations", "logistic")["roc_auc"]) - 0.5) < 0.1
+    assert graph.metadata("releases", "logistic")["verdict"] == "candidate"
+    model = graph.metadata("models", "logistic")["model"]
+    assert registry_of(settings).champion("logistic") is None
+    assert registry_of(settings).candidate("logistic", model) is not None
+    # The refused candidate has its card too.
+    assert "model_cards/logistic" in graph.materialized()
+    assert graph.checks("audit_roots")["log_verifies"].passed
+
+
+def test_a_regression_is_refused_although_the_gate_passes(
+    environment: dict[str, str], own_mirror: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    # A gate that lets everything through leaves the decision to the comparison with the champion.
+    write_settings(tmp_path / "state", performance_thresholds={"accuracy_min": 0.0, "ece_policy": "disable"})
+    settings = load_settings({**environment, "NETHICAL_DATA_MIRROR": str(own_mirror)})
+    rows = connections(900, np.random.default_rng(3)).assign(num_access_files=range(900))
+    write_connections(own_mirror, rows)
+    assert materialize(settings, instance, "logistic").metadata("releases", "logistic")["verdict"] == "promoted"
+    champion = registry_of(settings).champion("logistic")
+    assert champion is not None
+    pointers = pointer_files(settings)
+
+    # The same records again; the labels of those that train are wrong now, those of the test rows are not.
+    workspace = Workspace(settings, CycleOptions(), "test")
+    record = workspace.load_record("splits", "logistic")
+    assert record is not None
+    split = get_table(workspace.objects, record.objects["frame"])
+    train = split.loc[split["split"] != "test", "num_access_files"].to_numpy().astype(int)
+    rows.loc[train, "attack"] = np.where(rows.loc[train, "attack"] == "normal", "neptune", "normal")
+    write_connections(own_mirror, rows)
+    second = materialize(settings, instance, "logistic")
+
+    assert second.success
+    checks = second.checks("releases", "logistic")
+    assert checks["gate"].passed
+    assert not checks["regression"].passed
+    assert checks["regression"].severity is dg.AssetCheckSeverity.ERROR
+    release = second.metadata("releases", "logistic")
+    assert (release["verdict"], release["champion_before"]) == ("candidate", champion.model)
+    assert registry_of(settings).champion("logistic") == champion
+    after = pointer_files(settings)
+    assert pointers.items() <= after.items()
+    assert len(after) == len(pointers) + 1
+
+
+def test_a_better_candidate_replaces_the_champion_which_is_archived(
+    own: Settings, own_mirror: Path, instance: dg.DagsterInstance
+) -> None:
+    materialize(own, instance, "logistic")
+    champion = registry_of(own).champion("logistic")
+    assert champion is not None
+    write_connections(own_mirror, connections(1500, np.random.default_rng(8)))
+    graph = materialize(own, instance, "logistic")
+
+    release = graph.metadata("releases", "logistic")
+    assert release["verdict"] == "promoted"
+    assert release["champion_before"] == champion.model
+    registry = registry_of(own)
+    assert [pointer.model for pointer in registry.archived("logistic")] == [champion.model]
+    now = registry.champion("logistic")
+    assert now is not None and now.model == release["model"] != champion.model
+    assert (champion.version, now.version) == ("1.0.0", "1.0.1")
+
+
+def test_the_audit_check_fails_after_one_byte_changed_and_blocks(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    graph = materialize(settings, instance, "logistic", samples=700)
+    check = graph.checks("audit_roots")["log_verifies"]
+    assert check.passed
+    root = graph.metadata("audit_roots")["root"]
+    assert check.metadata["root"].value == root
+
+    victim = max(
+        (
+            p
+            for p in (settings.home / "audit").rglob("*")
+            if p.is_file() and "tile" in p.parts and p.stat().st_size > 64
+        ),
+        key=lambda path: path.stat().st_size,
+    )
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.chmod(0o644)
+    victim.write_bytes(bytes(data))
+    after = materialize(settings, instance, "logistic", samples=700)
+    assert not after.success
+    evaluated = after.checks("audit_roots")
+    if evaluated:  # appending to the damaged log may refuse before the check can look
+        assert not evaluated["log_verifies"].passed
+        assert victim.name in str(evaluated["log_verifies"].metadata["problems"].value)
+    else:
+        assert "audit_roots" in after.failures()
+
+
+def test_a_changed_card_fails_the_audit_check(settings: Settings, instance: dg.DagsterInstance) -> None:
+    graph = materialize(settings, instance, "logistic", samples=700)
+    card = Path(graph.metadata("model_cards", "logistic")["path"])
+    card.chmod(0o644)
+    card.write_text(card.read_text().replace('"logistic"', '"heuristic"', 1))
+    check = materialize(settings, instance, keys=[dg.AssetKey(["audit_roots"])]).checks("audit_roots")["log_verifies"]
+    assert not check.passed
+    assert card.name in str(check.description)
+
+
+def test_a_damaged_model_is_trained_again_and_never_used(settings: Settings, instance: dg.DagsterInstance) -> None:
+    first = materialize(settings, instance, "logistic", samples=700)
+    model = first.metadata("models", "logistic")["model"]
+    folder = settings.home / "models" / "store" / model.partition(":")[2]
+    victim = next(folder.glob("*.safetensors"))
+    victim.chmod(0o644)
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(bytes(data))
+    second = materialize(settings, instance, "logistic", samples=700)
+    assert second.failures() == {}
+    assert second.metadata("models", "logistic")["reused"] is False
+    assert victim.read_bytes() != bytes(data)

@@ -1,0 +1,116 @@
+"""The code location: it loads, and it is what the design says."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import dagster as dg
+import pytest
+from tiny_mirror import CATALOG
+
+from nethical_assets.build import build_defs
+from nethical_assets.core.datasets.checks import CHECKS
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.jobs import DRIFT_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.settings import Settings
+
+FAMILY_STAGES = {
+    "datasets": "datasets",
+    "screened": "screening",
+    "quarantine": "screening",
+    "splits": "splits",
+    "models": "models",
+    "evaluations": "evaluations",
+    "releases": "releases",
+    "model_cards": "model_cards",
+    "drift_reports": "drift_reports",
+}
+SINGLE = {"audit_roots": "audit", "dataset_validation": "validation"}
+
+
+@pytest.fixture
+def definitions(settings: Settings) -> dg.Definitions:
+    return build_defs(settings)
+
+
+@pytest.fixture
+def specs(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+
+
+def test_definitions_are_loadable(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+
+
+def test_the_entry_point_builds_the_same(environment: dict[str, str], definitions: dg.Definitions) -> None:
+    from nethical_assets.definitions import defs
+
+    built = defs()
+    assert {s.key for s in built.resolve_all_asset_specs()} == {s.key for s in definitions.resolve_all_asset_specs()}
+
+
+def test_assets_and_their_groups(specs: dict[str, dg.AssetSpec]) -> None:
+    wanted = {f"{stage}/{family}": group for family in family_names() for stage, group in FAMILY_STAGES.items()}
+    wanted |= {f"raw/{entry.name}": "raw" for entry in CATALOG.dataset} | SINGLE
+    assert {key: spec.group_name for key, spec in specs.items()} == wanted
+
+
+def test_the_five_families_of_the_design_are_there() -> None:
+    assert {"heuristic", "logistic", "prompt_injection", "anomaly", "correlation"} <= set(family_names())
+
+
+def test_every_asset_has_description_owner_and_kinds(specs: dict[str, dg.AssetSpec]) -> None:
+    for key, spec in specs.items():
+        assert spec.description and len(spec.description) > 20, key
+        assert spec.owners and all(re.fullmatch(r"team:[a-z-]+", owner) for owner in spec.owners), key
+        assert 0 < len(spec.kinds) <= 10, key
+
+
+def test_raw_assets_are_expected_to_be_fresh(specs: dict[str, dg.AssetSpec]) -> None:
+    for entry in CATALOG.dataset:
+        assert specs[f"raw/{entry.name}"].freshness_policy is not None
+
+
+def test_the_stages_of_a_family_follow_each_other(specs: dict[str, dg.AssetSpec]) -> None:
+    order = ["datasets", "screened", "splits", "models", "evaluations", "releases", "model_cards"]
+    for family in family_names():
+        for upstream, downstream in itertools.pairwise(order):
+            parents = {dep.asset_key.to_user_string() for dep in specs[f"{downstream}/{family}"].deps}
+            assert f"{upstream}/{family}" in parents, (upstream, downstream)
+        raw = {dep.asset_key.to_user_string() for dep in specs[f"datasets/{family}"].deps}
+        assert raw == {f"raw/{entry.name}" for entry in CATALOG.for_family(family)}
+        assert f"model_cards/{family}" in {dep.asset_key.to_user_string() for dep in specs["audit_roots"].deps}
+
+
+def test_checks(definitions: dg.Definitions) -> None:
+    found = {
+        (spec.key.asset_key.to_user_string(), spec.key.name)
+        for checks in definitions.asset_checks or ()
+        for spec in checks.check_specs
+    }
+    wanted = {(f"raw/{entry.name}", name) for entry in CATALOG.dataset for name in CHECKS}
+    for family in family_names():
+        wanted |= {(f"datasets/{family}", name) for name in CHECKS}
+        wanted |= {(f"releases/{family}", "gate"), (f"releases/{family}", "regression")}
+        wanted |= {(f"drift_reports/{family}", "drift")}
+    assert found == wanted | {("audit_roots", "log_verifies")}
+
+
+def test_only_the_audit_check_blocks(definitions: dg.Definitions) -> None:
+    blocking = {
+        spec.key.name for checks in definitions.asset_checks or () for spec in checks.check_specs if spec.blocking
+    }
+    assert blocking == {"log_verifies"}
+
+
+def test_jobs_schedules_and_sensors_run_as_soon_as_the_daemon_does(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    assert {TRAINING_JOB, VALIDATION_JOB, DRIFT_JOB} <= {job.name for job in repository.get_all_jobs()}
+    assert {s.name: s.default_status for s in repository.schedule_defs} == dict.fromkeys(
+        ("weekly_training", "dataset_validation_schedule", "drift_watch_schedule"), dg.DefaultScheduleStatus.RUNNING
+    )
+    assert {s.name: s.default_status for s in repository.sensor_defs} == dict.fromkeys(
+        ("drift_sensor", "code_sensor", "check_alert_sensor", "run_failure_alert_sensor"),
+        dg.DefaultSensorStatus.RUNNING,
+    )

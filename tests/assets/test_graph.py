@@ -1,0 +1,152 @@
+"""Every family's part of the graph on real Dagster: what is materialized, recorded, reused and shown."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+from assets_graph import materialize
+from PIL import Image
+
+from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.digests import digest_bytes
+from nethical_assets.core.records import StageRecord
+from nethical_assets.jobs import family_assets
+from nethical_assets.pipeline.audit import verify
+from nethical_assets.pipeline.workspace import CycleOptions, Workspace
+from nethical_assets.settings import Settings
+
+STAGES = ("datasets", "screened", "splits", "models", "evaluations", "releases", "model_cards")
+
+
+def record_of(settings: Settings, stage: str, subject: str) -> StageRecord:
+    record = Workspace(settings, CycleOptions(), "test").load_record(stage, subject)
+    assert record is not None
+    return record
+
+
+@pytest.mark.parametrize("family", family_names())
+def test_a_family_runs_from_real_files_to_a_decision_and_its_card(
+    family: str, mirrored: Settings, instance: dg.DagsterInstance
+) -> None:
+    graph = materialize(mirrored, instance, family)
+
+    assert graph.failures() == {}
+    assert graph.success
+    assert graph.materialized() == {key.to_user_string() for key in family_assets(mirrored, family)}
+    assert graph.metadata("datasets", family)["source"] == "mirror"
+    assert graph.metadata("datasets", family)["synthetic"] is False
+    assert graph.metadata("releases", family)["verdict"] in ("promoted", "candidate")
+    assert verify(mirrored)["problems"] == []
+    for stage in STAGES:
+        event = instance.get_latest_data_version_record(dg.AssetKey([stage, family]))
+        assert event is not None
+        version = dg.AssetMaterialization(dg.AssetKey([stage, family]), tags=event.asset_materialization.tags).tags
+        assert version is not None
+        assert version["dagster/data_version"] == record_of(mirrored, stage, family).digest
+
+
+@pytest.mark.parametrize("family", family_names())
+def test_without_any_source_synthetic_data_stands_in_and_says_so(
+    family: str, settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    graph = materialize(settings, instance, family, samples=700)
+
+    assert graph.failures() == {}
+    dataset = graph.metadata("datasets", family)
+    assert (dataset["source"], dataset["synthetic"]) == ("synthetic", True)
+    available = graph.checks("datasets", family)["available"]
+    assert not available.passed
+    assert "synthetic" in str(available.description)
+    assert "ynthetic" in str(graph.metadata("model_cards", family)["card"])
+
+
+def test_nothing_is_computed_twice_and_force_trains_again(mirrored: Settings, instance: dg.DagsterInstance) -> None:
+    first = materialize(mirrored, instance, "logistic")
+    head = verify(mirrored)["size"]
+    second = materialize(mirrored, instance, "logistic")
+    for stage in STAGES:
+        key = (stage, "logistic") if stage != "screened" else ("screen", "logistic")
+        if stage != "screened":
+            assert first.metadata(*key)["reused"] is False, stage
+            assert second.metadata(*key)["reused"] is True, stage
+    assert second.metadata("raw", "nslkdd")["status"] == "unchanged"
+    assert second.metadata("releases", "logistic")["verdict"] == "unchanged"
+    assert second.metadata("releases", "logistic")["model"] == first.metadata("releases", "logistic")["model"]
+    assert second.metadata("model_cards", "logistic")["digest"] == first.metadata("model_cards", "logistic")["digest"]
+    # Nothing happened but the run itself: its end, twice (event and chunk), is all.
+    events = LogReader(mirrored.home / "audit").find_events(run_id=second.result.run_id)
+    assert [str(found.event.type) for found in events] == ["run_completed", "chunk_final"]
+    assert verify(mirrored)["size"] == head + 2
+
+    forced = materialize(mirrored, instance, "logistic", force=True)
+    assert forced.metadata("models", "logistic")["reused"] is False
+    assert forced.metadata("releases", "logistic")["verdict"] in ("promoted", "candidate")
+    # The same rows, code and seed give the same bytes, so it is the same model.
+    assert forced.metadata("models", "logistic")["model"] == first.metadata("models", "logistic")["model"]
+    assert verify(mirrored)["problems"] == []
+
+
+def test_every_asset_shows_what_a_steward_looks_for(mirrored: Settings, instance: dg.DagsterInstance) -> None:
+    graph = materialize(mirrored, instance, "heuristic")
+
+    for key in (("raw", "nslkdd"), ("datasets", "heuristic"), ("splits", "heuristic")):
+        shown = graph.typed_metadata(*key)
+        assert isinstance(shown["dagster/row_count"], dg.IntMetadataValue)
+        assert shown["dagster/row_count"].value > 0
+    for key in (("raw", "nslkdd"), ("datasets", "heuristic")):
+        schema = graph.typed_metadata(*key)["dagster/column_schema"]
+        assert isinstance(schema, dg.TableSchemaMetadataValue)
+        assert len(schema.schema.columns) > 5
+    assert graph.metadata("raw", "nslkdd")["dagster/row_count"] == 900
+
+    evaluation = graph.typed_metadata("evaluations", "heuristic")
+    for metric in ("accuracy", "precision", "recall", "f1", "roc_auc", "brier", "ece"):
+        assert isinstance(evaluation[metric], dg.FloatMetadataValue), metric
+        assert 0.0 <= float(evaluation[metric].value or 0.0) <= 1.0
+    for name in ("reliability_diagram", "confusion_matrix"):
+        text = str(evaluation[name].value)
+        assert isinstance(evaluation[name], dg.MarkdownMetadataValue)
+        data = base64.b64decode(text.partition("base64,")[2].rstrip(")"), validate=True)
+        assert len(data) <= 50 * 1024
+        with Image.open(io.BytesIO(data)) as image:
+            assert image.format == "PNG"
+            # A picture of one colour would be an empty plot.
+            assert len(np.unique(np.asarray(image.convert("L")))) > 2
+    by_source = {row.data["source"]: row.data for row in evaluation["by_source"].value.records}
+    assert by_source["cyber_attacks"]["measured_on"] == "never trained on"
+
+    card = graph.typed_metadata("model_cards", "heuristic")
+    assert isinstance(card["card"], dg.MarkdownMetadataValue)
+    assert str(card["card"].value).startswith("# ")
+    path = Path(str(card["path"].value))
+    assert digest_bytes(path.read_bytes()) == graph.metadata("model_cards", "heuristic")["digest"]
+    assert json.loads(path.read_text())["audit_merkle_root"] == card["audit_merkle_root"].value
+    assert str(card["card"].value) == path.with_suffix(".md").read_text()
+
+
+def test_one_run_for_one_family_leaves_the_others_alone(mirrored: Settings, instance: dg.DagsterInstance) -> None:
+    graph = materialize(mirrored, instance, "logistic")
+    assert not {key for key in graph.materialized() if key.endswith(("/heuristic", "/anomaly", "raw/hdfs"))}
+
+
+def test_an_asset_whose_input_was_never_materialized_says_so(settings: Settings, instance: dg.DagsterInstance) -> None:
+    graph = materialize(settings, instance, keys=[dg.AssetKey(["splits", "logistic"])])
+    assert not graph.success
+
+
+def test_drift_report_without_champion_needs_more_data_and_is_no_pass(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    graph = materialize(settings, instance, keys=[dg.AssetKey(["drift_reports", "logistic"])])
+    check = graph.checks("drift_reports", "logistic")["drift"]
+    assert graph.success
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    assert graph.metadata("drift_reports", "logistic")["verdict"] == "needs_more_data"

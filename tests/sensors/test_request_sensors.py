@@ -1,0 +1,174 @@
+"""The sensors that ask for runs: drift and changed code."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from nethical_assets.build import build_defs
+from nethical_assets.core.detectors.registry import family_code_digest
+from nethical_assets.sensors import drift
+from nethical_assets.settings import Settings
+
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+
+
+class Ticking:
+    """One sensor, ticked again and again with its own cursor."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance, name: str) -> None:
+        self.repository = build_defs(settings).get_repository_def()
+        self.sensor = self.repository.get_sensor_def(name)
+        self.instance = instance
+        self.cursor: str | None = None
+
+    def tick(self) -> Any:
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, repository_def=self.repository, sensor_name=self.sensor.name
+        )
+        data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor
+        return data
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, datetime]:
+    """The time as the drift sensor sees it."""
+    times = {"now": NOW}
+    monkeypatch.setattr(drift, "utc_now", lambda: times["now"])
+    return times
+
+
+def report(instance: dg.DagsterInstance, family: str, verdict: str, score: float | None, digest: str) -> None:
+    """What a drift report leaves behind."""
+    metadata: dict[str, Any] = {"verdict": verdict, "digest": digest}
+    if score is not None:
+        metadata["drift_score"] = score
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(dg.AssetKey(["drift_reports", family]), metadata=metadata)
+    )
+
+
+def trained(instance: dg.DagsterInstance, family: str, code: str) -> None:
+    """What a trained model leaves behind."""
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(dg.AssetKey(["models", family]), metadata={"code": code})
+    )
+
+
+def test_drift_sensor_without_reports_skips_and_says_so(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    data = Ticking(settings, instance, "drift_sensor").tick()
+    assert data.run_requests == []
+    assert "no drift report yet" in data.skip_message
+
+
+@pytest.mark.parametrize(
+    ("verdict", "score"), [("stable", 0.4), ("drift", 0.15), ("drift", 0.1), ("needs_more_data", None)]
+)
+def test_drift_sensor_asks_for_nothing_at_or_below_the_threshold_or_without_evidence(
+    verdict: str, score: float | None, settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    report(instance, "logistic", verdict, score, "sha256:a")
+    data = Ticking(settings, instance, "drift_sensor").tick()
+    assert data.run_requests == []
+    assert f"logistic: {verdict}" in data.skip_message
+
+
+def test_drift_sensor_asks_once_for_a_forced_run_of_the_family(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    report(instance, "logistic", "drift", 0.151, "sha256:a")
+    report(instance, "heuristic", "stable", 0.01, "sha256:b")
+    sensor = Ticking(settings, instance, "drift_sensor")
+    assert sensor.sensor.minimum_interval_seconds == 6 * 3600
+
+    (request,) = sensor.tick().run_requests
+    assert request.tags["nethical/family"] == "logistic"
+    assert "0.151" in request.tags["nethical/reason"]
+    assert request.run_config["resources"]["cycle"]["config"]["force"] is True
+    assert dg.AssetKey(["models", "logistic"]) in request.asset_selection
+    assert dg.AssetKey(["models", "heuristic"]) not in request.asset_selection
+
+    assert sensor.tick().run_requests == []
+    clock["now"] = NOW + timedelta(hours=23)
+    # A new report within the cool-down asks for nothing either.
+    report(instance, "logistic", "drift", 0.9, "sha256:c")
+    assert sensor.tick().run_requests == []
+
+
+def test_drift_sensor_asks_again_with_a_new_key_after_the_cool_down(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    report(instance, "logistic", "drift", 0.5, "sha256:a")
+    sensor = Ticking(settings, instance, "drift_sensor")
+    (first,) = sensor.tick().run_requests
+    clock["now"] = NOW + timedelta(hours=24)
+    (second,) = sensor.tick().run_requests
+    assert first.run_key != second.run_key
+    assert second.run_key.endswith(":2")
+
+
+def test_drift_sensor_survives_a_cursor_it_cannot_read(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    report(instance, "logistic", "drift", 0.5, "sha256:a")
+    sensor = Ticking(settings, instance, "drift_sensor")
+    sensor.cursor = "not JSON"
+    assert len(sensor.tick().run_requests) == 1
+    assert json.loads(sensor.cursor)["families"]["logistic"]["digest"] == "sha256:a"
+
+
+def test_the_request_of_the_drift_sensor_runs(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    report(instance, "logistic", "drift", 0.5, "sha256:a")
+    (request,) = Ticking(settings, instance, "drift_sensor").tick().run_requests
+    result = (
+        build_defs(settings)
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(
+            instance=instance,
+            asset_selection=list(request.asset_selection),
+            run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    )
+    assert result.success
+
+
+def test_code_sensor_asks_for_nothing_without_models_or_with_current_ones(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    sensor = Ticking(settings, instance, "code_sensor")
+    assert sensor.tick().run_requests == []
+    trained(instance, "logistic", family_code_digest("logistic"))
+    assert sensor.tick().run_requests == []
+
+
+def test_code_sensor_asks_for_the_family_whose_code_changed(settings: Settings, instance: dg.DagsterInstance) -> None:
+    trained(instance, "logistic", "sha256:" + "0" * 64)
+    trained(instance, "heuristic", family_code_digest("heuristic"))
+    sensor = Ticking(settings, instance, "code_sensor")
+    (request,) = sensor.tick().run_requests
+    assert request.tags["nethical/family"] == "logistic"
+    assert dg.AssetKey(["releases", "logistic"]) in request.asset_selection
+    # The next tick has the same key, for which Dagster starts no second run.
+    assert [again.run_key for again in sensor.tick().run_requests] == [request.run_key]
+
+
+def test_code_that_returns_to_an_earlier_state_asks_under_a_new_key(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    sensor = Ticking(settings, instance, "code_sensor")
+    trained(instance, "logistic", "sha256:" + "0" * 64)
+    (first,) = sensor.tick().run_requests
+    trained(instance, "logistic", family_code_digest("logistic"))
+    assert sensor.tick().run_requests == []
+    trained(instance, "logistic", "sha256:" + "1" * 64)
+    (second,) = sensor.tick().run_requests
+    assert first.run_key != second.run_key

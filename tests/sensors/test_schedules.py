@@ -1,0 +1,91 @@
+"""The schedules: when they fire, and what a weekly tick asks for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from conftest import write_settings
+from croniter import croniter
+from tiny_mirror import CATALOG
+
+from nethical_assets.build import build_defs
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.jobs import DRIFT_JOB, VALIDATION_JOB
+from nethical_assets.settings import Settings, load_settings
+
+SUNDAY = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
+
+
+def schedule_of(settings: Settings, name: str) -> dg.ScheduleDefinition:
+    return build_defs(settings).get_repository_def().get_schedule_def(name)
+
+
+def tick(settings: Settings, when: datetime) -> list[dg.RunRequest]:
+    repository = build_defs(settings).get_repository_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=when, repository_def=repository)
+        requests = repository.get_schedule_def("weekly_training").evaluate_tick(context).run_requests
+    assert requests is not None
+    return list(requests)
+
+
+def test_a_weekly_tick_asks_for_one_run_a_family(settings: Settings) -> None:
+    requests = tick(settings, SUNDAY)
+    assert [request.tags["nethical/family"] for request in requests] == list(family_names())
+    assert len({request.run_key for request in requests}) == len(family_names())
+
+
+def test_a_run_request_holds_the_family_with_its_raw_assets_and_nothing_of_others(settings: Settings) -> None:
+    for request in tick(settings, SUNDAY):
+        family = request.tags["nethical/family"]
+        keys = {key.to_user_string() for key in request.asset_selection or ()}
+        assert {f"raw/{entry.name}" for entry in CATALOG.for_family(family)} == {k for k in keys if k[:4] == "raw/"}
+        assert {"audit_roots", f"models/{family}", f"releases/{family}", f"model_cards/{family}"} <= keys
+        assert all(key.endswith(f"/{family}") or key.startswith("raw/") or key == "audit_roots" for key in keys)
+        # Without a list of checks, Dagster runs all checks of the selected assets.
+        assert request.asset_check_keys is None
+
+
+def test_run_keys_are_stable_for_a_tick_and_new_for_the_next(settings: Settings) -> None:
+    keys = [request.run_key for request in tick(settings, SUNDAY)]
+    assert keys == [request.run_key for request in tick(settings, SUNDAY)]
+    later = [request.run_key for request in tick(settings, SUNDAY.replace(day=29))]
+    assert not set(keys) & set(later)
+
+
+@pytest.mark.parametrize(
+    ("name", "cron", "first"),
+    [
+        ("weekly_training", "0 2 * * 0", datetime(2026, 11, 29, 2, 0, tzinfo=UTC)),
+        ("dataset_validation_schedule", "0 8 * * 1", datetime(2026, 11, 23, 8, 0, tzinfo=UTC)),
+        ("drift_watch_schedule", "0 */6 * * *", datetime(2026, 11, 22, 6, 0, tzinfo=UTC)),
+    ],
+)
+def test_defaults(settings: Settings, name: str, cron: str, first: datetime) -> None:
+    schedule = schedule_of(settings, name)
+    assert (schedule.cron_schedule, schedule.execution_timezone) == (cron, "UTC")
+    assert croniter(cron, SUNDAY).get_next(datetime) == first
+
+
+def test_times_come_from_the_settings(environment: dict[str, str], tmp_path: Path) -> None:
+    write_settings(tmp_path / "state", monitoring={"validation_schedule": "30 5 * * 2", "drift_interval_hours": 24})
+    path = tmp_path / "state" / "training-schedule.json"
+    path.write_text(path.read_text().replace("{", '{"default_schedule": "15 3 * * 6", ', 1))
+    settings = load_settings(environment)
+    assert schedule_of(settings, "weekly_training").cron_schedule == "15 3 * * 6"
+    assert schedule_of(settings, "dataset_validation_schedule").cron_schedule == "30 5 * * 2"
+    assert schedule_of(settings, "drift_watch_schedule").cron_schedule == "0 0 * * *"
+
+
+def test_the_other_schedules_run_their_jobs(settings: Settings) -> None:
+    assert schedule_of(settings, "dataset_validation_schedule").job_name == VALIDATION_JOB
+    assert schedule_of(settings, "drift_watch_schedule").job_name == DRIFT_JOB
+
+
+def test_the_validation_job_holds_every_dataset_and_the_report(settings: Settings) -> None:
+    job = build_defs(settings).resolve_job_def(VALIDATION_JOB)
+    keys = {key.to_user_string() for key in job.asset_layer.executable_asset_keys}
+    assert keys == {f"raw/{entry.name}" for entry in CATALOG.dataset} | {"dataset_validation"}

@@ -1,0 +1,557 @@
+"""The command line as a user meets it: documents, exit codes, and one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Command, clean_environment, enter, environment_of, write_settings
+from tiny_mirror import CATALOG, CHECKOUT, connections, texts
+
+from nethical_assets import cli
+from nethical_assets.core.alerts import Alert, LocalIssueTracker
+from nethical_assets.core.delivery.registry import ModelRegistry
+from nethical_assets.core.detectors.registry import family_names
+
+FAMILIES = ("logistic", "prompt_injection")
+METRICS = {"accuracy", "precision", "recall", "f1", "roc_auc", "brier", "ece"}
+SECRET_KEY = "3f9c1b7e5d2a4c6e8f0a1b3c5d7e9f10"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Answer]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run ``nethical`` in this process, from its entry point."""
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["nethical", *arguments])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, mirror: Path
+) -> Iterator[tuple[dict[str, str], subprocess.CompletedProcess[str]]]:
+    """A home in which one cycle of two families ran, in a process with Kaggle credentials, and what it printed."""
+    environment = environment_of(tmp_path_factory.mktemp("finished"), mirror)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "nethical"), "run", "--families", ",".join(FAMILIES), "--json"],
+        env=clean_environment({**environment, "KAGGLE_USERNAME": "somebody", "KAGGLE_KEY": SECRET_KEY}),
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    yield environment, done
+
+
+@pytest.fixture
+def home(
+    finished: tuple[dict[str, str], subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """A copy of the finished home, which this process now points at; a test may spoil it."""
+    environment, _ = finished
+    copy = tmp_path / "home"
+    shutil.copytree(environment["NETHICAL_HOME"], copy, symlinks=True)
+    enter(monkeypatch, {**environment, "NETHICAL_HOME": str(copy)})
+    return copy
+
+
+def assert_one_line(answer: Answer | subprocess.CompletedProcess[str], *parts: str, code: int = 2) -> None:
+    """The command ended with ``code`` and one line on stderr that holds ``parts``; nothing on stdout."""
+    returned, out, err = (
+        (answer.code, answer.out, answer.err)
+        if isinstance(answer, Answer)
+        else (answer.returncode, answer.stdout, answer.stderr)
+    )
+    assert returned == code, err
+    assert out == ""
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert len(lines) == 1, err
+    for part in parts:
+        assert part in lines[0]
+
+
+# run
+
+
+def test_run_prints_the_document_of_the_design(
+    finished: tuple[dict[str, str], subprocess.CompletedProcess[str]],
+) -> None:
+    environment, done = finished
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert {"run_id", "wall_seconds", "families", "audit", "checks"} <= set(summary)
+    assert re.fullmatch(r"[0-9a-f-]{36}", summary["run_id"])
+    assert summary["wall_seconds"] > 0
+    assert list(summary["families"]) == list(FAMILIES)
+    for family, result in summary["families"].items():
+        assert set(result) >= {
+            *("source", "rows", "train_rows", "test_rows", "verdict"),
+            *("reasons", "metrics", "model_digest", "card"),
+        }
+        assert result["source"] == "mirror"
+        assert result["verdict"] in ("promoted", "candidate")
+        assert result["train_rows"] + result["test_rows"] < result["rows"]
+        assert set(result["metrics"]) >= METRICS
+        for metric in result["metrics"].values():
+            assert metric["value"] is None or metric["low"] <= metric["value"] <= metric["high"] or metric["reason"] or (
+                metric["low"] <= metric["high"]
+            )
+        assert re.fullmatch(r"sha256:[0-9a-f]{64}", result["model_digest"])
+        assert json.loads(Path(result["card"]).read_text())["model_type"] == family
+    assert summary["audit"]["size"] > 10
+    assert re.fullmatch(r"(sha256:)?[0-9a-f]{64}", summary["audit"]["root"])
+    assert summary["checks"]["passed"] > 10
+    assert summary["checks"]["failed"] >= 0
+
+
+def test_run_logs_to_stderr_and_shows_no_traceback(
+    finished: tuple[dict[str, str], subprocess.CompletedProcess[str]],
+) -> None:
+    _, done = finished
+    assert done.stdout.lstrip().startswith("{")
+    assert done.stdout.rstrip().endswith("}")
+    for stage in ("raw", "splits", "models", "evaluations", "audit"):
+        assert stage in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_credentials_are_nowhere(finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]) -> None:
+    environment, done = finished
+    assert SECRET_KEY not in done.stdout + done.stderr
+    home = Path(environment["NETHICAL_HOME"])
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    for path in files:
+        assert SECRET_KEY.encode() not in path.read_bytes(), path
+
+
+def test_nothing_outside_the_home_is_written(
+    finished: tuple[dict[str, str], subprocess.CompletedProcess[str]],
+) -> None:
+    home = Path(finished[0]["NETHICAL_HOME"])
+    assert {path.name for path in home.parent.iterdir()} == {"home", "training-schedule.json"}
+    assert {path.name for path in home.iterdir()} <= {
+        *("dagster", "data", "models", "audit", "serving", "alerts", "runs", "cycle.lock")
+    }
+
+
+def test_run_as_text_ends_with_a_table_and_where_to_look_next(home: Path, command: Cli) -> None:
+    answer = command("run", "--families", "logistic")
+    assert answer.code == 0, answer.err
+    for part in ("Family", "Accuracy", "95 % interval", "ECE", "Verdict", "logistic", "unchanged", "Card:", "make ui"):
+        assert part in answer.out
+    assert "Audit:" in answer.out
+    assert "Data came from: mirror" in answer.out
+
+
+def test_a_second_run_finds_everything_unchanged(home: Path, command: Cli) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (home / "models").rglob("*") if p.is_file() and p.name != ".lock"}
+    summary = command("run", "--families", "logistic", "--json").document
+    assert summary["families"]["logistic"]["verdict"] == "unchanged"
+    after = {p: p.stat().st_mtime_ns for p in (home / "models").rglob("*") if p.is_file() and p.name != ".lock"}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("run", "--families", "nonsense"), ("'nonsense'", *family_names())),
+        (("run", "--families", "logistic,,heuristic"), ("''", "logistic")),
+        (("run", "--source", "mirror"), ("NETHICAL_DATA_MIRROR",)),
+        (("score", "nonsense", "x.csv", "--output", "y.csv"), ("'nonsense'", "logistic")),
+        (("data", "fetch", "owner/nothing"), ("'owner/nothing'", "nslkdd")),
+        (("data", "validate", "nothing"), ("'nothing'", "hdfs")),
+    ],
+)
+def test_what_does_not_exist_is_one_line(
+    arguments: tuple[str, ...], parts: tuple[str, ...], environment: dict[str, str], command: Cli
+) -> None:
+    assert_one_line(command(*arguments), *parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("run", "--samples", "-5"), "-5"),
+        (("run", "--samples", "many"), "many"),
+        (("run", "--seed", "-1"), "-1"),
+        (("run", "--source", "ftp"), "ftp"),
+        (("nonsense",), "nonsense"),
+        (("alerts", "show", "0"), "0"),
+        (("score", "logistic"), "FILE"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_names_it(
+    arguments: tuple[str, ...], part: str, environment: dict[str, str], command: Cli
+) -> None:
+    answer = command(*arguments)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert part in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_samples_too_few_to_split_is_an_error_of_the_family(environment: dict[str, str], command: Cli) -> None:
+    answer = command("run", "--families", "logistic", "--samples", "5", "--json")
+    assert answer.code == 1
+    result = answer.document["families"]["logistic"]
+    assert result["verdict"] == "error"
+    assert len(result["reasons"]) == 1
+    assert "split" in result["reasons"][0] or "class" in result["reasons"][0]
+    assert command("audit", "verify").code == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ('{"thresholds": {}}', ("thresholds", "unknown key", "performance_thresholds")),
+        ('{"performance_thresholds": {"accuracy_min": 1.5}}', ("performance_thresholds.accuracy_min", "1.5")),
+        ('{"default_schedule": "every day"}', ("default_schedule", "every day", "cron")),
+        ('{"training": {"seed": "1"}}', ("training.seed", "'1'")),
+        ("{", ("JSON",)),
+    ],
+)
+def test_wrong_settings_are_one_line(
+    content: str, parts: tuple[str, ...], environment: dict[str, str], command: Cli
+) -> None:
+    path = Path(environment["NETHICAL_CONFIG"])
+    path.write_text(content)
+    for arguments in (("run",), ("status", "--json"), ("data", "list")):
+        assert_one_line(command(*arguments), path.name, *parts)
+
+
+def test_a_home_that_cannot_be_written_is_one_line(
+    environment: dict[str, str], command: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("NETHICAL_HOME", str(file))
+    assert_one_line(command("run"), "NETHICAL_HOME", "folder")
+    monkeypatch.setenv("NETHICAL_HOME", str(file / "below"))
+    assert_one_line(command("run"), "NETHICAL_HOME")
+
+
+def test_a_mirror_that_is_no_folder_is_one_line(
+    environment: dict[str, str], command: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETHICAL_DATA_MIRROR", "/nowhere/at/all")
+    assert_one_line(command("run"), "NETHICAL_DATA_MIRROR", "/nowhere/at/all")
+
+
+def test_asking_for_kaggle_alone_when_it_cannot_be_reached_is_an_error_of_the_family(
+    environment: dict[str, str], command: Cli
+) -> None:
+    answer = command("run", "--families", "logistic", "--source", "kaggle", "--json")
+    assert answer.code == 1
+    (reason,) = answer.document["families"]["logistic"]["reasons"]
+    assert "cannot be reached" in reason
+    assert "nslkdd" in reason
+
+
+# status, models, alerts
+
+
+def test_status_before_anything_ran(environment: dict[str, str], command: Cli) -> None:
+    answer = command("status", "--json")
+    assert answer.code == 0
+    assert set(answer.document["families"]) == set(family_names())
+    assert answer.document["audit"] == {"size": 0, "root": None}
+    assert not Path(environment["NETHICAL_HOME"]).exists()
+
+
+def test_status_after_a_cycle(
+    home: Path, command: Cli, finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]
+) -> None:
+    summary = json.loads(finished[1].stdout)
+    status = command("status", "--json").document
+    for family in FAMILIES:
+        result = summary["families"][family]
+        if result["verdict"] == "promoted":
+            assert status["families"][family]["champion"] == result["model_digest"]
+            assert status["families"][family]["version"] == "1.0.0"
+        else:
+            assert status["families"][family]["candidates"] == 1
+    assert status["families"]["anomaly"]["champion"] is None
+    assert status["audit"] == summary["audit"]
+    assert status["alerts"]["open"] == 0
+    assert "logistic" in command("status").out
+
+
+def test_alerts_are_listed_shown_and_closed(environment: dict[str, str], command: Cli) -> None:
+    assert command("alerts", "list", "--json").document == {"issues": []}
+    tracker = LocalIssueTracker(Path(environment["NETHICAL_HOME"]) / "alerts" / "issues.sqlite")
+    when = datetime(2026, 11, 23, tzinfo=UTC)
+    tracker.file(Alert("drift", "logistic", "drift", "score 0.4 is above 0.15", when, "run-1"))
+    tracker.file(Alert("data_quality", "raw/hdfs", "schema", "wrong columns: line", when, "run-1"))
+    issues = command("alerts", "list", "--json").document["issues"]
+    assert [(issue["number"], issue["title"], issue["state"]) for issue in issues] == [
+        (1, "Model Drift Alert - 2026-11-23", "open"),
+        (2, "Dataset Validation Issues - 2026-11-23", "open"),
+    ]
+    assert issues[0]["labels"] == ["ml-ops", "drift-alert", "needs-attention"]
+    assert [i["number"] for i in command("alerts", "list", "--label", "drift-alert", "--json").document["issues"]] == [1]
+    assert "score 0.4" in command("alerts", "show", "1").out
+    assert command("alerts", "show", "1", "--json").document["subject"] == "logistic"
+    assert command("alerts", "close", "1", "--reason", "retrained", "--actor", "kim").code == 0
+    assert [i["number"] for i in command("alerts", "list", "--json").document["issues"]] == [2]
+    assert [i["number"] for i in command("alerts", "list", "--state", "closed", "--json").document["issues"]] == [1]
+    assert_one_line(command("alerts", "show", "7"), "7")
+
+
+def test_expired_candidates_are_pruned_and_recorded(
+    home: Path, command: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert command("models", "prune", "--json").document == {"removed": []}
+    # A gate nobody passes makes a candidate; a month later it has expired.
+    write_settings(tmp_path, performance_thresholds={"accuracy_min": 1.0, "ece_max": 0.0})
+    monkeypatch.setenv("NETHICAL_CONFIG", str(tmp_path / "training-schedule.json"))
+    summary = command("run", "--families", "logistic", "--samples", "600", "--json").document
+    result = summary["families"]["logistic"]
+    assert result["verdict"] == "candidate"
+    listed = command("models", "list", "--json").document["models"]
+    assert ("logistic", "candidates", result["model_digest"]) in {(m["family"], m["stage"], m["model"]) for m in listed}
+    from nethical_assets.commands import models
+
+    later = datetime.now(UTC) + timedelta(days=31)
+    monkeypatch.setattr(models, "utc_now", lambda: later)
+    removed = command("models", "prune", "--json").document["removed"]
+    assert [row["model"] for row in removed] == [result["model_digest"]]
+    registry = ModelRegistry(home / "models")
+    assert registry.candidates("logistic") == []
+    assert command("audit", "verify", "--json").document["ok"]
+
+
+# score
+
+
+@pytest.fixture
+def promoted(finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]) -> None:
+    verdicts = {f: r["verdict"] for f, r in json.loads(finished[1].stdout)["families"].items()}
+    assert verdicts == dict.fromkeys(FAMILIES, "promoted")
+
+
+def test_raw_records_are_scored(home: Path, promoted: None, command: Cli, tmp_path: Path) -> None:
+    records = tmp_path / "KDDTrain+.txt"
+    rows = connections(200, np.random.default_rng(11))
+    rows.to_csv(records, index=False, header=False)
+    answer = command("score", "logistic", str(records), "--output", str(tmp_path / "scores.csv"), "--json")
+    assert answer.code == 0, answer.err
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    assert list(scores.columns)[-3:] == ["label", "probability", "score"]
+    assert len(scores) == 200 == answer.document["rows"]
+    assert scores["probability"].between(0, 1).all()
+    assert ((scores["probability"] >= 0.5) == (scores["label"] == 1)).all()
+    assert (scores["label"] == (rows["attack"] != "normal")).mean() > 0.9
+    assert answer.document["positives"] == int(scores["label"].sum())
+    assert (home / "serving" / "inference").is_dir()
+
+
+def test_texts_with_the_canonical_column_are_scored_as_jsonl_and_parquet(
+    home: Path, promoted: None, command: Cli, tmp_path: Path
+) -> None:
+    attacks = np.arange(60) % 2 == 0
+    frame = pd.DataFrame({"text": texts(attacks, np.random.default_rng(12))})
+    frame.to_csv(tmp_path / "prompts.csv", index=False)
+    for suffix, read in ((".jsonl", lambda p: pd.read_json(p, lines=True)), (".parquet", pd.read_parquet)):
+        output = tmp_path / f"scores{suffix}"
+        answer = command("score", "prompt_injection", str(tmp_path / "prompts.csv"), "--output", str(output))
+        assert answer.code == 0, answer.err
+        assert (read(output)["label"].to_numpy() == attacks).mean() > 0.9
+    logged = b"".join(p.read_bytes() for p in (home / "serving").rglob("*") if p.is_file())
+    assert b"number 1 " not in logged
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("records.csv", "name,price\nbook,3\n", ("records.csv", "column")),
+        ("empty.csv", "", ("empty.csv",)),
+        ("header.csv", "duration,protocol_type\n", ("header.csv",)),
+        ("picture.png", "x", ("picture.png", ".csv")),
+        (None, None, ("missing.csv", "no such file")),
+    ],
+)
+def test_records_that_cannot_be_scored_are_one_line_and_no_output(
+    name: str | None,
+    content: str | None,
+    parts: tuple[str, ...],
+    home: Path,
+    promoted: None,
+    command: Cli,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / (name or "missing.csv")
+    if content is not None:
+        file.write_text(content)
+    output = tmp_path / "scores.csv"
+    answer = command("score", "logistic", str(file), "--output", str(output))
+    assert_one_line(answer, *[part for part in parts if part != file.name])
+    assert not output.exists()
+
+
+def test_scoring_into_an_unknown_format_is_one_line(home: Path, promoted: None, command: Cli, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("text\nhello there\n")
+    output = str(tmp_path / "scores.xlsx")
+    assert_one_line(command("score", "prompt_injection", str(tmp_path / "p.csv"), "--output", output), ".parquet")
+
+
+def test_scoring_without_a_promoted_model_is_one_line_and_1(
+    environment: dict[str, str], command: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "p.csv").write_text("text\nhello\n")
+    answer = command("score", "prompt_injection", str(tmp_path / "p.csv"), "--output", str(tmp_path / "s.csv"))
+    assert_one_line(answer, "prompt_injection", "nethical run", code=1)
+
+
+def test_a_tampered_model_is_not_used(home: Path, promoted: None, command: Cli, tmp_path: Path) -> None:
+    champion = ModelRegistry(home / "models").champion("logistic")
+    assert champion is not None
+    file = next((home / "models" / "store" / champion.model.partition(":")[2]).glob("*.safetensors"))
+    spoil(file)
+    connections(20, np.random.default_rng(1)).to_csv(tmp_path / "r.csv", index=False)
+    answer = command("score", "logistic", str(tmp_path / "r.csv"), "--output", str(tmp_path / "s.csv"))
+    assert_one_line(answer, file.name, code=1)
+    assert not (tmp_path / "s.csv").exists()
+
+
+# audit
+
+
+def spoil(path: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(bytes(data))
+
+
+def test_the_log_of_a_cycle_verifies(
+    home: Path, command: Cli, finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]
+) -> None:
+    report = command("audit", "verify", "--json")
+    assert report.code == 0
+    assert report.document["ok"] is True
+    assert report.document["problems"] == []
+    assert report.document["root"] == json.loads(finished[1].stdout)["audit"]["root"]
+    assert "verifies" in command("audit", "verify").out
+
+
+@pytest.mark.parametrize("kind", ["tile", "checkpoint", "card"])
+def test_tampering_is_found_and_named(kind: str, home: Path, command: Cli) -> None:
+    found = [
+        path
+        for folder in ("audit", "models/metadata")
+        for path in sorted((home / folder).rglob("*"))
+        if path.is_file() and path.stat().st_size and kind in str(path.relative_to(home)) and ".lock" not in path.name
+    ]
+    assert found
+    victim = max(found, key=lambda path: path.stat().st_size)
+    spoil(victim)
+    answer = command("audit", "verify", "--json")
+    assert answer.code == 1
+    assert answer.document["ok"] is False
+    assert any(victim.name in problem for problem in answer.document["problems"]), answer.document["problems"]
+    assert all("\n" not in problem for problem in answer.document["problems"])
+    assert "Traceback" not in answer.err
+
+
+def test_verifying_nothing_is_not_a_success(environment: dict[str, str], command: Cli) -> None:
+    answer = command("audit", "verify", "--json")
+    assert answer.code in (1, 2)
+    assert "Traceback" not in answer.err
+
+
+# data
+
+
+def test_data_list_shows_the_catalog_and_what_is_there(home: Path, command: Cli) -> None:
+    rows = {row["name"]: row for row in command("data", "list", "--json").document["datasets"]}
+    assert set(rows) == {entry.name for entry in CATALOG.dataset}
+    assert rows["nslkdd"]["rows"] == 900
+    assert rows["nslkdd"]["source"] == "mirror"
+    assert rows["hdfs"]["rows"] is None
+    assert "hassan06/nslkdd" in command("data", "list").out.replace("\n", "")
+
+
+def test_data_fetch_by_slug_then_validate(
+    environment: dict[str, str], mirror: Path, command: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETHICAL_DATA_MIRROR", str(mirror))
+    fetched = command("data", "fetch", "hassan06/nslkdd", "hdfs", "--json")
+    assert fetched.code == 0
+    assert {row["name"]: row["status"] for row in fetched.document["datasets"]} == {"nslkdd": "new", "hdfs": "new"}
+    again = command("data", "fetch", "nslkdd", "--json").document["datasets"]
+    assert [row["status"] for row in again] == ["unchanged"]
+    assert command("audit", "verify").code == 0
+
+    validated = command("data", "validate", "nslkdd", "--json")
+    outcomes = {outcome["name"]: outcome for outcome in validated.document["datasets"]["nslkdd"]}
+    assert validated.code == 0
+    assert outcomes["schema"]["status"] == "pass"
+    assert outcomes["minimum_samples"]["numbers"]["rows"] == 900
+    assert "nslkdd" in command("data", "validate", "nslkdd").out
+
+
+def test_fetching_what_no_source_has_exits_with_1_and_says_why(environment: dict[str, str], command: Cli) -> None:
+    answer = command("data", "fetch", "nslkdd", "--json")
+    assert answer.code == 1
+    (row,) = answer.document["datasets"]
+    assert row["status"] == "skipped"
+    assert "cannot be reached" in row["reason"]
+
+
+# processes
+
+
+def test_help_names_every_command(nethical: Command) -> None:
+    answer = nethical("--help")
+    assert answer.returncode == 0
+    for name in ("run", "status", "score", "ui", "data", "models", "audit", "alerts"):
+        assert re.search(rf"\b{name}\b", answer.stdout)
+
+
+def test_an_unknown_family_in_a_process_of_its_own(nethical: Command) -> None:
+    assert_one_line(nethical("run", "--families", "nonsense", "--json"), "'nonsense'")
