@@ -1,0 +1,98 @@
+"""The register of families: names without heavy imports, and digests that follow the code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from nethical_assets.core.detectors.registry import (
+    check_family,
+    family_code_digest,
+    family_names,
+    family_summary,
+    load_family,
+)
+from nethical_assets.core.errors import UnknownFamilyError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+HEAVY = ("pandas", "numpy", "sklearn", "scipy", "pyarrow", "dagster")
+
+
+def run_python(code: str, *arguments: str, root: Path = CHECKOUT) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=root).stdout
+
+
+def test_the_families_of_the_specification_are_registered() -> None:
+    names = family_names()
+    assert {"anomaly", "correlation", "heuristic", "logistic", "prompt_injection"} <= set(names)
+    assert list(names) == sorted(set(names))
+    assert not any(name.startswith("_") for name in names)
+
+
+@pytest.mark.parametrize("family", family_names())
+def test_a_family_s_module_declares_it(family: str) -> None:
+    spec = load_family(family)
+    assert spec.family == family
+    assert spec.limits
+    assert spec.intended_use
+    assert family_summary(family)
+
+
+def test_names_summaries_and_digests_need_no_heavy_import() -> None:
+    code = """
+        import json, sys
+        from nethical_assets.core.detectors.registry import family_code_digest, family_names, family_summary
+        for name in family_names():
+            family_summary(name), family_code_digest(name)
+        print(json.dumps([module for module in sys.argv[1:] if module in sys.modules]))
+    """
+    assert json.loads(run_python(code, *HEAVY)) == []
+
+
+@pytest.mark.parametrize("name", ["transformer", "", "_signals", "../base", "Logistic"])
+def test_an_unknown_family_is_one_line_that_lists_the_known(name: str) -> None:
+    for ask in (check_family, load_family, family_code_digest, family_summary):
+        with pytest.raises(UnknownFamilyError) as caught:
+            ask(name)
+        assert str(caught.value) == f"unknown family {name!r}: known are {', '.join(family_names())}"
+        assert caught.value.exit_code == 2
+
+
+def test_the_digest_follows_the_code_of_the_family(tmp_path: Path) -> None:
+    shutil.copytree(
+        CHECKOUT / "nethical_assets", tmp_path / "nethical_assets", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    detectors = tmp_path / "nethical_assets" / "core" / "detectors"
+
+    def digests() -> dict[str, str]:
+        code = """
+            import json
+            from nethical_assets.core.detectors.registry import family_code_digest, family_names
+            print(json.dumps({name: family_code_digest(name) for name in family_names()}))
+        """
+        found: dict[str, str] = json.loads(run_python(code, root=tmp_path))
+        return found
+
+    def changed_by(path: Path) -> set[str]:
+        before = digests()
+        path.write_text(path.read_text() + "# changed\n")
+        after = digests()
+        return {name for name in before if before[name] != after[name]}
+
+    everybody = set(family_names())
+    assert digests() == {name: family_code_digest(name) for name in everybody}
+    assert changed_by(detectors / "families" / "logistic.py") == {"logistic"}
+    assert changed_by(detectors / "calibration.py") == everybody
+    assert changed_by(detectors / "families" / "_signals.py") == everybody
+    assert changed_by(detectors / "families" / "__init__.py") == everybody
+    assert changed_by(detectors / "__init__.py") == everybody
+    assert changed_by(tmp_path / "nethical_assets" / "cli.py") == set()
+    (detectors / "families" / "newcomer.py").write_text('"""A new family."""\n')
+    assert set(digests()) == {*everybody, "newcomer"}
