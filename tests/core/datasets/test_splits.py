@@ -1,0 +1,152 @@
+"""Splits look at a row alone: not at its neighbours, not at their order."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nethical_assets.core.datasets.splits import SPLITS, assign_splits
+from nethical_assets.core.errors import DatasetError
+
+ROWS = 400
+
+
+def frame_of(rows: int, *, source: str = "a", groups: int = 0, first: int = 0) -> pd.DataFrame:
+    numbers = range(first, first + rows)
+    return pd.DataFrame(
+        {
+            "row_id": pd.array([hashlib.sha256(f"{source}{number}".encode()).hexdigest() for number in numbers], "str"),
+            "label": pd.array([number % 2 for number in numbers], dtype="int8"),
+            "source": source,
+            "group": pd.array([f"g{number % groups}" if groups else "" for number in numbers], dtype="str"),
+            "time": pd.to_datetime([None] * rows, utc=True),
+        }
+    )
+
+
+def split_of(frame: pd.DataFrame, **changes: object) -> pd.Series:
+    options: dict[str, object] = {"train_ratio": 0.8, "validation_ratio": 0.1, **changes}
+    return assign_splits(frame, **options)  # type: ignore[arg-type]
+
+
+def by_row(frame: pd.DataFrame, **changes: object) -> dict[str, str]:
+    return dict(zip(frame["row_id"], split_of(frame, **changes), strict=True))
+
+
+BASE = frame_of(ROWS)
+GROUPED = frame_of(2000, groups=150)
+
+
+def test_shares_are_the_asked_ones() -> None:
+    shares = split_of(frame_of(20_000)).value_counts(normalize=True)
+    assert set(shares.index) <= set(SPLITS)
+    assert shares["test"] == pytest.approx(0.2, abs=0.01)
+    assert shares["validation"] == pytest.approx(0.1, abs=0.01)
+    assert shares["train"] == pytest.approx(0.7, abs=0.01)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(random) -> None:
+    order = list(range(ROWS))
+    random.shuffle(order)
+    shuffled = BASE.iloc[order].reset_index(drop=True)
+    assert by_row(shuffled) == by_row(BASE)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 300), st.integers(0, 2), st.booleans())
+def test_other_rows_do_not_matter(more: int, other: int, grouped: bool) -> None:
+    base = GROUPED if grouped else BASE
+    added = [frame_of(more, first=10_000, groups=7 * grouped), frame_of(50 * other, source="b", groups=3)]
+    refreshed = pd.concat([*added, base], ignore_index=True)
+    before, after = by_row(base), by_row(refreshed)
+    assert {row: after[row] for row in before} == before
+
+
+def test_a_row_keeps_its_split_when_other_rows_go() -> None:
+    before, after = by_row(BASE), by_row(BASE.iloc[::3])
+    assert after == {row: before[row] for row in after}
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(60, 400), st.floats(0.3, 0.9), st.floats(0.05, 0.25))
+def test_a_group_never_straddles(groups: int, train: float, validation: float) -> None:
+    frame = frame_of(2000, groups=groups)
+    try:
+        split = split_of(frame, train_ratio=train, validation_ratio=validation)
+    except DatasetError:
+        return
+    assert split.groupby(frame["group"]).nunique().max() == 1
+
+
+def test_groups_of_the_same_name_in_two_sources_are_two_groups() -> None:
+    frame = pd.concat([GROUPED, frame_of(2000, source="b", groups=150)], ignore_index=True)
+    split = split_of(frame)
+    assert split.groupby([frame["source"], frame["group"]]).nunique().max() == 1
+    assert split.groupby(frame["group"]).nunique().max() > 1
+
+
+def test_rows_without_a_group_are_split_by_themselves() -> None:
+    mixed = pd.concat([GROUPED, frame_of(300, first=5000)], ignore_index=True)
+    alone = mixed["group"] == ""
+    assert by_row(mixed[alone]) == by_row(frame_of(300, first=5000))
+    assert mixed.index.equals(split_of(mixed).index)
+
+
+def dated(rows: int) -> pd.DataFrame:
+    days = pd.date_range("2026-01-01", periods=rows, freq="6h", tz="UTC")
+    return frame_of(rows).assign(time=days)
+
+
+def test_rows_from_the_day_on_are_tested_and_earlier_ones_never() -> None:
+    frame = dated(400)
+    split = split_of(frame, test_from={"a": date(2026, 3, 1)})
+    late = frame["time"] >= pd.Timestamp("2026-03-01", tz="UTC")
+    assert set(split[late]) == {"test"}
+    assert set(split[~late]) == {"train", "validation"}
+    early = split[~late].value_counts(normalize=True)
+    assert early["validation"] == pytest.approx(0.1 / 0.8, abs=0.05)
+
+
+def test_the_day_begins_at_midnight_utc() -> None:
+    frame = dated(400)
+    frame.loc[0, "time"] = pd.Timestamp("2026-03-01T00:00:00Z")
+    frame.loc[1, "time"] = pd.Timestamp("2026-02-28T23:59:59.999999Z")
+    frame.loc[2, "time"] = pd.Timestamp("2026-03-01T01:00:00+02:00").tz_convert("UTC")
+    split = split_of(frame, test_from={"a": date(2026, 3, 1)})
+    assert split[0] == "test"
+    assert split[1] != "test"
+    assert split[2] != "test"
+
+
+def test_other_sources_and_undated_rows_keep_their_own_rule() -> None:
+    frame = pd.concat([dated(400), frame_of(400, source="b"), frame_of(200, first=900)], ignore_index=True)
+    split = split_of(frame, test_from={"a": date(2026, 3, 1)})
+    unaffected = frame["time"].isna()
+    assert dict(zip(frame["row_id"][unaffected], split[unaffected], strict=True)) == by_row(frame[unaffected])
+
+
+def test_sources_that_only_measure_are_never_trained_on() -> None:
+    frame = pd.concat([dated(400), frame_of(300, source="b", groups=5)], ignore_index=True)
+    split = split_of(frame, evaluation_sources=frozenset({"b"}), test_from={"b": date(2020, 1, 1)})
+    assert set(split[frame["source"] == "b"]) == {"evaluation"}
+    assert "evaluation" not in set(split[frame["source"] == "a"])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_too_few_rows_are_one_line_that_says_what_to_do(rows: int) -> None:
+    with pytest.raises(DatasetError, match=r"^the \w+ split has \d+ rows and not both classes; .*--samples"):
+        split_of(frame_of(rows))
+
+
+def test_a_split_of_one_class_is_refused() -> None:
+    frame = BASE.copy()
+    frame.loc[split_of(frame) == "test", "label"] = 0
+    with pytest.raises(DatasetError, match="the test split has"):
+        split_of(frame)
