@@ -20,7 +20,7 @@ from nethical_assets.assets.drift import build_drift_asset
 from nethical_assets.assets.models import build_evaluation_asset, build_model_asset, build_split_asset
 from nethical_assets.assets.presentation import RECORDS_IO_MANAGER
 from nethical_assets.assets.releases import build_release_asset
-from nethical_assets.assets.screening import build_screening_assets
+from nethical_assets.assets.screening import build_error_card_asset, build_screening_assets
 from nethical_assets.assets.validation import build_validation_asset
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.jobs import build_jobs
@@ -48,7 +48,8 @@ def build_assets(settings: Settings, families: tuple[str, ...]) -> list[dg.Asset
     """All assets: one a catalog entry, one a stage and family, and those across families."""
     raw = [build_raw_asset(entry, settings) for entry in settings.catalog.dataset]
     stages = [build(family, settings) for family in families for build in FAMILY_ASSETS]
-    return [*raw, *stages, build_audit_asset(families, settings), build_validation_asset(settings)]
+    across = [build_audit_asset(families, settings), build_validation_asset(settings), build_error_card_asset(settings)]
+    return [*raw, *stages, *across]
 
 
 def build_checks(settings: Settings, families: tuple[str, ...]) -> list[dg.AssetChecksDefinition]:

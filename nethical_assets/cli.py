@@ -13,10 +13,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from nethical_assets.commands import alerts, audit, data, drift, models, quarantine, screening
-from nethical_assets.commands.output import JsonOption, errors, parse_families, print_json, print_table
+from nethical_assets.commands.output import (
+    JsonOption,
+    errors,
+    parse_families,
+    print_json,
+    print_table,
+    stdout_console,
+)
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.errors import NethicalError
 from nethical_assets.pipeline.workspace import CycleOptions, SourceChoice
@@ -58,7 +64,7 @@ def run(
     if as_json:
         print_json(summary)
     else:
-        print_cycle(Console() if sys.stdout.isatty() else Console(width=100), summary)
+        print_cycle(stdout_console(), summary)
     if any(result["verdict"] == "error" for result in summary["families"].values()):
         raise typer.Exit(1)
 

@@ -14,6 +14,8 @@ from nethical_assets.core.records import StageRecord
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.settings import Settings
 
+ERROR_CARD = dg.AssetKey(["screening_error_card"])
+
 
 def build_screening_assets(family: str, settings: Settings) -> dg.AssetsDefinition:
     """``screened/<family>`` and ``quarantine/<family>``: every row of the dataset through every screening rule."""
@@ -74,3 +76,35 @@ def build_screening_assets(family: str, settings: Settings) -> dg.AssetsDefiniti
         )
 
     return screening
+
+
+def build_error_card_asset(settings: Settings) -> dg.AssetsDefinition:
+    """``screening_error_card``: how often the screening rules miss and how often they are wrong."""
+
+    @dg.asset(
+        key=ERROR_CARD,
+        group_name="screening",
+        owners=[OWNERS["data"]],
+        kinds={"markdown"},
+        description="Precision and recall of every rule pack on labelled corpora, with intervals. Needs the corpora in "
+        "the mirror folder. `nethical error-card` prints the same.",
+        io_manager_key=RECORDS_IO_MANAGER,
+    )
+    def screening_error_card(
+        context: dg.AssetExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> dg.MaterializeResult[StageRecord]:
+        from nethical_assets.pipeline.data import measure_rules
+
+        with expected_failures():
+            record, markdown = measure_rules(open_workspace(settings, context.run_id, data_sources, cycle))
+        return materialized(
+            record,
+            {
+                "error_card": dg.MetadataValue.md(markdown),
+                "aims": table(record.facts["aims"]),
+                "aims_met": sum(bool(aim["met"]) for aim in record.facts["aims"]),
+                "ruleset": record.facts["ruleset"],
+            },
+        )
+
+    return screening_error_card

@@ -10,7 +10,11 @@ from typing import Any
 
 import filelock
 
-from nethical_assets.core.audit import verify_log
+from nethical_assets.core.audit import LogReader, export_bundle, verify_log
+from nethical_assets.core.audit.policy import Policy, read_checkpoints
+from nethical_assets.core.delivery.registry import ModelRegistry
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.storage import ObjectStore
 from nethical_assets.pipeline.progress import stage
 from nethical_assets.pipeline.workspace import Workspace, run_lock_path
 from nethical_assets.settings import Settings
@@ -53,10 +57,48 @@ def is_alive(home: Path, run_id: str) -> bool:
     return False
 
 
-def verify(settings: Settings) -> dict[str, Any]:
+def verify(settings: Settings, policy: Policy | None = None) -> dict[str, Any]:
     """Recompute the whole log from disk, and check every model card against it."""
     from nethical_assets.pipeline.cards import card_problems
 
-    report = verify_log(settings.home / "audit").to_json()
+    policy = policy or Policy()
+    report = verify_log(
+        settings.home / "audit",
+        policy.log_keys or None,
+        known_checkpoints=read_checkpoints(policy),
+        witness_keys=policy.witness_keys,
+        required_witnesses=policy.required_witnesses,
+    ).to_json()
     problems = [*report["problems"], *card_problems(settings)]
     return {**report, "problems": problems, "ok": not problems}
+
+
+def export_run(settings: Settings, run_id: str, destination: Path) -> Path:
+    """Everything a stranger needs to verify one run, in one folder: its events with proofs, the cards it issued, the
+    manifests of the models it decided about, the evaluations and the decisions. Never rows of data.
+
+    Raises:
+        AuditError: the run is not in the log, or the destination exists.
+    """
+    return export_bundle(settings.home / "audit", run_id, destination, attachments=_evidence_files(settings, run_id))
+
+
+def _evidence_files(settings: Settings, run_id: str) -> dict[str, Path]:
+    """Attachment name -> file, for the documents that events of the run name."""
+    registry = ModelRegistry(settings.home / "models")
+    objects = ObjectStore(settings.home / "data" / "objects")
+    cards = {pointer.card: registry.card_path(pointer, "json") for pointer in registry.pointers(family_names())}
+    found: dict[str, Path] = {}
+    for event in LogReader(settings.home / "audit").find_events(run_id=run_id):
+        for subject in event.event.subjects:
+            stage, _, family = subject.name.partition("/")
+            path = {
+                "models": registry.manifest_path(subject.digest),
+                "model_cards": cards.get(subject.digest),
+                "evaluations": objects.path(subject.digest),
+                "releases": objects.path(subject.digest),
+            }.get(stage)
+            if path is not None and path.exists():
+                short = subject.digest.partition(":")[2][:12]
+                found[f"{stage.removesuffix('s')}-{family}-{short}.json"] = Path(str(path))
+    return found

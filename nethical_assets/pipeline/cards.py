@@ -76,12 +76,9 @@ def card_problems(settings: Settings) -> list[str]:
     log = LogReader(settings.home / "audit")
     unfinished = set(log.pending_runs())
     problems: list[str] = []
-    for family in family_names():
-        champion = registry.champion(family)
-        pointers = [*([champion] if champion else []), *registry.candidates(family), *registry.archived(family)]
-        for pointer in pointers:
-            if pointer.card and pointer.run_id not in unfinished:
-                problems += _card_problem(registry, log, pointer)
+    for pointer in registry.pointers(family_names()):
+        if pointer.card and pointer.run_id not in unfinished:
+            problems += _card_problem(registry, log, pointer)
     return problems
 
 

@@ -22,8 +22,9 @@ from nethical_assets.core.datasets.refresh import refresh_dataset
 from nethical_assets.core.datasets.splits import SPLITS, assign_splits
 from nethical_assets.core.detectors.registry import family_code_digest, load_family
 from nethical_assets.core.digests import digest_json
-from nethical_assets.core.errors import IntegrityError, SourceUnavailableError
+from nethical_assets.core.errors import IntegrityError, SettingsError, SourceUnavailableError
 from nethical_assets.core.governance import screen_frame
+from nethical_assets.core.governance.error_card import build_error_card, render_error_card
 from nethical_assets.core.governance.quarantine import REASONS_COLUMN
 from nethical_assets.core.records import StageOutput, StageRecord, code_digest, get_table, put_table
 from nethical_assets.pipeline.progress import stage
@@ -274,3 +275,30 @@ def split_rows(workspace: Workspace, family: str, screened: StageRecord) -> Stag
                 payload=record.facts["splits"],
             )
         return record
+
+
+def measure_rules(workspace: Workspace) -> tuple[StageRecord, str]:
+    """The error card of the screening rules on the labelled corpora of the mirror folder, and its Markdown.
+
+    Raises:
+        SettingsError: no mirror folder is configured.
+        DatasetError: a corpus is not in it.
+    """
+    mirror = workspace.settings.mirror
+    if mirror is None:
+        raise SettingsError("the error card needs the labelled corpora: set NETHICAL_DATA_MIRROR to a mirror folder")
+    ruleset = workspace.screener.ruleset.digest
+
+    def compute() -> StageOutput:
+        return StageOutput({}, build_error_card(mirror, workspace.screener))
+
+    with stage("error card", "rules"):
+        record = workspace.cache.run(
+            "screening_error_card",
+            "rules",
+            inputs={},
+            parameters={"ruleset": ruleset, "corpora": str(mirror)},
+            code=code_digest("governance"),
+            compute=compute,
+        )
+        return record, render_error_card(record.facts)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,18 @@ class ModelRegistry:
         """The replaced champions of ``family``, oldest decision first."""
         return self._pointers(self.base / "archived" / family)
 
+    def pointers(self, families: Sequence[str]) -> list[ModelPointer]:
+        """Every pointer of these families: champion, candidates, replaced champions."""
+        found: list[ModelPointer] = []
+        for family in families:
+            champion = self.champion(family)
+            found += [*([champion] if champion else []), *self.candidates(family), *self.archived(family)]
+        return found
+
+    def manifest_path(self, digest: str) -> UPath:
+        """Where the manifest of a model is; its bytes have the model's digest."""
+        return self._folder(digest) / MANIFEST
+
     def set_candidate(self, pointer: ModelPointer) -> None:
         """Put a model among the candidates."""
         write_json(self._candidate(pointer.family, pointer.model), pointer.to_json())
@@ -213,11 +225,8 @@ class ModelRegistry:
 
     def remove_unreferenced(self, model: str, families: tuple[str, ...]) -> bool:
         """Delete the files of ``model`` unless a pointer of a family still names it. Returns whether it was deleted."""
-        pointers = [self.champion(family) for family in families]
-        for family in families:
-            pointers += [*self.candidates(family), *self.archived(family)]
         folder = self._folder(model)
-        if any(pointer is not None and pointer.model == model for pointer in pointers) or not folder.exists():
+        if any(pointer.model == model for pointer in self.pointers(families)) or not folder.exists():
             return False
         (folder / MANIFEST).unlink(missing_ok=True)
         for path in folder.iterdir():

@@ -1,0 +1,86 @@
+"""A verification policy: whom a verifier trusts, read from a file.
+
+What belongs here: the policy and its validation. What does not: verifying (``verify``).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nethical_assets.core.audit.note import NoteError, VerifierKey
+from nethical_assets.core.errors import SettingsError
+
+
+class Policy(BaseModel):
+    """Whom to trust.
+
+    Attributes:
+        log_keys: verifier keys of the log (vkey format); one suffices. Empty takes the key beside the log, which finds
+            damage but not a log that was replaced together with its key.
+        witness_keys: verifier keys of witnesses, and ``required_witnesses``, how many of them must have cosigned.
+        known_checkpoints: files with signed checkpoints kept elsewhere, relative to the policy file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    log_keys: tuple[str, ...] = Field(default=(), strict=False)
+    witness_keys: tuple[str, ...] = Field(default=(), strict=False)
+    required_witnesses: int = Field(default=0, ge=0)
+    known_checkpoints: tuple[str, ...] = Field(default=(), strict=False)
+
+
+def load_policy(path: Path) -> Policy:
+    """Read and validate a policy file (TOML); the paths in it become absolute.
+
+    Raises:
+        SettingsError: it is missing, not TOML, has an unknown key, or asks for more witnesses than it names.
+    """
+    try:
+        policy = Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: not readable as TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise SettingsError(
+            f"{path}: {key}: {first['msg']}; allowed are {', '.join(sorted(Policy.model_fields))}"
+        ) from None
+    if policy.required_witnesses > len(policy.witness_keys):
+        raise SettingsError(
+            f"{path}: required_witnesses = {policy.required_witnesses}, but only {len(policy.witness_keys)} "
+            "witness_keys are named"
+        )
+    found = tuple(str(path.parent / name) for name in policy.known_checkpoints)
+    return policy.model_copy(update={"known_checkpoints": found})
+
+
+def check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """``keys`` themselves when each is a verifier key.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    for key in keys:
+        try:
+            VerifierKey.parse(key)
+        except NoteError as error:
+            raise SettingsError(f"{key!r} is not a verifier key such as NAME+ID+BASE64: {error}") from None
+    return keys
+
+
+def read_checkpoints(policy: Policy) -> list[str]:
+    """The known checkpoints of a policy.
+
+    Raises:
+        SettingsError: a file cannot be read.
+    """
+    found = []
+    for name in policy.known_checkpoints:
+        try:
+            found.append(Path(name).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{name}: cannot be read ({error}); correct known_checkpoints") from None
+    return found
