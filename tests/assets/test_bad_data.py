@@ -1,4 +1,4 @@
-"""Bad datasets: a recorded skip or a failed check with columns and counts; never a value, and no other family's loss."""
+"""Bad datasets: a recorded skip or a failed check with columns and counts; no value, and no other family's loss."""
 
 from __future__ import annotations
 
@@ -148,9 +148,9 @@ def test_a_wrong_table_fails_its_checks_with_columns_and_counts_and_no_value(
     assert failing["duration"]["share"] == 1.0
     missing = checks["missing_values"]
     assert not missing.passed
-    assert [(row.data["column"], row.data["rows"], row.data["share"]) for row in missing.metadata["failing"].value] == [
-        ("half", rows // 2, 0.5)
-    ]
+    assert [
+        (row.data["column"], row.data["rows"], row.data["share"]) for row in missing.metadata["failing"].value.records
+    ] == [("half", rows // 2, 0.5)]
     assert missing.metadata["what_to_do"].value
     personal = checks["personal_data"]
     assert personal.metadata["findings"].value == rows
