@@ -6,12 +6,14 @@ What belongs here: launching the training job for some families and reading what
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
 
 from nethical_assets.assets.audit import AUDIT_ROOTS
 from nethical_assets.build import build_defs
@@ -48,6 +50,7 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
         raise SettingsError(f"NETHICAL_DATA_MIRROR = {str(settings.mirror)!r} is not a folder; unset or correct it")
     started = time.monotonic()
     with (
+        _storage_failures(settings),
         open_instance(settings) as instance,
         exclusive_lock(settings.home / "cycle.lock", waiting_seconds=0.0, what="the training cycle of this home"),
     ):
@@ -58,6 +61,19 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
         audit = _audit_head(workspace, finished, instance)
         audit["key_created"] = None if had_key else str(signing_key)
         return _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _storage_failures(settings: Settings) -> Iterator[None]:
+    """A full disk or a damaged event database ends as one line: SQLite and the file system say it in many ways."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+        raise SettingsError(
+            f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({cause}); free space there, or name another "
+            "folder, and run again: what was finished is kept"
+        ) from error
 
 
 def _execute(
