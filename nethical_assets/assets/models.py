@@ -5,7 +5,7 @@ What belongs here: load, call the pipeline, show. What does not: training or mea
 
 import dagster as dg
 
-from nethical_assets.assets.presentation import OWNERS, bullet_list, materialized, picture, table
+from nethical_assets.assets.presentation import OWNERS, bullet_list, column_schema, materialized, picture, table
 from nethical_assets.assets.stage import expected_failures, stage_asset
 from nethical_assets.core.detectors.registry import family_code_digest, family_summary
 from nethical_assets.core.records import StageRecord
@@ -40,7 +40,8 @@ def build_split_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
         facts = record.facts
         shown = {f"{name}_rows": numbers["rows"] for name, numbers in facts["splits"].items()}
         rows = [{"split": name, **numbers} for name, numbers in facts["splits"].items()]
-        return materialized(record, {"dagster/row_count": facts["rows"], **shown, "splits": table(rows)})
+        schema = {"dagster/row_count": facts["rows"], "dagster/column_schema": column_schema(facts["columns"])}
+        return materialized(record, {**schema, **shown, "splits": table(rows)})
 
     return split
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from nethical_assets.assets.presentation import OWNERS, RECORDS_IO_MANAGER, materialized, table
+from nethical_assets.assets.presentation import OWNERS, RECORDS_IO_MANAGER, column_schema, materialized, table
 from nethical_assets.assets.stage import expected_failures
 from nethical_assets.core.records import StageRecord
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
@@ -59,6 +59,7 @@ def build_screening_assets(family: str, settings: Settings) -> dg.AssetsDefiniti
             metadata={
                 "reused": screened.reused,
                 "dagster/row_count": facts["rows"],
+                "dagster/column_schema": column_schema(facts["columns"]),
                 "rows_masked": facts["rows_masked"],
                 "findings": facts["findings"],
                 "findings_by_kind": table([{"kind": k, "findings": n} for k, n in facts["by_kind"].items()]),

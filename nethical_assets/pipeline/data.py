@@ -117,6 +117,11 @@ def snapshot_columns(workspace: Workspace, record: StageRecord) -> list[tuple[st
     return list(find_snapshot(workspace, record).columns)
 
 
+def column_types(frame: pd.DataFrame) -> list[list[str]]:
+    """[name, type] of the columns of a frame."""
+    return [[str(name), str(kind)] for name, kind in frame.dtypes.items()]
+
+
 def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]) -> StageRecord:
     """The canonical dataset of ``family`` from its fetched sources, synthetic when there is none to train on.
 
@@ -195,7 +200,8 @@ def screen(workspace: Workspace, family: str, dataset: StageRecord) -> StageReco
                 "data_quarantined", {f"quarantine/{family}": objects["quarantined"]}, payload={"rows": len(added)}
             )
         summary = result.summary()
-        return StageOutput(objects, {**summary, "rows": len(result.frame), "quarantined": len(result.quarantined)})
+        facts = {**summary, "rows": len(result.frame), "quarantined": len(result.quarantined)}
+        return StageOutput(objects, {**facts, "columns": column_types(result.frame)})
 
     with stage("screened", family):
         record = workspace.cache.run(
@@ -251,7 +257,8 @@ def split_rows(workspace: Workspace, family: str, screened: StageRecord) -> Stag
             for name in SPLITS
         }
         table = frame.assign(split=split)
-        return StageOutput({"frame": put_table(workspace.objects, table)}, {"rows": len(frame), "splits": numbers})
+        facts = {"rows": len(frame), "splits": numbers, "columns": column_types(table)}
+        return StageOutput({"frame": put_table(workspace.objects, table)}, facts)
 
     with stage("splits", family):
         record = workspace.cache.run(

@@ -6,6 +6,7 @@ becomes of a model (``releases``).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,8 @@ def evaluate(workspace: Workspace, family: str, split: StageRecord, model: Stage
         only_measured = frame[frame["split"] == EVALUATION].reset_index(drop=True)
         held_out = _held_out(detector, spec, only_measured, measured)
         findings = screen_frame(test, spec.text_columns, workspace.screener).summary()["by_kind"]
+        # matplotlib keeps a cache of fonts, by default in the user's home, where nothing of ours belongs.
+        os.environ.setdefault("MPLCONFIGDIR", str(workspace.home / "cache" / "matplotlib"))
         pictures = _draw(evaluation)
         objects = {
             "predictions": put_table(workspace.objects, predictions),

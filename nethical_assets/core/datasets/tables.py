@@ -6,10 +6,12 @@ columns mean.
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -72,7 +74,7 @@ def write_records(frame: pd.DataFrame, path: Path) -> None:
     """
     buffer = io.BytesIO()
     if path.suffix == ".csv":
-        frame.to_csv(buffer, index=False)
+        frame.to_csv(buffer, index=False, quoting=_quoting(frame))
     elif path.suffix == ".jsonl":
         frame.to_json(buffer, orient="records", lines=True, double_precision=15, date_format="iso")
     elif path.suffix == ".parquet":
@@ -83,6 +85,14 @@ def write_records(frame: pd.DataFrame, path: Path) -> None:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+
+
+def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:
+    """Quotes where they are needed; around all text where some holds a carriage return, which Python does not see as a
+    reason for quotes although readers end a row there."""
+    texts = frame.select_dtypes(["str", "object"])
+    returns = any(texts[name].astype("str").str.contains("\r", regex=False, na=False).any() for name in texts)
+    return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
 
 
 def _layout(path: Path, entries: Sequence[DatasetEntry]) -> FileEntry:

@@ -17,6 +17,7 @@ from nethical_assets.core.errors import DatasetError
 from nethical_assets.core.evaluation.bootstrap import percentile_interval, resampled_sums
 from nethical_assets.core.evaluation.estimate import Estimate, clopper_pearson, proportion, undefined
 from nethical_assets.core.evaluation.measures import METRICS, Columns, FloatArray, bin_of, columns_of, metrics_of
+from nethical_assets.core.evaluation.operating_points import OperatingPoints, operating_points
 
 SOURCE_BOOTSTRAP_SAMPLES = 200
 """Resamples behind the intervals of per-source metrics, at most."""
@@ -81,7 +82,8 @@ class Evaluation:
 
     ``metrics`` maps each name in ``measures.METRICS`` to its estimate. Accuracy, precision and recall carry exact
     Clopper-Pearson intervals; F1, ROC AUC, Brier and ECE bootstrap intervals. ``confusion`` is None, and metrics are
-    undefined with a reason, when predictions are not finite numbers.
+    undefined with a reason, when predictions are not finite numbers. ``operating_points`` are the points of the ROC and
+    the precision-recall curve; None then, and in evaluations that were stored before there were any.
     """
 
     rows: int
@@ -95,6 +97,7 @@ class Evaluation:
     metrics: Mapping[str, Estimate]
     reliability: tuple[ReliabilityBin, ...]
     sources: tuple[SourceEvaluation, ...]
+    operating_points: OperatingPoints | None = None
 
     def value(self, name: str) -> float | None:
         """The point value of the metric ``name``, None where it is undefined."""
@@ -118,12 +121,13 @@ class Evaluation:
             "metrics": {name: estimate.to_json() for name, estimate in self.metrics.items()},
             "reliability": [asdict(row) for row in self.reliability],
             "sources": [source.to_json() for source in self.sources],
+            "operating_points": None if self.operating_points is None else self.operating_points.to_json(),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Evaluation:
         """The inverse of ``to_json``."""
-        confusion = document["confusion"]
+        confusion, points = document["confusion"], document.get("operating_points")
         return cls(
             **{
                 **document,
@@ -131,6 +135,7 @@ class Evaluation:
                 "metrics": {name: Estimate.from_json(value) for name, value in document["metrics"].items()},
                 "reliability": tuple(ReliabilityBin(**row) for row in document["reliability"]),
                 "sources": tuple(SourceEvaluation.from_json(source) for source in document["sources"]),
+                "operating_points": None if points is None else OperatingPoints.from_json(points),
             }
         )
 
@@ -197,6 +202,7 @@ def evaluate(
         metrics=metrics,
         reliability=() if columns is None or probabilities is None else _reliability(labels, probabilities, ece_bins),
         sources=tuple(by_source),
+        operating_points=None if columns is None else operating_points(labels, scores),
     )
 
 
