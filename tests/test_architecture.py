@@ -85,10 +85,7 @@ def test_no_module_is_a_drawer_for_everything() -> None:
     assert [relative(path) for path in MODULES if re.fullmatch(r"(utils?|helpers?|misc|common)\.py", path.name)] == []
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["nethical_assets.build", "nethical_assets.definitions", "nethical_assets.settings", "nethical_assets.cli"],
-)
+@pytest.mark.parametrize("module", ["build", "definitions", "settings", "cli"])
 def test_the_definitions_are_imported_without_heavy_libraries(module: str) -> None:
     code = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
     result = subprocess.run(
