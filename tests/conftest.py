@@ -16,9 +16,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from tiny_mirror import CHECKOUT, build_mirror
 
 from nethical_assets.settings import Settings, load_settings
+from tests.tiny_mirror import CHECKOUT, build_mirror
 
 SMALL_SETTINGS: dict[str, Any] = {
     "datasets": {"minimum_samples": 100, "maximum_rows": 5000},

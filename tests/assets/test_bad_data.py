@@ -11,9 +11,6 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from assets_graph import materialize
-from conftest import write_settings
-from tiny_mirror import CATALOG, build_mirror, connections, write_connections
 
 from nethical_assets.core.datasets.catalog import Catalog, DatasetEntry
 from nethical_assets.cycle import run_cycle
@@ -21,6 +18,9 @@ from nethical_assets.instance import open_instance
 from nethical_assets.pipeline.audit import verify
 from nethical_assets.pipeline.workspace import CycleOptions
 from nethical_assets.settings import Settings, load_settings
+from tests.assets.assets_graph import materialize
+from tests.conftest import write_settings
+from tests.tiny_mirror import CATALOG, build_mirror, connections, write_connections
 
 # Looks like a value that a person wrote; no check, log line or record may repeat it.
 SECRET = "jane.doe.1987@private-clinic.example"

@@ -7,15 +7,15 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
-from assets_graph import materialize
-from conftest import write_settings
-from tiny_mirror import CATALOG, attack_alerts, connections, write_connections
 
 from nethical_assets.core.datasets.catalog import Catalog
 from nethical_assets.core.delivery.registry import ModelRegistry
 from nethical_assets.core.records import get_table
 from nethical_assets.pipeline.workspace import CycleOptions, Workspace
 from nethical_assets.settings import Settings, load_settings
+from tests.assets.assets_graph import materialize
+from tests.conftest import write_settings
+from tests.tiny_mirror import CATALOG, attack_alerts, connections, write_connections
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ import re
 
 import dagster as dg
 import pytest
-from tiny_mirror import CATALOG
 
 from nethical_assets.build import build_defs
 from nethical_assets.core.datasets.checks import CHECKS
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.jobs import DRIFT_JOB, TRAINING_JOB, VALIDATION_JOB
 from nethical_assets.settings import Settings
+from tests.tiny_mirror import CATALOG
 
 FAMILY_STAGES = {
     "datasets": "datasets",

@@ -10,7 +10,6 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
-from assets_graph import materialize
 from PIL import Image
 
 from nethical_assets.core.audit.reader import LogReader
@@ -21,6 +20,7 @@ from nethical_assets.jobs import family_assets
 from nethical_assets.pipeline.audit import verify
 from nethical_assets.pipeline.workspace import CycleOptions, Workspace
 from nethical_assets.settings import Settings
+from tests.assets.assets_graph import materialize
 
 STAGES = ("datasets", "screened", "splits", "models", "evaluations", "releases", "model_cards")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fitted_family import Fitted, fit_on_synthetic_data
 
 from nethical_assets.core.detectors.registry import family_names
+from tests.contract.fitted_family import Fitted, fit_on_synthetic_data
 
 
 @pytest.fixture(scope="session")

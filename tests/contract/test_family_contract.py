@@ -9,8 +9,6 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 import pytest
-from fitted_family import SEED, Fitted, labelled
-from raw_records import RAW_MAKERS, catalog
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.artifact import GOLDEN, MANIFEST, choose_golden_inputs, pack, unpack
@@ -18,6 +16,8 @@ from nethical_assets.core.detectors.base import COMMON_COLUMNS, LabelledRows
 from nethical_assets.core.detectors.registry import family_code_digest, family_names, family_summary, load_family
 from nethical_assets.core.digests import digest_bytes, pretty_json
 from nethical_assets.core.errors import DatasetError, IntegrityError, TrainingError
+from tests.contract.fitted_family import SEED, Fitted, labelled
+from tests.contract.raw_records import RAW_MAKERS, catalog
 
 LAYOUTS = [
     (family, entry.name)

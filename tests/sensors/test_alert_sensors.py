@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from conftest import clean_environment
 
 from nethical_assets.build import build_defs, build_resources
 from nethical_assets.core.alerts import LocalIssueTracker
@@ -18,6 +17,7 @@ from nethical_assets.core.errors import DatasetError
 from nethical_assets.pipeline.audit import verify
 from nethical_assets.sensors import alerts
 from nethical_assets.settings import Settings
+from tests.conftest import clean_environment
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kaggle_double import KaggleDouble, point_client_at
 
 from nethical_assets.core.datasets import kaggle_client
 from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.snapshots import SnapshotStore
+from tests.core.datasets.kaggle_double import KaggleDouble, point_client_at
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 CHECKOUT = Path(__file__).resolve().parents[3]

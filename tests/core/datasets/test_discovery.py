@@ -7,11 +7,11 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import entry_of
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.discovery import discover
 from nethical_assets.core.datasets.readers import labels_of, read_dataset
+from tests.core.datasets.conftest import entry_of
 
 
 def unknown(kind: str = "records") -> DatasetEntry:

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import CHECKOUT, csv_of, entry_of
 
 from nethical_assets.core.datasets import row_streams
 from nethical_assets.core.datasets.catalog import load_catalog
 from nethical_assets.core.datasets.labels import canonical_text
 from nethical_assets.core.datasets.readers import infer_types, labels_of, read_dataset, read_files
 from nethical_assets.core.errors import DatasetError
+from tests.core.datasets.conftest import CHECKOUT, csv_of, entry_of
 
 SHARED = CHECKOUT.parent / "shared" / "data"
 LABEL = {"column": "label", "positive": ["1"]}

@@ -13,8 +13,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, NOW, csv_of, entry_of
-from kaggle_double import wait_for, zip_of
 
 from nethical_assets.core.datasets.kaggle_source import KaggleSource
 from nethical_assets.core.datasets.mirror_source import MirrorSource
@@ -23,6 +21,8 @@ from nethical_assets.core.datasets.snapshots import SnapshotStore
 from nethical_assets.core.datasets.sources import FetchedFiles, Unchanged, UpstreamState
 from nethical_assets.core.digests import digest_bytes
 from nethical_assets.core.errors import SourceUnavailableError
+from tests.core.datasets.conftest import CHECKOUT, NOW, csv_of, entry_of
+from tests.core.datasets.kaggle_double import wait_for, zip_of
 
 
 @dataclass
@@ -285,8 +285,8 @@ def test_through_the_real_client_and_then_the_mirror(kaggle, refresh, tmp_path):
 CHILD = """
 import os, sys
 from pathlib import Path
-from conftest import NOW, csv_of, entry_of
-from test_refresh import FakeSource
+from tests.core.datasets.conftest import NOW, csv_of, entry_of
+from tests.core.datasets.test_refresh import FakeSource
 from nethical_assets.core.datasets.refresh import refresh_dataset
 from nethical_assets.core.datasets.snapshots import SnapshotStore
 place, stop_at = Path(sys.argv[1]), int(sys.argv[2])

@@ -7,7 +7,6 @@ import stat
 import zipfile
 
 import pytest
-from kaggle_double import zip_of
 
 from nethical_assets.core.datasets.archives import (
     DamagedArchiveError,
@@ -15,6 +14,7 @@ from nethical_assets.core.datasets.archives import (
     RefusedArchiveError,
     extract,
 )
+from tests.core.datasets.kaggle_double import zip_of
 
 
 @pytest.fixture

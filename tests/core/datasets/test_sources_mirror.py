@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import csv_of, entry_of
 
 from nethical_assets.core.datasets.mirror_source import MirrorSource
 from nethical_assets.core.datasets.sources import FetchedFiles, Unchanged, UpstreamState
 from nethical_assets.core.errors import SourceUnavailableError
+from tests.core.datasets.conftest import csv_of, entry_of
 
 
 @pytest.fixture

@@ -253,7 +253,7 @@ DRIVER = """
 import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from delivery.conftest import files_of, manifest_of, pointer_of
+from tests.core.delivery.conftest import files_of, manifest_of, pointer_of
 from nethical_assets.core.delivery.registry import ModelRegistry
 
 def promote(home, moment="", survived=0):
@@ -302,7 +302,7 @@ def test_kill_9_at_every_write_leaves_a_champion_and_the_next_run_finishes(
     registry = ModelRegistry(tmp_path / "start")
     old = pointer_of(registry.add(manifest_of(files_of(1)), files_of(1)))
     registry.promote(old)
-    command = [sys.executable, "-c", DRIVER, str(tmp_path), moment, str(Path(__file__).parents[1])]
+    command = [sys.executable, "-c", DRIVER, str(tmp_path), moment, str(Path(__file__).parents[3])]
     driver = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (driver.stdout, driver.returncode) == (f"{writes}\n", 0), driver.stderr
     for turn in range(writes + 1):

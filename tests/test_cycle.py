@@ -1,0 +1,166 @@
+"""Cycles as processes: two at once, killed ones, and a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.delivery.registry import ModelRegistry
+from nethical_assets.core.digests import digest_bytes
+from nethical_assets.cycle import run_cycle
+from nethical_assets.pipeline.audit import verify
+from nethical_assets.pipeline.workspace import CycleOptions
+from nethical_assets.settings import Settings
+from tests.conftest import clean_environment
+from tests.tiny_mirror import CHECKOUT
+
+Start = Callable[..., subprocess.Popen[str]]
+RUN = ("run", "--families", "logistic", "--samples", "700", "--json")
+
+
+@pytest.fixture
+def start(environment: dict[str, str]) -> Iterator[Start]:
+    """Start ``nethical`` as a process group of its own, which does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str, file_size_limit: int | None = None) -> subprocess.Popen[str]:
+        def limit() -> None:
+            if file_size_limit is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
+
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "nethical"), *arguments],
+            env=clean_environment(environment),
+            cwd=CHECKOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=limit,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60.0) -> None:
+    """Wait until ``condition`` holds while ``process`` runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.02)
+
+
+def half_written(home: Path) -> list[Path]:
+    """Stored objects and model files whose bytes are not what their name says, and temporary files beside them."""
+    wrong = []
+    for folder in ("data/objects", "data/snapshots/objects"):
+        for path in (home / folder).rglob("*"):
+            if path.is_file() and digest_bytes(path.read_bytes()).partition(":")[2] != path.name:
+                wrong.append(path)
+    registry = ModelRegistry(home / "models")
+    for folder in (home / "models" / "store").glob("*"):
+        if (folder / "model_manifest.json").exists():
+            registry.load(f"sha256:{folder.name}")
+    for folder in ("data/records", "data/stages", "models/current", "models/candidates", "models/metadata"):
+        for path in (home / folder).rglob("*.json"):
+            json.loads(path.read_text())
+    return wrong
+
+
+def types_of(settings: Settings, run_id: str) -> list[str]:
+    """The types of a run's events in the log."""
+    return [str(found.event.type) for found in LogReader(settings.home / "audit").find_events(run_id=run_id)]
+
+
+def test_the_second_of_two_cycles_gets_one_line_and_spoils_nothing(settings: Settings, start: Start) -> None:
+    first = start(*RUN)
+    wait_for(lambda: any((settings.home / "runs").glob("*.lock")), first)
+    second = start(*RUN)
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 2, err
+    assert out == ""
+    assert "Traceback" not in err
+    (line,) = [line for line in err.splitlines() if line.strip()]
+    assert "in use by another process" in line
+    assert "cycle.lock" in line
+
+    summary = json.loads(first.communicate(timeout=120)[0])
+    assert first.returncode == 0
+    assert summary["families"]["logistic"]["verdict"] in ("promoted", "candidate")
+    assert verify(settings)["problems"] == []
+    assert half_written(settings.home) == []
+
+
+@pytest.mark.parametrize("stage", ["raw", "models"])
+def test_after_a_kill_the_next_cycle_works_and_logs_what_the_dead_one_did(
+    stage: str, settings: Settings, start: Start
+) -> None:
+    process = start(*RUN)
+    reached = settings.home / "data" / "records" / {"raw": "raw", "models": "models"}[stage]
+    wait_for(lambda: reached.is_dir() and any(reached.glob("*.json")), process)
+    if stage == "models":
+        wait_for(lambda: any(LogReader(settings.home / "audit").pending_runs()), process)
+    pending = list(LogReader(settings.home / "audit").pending_runs())
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert half_written(settings.home) == []
+    if stage == "models":
+        assert pending
+
+    summary = run_cycle(settings, ("logistic",), CycleOptions(samples=700))
+
+    assert summary["families"]["logistic"]["verdict"] in ("promoted", "candidate")
+    assert verify(settings)["problems"] == []
+    assert list(LogReader(settings.home / "audit").pending_runs()) == []
+    for dead in pending:
+        types = types_of(settings, dead)
+        assert "run_interrupted" in types
+        assert "data_screened" in types
+        assert "run_completed" not in types
+    assert types_of(settings, summary["run_id"])[-2:] == ["run_completed", "chunk_final"]
+
+
+def test_an_interrupted_cycle_is_no_traceback(settings: Settings, start: Start) -> None:
+    process = start(*RUN)
+    wait_for(lambda: (settings.home / "data" / "records" / "raw").is_dir(), process)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode not in (0, 2)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("limit", [600_000, 12_000, 2_000], ids=["tables", "records", "instance"])
+def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing_half_written(
+    limit: int, settings: Settings, start: Start
+) -> None:
+    process = start("run", "--families", "prompt_injection", "--samples", "6000", "--json", file_size_limit=limit)
+    out, err = process.communicate(timeout=150)
+    assert process.returncode in (1, 2), (out, err)
+    assert "Traceback" not in err + out
+    assert half_written(settings.home) == []
+    if out:
+        result = json.loads(out)["families"]["prompt_injection"]
+        assert result["verdict"] == "error"
+        assert all("\n" not in reason for reason in result["reasons"])
+
+    # With room again the next cycle goes on.
+    summary = run_cycle(settings, ("logistic",), CycleOptions(samples=700))
+    assert summary["families"]["logistic"]["verdict"] in ("promoted", "candidate")
+    assert verify(settings)["problems"] == []
