@@ -32,7 +32,7 @@ ROOT = "ab" * 32
 def evaluation_of(rows: int = 700) -> dict[str, Any]:
     random = np.random.default_rng(5)
     labels = (random.random(rows) < 0.3).astype("int8")
-    probability = np.clip(0.7 * labels + 0.4 * random.random(rows), 0, 1)
+    probability = np.clip(0.4 * labels + 0.7 * random.random(rows), 0, 1)
     sources = np.where(np.arange(rows) % 3 == 0, "guide", "nslkdd").astype(object)
     return evaluate(
         labels, probability, probability, sources=sources, ece_bins=10, bootstrap_samples=100, seed=1

@@ -5,9 +5,12 @@ What belongs here: layout. What does not: any number that is not in the card.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from nethical_assets.core.cards.card import card_bytes
 
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -22,7 +25,8 @@ _SPECIAL = re.compile(r"[\\`*\[\]<|~]|^[#>+-]|(?<!\w)_|_(?!\w)")
 
 
 def render_markdown(card: Mapping[str, Any]) -> str:
-    """The card for people: the same facts as the JSON document, nothing more."""
+    """The card for people: the same facts as the JSON document, in the order in which it is stored, nothing more."""
+    card = json.loads(card_bytes(card))
     info, governance, evaluation = card["dataset_info"], card["governance_summary"], card["evaluation"]
     warning = ["> **Synthetic data.** No source could serve real data; the figures say nothing about real traffic.", ""]
     lines = [
