@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from nethical_assets.core.drift.inference_log import InferenceLog
     from nethical_assets.core.governance import Screener
     from nethical_assets.core.governance.quarantine import QuarantineStore
+    from nethical_assets.core.lineage.keys import ModelKeys
+    from nethical_assets.core.lineage.provenance import ProvenanceStore
 
 SourceChoice = Literal["auto", "kaggle", "mirror", "synthetic"]
 ACTOR = "nethical"
@@ -91,9 +93,14 @@ class Workspace:
     @functools.cached_property
     def registry(self) -> ModelRegistry:
         """Models and their stages."""
-        from nethical_assets.core.delivery.registry import ModelRegistry
+        return open_registry(self.home)
 
-        return ModelRegistry(self.home / "models")
+    @functools.cached_property
+    def provenance(self) -> ProvenanceStore:
+        """Signed statements of what every stage made from what."""
+        from nethical_assets.core.lineage.provenance import ProvenanceStore
+
+        return ProvenanceStore(self.home / "data" / "provenance", self.objects, open_model_keys(self.home))
 
     @functools.cached_property
     def inference_log(self) -> InferenceLog:
@@ -186,6 +193,22 @@ def open_audit_log(home: Path) -> AuditLog:
     from nethical_assets.core.audit import AuditLog
 
     return AuditLog(home / "audit")
+
+
+def open_model_keys(home: Path) -> ModelKeys:
+    """The keys that sign models and provenance; the signing key is created when it is first needed."""
+    from nethical_assets.core.lineage.keys import ModelKeys
+
+    return ModelKeys(home / "models" / "keys")
+
+
+def open_registry(home: Path) -> ModelRegistry:
+    """The models of a home, their signatures made and verified."""
+    from nethical_assets.core.delivery.registry import ModelRegistry
+    from nethical_assets.core.lineage.signatures import ModelSignatures
+
+    models = home / "models"
+    return ModelRegistry(models, signatures=ModelSignatures(models / "signatures", open_model_keys(home)))
 
 
 def run_lock_path(home: Path, run_id: str) -> Path:

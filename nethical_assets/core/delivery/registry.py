@@ -6,6 +6,7 @@ and ``metadata``. What does not: deciding which pointer moves (``release``), or 
 Layout below the base::
 
     store/<hexadecimal digest>/model_manifest.json and the artifact files   immutable
+    signatures/<hexadecimal digest>.sig, keys/                        OpenSSF model signatures (``core.lineage``)
     current/<family>.json                                             the champion
     candidates/<family>/<digest prefix>.json                          trained, not promoted
     archived/<family>/<version>-<digest prefix>.json                  replaced champions
@@ -26,6 +27,7 @@ from upath import UPath
 
 from nethical_assets.core.digests import canonical_json, check_digest, digest_bytes
 from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.lineage.signatures import ModelSignatures
 from nethical_assets.core.storage import (
     TEMPORARY_PREFIX,
     exclusive_lock,
@@ -38,6 +40,8 @@ from nethical_assets.core.storage import (
 MANIFEST = "model_manifest.json"
 MAXIMUM_FILE_BYTES = 512 * 1024 * 1024
 _LOCK_SECONDS = 60.0
+# Formats that hold numbers and text only; in particular nothing that unpickles or unpacks.
+_SUFFIXES = (".json", ".safetensors", ".onnx", ".txt")
 
 
 @dataclass(frozen=True)
@@ -113,10 +117,14 @@ class ModelPointer:
 
 
 class ModelRegistry:
-    """Models and their stages under ``base`` (a folder or a URL)."""
+    """Models and their stages under ``base`` (a folder or a URL).
 
-    def __init__(self, base: UPath | Path | str) -> None:
+    With ``signatures`` every model is signed when it is added and its signature verified when it is loaded.
+    """
+
+    def __init__(self, base: UPath | Path | str, *, signatures: ModelSignatures | None = None) -> None:
         self.base = UPath(base)
+        self.signatures = signatures
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -143,14 +151,17 @@ class ModelRegistry:
         folder = self._folder(digest)
         for name, content in files.items():
             write_object(folder / _file_name(name), content)
+        if self.signatures is not None:
+            self.signatures.sign(digest, {**files, MANIFEST: data})
         write_object(folder / MANIFEST, data)
         return digest
 
     def load(self, digest: str) -> tuple[ModelManifest, dict[str, bytes]]:
-        """A model's manifest and file bytes, every byte verified against the digest.
+        """A model's manifest and file bytes, every byte verified against the digest, and the digest's signature.
 
         Raises:
-            IntegrityError: a file is missing, added, a link, too large or changed; the message names it.
+            IntegrityError: a file is missing, added, a link, too large or changed, or the signature is missing or not
+                of these files; the message names it.
         """
         folder = self._folder(digest)
         try:
@@ -164,7 +175,10 @@ class ModelRegistry:
         if present != set(document.files):
             wrong = ", ".join(sorted(present ^ set(document.files)))
             raise IntegrityError(f"{folder}: files differ from the manifest: {wrong}; restore the folder")
-        return document, {name: _read_file(folder / name, expected) for name, expected in document.files.items()}
+        files = {name: _read_file(folder / name, expected) for name, expected in document.files.items()}
+        if self.signatures is not None:
+            self.signatures.verify(digest, {**files, MANIFEST: data})
+        return document, files
 
     def champion(self, family: str) -> ModelPointer | None:
         """The promoted model of ``family``, or None."""
@@ -232,6 +246,8 @@ class ModelRegistry:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
+        if self.signatures is not None:
+            self.signatures.remove(model)
         return True
 
     def card_path(self, pointer: ModelPointer, suffix: str) -> UPath:
@@ -272,6 +288,8 @@ def _short(digest: str) -> str:
 def _file_name(name: str) -> str:
     if not name or name == MANIFEST or name != Path(name).name or name.startswith("."):
         raise IntegrityError(f"model file name {name!r} is refused: a plain file name is expected")
+    if not name.endswith(_SUFFIXES):
+        raise IntegrityError(f"model file {name!r} is refused: allowed are {', '.join(_SUFFIXES)}, and never a pickle")
     return name
 
 
@@ -292,7 +310,7 @@ def _parse(path: UPath, data: bytes) -> ModelManifest:
     try:
         document = json.loads(data)
         manifest = ModelManifest(**{**document, "input_columns": tuple(document["input_columns"])})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise IntegrityError(f"{path}: not a model manifest ({error}); restore the folder") from None
     if not isinstance(manifest.files, dict):
         raise IntegrityError(f"{path}: not a model manifest ('files' is not a table); restore the folder")
