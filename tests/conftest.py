@@ -5,12 +5,10 @@ What belongs here: what tests of several folders share. What does not: anything 
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +16,10 @@ import dagster as dg
 import pytest
 
 from nethical_assets.settings import Settings, load_settings
+from tests.orchestration import Command, clean_environment, enter, environment_of
 from tests.tiny_mirror import CHECKOUT, build_mirror
 
-SMALL_SETTINGS: dict[str, Any] = {
-    "datasets": {"minimum_samples": 100, "maximum_rows": 5000},
-    "training": {"synthetic_samples": 1500, "bootstrap_samples": 100},
-}
-# Nothing listens on port 1: the Kaggle client, which honours the proxy, is refused at once.
-NO_KAGGLE = {"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
-_KAGGLE_VARIABLES = ("KAGGLE_API_ENVIRONMENT", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "", None)
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -58,39 +48,10 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_mirror(tmp_path_factory.mktemp("mirror"))
 
 
-def write_settings(folder: Path, **changes: Mapping[str, Any]) -> Path:
-    """The small settings file in ``folder``; ``changes`` are merged a section at a time."""
-    sections = {key: {**SMALL_SETTINGS.get(key, {}), **changes.get(key, {})} for key in {*SMALL_SETTINGS, *changes}}
-    path = folder / "training-schedule.json"
-    path.write_text(json.dumps(sections))
-    return path
-
-
-def environment_of(folder: Path, mirror: Path | None = None, **changes: Mapping[str, Any]) -> dict[str, str]:
-    """NETHICAL_* and proxy variables for a home below ``folder``, whether for this process or another."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {
-        **NO_KAGGLE,
-        "NETHICAL_CONFIG": str(write_settings(folder, **changes)),
-        "NETHICAL_HOME": str(folder / "home"),
-    }
-    return found if mirror is None else {**found, "NETHICAL_DATA_MIRROR": str(mirror)}
-
-
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """This process points at a fresh home with small settings and without mirror or Kaggle."""
     return enter(monkeypatch, environment_of(tmp_path / "state"))
-
-
-def enter(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> dict[str, str]:
-    """Make ``environment`` this process's, without leftovers of the user's own."""
-    for name in (*_KAGGLE_VARIABLES, "NETHICAL_DATA_MIRROR", "DAGSTER_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DAGSTER_HOME", str(Path(environment["NETHICAL_HOME"]) / "dagster"))
-    return environment
 
 
 @pytest.fixture
@@ -111,12 +72,6 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """An instance that keeps nothing."""
     with dg.DagsterInstance.ephemeral() as opened:
         yield opened
-
-
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a child process: ``environment``, and of this one's only what every program needs."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR", "HOME") if name in os.environ}
-    return {**kept, "PYTHONUNBUFFERED": "1", **environment}
 
 
 @pytest.fixture

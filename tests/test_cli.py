@@ -21,7 +21,7 @@ from nethical_assets import cli
 from nethical_assets.core.alerts import Alert, LocalIssueTracker
 from nethical_assets.core.delivery.registry import ModelRegistry
 from nethical_assets.core.detectors.registry import family_names
-from tests.conftest import Command, clean_environment, enter, environment_of, write_settings
+from tests.orchestration import Command, clean_environment, enter, environment_of, write_settings
 from tests.tiny_mirror import CATALOG, CHECKOUT, connections, texts
 
 FAMILIES = ("logistic", "prompt_injection")

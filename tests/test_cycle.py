@@ -21,7 +21,7 @@ from nethical_assets.cycle import run_cycle
 from nethical_assets.pipeline.audit import verify
 from nethical_assets.pipeline.workspace import CycleOptions
 from nethical_assets.settings import Settings
-from tests.conftest import clean_environment
+from tests.orchestration import clean_environment
 from tests.tiny_mirror import CHECKOUT
 
 Start = Callable[..., subprocess.Popen[str]]

@@ -19,7 +19,7 @@ from nethical_assets.pipeline.audit import verify
 from nethical_assets.pipeline.workspace import CycleOptions
 from nethical_assets.settings import Settings, load_settings
 from tests.assets.assets_graph import materialize
-from tests.conftest import write_settings
+from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, build_mirror, connections, write_connections
 
 # Looks like a value that a person wrote; no check, log line or record may repeat it.

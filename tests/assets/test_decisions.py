@@ -14,7 +14,7 @@ from nethical_assets.core.records import get_table
 from nethical_assets.pipeline.workspace import CycleOptions, Workspace
 from nethical_assets.settings import Settings, load_settings
 from tests.assets.assets_graph import materialize
-from tests.conftest import write_settings
+from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, attack_alerts, connections, write_connections
 
 

@@ -17,7 +17,7 @@ from nethical_assets.core.errors import DatasetError
 from nethical_assets.pipeline.audit import verify
 from nethical_assets.sensors import alerts
 from nethical_assets.settings import Settings
-from tests.conftest import clean_environment
+from tests.orchestration import clean_environment
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

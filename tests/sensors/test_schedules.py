@@ -13,7 +13,7 @@ from nethical_assets.build import build_defs
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.jobs import DRIFT_JOB, VALIDATION_JOB
 from nethical_assets.settings import Settings, load_settings
-from tests.conftest import write_settings
+from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG
 
 SUNDAY = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)

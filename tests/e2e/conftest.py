@@ -1,0 +1,48 @@
+"""Fixtures of the end-to-end tests: the real webserver and daemon, and the Kaggle stand-in's port."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.platform import NETHICAL, SHARED, Platform, running, wait_until
+from tests.orchestration import clean_environment, environment_of
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> Iterator[Platform]:
+    """``nethical ui --port 0`` on a fresh home with the tiny mirror."""
+    environment = clean_environment(environment_of(tmp_path_factory.mktemp("platform"), mirror))
+    log: list[str] = []
+    with running([NETHICAL, "ui", "--port", "0"], environment) as process:
+        reader = threading.Thread(target=lambda: log.extend(iter(process.stderr.readline, "")), daemon=True)
+        reader.start()
+
+        def address() -> str:
+            assert process.poll() is None, "".join(log)
+            match = re.search(r"http://[\w.]+:\d+", "".join(log))
+            return match.group() if match else ""
+
+        found = Platform(wait_until(address, 30, "the address"), Path(environment["NETHICAL_HOME"]), environment, log)
+        wait_until(lambda: found.query("{ version }")["version"], 60, "the webserver")
+        yield found
+    reader.join(timeout=5)
+
+
+@pytest.fixture
+def kaggle_port() -> int:
+    """Port 80, where the Kaggle client looks for its local stand-in."""
+    if not (SHARED / "kaggle_mirror" / "serve.py").is_file():
+        pytest.skip("the Kaggle stand-in (../shared/kaggle_mirror) is not there")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 80))
+        except OSError as error:
+            pytest.skip(f"port 80 cannot be listened on ({error.strerror})")
+    return 80
