@@ -27,6 +27,7 @@ from nethical_assets.core.governance import screen_frame
 from nethical_assets.core.governance.error_card import build_error_card, render_error_card
 from nethical_assets.core.governance.quarantine import REASONS_COLUMN
 from nethical_assets.core.records import StageOutput, StageRecord, code_digest, get_table, put_table
+from nethical_assets.pipeline.lineage import Origin, attest
 from nethical_assets.pipeline.progress import stage
 from nethical_assets.pipeline.workspace import Workspace, utc_now
 
@@ -80,6 +81,13 @@ def fetch(workspace: Workspace, entry: DatasetEntry, *, force: bool = False) -> 
                 "data_fetched",
                 {f"raw/{entry.name}": snapshot.digest},
                 payload={"slug": entry.slug, "source": snapshot.source, "rows": snapshot.rows, "reason": reason},
+            )
+        if snapshot is not None:
+            attest(
+                workspace,
+                record,
+                snapshot.digest,
+                parameters={"slug": entry.slug, "source": snapshot.source, "fetched_at": snapshot.fetched_at},
             )
         return record
 
@@ -151,6 +159,8 @@ def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]
             for name, entry in understood.items():
                 if family in (*entry.families, *entry.evaluation_families):
                     frame = snapshot_frame(workspace, entries[name], snapshots[name])
+                    if family in entry.constant_labels:
+                        frame["_label"] = entry.constant_labels[family]
                     frames.append((entry, frame.assign(_source=attach_sources(entry, frame))))
             dataset = build_dataset(spec, frames, maximum_rows=samples or settings.datasets.maximum_rows)
         else:
@@ -161,6 +171,7 @@ def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]
             {"frame": put_table(workspace.objects, dataset.frame)}, {**dataset.facts, "columns": columns}
         )
 
+    code = digest_json([family_code_digest(family), code_digest("datasets/canonical.py", "datasets/labels.py")])
     with stage("datasets", family):
         record = workspace.cache.run(
             "datasets",
@@ -173,8 +184,16 @@ def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]
                 if trainable
                 else {"rows": samples or settings.training.synthetic_samples, "seed": workspace.seed},
             },
-            code=digest_json([family_code_digest(family), code_digest("datasets/canonical.py", "datasets/labels.py")]),
+            code=code,
             compute=compute,
+        )
+        attest(
+            workspace,
+            record,
+            record.objects["frame"],
+            origins=[Origin("raw", name, present[name].digest) for name in present] if trainable else [],
+            materials={"code": code},
+            parameters={"maximum_rows": samples or settings.datasets.maximum_rows, "synthetic": not trainable},
         )
         sources = sorted({str(present[name].facts["source"]) for name in trainable}) if trainable else [SYNTHETIC]
         return record.with_facts(source="+".join(sources), skipped=skipped)
@@ -219,6 +238,13 @@ def screen(workspace: Workspace, family: str, dataset: StageRecord) -> StageReco
                 parents=[dataset.objects["frame"]],
                 payload={"by_kind": record.facts["by_kind"], "quarantined": record.facts["quarantined"]},
             )
+        attest(
+            workspace,
+            record,
+            record.objects["frame"],
+            origins=[Origin("datasets", family, dataset.objects["frame"])],
+            materials={"code": code_digest("governance"), "ruleset": ruleset},
+        )
         return record.with_facts(ruleset=ruleset)
 
 
@@ -281,6 +307,14 @@ def split_rows(workspace: Workspace, family: str, screened: StageRecord) -> Stag
                 parents=[screened.objects["frame"]],
                 payload=record.facts["splits"],
             )
+        attest(
+            workspace,
+            record,
+            record.objects["frame"],
+            origins=[Origin("screened", family, screened.objects["frame"])],
+            materials={"code": code_digest("datasets/splits.py")},
+            parameters={"train_ratio": training.train_ratio, "validation_ratio": training.validation_ratio},
+        )
         return record
 
 

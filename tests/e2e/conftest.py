@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,21 +16,18 @@ from tests.orchestration import clean_environment, environment_of
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> Iterator[Platform]:
     """``nethical ui --port 0`` on a fresh home with the tiny mirror."""
-    environment = clean_environment(environment_of(tmp_path_factory.mktemp("platform"), mirror))
-    log: list[str] = []
-    with running([NETHICAL, "ui", "--port", "0"], environment) as process:
-        reader = threading.Thread(target=lambda: log.extend(iter(process.stderr.readline, "")), daemon=True)
-        reader.start()
+    folder = tmp_path_factory.mktemp("platform")
+    environment, log = clean_environment(environment_of(folder, mirror)), folder / "log"
+    with running([NETHICAL, "ui", "--port", "0"], environment, log) as process:
 
         def address() -> str:
-            assert process.poll() is None, "".join(log)
-            match = re.search(r"http://[\w.]+:\d+", "".join(log))
+            assert process.poll() is None, log.read_text()
+            match = re.search(r"http://[\w.]+:\d+", log.read_text())
             return match.group() if match else ""
 
         found = Platform(wait_until(address, 30, "the address"), Path(environment["NETHICAL_HOME"]), environment, log)
         wait_until(lambda: found.query("{ version }")["version"], 60, "the webserver")
         yield found
-    reader.join(timeout=5)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,12 @@ SHARED = CHECKOUT.parent / "shared"
 
 
 @contextlib.contextmanager
-def running(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A process in a group of its own; nothing of the group, nor of what it started, is left afterwards."""
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        cwd=CHECKOUT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def running(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, which writes to ``log``; nothing it started is left afterwards."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            command, env=environment, cwd=CHECKOUT, stdout=stream, stderr=stream, start_new_session=True
+        )
     try:
         yield process
     finally:
@@ -45,8 +40,6 @@ def running(command: list[str], environment: dict[str, str]) -> Iterator[subproc
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
-        if process.stderr is not None and not process.stderr.closed:
-            process.stderr.close()
 
 
 def _descendants(pid: int) -> list[int]:
@@ -68,7 +61,7 @@ class Platform:
     address: str
     home: Path
     environment: dict[str, str]
-    log: list[str] = field(default_factory=list)
+    log: Path
 
     def query(self, text: str, **variables: Any) -> Any:
         """The data of a GraphQL request."""

@@ -68,7 +68,7 @@ def run_id(platform: Platform) -> str:
         return run if run["status"] in ("SUCCESS", "FAILURE", "CANCELED") else None
 
     run = wait_until(ended, 150, f"the end of run {found}")
-    assert run["status"] == "SUCCESS", "".join(platform.log)[-4000:]
+    assert run["status"] == "SUCCESS", platform.log.read_text()[-4000:]
     return found
 
 
@@ -87,7 +87,9 @@ def test_a_materialization_through_the_queue_has_its_checks(platform: Platform, 
     }
     for key, execution in found.items():
         assert execution is not None, key
-        assert execution["status"] in ("SUCCEEDED", "FAILED"), (key, execution)
+        # A check that has nothing to look at is skipped.
+        assert execution["status"] in ("SUCCEEDED", "FAILED", "SKIPPED"), (key, execution)
+    assert all(execution["status"] == "SUCCEEDED" for (_, name), execution in found.items() if name == "schema")
     samples = found["raw/nslkdd", "minimum_samples"]["evaluation"]
     assert samples["success"] is True
     assert {"label": "rows", "intValue": 900} in samples["metadataEntries"]
@@ -163,9 +165,10 @@ def test_nothing_asks_for_telemetry_or_shows_a_first_run_dialogue(platform: Plat
 
 def test_the_port_in_use_is_one_line_and_stopping_leaves_no_process(platform: Platform, tmp_path: Path) -> None:
     port = platform.address.rpartition(":")[2]
+    elsewhere = {**platform.environment, "NETHICAL_HOME": str(tmp_path / "home")}
     refused = subprocess.run(
         [NETHICAL, "ui", "--port", port],
-        env={**platform.environment, "NETHICAL_HOME": str(tmp_path)},
+        env=elsewhere,
         capture_output=True,
         text=True,
         timeout=60,
@@ -175,7 +178,7 @@ def test_the_port_in_use_is_one_line_and_stopping_leaves_no_process(platform: Pl
     assert refused.stderr.count("\n") == 1
     assert "--port" in refused.stderr
 
-    with running([NETHICAL, "ui", "--port", "0"], {**platform.environment, "NETHICAL_HOME": str(tmp_path)}) as process:
+    with running([NETHICAL, "ui", "--port", "0"], elsewhere, tmp_path / "log") as process:
         group = wait_until(lambda: _children(process.pid) if len(_children(process.pid)) == 2 else None, 30, "children")
         time.sleep(1)
         os.kill(process.pid, signal.SIGINT)

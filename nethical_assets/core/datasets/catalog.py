@@ -73,10 +73,12 @@ class FileEntry(_Strict):
 class DatasetEntry(_Strict):
     """One labelled dataset: where it is, how it is laid out, and who may use it.
 
-    ``families`` train on it; ``evaluation_families`` only measure themselves on it. ``discover`` says that the layout
-    is unknown and is found out, and reported, at download. ``mapping`` names the documented mapping by which a family
-    computes its inputs from these records. ``test_from`` splits by time: rows from that day on are test rows. When
-    more rows are there than may be kept, rows that agree in ``sample_together`` are kept or left out together.
+    ``families`` train on it; ``evaluation_families`` only measure themselves on it. ``constant_labels`` says, for a
+    family, that all rows have one label whatever the label column says (spam or not, a message is no injection).
+    ``discover`` says that the layout is unknown and is found out, and reported, at download. ``mapping`` names the
+    documented mapping by which a family computes its inputs from these records. ``test_from`` splits by time: rows from
+    that day on are test rows. When more rows are there than may be kept, rows that agree in ``sample_together`` are
+    kept or left out together.
     """
 
     name: Name
@@ -86,6 +88,7 @@ class DatasetEntry(_Strict):
     kind: Kind
     families: tuple[Name, ...] = Field(default=(), strict=False)
     evaluation_families: tuple[Name, ...] = Field(default=(), strict=False)
+    constant_labels: dict[Name, Literal[0, 1]] = Field(default_factory=dict)
     discover: bool = False
     files: tuple[FileEntry, ...] = Field(default=(), strict=False)
     mapping: Name | None = None
@@ -109,6 +112,9 @@ class DatasetEntry(_Strict):
             raise ValueError("'test_from' splits by day and 'group_column' by group; give one of them")
         if set(self.families) & set(self.evaluation_families):
             raise ValueError("a family is either in 'families' or in 'evaluation_families'")
+        strangers = set(self.constant_labels) - {*self.families, *self.evaluation_families}
+        if strangers:
+            raise ValueError(f"'constant_labels' names {min(strangers)!r}, which does not use the dataset")
         for entry in self.files:
             needed = {"text": entry.text_column, "sequence": entry.sequence_column}.get(self.kind, "")
             if needed is None:

@@ -26,7 +26,16 @@ from nethical_assets.core.storage import exclusive_lock
 
 Status = Literal["new", "unchanged", "skipped"]
 _LOCK_SECONDS = 3600.0
-_PRESENTATION_FIELDS = {"title", "notes", "families", "evaluation_families", "mapping", "token_prefix", "test_from"}
+_PRESENTATION_FIELDS = {
+    "title",
+    "notes",
+    "families",
+    "evaluation_families",
+    "constant_labels",
+    "mapping",
+    "token_prefix",
+    "test_from",
+}
 
 
 @dataclass(frozen=True)
