@@ -24,6 +24,7 @@ from nethical_assets.core.evaluation.metrics import Evaluation
 from nethical_assets.core.evaluation.metrics import evaluate as measure
 from nethical_assets.core.governance import screen_frame
 from nethical_assets.core.records import StageOutput, StageRecord, code_digest, get_table, put_table
+from nethical_assets.pipeline.lineage import Origin, attest
 from nethical_assets.pipeline.progress import stage
 from nethical_assets.pipeline.workspace import Workspace
 
@@ -89,6 +90,14 @@ def train(workspace: Workspace, family: str, split: StageRecord) -> StageRecord:
                 parents=[split.objects["frame"]],
                 payload={"code": code, "seed": workspace.seed, "train_rows": record.facts["train_rows"]},
             )
+        attest(
+            workspace,
+            record,
+            record.facts["model"],
+            origins=[Origin("splits", family, split.objects["frame"])],
+            materials={"code": code},
+            parameters={"seed": workspace.seed, "libraries": libraries},
+        )
         return record
 
 
@@ -151,6 +160,20 @@ def evaluate(workspace: Workspace, family: str, split: StageRecord, model: Stage
                 parents=[model.facts["model"], split.objects["frame"]],
                 payload={row["metric"]: row["value"] for row in metric_rows(record)},
             )
+        attest(
+            workspace,
+            record,
+            record.objects["evaluation"],
+            origins=[
+                Origin("models", family, model.facts["model"]),
+                Origin("splits", family, split.objects["frame"]),
+            ],
+            materials={
+                "code": code_digest("evaluation", "governance"),
+                "ruleset": workspace.screener.ruleset.digest,
+            },
+            parameters=measured,
+        )
         return record
 
 

@@ -21,6 +21,7 @@ from nethical_assets.core.evaluation.gate import decide as decide_gate
 from nethical_assets.core.evaluation.metrics import Evaluation
 from nethical_assets.core.evaluation.regression import compare_with_champion
 from nethical_assets.core.records import StageRecord, get_table
+from nethical_assets.pipeline.lineage import Origin, attest
 from nethical_assets.pipeline.models import input_columns, load_detector, predict
 from nethical_assets.pipeline.progress import stage
 from nethical_assets.pipeline.workspace import Workspace, utc_now
@@ -69,10 +70,23 @@ def release_model(
         earlier = None if workspace.options.force else case.earlier_decision(thresholds)
         if earlier is not None:
             decision = _decision(workspace, earlier.decision)
-            return _record(case, earlier, decision, UNCHANGED)
-        decision = _decide(case)
-        pointer = _move(case, decision, thresholds)
-        return _record(case, pointer, decision, decision.verdict)
+            record = _record(case, earlier, decision, UNCHANGED)
+        else:
+            decision = _decide(case)
+            pointer = _move(case, decision, thresholds)
+            record = _record(case, pointer, decision, decision.verdict)
+        champion = str(record.facts["champion_before"])
+        attest(
+            workspace,
+            record,
+            record.digest,
+            origins=[
+                Origin("models", family, case.digest),
+                Origin("evaluations", family, evaluation.objects["evaluation"]),
+            ],
+            materials={"limits": thresholds, **({"champion": champion} if champion else {})},
+        )
+        return record
 
 
 def _decide(case: _Case) -> ReleaseDecision:
