@@ -16,6 +16,7 @@ import pandas as pd
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.labels import choose_files
+from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec
 from nethical_assets.core.errors import DatasetError
 
@@ -37,6 +38,7 @@ def build_dataset(
 
     Duplicates (equal identity) become one row with the majority label; where labels are tied, none is kept. Above
     ``maximum_rows`` the rows with the smallest ``row_id`` are kept: a sample by content, stable when data is refreshed.
+    Rows of sources that are only measured on are counted apart, so that they take no room from training rows.
 
     Raises:
         DatasetError: no usable row is left, or only one class.
@@ -48,7 +50,11 @@ def build_dataset(
         unusable[entry.name] = int((~usable).sum())
         part = spec.canonicalise(entry, raw[usable].reset_index(drop=True))
         parts.append(_complete(part, entry))
-    return _assemble(spec, parts, maximum_rows, {"synthetic": False, "rows_without_usable_label": unusable})
+    only_measured = {
+        name for entry, _ in sources if spec.family in entry.evaluation_families for name in source_names(entry)
+    }
+    facts = {"synthetic": False, "rows_without_usable_label": unusable}
+    return _assemble(spec, parts, maximum_rows, facts, only_measured)
 
 
 def synthetic_dataset(spec: DetectorSpec, *, rows: int, seed: int) -> CanonicalDataset:
@@ -59,7 +65,7 @@ def synthetic_dataset(spec: DetectorSpec, *, rows: int, seed: int) -> CanonicalD
     if spec.kind != "records":
         identity = frame[inputs[0]].astype("str")
     part = frame.assign(identity=identity, source=SYNTHETIC, group="", time=None)
-    return _assemble(spec, [part], rows, {"synthetic": True, "rows_without_usable_label": {}})
+    return _assemble(spec, [part], rows, {"synthetic": True, "rows_without_usable_label": {}}, set())
 
 
 def source_names(entry: DatasetEntry) -> tuple[str, ...]:
@@ -87,7 +93,11 @@ def _complete(part: pd.DataFrame, entry: DatasetEntry) -> pd.DataFrame:
 
 
 def _assemble(
-    spec: DetectorSpec, parts: Sequence[pd.DataFrame], maximum_rows: int, facts: dict[str, Any]
+    spec: DetectorSpec,
+    parts: Sequence[pd.DataFrame],
+    maximum_rows: int,
+    facts: dict[str, Any],
+    only_measured: set[str],
 ) -> CanonicalDataset:
     numbered = [part.assign(_part=number) for number, part in enumerate(parts) if len(part)]
     frame = pd.concat(numbered, ignore_index=True) if numbered else None
@@ -101,10 +111,13 @@ def _assemble(
     frame["time"] = pd.to_datetime(frame["time"], utc=True)
     frame["group"] = frame["group"].astype("str")
     before = len(frame)
+    overlap = source_overlap(frame["row_id"], frame["source"])
     frame, conflicting = _without_duplicates(frame, spec.input_columns if spec.kind != "records" else ())
     unique = len(frame)
     inputs = list(spec.input_columns) or sorted(set(frame.columns) - set(COMMON_COLUMNS))
-    frame = frame.sort_values("row_id", kind="stable", ignore_index=True).head(maximum_rows)[[*COMMON_COLUMNS, *inputs]]
+    frame = frame.sort_values("row_id", kind="stable")[[*COMMON_COLUMNS, *inputs]]
+    position = frame.groupby(frame["source"].isin(only_measured)).cumcount()
+    frame = frame[position < maximum_rows].reset_index(drop=True)
     if frame["label"].nunique() < 2:
         raise DatasetError(
             f"datasets of family {spec.family}: every usable row has the same label; both classes are needed to train"
@@ -116,6 +129,7 @@ def _assemble(
         "rows_read": before,
         "duplicates_removed": before - unique,
         "rows_with_conflicting_labels": conflicting,
+        "source_overlap": overlap,
         "input_columns": inputs,
         "sources": {
             str(name): {"rows": int(row["size"]), "positives": int(row["sum"])} for name, row in by_source.iterrows()
