@@ -6,21 +6,19 @@ What belongs here: launching the training job for some families and reading what
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from sqlalchemy.exc import SQLAlchemyError
 
 from nethical_assets.assets.audit import AUDIT_ROOTS
 from nethical_assets.build import build_defs
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.errors import NethicalError, SettingsError
 from nethical_assets.core.storage import exclusive_lock
-from nethical_assets.instance import open_instance
+from nethical_assets.instance import open_instance, storage_failures
 from nethical_assets.jobs import TRAINING_JOB, cycle_assets, family_assets
 from nethical_assets.pipeline.workspace import CycleOptions, Workspace
 from nethical_assets.settings import Settings
@@ -50,7 +48,7 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
         raise SettingsError(f"NETHICAL_DATA_MIRROR = {str(settings.mirror)!r} is not a folder; unset or correct it")
     started = time.monotonic()
     with (
-        _storage_failures(settings),
+        storage_failures(settings),
         open_instance(settings) as instance,
         exclusive_lock(settings.home / "cycle.lock", waiting_seconds=0.0, what="the training cycle of this home"),
     ):
@@ -63,19 +61,6 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
         return _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)
 
 
-@contextlib.contextmanager
-def _storage_failures(settings: Settings) -> Iterator[None]:
-    """A full disk or a damaged event database ends as one line: SQLite and the file system say it in many ways."""
-    try:
-        yield
-    except (SQLAlchemyError, OSError) as error:
-        cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
-        raise SettingsError(
-            f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({cause}); free space there, or name another "
-            "folder, and run again: what was finished is kept"
-        ) from error
-
-
 def _execute(
     settings: Settings, families: tuple[str, ...], options: CycleOptions, instance: dg.DagsterInstance
 ) -> _Finished:
@@ -83,6 +68,9 @@ def _execute(
     keys_of_step = {
         asset.op.name: asset.keys for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)
     }
+    for checks in definitions.asset_checks or ():
+        # A blocking check that fails stops what depends on its asset.
+        keys_of_step[checks.op.name] = {spec.key.asset_key for spec in checks.check_specs}
     job = definitions.resolve_job_def(TRAINING_JOB)
     cycle = {"force": options.force, "samples": options.samples, "seed": -1 if options.seed is None else options.seed}
     result = job.execute_in_process(

@@ -17,7 +17,7 @@ from types import FrameType
 import typer
 
 from nethical_assets.core.errors import SettingsError
-from nethical_assets.instance import prepare_home
+from nethical_assets.instance import open_instance, storage_failures
 from nethical_assets.settings import PROJECT_ROOT, Settings
 
 _STOP_SECONDS = 20.0
@@ -30,7 +30,9 @@ def serve(settings: Settings, *, host: str, port: int) -> int:
         SettingsError: the address is in use or not one of this machine's.
     """
     port = _free_port(host, port)
-    environment = {**os.environ, "DAGSTER_HOME": str(prepare_home(settings)), "NETHICAL_HOME": str(settings.home)}
+    # Created before webserver and daemon start: both at once would spoil its databases.
+    with storage_failures(settings), open_instance(settings):
+        environment = {**os.environ, "NETHICAL_HOME": str(settings.home)}
     workspace = ["-w", str(PROJECT_ROOT / "workspace.yaml")]
     programs = Path(sys.executable).parent
     commands = [
