@@ -21,7 +21,7 @@ def build_card_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
             "model_cards",
             family,
             owner=OWNERS["model"],
-            kinds={"markdown", "json"},
+            kinds={"markdown", "html", "json"},
             description="What the model is, what it was trained and measured on, what was decided, and the audit root "
             "by which all of it can be verified.",
             ins={stage: dg.AssetIn(key=dg.AssetKey([stage, family])) for stage in stages},
@@ -45,6 +45,7 @@ def build_card_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
                 "path": dg.MetadataValue.path(record.facts["path"]),
                 "version": record.facts["version"],
                 "audit_merkle_root": record.facts["audit_merkle_root"],
+                **{title: dg.MetadataValue.path(path) for title, path in record.facts["paths"].items()},
             },
         )
 

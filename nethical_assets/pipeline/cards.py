@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from nethical_assets.core.audit import verify_prefix_root
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.cards import (
+    FORMATS,
     AuditReference,
     CardEvidence,
     audit_reference,
     build_card,
     card_bytes,
     card_digest,
-    render_markdown,
+    render_all,
 )
 from nethical_assets.core.delivery.registry import ModelPointer, ModelRegistry
 from nethical_assets.core.detectors.registry import family_names, load_family
@@ -38,22 +40,27 @@ def issue_card(workspace: Workspace, family: str, records: Mapping[str, StageRec
     with stage("model_cards", family), workspace.registry.locked():
         registry = workspace.registry
         pointer = find_pointer(registry, family, str(records["releases"].facts["model"]))
-        path = registry.card_path(pointer, "json")
-        unchanged = records["releases"].facts["verdict"] == UNCHANGED
-        if pointer.card and unchanged and _is_issued(path, pointer.card):
-            card = read_json(path)
-            return _record(family, pointer, card, Path(str(path)), reused=True), render_markdown(card)
+        if records["releases"].facts["verdict"] == UNCHANGED and (formats := _issued_formats(workspace, pointer)):
+            card = read_json(registry.card_path(pointer, "json"))
+            markdown = registry.card_path(pointer, "md").read_text(encoding="utf-8")
+            return replace(_record(registry, pointer, card, formats), reused=True), markdown
         card = json.loads(card_bytes(build_card(_evidence(workspace, family, pointer, records))))
-        markdown = render_markdown(card)
-        write_atomically(registry.card_path(pointer, "md"), markdown.encode())
-        write_atomically(path, card_bytes(card))
+        rendered = render_all(card)
+        for suffix, data in rendered.items():
+            write_atomically(registry.card_path(pointer, suffix), data)
+        write_atomically(registry.card_path(pointer, "json"), card_bytes(card))
         registry.attach_card(pointer, card_digest(card))
+        digests = {suffix: digest_bytes(data) for suffix, data in rendered.items()}
         workspace.record_event(
             "card_issued",
-            {f"model_cards/{family}": card_digest(card), f"models/{family}": pointer.model},
+            {
+                f"model_cards/{family}": card_digest(card),
+                **{_format_subject(family, suffix): digest for suffix, digest in digests.items()},
+                f"models/{family}": pointer.model,
+            },
             parents=[pointer.decision],
         )
-        return _record(family, pointer, card, Path(str(path)), reused=False), markdown
+        return _record(registry, pointer, card, digests), rendered["md"].decode()
 
 
 def find_pointer(registry: ModelRegistry, family: str, model: str) -> ModelPointer:
@@ -86,18 +93,44 @@ def _card_problem(registry: ModelRegistry, log: LogReader, pointer: ModelPointer
     path = registry.card_path(pointer, "json")
     if not _is_issued(path, pointer.card):
         return [f"{path}: the card is missing or its bytes are not the ones that were issued; restore it"]
-    markdown = registry.card_path(pointer, "md")
-    card = read_json(path)
-    if not markdown.exists() or markdown.read_bytes() != render_markdown(card).encode():
-        return [f"{markdown}: does not show what the card {path.name} says; issue the card again"]
-    reference = audit_reference(card)
+    reference = audit_reference(read_json(path))
     claims = verify_prefix_root(log.folder, reference.run_id, reference.size, reference.root)
     if claims:
         return [f"{path}: {problem}" for problem in claims]
-    named = {subject.digest for found in log.find_events(run_id=reference.run_id) for subject in found.event.subjects}
-    if pointer.card not in named:
+    events = list(log.find_events(run_id=reference.run_id, event_type=EventType.CARD_ISSUED, digest=pointer.card))
+    if not events:
         return [f"{path}: the log of run {reference.run_id} has no event that issued this card"]
-    return []
+    named = {subject.name: subject.digest for subject in events[-1].event.subjects}
+    return _format_problems(registry, pointer, named)
+
+
+def _format_problems(registry: ModelRegistry, pointer: ModelPointer, named: Mapping[str, str]) -> list[str]:
+    """The formats of a card that are not what its event names, by subject; one that it does not name may not exist."""
+    problems = []
+    for form in FORMATS:
+        path, digest = registry.card_path(pointer, form.suffix), named.get(_format_subject(pointer.family, form.suffix))
+        if digest is None and path.exists():
+            problems.append(f"{path}: was not issued with the card of this model; remove it")
+        elif digest is not None and not _is_issued(path, digest):
+            problems.append(f"{path}: is missing or its bytes are not the ones that were issued; restore it")
+    return problems
+
+
+def _format_subject(family: str, suffix: str) -> str:
+    """By what name the log knows a card in one format."""
+    return f"model_cards/{family}.{suffix}"
+
+
+def _issued_formats(workspace: Workspace, pointer: ModelPointer) -> dict[str, str]:
+    """The digests of the formats of the pointer's card; empty unless it and all of them are still as issued."""
+    record = workspace.load_record("model_cards", pointer.family)
+    if record is None or not pointer.card or record.digest != pointer.card:
+        return {}
+    formats: dict[str, str] = record.facts.get("formats", {})
+    path = workspace.registry.card_path
+    complete = set(formats) == {form.suffix for form in FORMATS} and _is_issued(path(pointer, "json"), pointer.card)
+    intact = complete and all(_is_issued(path(pointer, suffix), digest) for suffix, digest in formats.items())
+    return formats if intact else {}
 
 
 def _is_issued(path: Any, digest: str) -> bool:
@@ -145,23 +178,34 @@ def _evidence(
             "splits": records["splits"].objects["frame"],
             "evaluation": pointer.evaluation,
             "decision": pointer.decision,
+            "dataset_record": records["datasets"].digest,
+            "screening_record": records["screened"].digest,
+            "evaluation_record": records["evaluations"].digest,
             **records["datasets"].inputs,
         },
         audit=AuditReference(workspace.run_id, size, root),
         drift_report_id=drift.digest if drift is not None else None,
         model_path=f"models/store/{pointer.model.partition(':')[2]}",
         issued_at=pointer.decided_at,
+        input_kind=spec.kind,
     )
 
 
-def _record(family: str, pointer: ModelPointer, card: Mapping[str, Any], path: Path, *, reused: bool) -> StageRecord:
+def _record(
+    registry: ModelRegistry, pointer: ModelPointer, card: Mapping[str, Any], formats: Mapping[str, str]
+) -> StageRecord:
     return StageRecord(
         stage="model_cards",
-        subject=family,
+        subject=pointer.family,
         fingerprint=pointer.decision,
         digest=card_digest(card),
         inputs={"decision": pointer.decision, "model": pointer.model},
         objects={},
-        facts={"path": str(path), "version": pointer.version, "audit_merkle_root": card["audit_merkle_root"]},
-        reused=reused,
+        facts={
+            "path": str(registry.card_path(pointer, "json")),
+            "version": pointer.version,
+            "audit_merkle_root": card["audit_merkle_root"],
+            "formats": dict(formats),
+            "paths": {form.title: str(registry.card_path(pointer, form.suffix)) for form in FORMATS},
+        },
     )

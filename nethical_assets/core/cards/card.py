@@ -1,8 +1,8 @@
 """Model cards: one document a model, from evidence only.
 
-What belongs here: assembling the card from stage facts, checking its form, rendering it as Markdown. What does not:
-computing any number of it, or where it is stored. The fields ``model_version`` to ``model_path`` are the ones the
-original pipeline's cards had; a field without a value is null, never invented.
+What belongs here: assembling the card from stage facts, its bytes and digest. What does not: computing any number of
+it, its other formats (``formats``), or where it is stored. The fields ``model_version`` to ``model_path`` are the ones
+the original pipeline's cards had; a field without a value is null, never invented.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class CardEvidence:
     """Everything a card is made from: facts of the stages, and texts of the family's declaration.
 
     ``dataset``, ``screening``, ``splits``, ``model``, ``evaluation`` and ``release`` are the facts of those stages;
-    ``digests`` names what each of them produced.
+    ``digests`` names what each of them produced; ``input_kind`` is what the family reads (``text``, ``sequence``,
+    ``records``), or empty where that is not said.
     """
 
     family: str
@@ -63,12 +64,14 @@ class CardEvidence:
     drift_report_id: str | None
     model_path: str
     issued_at: str
+    input_kind: str = ""
 
 
 def build_card(evidence: CardEvidence) -> dict[str, Any]:
     """The card as a JSON document."""
     splits = evidence.splits["splits"]
-    metrics = {name: dict(metric) for name, metric in evidence.evaluation["evaluation"]["metrics"].items()}
+    measured = evidence.evaluation["evaluation"]
+    metrics = {name: dict(metric) for name, metric in measured["metrics"].items()}
     return {
         "card_version": CARD_VERSION,
         "model_version": evidence.release["version"],
@@ -79,11 +82,13 @@ def build_card(evidence: CardEvidence) -> dict[str, Any]:
         "reasons": list(evidence.release["reasons"]),
         "metrics": metrics,
         "evaluation": {
-            "test_rows": evidence.evaluation["evaluation"]["rows"],
-            "test_positives": evidence.evaluation["evaluation"]["positives"],
-            "confusion": evidence.evaluation["evaluation"]["confusion"],
-            "reliability": evidence.evaluation["evaluation"]["reliability"],
-            "by_source": evidence.evaluation["evaluation"]["sources"],
+            "test_rows": measured["rows"],
+            "test_positives": measured["positives"],
+            "confusion": measured["confusion"],
+            "decision_threshold": measured.get("decision_threshold"),
+            "reliability": measured["reliability"],
+            "operating_points": measured.get("operating_points"),
+            "by_source": measured["sources"],
             "left_out_of_training": evidence.evaluation["across_sources"],
             "never_trained_on": evidence.evaluation["held_out_sources"],
             "notes": list(evidence.evaluation["notes"]),
@@ -113,6 +118,7 @@ def build_card(evidence: CardEvidence) -> dict[str, Any]:
             "prediction_violations": sum(evidence.evaluation["prediction_findings"].values()),
             "prediction_violations_by_kind": dict(evidence.evaluation["prediction_findings"]),
         },
+        "input_kind": evidence.input_kind,
         "model_form": evidence.model_form,
         "intended_use": evidence.intended_use,
         "limits": list(evidence.limits),

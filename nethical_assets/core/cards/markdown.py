@@ -1,6 +1,6 @@
-"""The Markdown form of a model card.
+"""The Markdown form of a model card, and the Markdown that other formats share.
 
-What belongs here: layout. What does not: any number that is not in the card.
+What belongs here: layout and escaping. What does not: any number that is not in the card.
 """
 
 from __future__ import annotations
@@ -11,17 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nethical_assets.core.cards.card import card_bytes
+from nethical_assets.core.cards.figures import SLICES, clean, decimal, estimate, metric_title
 
-METRIC_NAMES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "roc_auc": "ROC AUC",
-    "brier": "Brier score",
-    "ece": "Expected calibration error",
-}
-_SPECIAL = re.compile(r"[\\`*\[\]<|~]|^[#>+-]|(?<!\w)_|_(?!\w)")
+# Whatever opens markup anywhere; what opens a block at the start of a line; what turns a bare address into a link.
+_SPECIAL = re.compile(r"[\\`*\[\]<|~$&]|^[#>+=-]|^\d+[.)](?=\s|$)|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.(?=\S)|@")
 
 
 def render_markdown(card: Mapping[str, Any]) -> str:
@@ -30,10 +23,10 @@ def render_markdown(card: Mapping[str, Any]) -> str:
     info, governance, evaluation = card["dataset_info"], card["governance_summary"], card["evaluation"]
     warning = ["> **Synthetic data.** No source could serve real data; the figures say nothing about real traffic.", ""]
     lines = [
-        f"# {card['title']} {card['model_version']}",
+        f"# {escape(card['title'])} {escape(card['model_version'])}",
         "",
         *(warning if info["synthetic"] else []),
-        f"**Verdict: {card['verdict']}.** {card['model_form']}",
+        f"**Verdict: {escape(card['verdict'])}.** {escape(card['model_form'])}",
         "",
         *_bullets(card["reasons"]),
         "",
@@ -41,27 +34,25 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         "",
         f"On {evaluation['test_rows']} test rows ({evaluation['test_positives']} positive) that training never saw.",
         "",
-        *_table(
+        *table(
             ("Metric", "Value", "95 % interval"),
-            [(METRIC_NAMES.get(name, name), *_estimate(metric)) for name, metric in card["metrics"].items()],
+            [(escape(metric_title(name)), *map(escape, estimate(metric))) for name, metric in card["metrics"].items()],
         ),
         "",
         *_confusion(evaluation["confusion"]),
-        *_sources("By source (test rows)", evaluation["by_source"]),
-        *_sources("Sources left out of training", evaluation["left_out_of_training"]),
-        *_sources("Sources never trained on", evaluation["never_trained_on"]),
+        *(line for name, title in SLICES.items() for line in _sources(title, evaluation[name])),
         *_bullets(evaluation["notes"]),
         "",
         "## Reliability",
         "",
-        *_table(
+        *table(
             ("Probability", "Rows", "Mean probability", "Observed rate"),
             [
                 (
                     f"{b['low']:.2f} to {b['high']:.2f}",
                     b["rows"],
-                    _number(b["mean_probability"]),
-                    _number(b["observed_rate"]),
+                    decimal(b["mean_probability"], 3),
+                    decimal(b["observed_rate"], 3),
                 )
                 for b in evaluation["reliability"]
             ],
@@ -69,20 +60,20 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         "",
         "## Data",
         "",
-        f"Source: **{_text(info['source'])}**. {info['samples']} rows: {info['train_samples']} training, "
+        f"Source: **{escape(info['source'])}**. {info['samples']} rows: {info['train_samples']} training, "
         f"{info['val_samples']} validation, {info['test_samples']} test. "
         f"{info['duplicates_removed']} duplicates removed, {info['rows_with_conflicting_labels']} rows had conflicting "
         "labels.",
         "",
-        *_table(
+        *table(
             ("Collection", "Rows", "Positives"),
-            [(_text(name), numbers["rows"], numbers["positives"]) for name, numbers in info["sources"].items()],
+            [(escape(name), numbers["rows"], numbers["positives"]) for name, numbers in info["sources"].items()],
         ),
         "",
         *_bullets([f"Licence of {name}: {licence}" for name, licence in info["licences"].items()]),
         *_bullets([f"Skipped {row['dataset']}: {row['reason']}" for row in info["skipped"]]),
         "",
-        f"Inputs: {', '.join(_code(name) for name in info['features'])}.",
+        f"Inputs: {', '.join(code(name) for name in info['features'])}.",
         "",
         "## Governance",
         "",
@@ -90,31 +81,32 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         f"{governance['rows_masked']} rows masked, {governance['rows_quarantined']} rows kept out, "
         f"{governance['prediction_violations']} findings beside test predictions.",
         "",
-        *_table(
+        *table(
             ("Kind", "Findings"),
-            [(_text(kind), count) for kind, count in governance["data_violations_by_kind"].items()],
+            [(escape(kind), count) for kind, count in governance["data_violations_by_kind"].items()],
         ),
         "",
         "## Use",
         "",
-        card["intended_use"],
+        escape(card["intended_use"]),
         "",
         "Limits:",
         "",
-        *(f"- {limit}" for limit in card["limits"]),
+        *_bullets(card["limits"]),
         "",
         "## Evidence",
         "",
-        *_table(("What", "Digest"), [(_text(name), _code(digest)) for name, digest in card["digests"].items()]),
+        *table(("What", "Digest"), [(escape(name), code(digest)) for name, digest in card["digests"].items()]),
         "",
-        f"Audit root `{card['audit_merkle_root']}` over the first {card['audit']['size']} events of run "
-        f"`{card['audit']['run_id']}`; `nethical audit verify` recomputes it.",
+        f"Audit root {code(card['audit_merkle_root'])} over the first {card['audit']['size']} events of run "
+        f"{code(card['audit']['run_id'])}; `nethical audit verify` recomputes it.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """The lines of a table whose cells are Markdown already; nothing without rows."""
     if not rows:
         return []
     return [
@@ -124,35 +116,26 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     ]
 
 
-def _text(value: str) -> str:
+def escape(value: object) -> str:
     """``value`` on one line, without effect on the layout: names and reasons may come from a downloaded file."""
-    return _SPECIAL.sub(lambda match: f"\\{match[0]}", " ".join(value.split()))
+    return _SPECIAL.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", clean(value))
 
 
-def _code(value: str) -> str:
-    return _text(value) if "`" in value or "|" in value else f"`{' '.join(value.split())}`"
+def code(value: object) -> str:
+    """``value`` as code, where it can be written as code."""
+    text = clean(value)
+    return escape(text) if not text or "`" in text or "|" in text else f"`{text}`"
 
 
 def _bullets(sentences: Sequence[str]) -> list[str]:
-    return [f"- {_text(sentence)}" for sentence in sentences]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _estimate(metric: Mapping[str, Any]) -> tuple[str, str]:
-    if metric["value"] is None:
-        return "undefined", _text(str(metric["reason"]))
-    interval = "-" if metric["low"] is None else f"{metric['low']:.4f} to {metric['high']:.4f}"
-    return f"{metric['value']:.4f}", interval
+    return [f"- {escape(sentence)}" for sentence in sentences]
 
 
 def _confusion(matrix: Mapping[str, int] | None) -> list[str]:
     if matrix is None:
         return []
     return [
-        *_table(
+        *table(
             ("", "Called positive", "Called negative"),
             [
                 ("Positive", matrix["true_positives"], matrix["false_negatives"]),
@@ -166,12 +149,12 @@ def _confusion(matrix: Mapping[str, int] | None) -> list[str]:
 def _sources(title: str, sources: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [
         (
-            _text(source["source"]),
+            escape(source["source"]),
             source["rows"],
-            *(_number(source["metrics"][name]["value"]) for name in ("accuracy", "f1", "roc_auc", "ece")),
+            *(decimal(source["metrics"][name]["value"], 3) for name in ("accuracy", "f1", "roc_auc", "ece")),
         )
         for source in sources
     ]
     if not rows:
         return []
-    return [f"### {title}", "", *_table(("Source", "Rows", "Accuracy", "F1", "ROC AUC", "ECE"), rows), ""]
+    return [f"### {title}", "", *table(("Source", "Rows", "Accuracy", "F1", "ROC AUC", "ECE"), rows), ""]

@@ -10,7 +10,7 @@ Layout below the base::
     current/<family>.json                                             the champion
     candidates/<family>/<digest prefix>.json                          trained, not promoted
     archived/<family>/<version>-<digest prefix>.json                  replaced champions
-    metadata/<family>-<version>-<digest prefix>_card.json, .md        model cards
+    metadata/<family>-<version>-<digest prefix>_card.json, .md, ...   model cards in every format
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class ModelRegistry:
         return True
 
     def card_path(self, pointer: ModelPointer, suffix: str) -> UPath:
-        """Where the card of one model is: ``suffix`` is ``json`` or ``md``."""
+        """Where the card of one model is: ``suffix`` is ``json`` or that of another format (``core.cards.formats``)."""
         name = f"{pointer.family}-{pointer.version}-{_short(pointer.model)}_card.{suffix}"
         return self.base / "metadata" / name
 
