@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from nethical_assets.commands import alerts, audit, data, drift, models, quarantine, screening
+from nethical_assets.commands import alerts, audit, data, drift, lineage, models, quarantine, screening
 from nethical_assets.commands.output import (
     JsonOption,
     errors,
@@ -113,6 +113,8 @@ def score(
         )
 
 
+app.command("lineage")(lineage.lineage)
+app.command("reproduce")(lineage.reproduce)
 app.command("screen")(screening.screen)
 app.command("error-card")(screening.error_card)
 

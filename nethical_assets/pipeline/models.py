@@ -38,31 +38,16 @@ def train(workspace: Workspace, family: str, split: StageRecord) -> StageRecord:
     """The candidate: fitted on training rows, calibrated on validation rows, packed and stored."""
     spec = load_family(family)
     code = family_code_digest(family)
-    libraries = {name: version(name) for name in LIBRARIES}
+    libraries = library_versions()
 
     def compute() -> StageOutput:
         frame = get_table(workspace.objects, split.objects["frame"])
-        training, validation = labelled_rows(spec, frame, TRAIN), labelled_rows(spec, frame, VALIDATION)
-        detector = spec.fit(training, validation, workspace.seed)
-        files = pack(spec, detector, choose_golden_inputs(spec, validation.inputs, workspace.seed))
-        manifest = ModelManifest(
-            family=family,
-            files={name: digest_bytes(content) for name, content in sorted(files.items())},
-            training={
-                "splits": split.objects["frame"],
-                "code": code,
-                "seed": workspace.seed,
-                "synthetic": bool((frame["source"] == SYNTHETIC).any()),
-                "hyperparameters": dict(spec.hyperparameters),
-            },
-            input_columns=tuple(training.inputs.columns),
-            libraries=libraries,
-        )
+        manifest, files = build_model(spec, frame, splits=split.objects["frame"], seed=workspace.seed)
         facts = {
             "model": workspace.registry.add(manifest, files),
             "files": {name: len(content) for name, content in sorted(files.items())},
-            "train_rows": len(training.labels),
-            "validation_rows": len(validation.labels),
+            "train_rows": int((frame["split"] == TRAIN).sum()),
+            "validation_rows": int((frame["split"] == VALIDATION).sum()),
             "seed": workspace.seed,
             "code": code,
         }
@@ -99,6 +84,34 @@ def train(workspace: Workspace, family: str, split: StageRecord) -> StageRecord:
             parameters={"seed": workspace.seed, "libraries": libraries},
         )
         return record
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of the libraries that fit models."""
+    return {name: version(name) for name in LIBRARIES}
+
+
+def build_model(
+    spec: DetectorSpec, frame: pd.DataFrame, *, splits: str, seed: int
+) -> tuple[ModelManifest, dict[str, bytes]]:
+    """Fit, calibrate and pack a model on the split table ``frame``, whose digest is ``splits``; nothing is stored."""
+    training, validation = labelled_rows(spec, frame, TRAIN), labelled_rows(spec, frame, VALIDATION)
+    detector = spec.fit(training, validation, seed)
+    files = pack(spec, detector, choose_golden_inputs(spec, validation.inputs, seed))
+    manifest = ModelManifest(
+        family=spec.family,
+        files={name: digest_bytes(content) for name, content in sorted(files.items())},
+        training={
+            "splits": splits,
+            "code": family_code_digest(spec.family),
+            "seed": seed,
+            "synthetic": bool((frame["source"] == SYNTHETIC).any()),
+            "hyperparameters": dict(spec.hyperparameters),
+        },
+        input_columns=tuple(training.inputs.columns),
+        libraries=library_versions(),
+    )
+    return manifest, files
 
 
 def evaluate(workspace: Workspace, family: str, split: StageRecord, model: StageRecord) -> StageRecord:

@@ -11,7 +11,7 @@ when), the same stage always gives the same statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,10 +116,11 @@ class ProvenanceStore:
         self.objects = objects
         self.keys = keys
 
-    def issue(self, statement: Statement, output: str) -> tuple[str, str | None]:
-        """Sign ``statement``, unless one of the same identity was issued for ``output`` before.
+    def issue(self, statement: Statement, output: str, announce: Callable[[str, str], None]) -> str:
+        """Sign ``statement``, unless one of the same identity was issued for ``output`` before; its envelope's digest.
 
-        Returns: the envelope's digest, and the id of the key that signed it now (None when it was issued before).
+        A new envelope's digest and the id of its key are given to ``announce`` before it counts as issued, so that one
+        that nobody heard of is issued again.
 
         Raises:
             SettingsError: the signing key cannot be used.
@@ -132,13 +133,14 @@ class ProvenanceStore:
         if isinstance(entry, dict) and entry.get("identity") == statement.identity:
             known = str(entry.get("provenance"))
             if self._is_intact(known):
-                return known, None
+                return known
         key = self.keys.private
         signer = key_id(key.public_key())
         envelope = sign_payload(canonical_json(statement.to_json()), key, identifier=signer)
         digest = self.objects.put(canonical_json(envelope))
+        announce(digest, signer)
         write_json(path, {"identity": statement.identity, "provenance": digest})
-        return digest, signer
+        return digest
 
     def find(self, stage: str, name: str, output: str) -> str | None:
         """The digest of the newest statement about ``output``, or None.
