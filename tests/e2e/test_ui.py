@@ -239,7 +239,7 @@ def test_a_steward_sees_checks_metrics_and_the_card(platform: Platform, run_id: 
     assert links
     browser.execute_script("arguments[0].click()", links[0])
     wait_until(
-        lambda: "Intended use" in browser.execute_script("return document.body.innerText"),
+        lambda: "Audit root" in browser.execute_script("return document.body.innerText"),
         30,
         "the card in the dialogue",
     )
