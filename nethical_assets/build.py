@@ -14,7 +14,7 @@ import dagster as dg
 from nethical_assets.assets.audit import build_audit_asset
 from nethical_assets.assets.cards import build_card_asset
 from nethical_assets.assets.checks.decisions import build_audit_check, build_drift_check, build_release_checks
-from nethical_assets.assets.checks.quality import build_dataset_checks, build_raw_checks
+from nethical_assets.assets.checks.quality import build_dataset_checks, build_raw_checks, build_split_checks
 from nethical_assets.assets.datasets import build_dataset_asset, build_raw_asset
 from nethical_assets.assets.drift import build_drift_asset
 from nethical_assets.assets.models import build_evaluation_asset, build_model_asset, build_split_asset
@@ -56,7 +56,8 @@ def build_checks(settings: Settings, families: tuple[str, ...]) -> list[dg.Asset
     """All asset checks."""
     checks = [build_raw_checks(entry, settings) for entry in settings.catalog.dataset]
     for family in families:
-        checks += [build_dataset_checks(family, settings), *build_release_checks(family), build_drift_check(family)]
+        checks += [build_dataset_checks(family, settings), build_split_checks(family, settings)]
+        checks += [*build_release_checks(family), build_drift_check(family)]
     return [*checks, build_audit_check(settings)]
 
 

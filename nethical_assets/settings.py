@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from croniter import CroniterBadDateError, croniter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nethical_assets.core.datasets.catalog import Catalog, describe_validation_error, load_catalog
+from nethical_assets.core.datasets.checks import checks_of
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.digests import digest_json
 from nethical_assets.core.errors import SettingsError
@@ -81,7 +82,7 @@ class PerformanceThresholds(_Strict):
 
 
 class DatasetSettings(_Strict):
-    """Quality thresholds of datasets, and how much of one is read."""
+    """Quality thresholds of datasets, which checks stop a family, how much of a dataset is read and how often kept."""
 
     refresh_interval_days: int = Field(default=30, ge=1, le=3650)
     minimum_samples: int = Field(default=10_000, ge=1, le=1_000_000_000)
@@ -89,6 +90,22 @@ class DatasetSettings(_Strict):
     missing_share_max: Share = 0.2
     minority_share_min: Share = 0.05
     duplicate_share_max: Share = 0.5
+    near_duplicate_share_max: Share = 0.2
+    newest_record_days_max: int = Field(default=365, ge=1, le=36500)
+    label_error_share_max: Share = 0.05
+    leakage_auc_max: Annotated[float, Field(ge=0.5, le=1.0)] = 0.99
+    source_overlap_share_max: Share = 0.05
+    backups_kept: int = Field(default=3, ge=0, le=1000)
+    blocking_checks: tuple[str, ...] = Field(default=("schema",), strict=False)
+
+    @field_validator("blocking_checks")
+    @classmethod
+    def _known_checks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = sorted(checks_of("datasets"))
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{name!r} is not a check of datasets/<family>; allowed are {', '.join(known)}")
+        return names
 
 
 class TrainingSettings(_Strict):

@@ -7,6 +7,7 @@ What belongs here: each stage as one function of a workspace. What does not: tra
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.datasets.canonical import (
@@ -48,7 +49,7 @@ def fetch(workspace: Workspace, entry: DatasetEntry, *, force: bool = False) -> 
             sources,
             workspace.snapshots,
             now=utc_now(),
-            work_folder=workspace.home / "data" / "downloads",
+            work_folder=downloads_folder(workspace),
             maximum_rows=workspace.settings.file.datasets.maximum_rows,
             seed=workspace.settings.file.training.seed,
             force=force,
@@ -56,24 +57,13 @@ def fetch(workspace: Workspace, entry: DatasetEntry, *, force: bool = False) -> 
         synthetic_only = workspace.options.source == "synthetic"
         snapshot = None if synthetic_only else outcome.snapshot
         reason = "synthetic data was asked for" if synthetic_only else outcome.reason
-        facts: dict[str, Any] = {
-            "status": outcome.status if snapshot else SKIPPED,
-            "reason": reason,
-            "slug": entry.slug,
-            "licence": entry.licence,
-        }
-        objects: dict[str, str] = {}
         if snapshot is not None:
-            facts |= {"source": snapshot.source, "rows": snapshot.rows, "snapshot": snapshot.digest}
-            objects["snapshot"] = snapshot.digest
-        record = StageRecord(
-            stage="raw",
-            subject=entry.name,
-            fingerprint=digest_json(entry.model_dump(mode="json")),
-            digest=snapshot.digest if snapshot else digest_json({"skipped": entry.name}),
-            inputs={},
-            objects=objects,
-            facts=facts,
+            reason += _back_up(workspace, snapshot)
+        record = raw_record(
+            entry,
+            snapshot,
+            status=outcome.status if snapshot else SKIPPED,
+            reason=reason,
             reused=outcome.status != "new",
         )
         if snapshot is not None and outcome.status == "new":
@@ -90,6 +80,41 @@ def fetch(workspace: Workspace, entry: DatasetEntry, *, force: bool = False) -> 
                 parameters={"slug": entry.slug, "source": snapshot.source, "fetched_at": snapshot.fetched_at},
             )
         return record
+
+
+def raw_record(
+    entry: DatasetEntry, snapshot: Snapshot | None, *, status: str, reason: str, reused: bool = False
+) -> StageRecord:
+    """The record of a fetched or restored dataset, or of one that could not be had."""
+    facts: dict[str, Any] = {"status": status, "reason": reason, "slug": entry.slug, "licence": entry.licence}
+    objects: dict[str, str] = {}
+    if snapshot is not None:
+        facts |= {"source": snapshot.source, "rows": snapshot.rows, "snapshot": snapshot.digest}
+        objects["snapshot"] = snapshot.digest
+    return StageRecord(
+        stage="raw",
+        subject=entry.name,
+        fingerprint=digest_json(entry.model_dump(mode="json")),
+        digest=snapshot.digest if snapshot else digest_json({"skipped": entry.name}),
+        inputs={},
+        objects=objects,
+        facts=facts,
+        reused=reused,
+    )
+
+
+def downloads_folder(workspace: Workspace) -> Path:
+    """Where downloads are while they are incomplete, and the locks of refreshes."""
+    return workspace.home / "data" / "downloads"
+
+
+def _back_up(workspace: Workspace, snapshot: Snapshot) -> str:
+    """Back up a snapshot; a backup that cannot be made is said, and stops nothing."""
+    try:
+        workspace.backups.keep(snapshot, lambda: workspace.snapshots.objects.get(snapshot.digest), utc_now())
+    except (OSError, IntegrityError) as error:
+        return f"; no backup was made: {error}"
+    return ""
 
 
 def find_snapshot(workspace: Workspace, record: StageRecord) -> Snapshot:
@@ -135,7 +160,7 @@ def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]
 
     Raises:
         SourceUnavailableError: a source was asked for by name and could serve no dataset of the family.
-        DatasetError: the rows of all sources together cannot be used.
+        DatasetError: the rows of all sources together cannot be used, or a restored source fails a blocking check.
     """
     settings = workspace.settings.file
     entries = {entry.name: entry for entry in workspace.settings.catalog.for_family(family)}
@@ -152,6 +177,11 @@ def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]
         raise SourceUnavailableError(f"--source {choice} can serve no dataset of family {family} ({reasons})")
     spec = load_family(family)
     samples = workspace.options.samples
+
+    if trainable:
+        from nethical_assets.pipeline.recovery import validate_restored
+
+        validate_restored(workspace, [entries[name] for name in present])
 
     def compute() -> StageOutput:
         if trainable:
@@ -171,7 +201,9 @@ def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]
             {"frame": put_table(workspace.objects, dataset.frame)}, {**dataset.facts, "columns": columns}
         )
 
-    code = digest_json([family_code_digest(family), code_digest("datasets/canonical.py", "datasets/labels.py")])
+    code = digest_json(
+        [family_code_digest(family), code_digest("datasets/canonical.py", "datasets/labels.py", "datasets/overlap.py")]
+    )
     with stage("datasets", family):
         record = workspace.cache.run(
             "datasets",

@@ -12,21 +12,39 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.checks import CheckOutcome
-from nethical_assets.core.datasets.quality import QualityThresholds, assess, canonical_schema, freshness, raw_schema
+from nethical_assets.core.datasets.quality import (
+    QualityThresholds,
+    assess,
+    canonical_schema,
+    freshness,
+    licence_known,
+    newest_record,
+    raw_schema,
+)
 from nethical_assets.core.datasets.report import DatasetReport, render_validation_report
-from nethical_assets.core.detectors.registry import load_family
+from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.digests import digest_json
 from nethical_assets.core.errors import DatasetError
 from nethical_assets.core.governance import screen_frame
 from nethical_assets.core.records import StageOutput, StageRecord, code_digest, get_table
+from nethical_assets.pipeline.content_checks import (
+    CODE,
+    family_content,
+    newest_moment,
+    previous_snapshot,
+    raw_content,
+    split_content,
+)
 from nethical_assets.pipeline.data import effective_entry, find_snapshot, snapshot_frame
 from nethical_assets.pipeline.progress import stage
+from nethical_assets.pipeline.recovery import settle_restored
 from nethical_assets.pipeline.workspace import Workspace, utc_now
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PRIVATE_PACKS = ("pii", "secrets")
+_NOT_MEASURED = ("refresh_interval_days", "newest_record_days_max", "backups_kept", "blocking_checks")
 
 
 def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome, ...]:
@@ -34,10 +52,11 @@ def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome,
     record = workspace.load_record("raw", entry.name)
     if record is None or "snapshot" not in record.objects:
         reason = "it was never fetched" if record is None else str(record.facts["reason"])
-        return (CheckOutcome("available", "warn", reason, {}),)
+        return _dated(workspace, "raw", entry.name, [CheckOutcome("available", "warn", reason, {})])
     with stage("checks", f"raw/{entry.name}"):
         snapshot = find_snapshot(workspace, record)
         understood = effective_entry(entry, snapshot)
+        previous = previous_snapshot(workspace, snapshot)
 
         def compute() -> StageOutput:
             frame = snapshot_frame(workspace, entry, snapshot)
@@ -54,22 +73,35 @@ def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome,
             )
             texts = [] if understood.kind == "sequence" else _text_columns(frame[contents])
             personal = _personal_data(workspace, frame, texts, "_label" if labelled else None)
-            return StageOutput({}, {"outcomes": [outcome.to_json() for outcome in (*outcomes, personal)]})
+            content = raw_content(workspace, understood, frame, previous)
+            return StageOutput(
+                {},
+                {
+                    "outcomes": [outcome.to_json() for outcome in (*outcomes, personal, *content)],
+                    "newest": newest_moment(understood, frame),
+                },
+            )
 
         found = workspace.cache.run(
             "quality",
             f"raw/{entry.name}",
-            inputs={"snapshot": snapshot.digest},
+            inputs={"snapshot": snapshot.digest, **({} if previous is None else {"previous": previous.digest})},
             parameters={"entry": understood.model_dump(mode="json"), **_parameters(workspace)},
-            code=code_digest("datasets/quality.py", "governance"),
+            code=_code(),
             compute=compute,
         )
-        interval = workspace.settings.file.datasets.refresh_interval_days
-        return (
+        limits = workspace.settings.file.datasets
+        newest, now = found.facts["newest"], utc_now()
+        outcomes = [
             CheckOutcome("available", "pass", f"{snapshot.source}: {snapshot.rows} rows", {"rows": snapshot.rows}),
             *(CheckOutcome.from_json(document) for document in found.facts["outcomes"]),
-            freshness(datetime.fromisoformat(snapshot.refreshed_at), utc_now(), interval),
-        )
+            freshness(datetime.fromisoformat(snapshot.refreshed_at), now, limits.refresh_interval_days),
+            licence_known(snapshot.licence),
+        ]
+        if newest is not None:
+            outcomes.append(newest_record(datetime.fromisoformat(newest), now, limits.newest_record_days_max))
+        settle_restored(workspace, entry.name, snapshot, outcomes)
+        return _dated(workspace, "raw", entry.name, outcomes)
 
 
 def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]:
@@ -95,21 +127,51 @@ def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
                 required=["row_id", "label", "source", *record.facts["input_columns"]],
             )
             personal = _personal_data(workspace, frame, spec.text_columns, "label")
-            return StageOutput({}, {"outcomes": [outcome.to_json() for outcome in (*outcomes, personal)]})
+            content = family_content(workspace, spec, record, frame)
+            return StageOutput({}, {"outcomes": [outcome.to_json() for outcome in (*outcomes, personal, *content)]})
 
         found = workspace.cache.run(
             "quality",
             f"datasets/{family}",
             inputs={"dataset": record.objects["frame"]},
-            parameters=_parameters(workspace),
-            code=code_digest("datasets/quality.py", "governance"),
+            parameters={"overlap": record.facts.get("source_overlap", []), **_parameters(workspace)},
+            code=_code(),
             compute=compute,
         )
-        return (
+        outcomes = [
             _real_data(record),
             *(CheckOutcome.from_json(document) for document in found.facts["outcomes"]),
             *_oldest_source(workspace, record),
+        ]
+        return _dated(workspace, "datasets", family, outcomes)
+
+
+def assess_splits(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]:
+    """The check of what the splits of one family share.
+
+    Raises:
+        DatasetError: they were never assigned.
+    """
+    split, dataset = workspace.load_record("splits", family), workspace.load_record("datasets", family)
+    if split is None or dataset is None:
+        raise DatasetError(f"splits/{family} were never assigned; run: nethical run --families {family}")
+    with stage("checks", f"splits/{family}"):
+
+        def compute() -> StageOutput:
+            frame = get_table(workspace.objects, split.objects["frame"])
+            outcome = split_content(workspace, load_family(family), dataset, frame)
+            return StageOutput({}, {"outcomes": [outcome.to_json()]})
+
+        found = workspace.cache.run(
+            "quality",
+            f"splits/{family}",
+            inputs={"splits": split.objects["frame"], "dataset": dataset.objects["frame"]},
+            parameters={"maximum_share": workspace.settings.file.datasets.near_duplicate_share_max},
+            code=_code(),
+            compute=compute,
         )
+        outcomes = [CheckOutcome.from_json(document) for document in found.facts["outcomes"]]
+        return _dated(workspace, "splits", family, outcomes)
 
 
 def validation_report(workspace: Workspace) -> tuple[StageRecord, str]:
@@ -117,6 +179,11 @@ def validation_report(workspace: Workspace) -> tuple[StageRecord, str]:
     reports = [
         DatasetReport(entry.name, entry.title, assess_raw(workspace, entry))
         for entry in workspace.settings.catalog.dataset
+    ]
+    reports += [
+        DatasetReport(f"datasets/{family}", f"Records of the {family} family", assess_family(workspace, family))
+        for family in family_names()
+        if workspace.load_record("datasets", family) is not None
     ]
     counts = {
         status: sum(outcome.status == status for report in reports for outcome in report.outcomes)
@@ -150,8 +217,22 @@ def _thresholds(workspace: Workspace) -> QualityThresholds:
 
 
 def _parameters(workspace: Workspace) -> dict[str, Any]:
-    datasets = workspace.settings.file.datasets.model_dump(mode="json")
-    return {"thresholds": datasets, "ruleset": workspace.screener.ruleset.digest}
+    settings = workspace.settings.file
+    return {
+        "thresholds": settings.datasets.model_dump(mode="json", exclude=set(_NOT_MEASURED)),
+        "drift": [settings.performance_thresholds.drift_alert_threshold, settings.monitoring.model_dump(mode="json")],
+        "ruleset": workspace.screener.ruleset.digest,
+    }
+
+
+def _code() -> str:
+    return code_digest("datasets/quality.py", "governance", "drift/statistics.py", "drift/tables.py", *CODE)
+
+
+def _dated(
+    workspace: Workspace, stage_name: str, subject: str, outcomes: Sequence[CheckOutcome]
+) -> tuple[CheckOutcome, ...]:
+    return workspace.validation_history.dated(stage_name, subject, outcomes, utc_now())
 
 
 def _declared_columns(entry: DatasetEntry) -> list[str]:

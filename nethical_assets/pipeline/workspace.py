@@ -22,6 +22,8 @@ from nethical_assets.settings import Settings
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import LocalIssueTracker
     from nethical_assets.core.audit import AuditLog, RunRecorder
+    from nethical_assets.core.datasets.backups import BackupStore
+    from nethical_assets.core.datasets.history import ValidationHistory
     from nethical_assets.core.datasets.snapshots import SnapshotStore
     from nethical_assets.core.datasets.sources import Source
     from nethical_assets.core.delivery.registry import ModelRegistry
@@ -89,6 +91,20 @@ class Workspace:
         from nethical_assets.core.datasets.snapshots import SnapshotStore
 
         return SnapshotStore(self.home / "data" / "snapshots")
+
+    @functools.cached_property
+    def backups(self) -> BackupStore:
+        """Copies of the newest snapshots of every dataset."""
+        from nethical_assets.core.datasets.backups import BackupStore
+
+        return BackupStore(self.home / "data" / "backups", self.settings.file.datasets.backups_kept)
+
+    @functools.cached_property
+    def validation_history(self) -> ValidationHistory:
+        """Since when checks of datasets fail."""
+        from nethical_assets.core.datasets.history import ValidationHistory
+
+        return ValidationHistory(self.home / "data" / "validation" / "history")
 
     @functools.cached_property
     def registry(self) -> ModelRegistry:

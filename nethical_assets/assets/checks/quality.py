@@ -11,7 +11,7 @@ import dagster as dg
 from nethical_assets.assets.presentation import table
 from nethical_assets.assets.stage import expected_failures
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.datasets.checks import CHECKS, CheckOutcome
+from nethical_assets.core.datasets.checks import CheckOutcome, Subject, checks_of
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.settings import Settings
 
@@ -20,7 +20,7 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
     """The checks of ``raw/<name>``."""
     key = dg.AssetKey(["raw", entry.name])
 
-    @dg.multi_asset_check(name=f"check__raw__{entry.name}", specs=_specs(key), can_subset=True)
+    @dg.multi_asset_check(name=f"check__raw__{entry.name}", specs=_specs(key, "raw"), can_subset=True)
     def raw_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
@@ -35,25 +35,53 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
 
 
 def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
-    """The checks of ``datasets/<family>``."""
+    """The checks of ``datasets/<family>``; those that the settings name stop the family when they fail."""
     key = dg.AssetKey(["datasets", family])
+    blocking = settings.file.datasets.blocking_checks
 
-    @dg.multi_asset_check(name=f"check__datasets__{family}", specs=_specs(key), can_subset=True)
+    @dg.multi_asset_check(name=f"check__datasets__{family}", specs=_specs(key, "datasets", blocking), can_subset=True)
     def dataset_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
         from nethical_assets.pipeline.quality import assess_family
+        from nethical_assets.pipeline.recovery import blocking_failures
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             outcomes = assess_family(workspace, family)
         yield from _results(context, key, outcomes)
+        for failed in blocking_failures(workspace, outcomes):
+            raise dg.Failure(
+                f"datasets/{family}: blocking check {failed.name} failed: {failed.message}; {failed.advice}",
+                allow_retries=False,
+            )
 
     return dataset_checks
 
 
-def _specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    return [dg.AssetCheckSpec(name, asset=key, description=kind.description) for name, kind in CHECKS.items()]
+def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
+    """The checks of ``splits/<family>``."""
+    key = dg.AssetKey(["splits", family])
+
+    @dg.multi_asset_check(name=f"check__splits__{family}", specs=_specs(key, "splits"), can_subset=True)
+    def split_checks(
+        context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        from nethical_assets.pipeline.quality import assess_splits
+
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
+        with expected_failures():
+            outcomes = assess_splits(workspace, family)
+        yield from _results(context, key, outcomes)
+
+    return split_checks
+
+
+def _specs(key: dg.AssetKey, subject: Subject, blocking: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(name, asset=key, description=kind.description, blocking=name in blocking)
+        for name, kind in checks_of(subject).items()
+    ]
 
 
 def _results(
@@ -65,6 +93,10 @@ def _results(
             continue
         failing = {"failing": table(outcome.failures)} if outcome.failures else {}
         advice = {} if outcome.status == "pass" else {"what_to_do": outcome.advice}
+        if outcome.failing_since:
+            advice["failing_since"] = outcome.failing_since
+        if outcome.example_rows:
+            advice["example_rows"] = ", ".join(map(str, outcome.example_rows))
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=outcome.name,

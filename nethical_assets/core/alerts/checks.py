@@ -15,7 +15,16 @@ from nethical_assets.core.alerts.kinds import Alert, Detail, fingerprint
 HIGH_PRIORITY = "high_priority"
 """The number of a check result that is true where the failure is worse than the check's limit alone says."""
 
-_ADVISORY = {"available", "personal_data", "duplicates", "class_balance", "missing_values"}
+_ADVISORY = {
+    "available",
+    "personal_data",
+    "duplicates",
+    "near_duplicates",
+    "class_balance",
+    "missing_values",
+    "newest_record",
+    "licence",
+}
 _KIND_BY_CHECK = {
     "freshness": "stale_dataset",
     "gate": "gate_refused",
@@ -63,7 +72,7 @@ def alert_of(result: CheckResult) -> Alert | None:
 
     Warnings are filed too, except those that say nothing a person has to act on: an optional dataset that no source
     has, personal data that is masked anyway, duplicates and imbalance that training deals with, gaps in columns that
-    nobody reads.
+    nobody reads, records that are old by nature, a licence that is not written down.
     """
     if result.passed or result.undecided or (result.warning and result.check in _ADVISORY):
         return None

@@ -41,6 +41,7 @@ class EventType(StrEnum):
     RUN_INTERRUPTED = "run_interrupted"
     DATA_FETCHED = "data_fetched"
     DATA_VALIDATED = "data_validated"
+    DATA_RESTORED = "data_restored"
     DATA_SCREENED = "data_screened"
     DATA_QUARANTINED = "data_quarantined"
     DATA_RELEASED = "data_released"

@@ -11,14 +11,19 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Status = Literal["pass", "warn", "fail"]
+Subject = Literal["raw", "datasets", "splits"]
+
+EXAMPLES = 10
+"""At most this many row numbers are given as examples."""
 
 
 @dataclass(frozen=True)
 class CheckKind:
-    """A check as it is declared: what a pass means, and what to do otherwise."""
+    """A check as it is declared: what a pass means, what to do otherwise, and which stages' tables have it."""
 
     description: str
     advice: str
+    subjects: tuple[Subject, ...] = ("raw", "datasets")
 
 
 CHECKS: Mapping[str, CheckKind] = {
@@ -51,18 +56,70 @@ CHECKS: Mapping[str, CheckKind] = {
         "No personal data or secrets were found.",
         "nothing has to be done for training: findings are masked there; consider a source without personal data",
     ),
+    "newest_record": CheckKind(
+        "The newest record is recent enough, and none lies in the future.",
+        "look for a newer edition of the dataset; what a model learns from old records may no longer happen",
+        ("raw",),
+    ),
+    "licence": CheckKind(
+        "The licence of the data is known.",
+        "read the licence on the dataset's page and write it into the catalog entry",
+        ("raw",),
+    ),
+    "near_duplicates": CheckKind(
+        "Not too many texts are nearly the same as another one (MinHash over runs of three words).",
+        "compare the example rows; templates that repeat teach less than their number says and flatter test results",
+    ),
+    "distribution": CheckKind(
+        "Columns and labels are distributed as in the previous snapshot.",
+        "ask the owner of the data what changed; if it is a mistake, go back: nethical data restore NAME",
+        ("raw",),
+    ),
+    "label_errors": CheckKind(
+        "Few labels look wrong to a model that never saw them (confident learning, out of fold).",
+        "read the example rows and correct their labels at the source; the most doubtful come first",
+        ("datasets",),
+    ),
+    "leakage": CheckKind(
+        "No input column alone predicts the label.",
+        "find out how the column comes about: if it is known only after the label is, take it out of the inputs",
+        ("datasets",),
+    ),
+    "source_overlap": CheckKind(
+        "The sources of the family share few rows after normalisation.",
+        "drop one of two sources that copy each other: results across sources then mean less than they seem to",
+        ("datasets",),
+    ),
+    "split_overlap": CheckKind(
+        "No row and no group is in two splits, and few test texts nearly repeat a training text.",
+        "declare the column that the rows have in common as the group_column of the catalog entry",
+        ("splits",),
+    ),
 }
+
+
+def checks_of(subject: Subject) -> Mapping[str, CheckKind]:
+    """The checks that a stage's tables have, by name."""
+    return {name: kind for name, kind in CHECKS.items() if subject in kind.subjects}
 
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """One check's outcome. ``failures`` is a table: column, check, failing rows, share of rows."""
+    """One check's outcome.
+
+    Attributes:
+        failures: a table: column, check, failing rows, share of rows.
+        example_rows: numbers of rows to look at, counted from 0 in the snapshot (raw) or the stage's table.
+        failing_since: when a validation first found this problem, which every one since has found too (ISO 8601).
+    """
 
     name: str
     status: Status
     message: str
     numbers: Mapping[str, float | int | str]
     failures: tuple[Mapping[str, str | int | float], ...] = ()
+    example_rows: tuple[int, ...] = ()
+    failing_since: str = ""
 
     @property
     def advice(self) -> str:
@@ -71,9 +128,10 @@ class CheckOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as a JSON document."""
-        return {**asdict(self), "failures": list(self.failures)}
+        return {**asdict(self), "failures": list(self.failures), "example_rows": list(self.example_rows)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> CheckOutcome:
         """The inverse of :meth:`to_json`."""
-        return cls(**{**document, "failures": tuple(document["failures"])})
+        lists = {name: tuple(document[name]) for name in ("failures", "example_rows")}
+        return cls(**{**document, **lists})

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.datasets.checks import CheckOutcome, Status
+from nethical_assets.core.datasets.checks import EXAMPLES, CheckOutcome, Status
 from nethical_assets.core.detectors.base import DetectorSpec
+
+_UNKNOWN_LICENCES = frozenset({"", "see its page", "unknown", "other", "none", "not specified"})
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,27 @@ def freshness(refreshed_at: datetime, now: datetime, interval_days: int) -> Chec
     )
 
 
+def newest_record(newest: datetime, now: datetime, maximum_days: int) -> CheckOutcome:
+    """Whether the newest record of a dataset is at most ``maximum_days`` old, and not from the future."""
+    age = (now - newest).total_seconds() / 86400
+    message = f"the newest record is {age:.0f} days old, at most {maximum_days} are wanted"
+    if age < -1:
+        message = f"the newest record lies {-age:.0f} days in the future: its time is wrong"
+    return CheckOutcome(
+        "newest_record",
+        "pass" if -1 <= age <= maximum_days else "warn",
+        message,
+        {"age_days": round(age, 3), "maximum_days": maximum_days},
+    )
+
+
+def licence_known(licence: str) -> CheckOutcome:
+    """Whether somebody wrote down under which licence the data may be used."""
+    known = licence.strip().lower() not in _UNKNOWN_LICENCES
+    message = f"the licence is: {licence}" if known else "nobody wrote down under which licence the data may be used"
+    return CheckOutcome("licence", "pass" if known else "warn", message, {})
+
+
 def _numeric() -> pa.Check:
     return pa.Check(_is_numeric, name="schema", error="is not numeric")
 
@@ -137,7 +161,14 @@ def _schema_outcome(cases: pd.DataFrame, rows: int) -> CheckOutcome:
     message = "all columns are there and have the promised types"
     if table:
         message = "wrong columns: " + ", ".join(sorted({str(row["column"]) for row in table}))
-    return CheckOutcome("schema", "fail" if table else "pass", message, {"columns_failing": len(table)}, tuple(table))
+    return CheckOutcome(
+        "schema",
+        "fail" if table else "pass",
+        message,
+        {"columns_failing": len(table)},
+        tuple(table),
+        example_rows=tuple(sorted({int(row) for row in cases["index"].dropna()})[:EXAMPLES]),
+    )
 
 
 def _schema_failure(column: str, check: str, failing: int, rows: int) -> dict[str, str | int | float]:
@@ -170,6 +201,7 @@ def _missing_outcome(
         if missing and missing / rows >= limit
     )
     failing = sum(row["column"] in required for row in table)
+    gaps = frame[[row["column"] for row in table]].isna().any(axis=1) if table else None
     worst = max((missing / rows for missing, rows in counted.values()), default=0.0)
     return CheckOutcome(
         "missing_values",
@@ -178,6 +210,7 @@ def _missing_outcome(
         f"the worst misses {worst:.1%}",
         {"columns": len(table), "columns_read": failing, "worst_share": round(worst, 6), "maximum_share": limit},
         table,
+        example_rows=() if gaps is None else _examples(gaps),
     )
 
 
@@ -223,14 +256,21 @@ def _balance_outcome(labels: pd.Series, thresholds: QualityThresholds) -> CheckO
 
 
 def _duplicates_outcome(frame: pd.DataFrame, identity: Sequence[str], thresholds: QualityThresholds) -> CheckOutcome:
-    repeated = int(frame.duplicated(subset=list(identity) or None).sum())
+    repeats = frame.duplicated(subset=list(identity) or None)
+    repeated = int(repeats.sum())
     share = repeated / max(len(frame), 1)
     return CheckOutcome(
         "duplicates",
         "pass" if share <= thresholds.duplicate_share_max else "warn",
         f"{repeated} rows ({share:.1%}) repeat another row",
         {"rows": repeated, "share": round(share, 6), "maximum_share": thresholds.duplicate_share_max},
+        example_rows=_examples(repeats),
     )
+
+
+def _examples(flagged: pd.Series) -> tuple[int, ...]:
+    """The numbers of the first flagged rows."""
+    return tuple(np.flatnonzero(flagged.to_numpy())[:EXAMPLES].tolist())
 
 
 def _holds(frame: pd.DataFrame, condition: Callable[[pd.DataFrame], bool], name: str) -> bool:

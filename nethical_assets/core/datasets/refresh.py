@@ -155,7 +155,10 @@ class _Refresh:
             self.snapshots.forget(self.entry.name)
             return None
         if latest is not None and not self.snapshots.is_intact(latest):
-            self.problems.append(f"stored snapshot: {self.snapshots.objects.path(latest.digest)} was damaged")
+            self.problems.append(
+                f"stored snapshot: {self.snapshots.objects.path(latest.digest)} was damaged (nethical data restore "
+                f"{self.entry.name} brings back a backup)"
+            )
             return None
         return latest
 

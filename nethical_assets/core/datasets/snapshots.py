@@ -162,6 +162,26 @@ class SnapshotStore:
         self._write_pointer(stored.name, [*manifests, manifest_digest], stored.refreshed_at)
         return stored
 
+    def reinstate(self, snapshot: Snapshot, data: bytes) -> Snapshot:
+        """Make a snapshot that was stored before the newest again; ``data`` are its Parquet bytes.
+
+        Its age counts from when it was fetched. A damaged pointer or damaged objects are replaced.
+
+        Raises:
+            IntegrityError: ``data`` are not the bytes that the snapshot names.
+        """
+        if digest_bytes(data) != snapshot.digest:
+            raise IntegrityError(f"dataset {snapshot.name}: the bytes to restore are not those of {snapshot.digest}")
+        self._put(data)
+        manifest_digest = self._put(pretty_json(snapshot.to_json()))
+        try:
+            known = self._pointer(snapshot.name)["manifests"]
+        except IntegrityError:
+            known = []
+        others = [digest for digest in known if digest != manifest_digest]
+        self._write_pointer(snapshot.name, [*others, manifest_digest], snapshot.fetched_at)
+        return replace(snapshot, refreshed_at=snapshot.fetched_at)
+
     def mark_refreshed(self, name: str, when: datetime) -> Snapshot:
         """Note that a source confirmed at ``when`` that the newest snapshot is current.
 
