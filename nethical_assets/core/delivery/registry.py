@@ -149,8 +149,10 @@ class ModelRegistry:
         data = manifest.to_bytes()
         digest = digest_bytes(data)
         folder = self._folder(digest)
+        for name in files:
+            _file_name(name)
         for name, content in files.items():
-            write_object(folder / _file_name(name), content)
+            write_object(folder / name, content)
         if self.signatures is not None:
             self.signatures.sign(digest, {**files, MANIFEST: data})
         write_object(folder / MANIFEST, data)

@@ -52,9 +52,13 @@ def open_envelope(envelope: Any, trusted: PublicKeys, where: str, *, identifier:
     if envelope["payloadType"] != PAYLOAD_TYPE:
         raise IntegrityError(f"{where}: holds {str(envelope['payloadType'])[:80]!r}, expected {PAYLOAD_TYPE}")
     signatures = envelope["signatures"]
-    if not isinstance(signatures, list) or len(signatures) != 1 or not isinstance(signatures[0], dict):
+    single = isinstance(signatures, list) and len(signatures) == 1 and isinstance(signatures[0], dict)
+    if not single or set(signatures[0]) != {"keyid", "sig"}:
         raise IntegrityError(f"{where}: expected exactly one signature; restore it from a backup")
-    signer = str(signatures[0].get("keyid")) if identifier is None else identifier
+    named = signatures[0]["keyid"]
+    if identifier is not None and named not in ("", identifier):
+        raise IntegrityError(f"{where}: the envelope names another key than the file does; restore it from a backup")
+    signer = str(named) if identifier is None else identifier
     key = trusted.get(signer)
     if key is None:
         raise IntegrityError(
@@ -64,7 +68,7 @@ def open_envelope(envelope: Any, trusted: PublicKeys, where: str, *, identifier:
     payload = _decode(envelope["payload"], where)
     try:
         key.verify(
-            _decode(signatures[0].get("sig"), where),
+            _decode(signatures[0]["sig"], where),
             pre_authentication_encoding(payload),
             ec.ECDSA(_HASHES[key.curve.key_size]),
         )
@@ -96,6 +100,9 @@ def parse_json(data: bytes, where: str) -> Any:
 
 def _decode(text: Any, where: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):
-        raise IntegrityError(f"{where}: payload or signature is not base64; restore it from a backup") from None
+        data = b""
+    if base64.b64encode(data).decode() != text:
+        raise IntegrityError(f"{where}: payload or signature is not base64; restore it from a backup")
+    return data

@@ -79,11 +79,7 @@ class ModelSignatures:
         bundle = parse_json(_read(path, model), str(path))
         if not isinstance(bundle, dict) or bundle.get("mediaType") != BUNDLE_TYPE:
             raise IntegrityError(f"{path}: not a Sigstore bundle {BUNDLE_TYPE}; restore it from a backup")
-        try:
-            hint = str(bundle["verificationMaterial"]["publicKey"]["hint"])
-            envelope = bundle["dsseEnvelope"]
-        except (KeyError, TypeError):
-            raise IntegrityError(f"{path}: the bundle names no public key; restore it from a backup") from None
+        envelope, hint = _parts(bundle, str(path))
         keys = self.keys.trusted() if trusted is None else trusted
         statement, signer = open_envelope(envelope, keys, str(path), identifier=hint)
         _check_statement(statement, model, files, str(path))
@@ -133,6 +129,23 @@ def _check_statement(statement: Any, model: str, files: Mapping[str, bytes], whe
         wrong = ["the list is inconsistent"]
     if wrong:
         raise IntegrityError(f"{where}: signs other files than the model has: {', '.join(wrong)}; restore it")
+
+
+def _parts(bundle: dict[str, Any], where: str) -> tuple[Any, str]:
+    """The envelope and the key id of a bundle that has nothing else in it."""
+    material = bundle.get("verificationMaterial")
+    public = material.get("publicKey") if isinstance(material, dict) else None
+    hint = public.get("hint") if isinstance(public, dict) else None
+    if not isinstance(hint, str):
+        raise IntegrityError(f"{where}: the bundle names no public key; restore it from a backup")
+    expected = {
+        "mediaType": BUNDLE_TYPE,
+        "verificationMaterial": {"publicKey": {"hint": hint}, "tlogEntries": []},
+        "dsseEnvelope": bundle.get("dsseEnvelope"),
+    }
+    if bundle != expected:
+        raise IntegrityError(f"{where}: the bundle has more than an envelope and a public key; restore it")
+    return bundle["dsseEnvelope"], hint
 
 
 def _read(path: UPath, model: str) -> bytes:
