@@ -29,19 +29,19 @@ font-weight:600;white-space:nowrap}
 .warning{border-left:4px solid var(--warn);background:var(--panel);padding:10px 14px;margin:16px 0}
 nav{display:flex;flex-wrap:wrap;gap:4px 14px;margin:18px 0 0;font-size:.92rem}
 a{color:var(--accent)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(250px,1fr));gap:20px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,380px),1fr));gap:20px}
 figure{margin:0;background:var(--panel);border-radius:8px;padding:12px}
 figcaption{font-weight:600;margin-bottom:6px}
 figcaption small{display:block;font-weight:400;color:var(--muted)}
-.chart{display:block;width:100%;max-width:340px;height:auto;margin:0 auto}
+.chart{display:block;width:100%;max-width:380px;height:auto;margin:0 auto}
 .scroll{overflow-x:auto;margin:10px 0}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
 caption{text-align:left;font-size:.88rem;padding-bottom:4px}
 th,td{text-align:left;vertical-align:top;padding:6px 12px 6px 0;border-bottom:1px solid var(--line)}
-th{font-weight:600;white-space:nowrap}
+th{font-weight:600;vertical-align:bottom;overflow-wrap:normal}
 td.number{font-variant-numeric:tabular-nums;white-space:nowrap}
 td.name{min-width:9em}
-td small{color:var(--muted);display:block}
+td small{color:var(--muted);display:block;font-size:.82em}
 .annex td:nth-child(4){min-width:16em}
 .annex td:nth-child(2){min-width:11em}
 .bar{width:100%;min-width:90px;height:10px;display:block;margin-top:6px}
@@ -57,6 +57,6 @@ td small{color:var(--muted);display:block}
 @media(max-width:560px){main{padding:16px 14px 40px}h1{font-size:1.4rem}table{font-size:.86rem}}
 @media print{body{font-size:10.5pt}main{max-width:none;padding:0}nav{display:none}h2{margin-top:22px}
 h2,h3,figcaption{break-after:avoid}figure,tr,.warning{break-inside:avoid}.charts{grid-template-columns:1fr 1fr}
-.scroll{overflow:visible}table{font-size:8.5pt}th{white-space:normal}td.number{white-space:normal}
+.scroll{overflow:visible}table{font-size:8.5pt}td.number{white-space:normal}
 .annex td:nth-child(n){min-width:0}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
