@@ -177,7 +177,7 @@ def test_nothing_outside_the_home_is_written(
     home = Path(finished[0]["NETHICAL_HOME"])
     assert {path.name for path in home.parent.iterdir()} == {"home", "training-schedule.json"}
     assert {path.name for path in home.iterdir()} <= {
-        *("dagster", "data", "models", "audit", "serving", "alerts", "runs", "cycle.lock")
+        *("dagster", "data", "models", "audit", "serving", "alerts", "runs", "cache", "cycle.lock")
     }
 
 

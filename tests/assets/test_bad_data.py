@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pandas as pd
 import pytest
 
 from nethical_assets.core.datasets.catalog import Catalog, DatasetEntry
+from nethical_assets.core.datasets.checks import CheckOutcome
 from nethical_assets.cycle import run_cycle
 from nethical_assets.instance import open_instance
+from nethical_assets.pipeline import quality
 from nethical_assets.pipeline.audit import verify
-from nethical_assets.pipeline.workspace import CycleOptions
+from nethical_assets.pipeline.workspace import CycleOptions, Workspace
 from nethical_assets.settings import Settings, load_settings
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
@@ -175,6 +178,32 @@ def test_few_rows_and_duplicates_are_warned_about_with_numbers(
     assert checks["duplicates"].metadata["rows"].value == 600
     assert checks["schema"].passed
     assert checks["freshness"].passed
+
+
+def test_a_failed_blocking_check_stops_its_family_and_no_other(
+    environment: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings({**environment, "NETHICAL_DATA_MIRROR": str(folder)})
+    assert "schema" in settings.file.datasets.blocking_checks
+    assess = quality.assess_family
+
+    def broken(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]:
+        outcomes = assess(workspace, family)
+        if family != "heuristic":
+            return outcomes
+        return tuple(replace(o, status="fail", message="wrong columns") if o.name == "schema" else o for o in outcomes)
+
+    monkeypatch.setattr(quality, "assess_family", broken)
+    summary = run_cycle(settings, ("heuristic", "logistic"), CycleOptions())
+
+    assert summary["families"]["heuristic"]["verdict"] == "error"
+    (reason,) = summary["families"]["heuristic"]["reasons"]
+    assert "blocking check schema failed: wrong columns" in reason
+    assert summary["families"]["logistic"]["verdict"] in ("promoted", "candidate")
+    workspace = Workspace(settings, CycleOptions(), "test")
+    assert workspace.load_record("datasets", "heuristic") is not None
+    assert workspace.load_record("splits", "heuristic") is None
+    assert verify(settings)["problems"] == []
 
 
 def test_one_bad_family_stops_no_other_and_the_audit_is_finalised(environment: dict[str, str], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from nethical_assets.build import build_defs
-from nethical_assets.core.datasets.checks import CHECKS
+from nethical_assets.core.datasets.checks import checks_of
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.jobs import DRIFT_JOB, TRAINING_JOB, VALIDATION_JOB
 from nethical_assets.settings import Settings
@@ -26,7 +26,7 @@ FAMILY_STAGES = {
     "model_cards": "model_cards",
     "drift_reports": "drift_reports",
 }
-SINGLE = {"audit_roots": "audit", "dataset_validation": "validation"}
+SINGLE = {"audit_roots": "audit", "dataset_validation": "validation", "screening_error_card": "screening"}
 
 
 @pytest.fixture
@@ -89,19 +89,23 @@ def test_checks(definitions: dg.Definitions) -> None:
         for checks in definitions.asset_checks or ()
         for spec in checks.check_specs
     }
-    wanted = {(f"raw/{entry.name}", name) for entry in CATALOG.dataset for name in CHECKS}
+    wanted = {(f"raw/{entry.name}", name) for entry in CATALOG.dataset for name in checks_of("raw")}
     for family in family_names():
-        wanted |= {(f"datasets/{family}", name) for name in CHECKS}
+        wanted |= {(f"datasets/{family}", name) for name in checks_of("datasets")}
+        wanted |= {(f"splits/{family}", name) for name in checks_of("splits")}
         wanted |= {(f"releases/{family}", "gate"), (f"releases/{family}", "regression")}
         wanted |= {(f"drift_reports/{family}", "drift")}
     assert found == wanted | {("audit_roots", "log_verifies")}
 
 
-def test_only_the_audit_check_blocks(definitions: dg.Definitions) -> None:
+def test_only_the_audit_check_and_what_the_settings_name_block(definitions: dg.Definitions) -> None:
     blocking = {
-        spec.key.name for checks in definitions.asset_checks or () for spec in checks.check_specs if spec.blocking
+        (spec.key.asset_key.path[0], spec.key.name)
+        for checks in definitions.asset_checks or ()
+        for spec in checks.check_specs
+        if spec.blocking
     }
-    assert blocking == {"log_verifies"}
+    assert blocking == {("audit_roots", "log_verifies"), ("datasets", "schema")}
 
 
 def test_jobs_schedules_and_sensors_run_as_soon_as_the_daemon_does(definitions: dg.Definitions) -> None:
