@@ -76,7 +76,7 @@ def requirements(card: dict[str, Any]) -> list[str]:
     return [DISCLAIMER, *(row.required for row in annex_rows(card)), *(f"{row.point}" for row in annex_rows(card))]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cards())
 def test_no_format_shows_a_number_that_the_card_does_not_hold(card: dict[str, Any]) -> None:
     allowed = numbers_in_card(card)
@@ -87,7 +87,7 @@ def test_no_format_shows_a_number_that_the_card_does_not_hold(card: dict[str, An
         assert numbers_of(shown(suffix, data)) - allowed - extra == set(), suffix
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cards())
 def test_every_format_that_shows_metrics_shows_all_of_them(card: dict[str, Any]) -> None:
     rendered = {suffix: shown(suffix, data) for suffix, data in render_all(card).items()}

@@ -20,7 +20,7 @@ def statuses(card: dict[str, Any]) -> dict[str, str]:
     return {f"{row.point} {row.required}": row.status for row in annex_rows(card)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cards())
 def test_nothing_is_proven_without_evidence_of_the_card(card: dict[str, Any]) -> None:
     rows = annex_rows(card)

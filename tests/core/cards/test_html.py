@@ -59,7 +59,7 @@ def check_inert(source: str) -> Page:
     return page
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cards())
 def test_any_card_gives_a_well_formed_page_that_does_and_loads_nothing(card: dict[str, Any]) -> None:
     check_inert(render_html(card))

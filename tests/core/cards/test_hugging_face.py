@@ -38,7 +38,7 @@ def front_matter(card: dict[str, Any]) -> dict[str, Any]:
     return dict(document)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cards())
 def test_any_card_has_metadata_of_the_right_form(card: dict[str, Any]) -> None:
     document = front_matter(card)
