@@ -33,7 +33,7 @@ ui: $(READY) ## The Dagster UI with schedules and sensors running
 .PHONY: test
 test: $(READY) ## The test suite (without the end-to-end tests)
 	@echo "Running the test suite ..."
-	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile $(ARGS)
 
 .PHONY: e2e
 e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and browser
