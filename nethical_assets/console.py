@@ -101,14 +101,15 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
         "Open the UI with: make ui    Verify the audit log with: nethical audit verify",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if audit["key_created"]:
-        console.print(
-            f"A signing key for the audit log was created: {audit['key_created']}. Back it up, and keep it secret.",
-            style="bold yellow",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+    for what, path in (("the audit log", audit["key_created"]), ("models", audit["model_key_created"])):
+        if path:
+            console.print(
+                f"A signing key for {what} was created: {path}. Back it up, and keep it secret.",
+                style="bold yellow",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
 
 def _value(metric: Mapping[str, Any] | None) -> str:

@@ -20,7 +20,7 @@ from nethical_assets.core.errors import NethicalError, SettingsError
 from nethical_assets.core.storage import exclusive_lock
 from nethical_assets.instance import open_instance, storage_failures
 from nethical_assets.jobs import TRAINING_JOB, cycle_assets, family_assets
-from nethical_assets.pipeline.workspace import CycleOptions, Workspace
+from nethical_assets.pipeline.workspace import CycleOptions, Workspace, open_model_keys
 from nethical_assets.settings import Settings
 
 
@@ -54,10 +54,13 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
     ):
         signing_key = SigningKeys(settings.home / "audit" / "keys").path
         had_key = signing_key.exists()
+        model_key = open_model_keys(settings.home).path
+        had_model_key = model_key.exists()
         finished = _execute(settings, tuple(families), options, instance)
         workspace = Workspace(settings, options, finished.run_id)
         audit = _audit_head(workspace, finished, instance)
         audit["key_created"] = None if had_key else str(signing_key)
+        audit["model_key_created"] = str(model_key) if model_key.exists() and not had_model_key else None
         return _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)
 
 
