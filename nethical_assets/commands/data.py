@@ -1,4 +1,4 @@
-"""``nethical data``: listing, fetching and validating datasets.
+"""``nethical data``: listing, fetching, validating and restoring datasets.
 
 What belongs here: arguments and printing. What does not: the stages (``pipeline``).
 """
@@ -6,7 +6,7 @@ What belongs here: arguments and printing. What does not: the stages (``pipeline
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,7 +15,8 @@ from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.pipeline.workspace import CycleOptions, SourceChoice, Workspace
 from nethical_assets.settings import Settings, load_settings
 
-app = typer.Typer(no_args_is_help=True, help="Datasets: list, fetch, validate.")
+app = typer.Typer(no_args_is_help=True, help="Datasets: list, fetch, validate, restore.")
+Origin = Literal["backup", "mirror"]
 Names = Annotated[list[str] | None, typer.Argument(help="Names or slugs of the catalog; all when none is given.")]
 
 
@@ -36,6 +37,7 @@ def list_datasets(as_json: JsonOption = False) -> None:
                 "source": snapshot.source if snapshot else None,
                 "refreshed_at": snapshot.refreshed_at if snapshot else None,
                 "digest": snapshot.digest if snapshot else None,
+                "backups": len(workspace.backups.list(entry.name)),
             }
         )
     if as_json:
@@ -77,16 +79,46 @@ def fetch(
 
 
 @app.command()
-def validate(names: Names = None, as_json: JsonOption = False) -> None:
-    """Assess the snapshots that are there. Exits with 1 when a check fails."""
-    from nethical_assets.core.datasets.report import DatasetReport, render_validation_report
-    from nethical_assets.pipeline.quality import assess_raw
+def restore(
+    name: Annotated[str, typer.Argument(help="A name or slug of the catalog.")],
+    origin: Annotated[
+        Origin | None, typer.Option("--from", help="Where from; a backup, or else the mirror, when not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring back a dataset from a verified copy. The next run validates it before anything trains on it."""
+    from nethical_assets.pipeline.audit import finalize_run
+    from nethical_assets.pipeline.recovery import restore as restore_dataset
 
     settings = load_settings()
     workspace = _workspace(settings)
+    record = restore_dataset(workspace, settings.catalog.entry(name), origin)
+    finalize_run(workspace)
+    if as_json:
+        print_json({"name": record.subject, **record.facts})
+        return
+    typer.echo(f"{record.subject}: restored {record.facts['rows']} rows ({record.facts['reason']})")
+    typer.echo(f"The next run validates it before it trains on it; or now: nethical data validate {record.subject}")
+
+
+@app.command()
+def validate(names: Names = None, as_json: JsonOption = False) -> None:
+    """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails."""
+    from nethical_assets.core.datasets.report import DatasetReport, render_validation_report
+    from nethical_assets.pipeline.audit import finalize_run
+    from nethical_assets.pipeline.quality import assess_raw, family_reports
+    from nethical_assets.pipeline.recovery import is_restored
+
+    settings = load_settings()
+    workspace = _workspace(settings)
+    restored = [entry.name for entry in _entries(settings, names) if is_restored(workspace, entry.name)]
     reports = [
         DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in _entries(settings, names)
     ]
+    if not names:
+        reports += family_reports(workspace)
+    if any(not is_restored(workspace, name) for name in restored):
+        finalize_run(workspace)
     if as_json:
         print_json(
             {

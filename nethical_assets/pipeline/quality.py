@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.checks import CheckOutcome
+from nethical_assets.core.datasets.personal_data import personal_data_outcome
 from nethical_assets.core.datasets.quality import (
     QualityThresholds,
     assess,
@@ -24,8 +25,7 @@ from nethical_assets.core.datasets.quality import (
 from nethical_assets.core.datasets.report import DatasetReport, render_validation_report
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.digests import digest_json
-from nethical_assets.core.errors import DatasetError
-from nethical_assets.core.governance import screen_frame
+from nethical_assets.core.errors import DatasetError, IntegrityError
 from nethical_assets.core.records import StageOutput, StageRecord, code_digest, get_table
 from nethical_assets.pipeline.content_checks import (
     CODE,
@@ -43,7 +43,8 @@ from nethical_assets.pipeline.workspace import Workspace, utc_now
 if TYPE_CHECKING:
     import pandas as pd
 
-PRIVATE_PACKS = ("pii", "secrets")
+    from nethical_assets.core.datasets.snapshots import Snapshot
+
 _NOT_MEASURED = ("refresh_interval_days", "newest_record_days_max", "backups_kept", "blocking_checks")
 
 
@@ -56,6 +57,9 @@ def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome,
     with stage("checks", f"raw/{entry.name}"):
         snapshot = find_snapshot(workspace, record)
         understood = effective_entry(entry, snapshot)
+        damage = _damage(workspace, snapshot)
+        if damage:
+            return _dated(workspace, "raw", entry.name, [CheckOutcome("available", "fail", damage, {})])
         previous = previous_snapshot(workspace, snapshot)
 
         def compute() -> StageOutput:
@@ -72,7 +76,7 @@ def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome,
                 part_column="_file",
             )
             texts = [] if understood.kind == "sequence" else _text_columns(frame[contents])
-            personal = _personal_data(workspace, frame, texts, "_label" if labelled else None)
+            personal = personal_data_outcome(frame, texts, workspace.screener)
             content = raw_content(workspace, understood, frame, previous)
             return StageOutput(
                 {},
@@ -126,7 +130,7 @@ def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
                 identity=["row_id"],
                 required=["row_id", "label", "source", *record.facts["input_columns"]],
             )
-            personal = _personal_data(workspace, frame, spec.text_columns, "label")
+            personal = personal_data_outcome(frame, spec.text_columns, workspace.screener)
             content = family_content(workspace, spec, record, frame)
             return StageOutput({}, {"outcomes": [outcome.to_json() for outcome in (*outcomes, personal, *content)]})
 
@@ -174,17 +178,26 @@ def assess_splits(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
         return _dated(workspace, "splits", family, outcomes)
 
 
+def family_reports(workspace: Workspace) -> list[DatasetReport]:
+    """The canonical datasets and splits of the families that have been built, with the outcome of each check."""
+    found = []
+    for family in family_names():
+        if workspace.load_record("datasets", family) is None:
+            continue
+        outcomes = assess_family(workspace, family)
+        if workspace.load_record("splits", family) is not None:
+            outcomes += assess_splits(workspace, family)
+        found.append(DatasetReport(f"datasets/{family}", f"Records of the {family} family", outcomes))
+    return found
+
+
 def validation_report(workspace: Workspace) -> tuple[StageRecord, str]:
     """The report over every dataset of the catalog: facts, and Markdown for people."""
     reports = [
         DatasetReport(entry.name, entry.title, assess_raw(workspace, entry))
         for entry in workspace.settings.catalog.dataset
     ]
-    reports += [
-        DatasetReport(f"datasets/{family}", f"Records of the {family} family", assess_family(workspace, family))
-        for family in family_names()
-        if workspace.load_record("datasets", family) is not None
-    ]
+    reports += family_reports(workspace)
     counts = {
         status: sum(outcome.status == status for report in reports for outcome in report.outcomes)
         for status in ("pass", "warn", "fail")
@@ -204,6 +217,15 @@ def validation_report(workspace: Workspace) -> tuple[StageRecord, str]:
     )
     workspace.record_event("data_validated", {"dataset_validation": record.digest}, payload=facts["counts"])
     return record, render_validation_report(reports)
+
+
+def _damage(workspace: Workspace, snapshot: Snapshot) -> str:
+    """What is wrong with the stored bytes of a snapshot, whose checks may be known from before; nothing if intact."""
+    try:
+        workspace.snapshots.objects.get(snapshot.digest)
+    except IntegrityError as error:
+        return f"{error}: nethical data restore {snapshot.name}"
+    return ""
 
 
 def _thresholds(workspace: Workspace) -> QualityThresholds:
@@ -226,7 +248,14 @@ def _parameters(workspace: Workspace) -> dict[str, Any]:
 
 
 def _code() -> str:
-    return code_digest("datasets/quality.py", "governance", "drift/statistics.py", "drift/tables.py", *CODE)
+    return code_digest(
+        "datasets/quality.py",
+        "datasets/personal_data.py",
+        "governance",
+        "drift/statistics.py",
+        "drift/tables.py",
+        *CODE,
+    )
 
 
 def _dated(
@@ -246,19 +275,6 @@ def _declared_columns(entry: DatasetEntry) -> list[str]:
 
 def _text_columns(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name, kind in frame.dtypes.items() if str(kind) in ("str", "string", "object")]
-
-
-def _personal_data(workspace: Workspace, frame: pd.DataFrame, texts: Sequence[str], label: str | None) -> CheckOutcome:
-    result = screen_frame(frame, texts, workspace.screener, label_column=label)
-    kinds = {rule.kind for rule in workspace.screener.ruleset.all_rules if rule.pack in PRIVATE_PACKS}
-    private = {kind: count for kind, count in result.counts["by_kind"].items() if kind in kinds}
-    found = sum(private.values())
-    return CheckOutcome(
-        "personal_data",
-        "warn" if found else "pass",
-        f"{found} findings of personal data or secrets in {len(frame)} rows",
-        {"rows": len(frame), "findings": found, **private},
-    )
 
 
 def _real_data(record: StageRecord) -> CheckOutcome:

@@ -21,6 +21,7 @@ from nethical_assets.pipeline.data import downloads_folder, raw_record
 from nethical_assets.pipeline.workspace import Workspace, utc_now
 
 if TYPE_CHECKING:
+    from nethical_assets.core.datasets.backups import Backup
     from nethical_assets.core.datasets.snapshots import Snapshot
 
 Origin = Literal["backup", "mirror"]
@@ -30,9 +31,9 @@ _WAITING_SECONDS = 600.0
 def restore(workspace: Workspace, entry: DatasetEntry, origin: Origin | None = None) -> StageRecord:
     """Make an older or undamaged copy of ``entry`` the newest snapshot; it counts as not validated.
 
-    From a backup: the newest intact one where the present snapshot is damaged or gone; else the newest one that is
-    older than the present snapshot. From the mirror: its files, read anew. Without ``origin``: a backup if there is a
-    suitable one, else the mirror.
+    From a backup: the newest intact one where the present snapshot is damaged or gone; else the newest one that was
+    made before the present snapshot's. From the mirror: its files, read anew. Without ``origin``: a backup if there is
+    a suitable one, else the mirror.
 
     Raises:
         IntegrityError: no backup can be used; the message names the damaged files.
@@ -87,8 +88,7 @@ def validate_restored(workspace: Workspace, entries: Iterable[DatasetEntry]) -> 
     from nethical_assets.pipeline.quality import assess_raw
 
     for entry in entries:
-        record = workspace.load_record("raw", entry.name)
-        if record is None or not is_pending(workspace, entry.name, record.objects.get("snapshot", "")):
+        if not is_restored(workspace, entry.name):
             continue
         for failed in blocking_failures(workspace, assess_raw(workspace, entry)):
             raise DatasetError(
@@ -96,6 +96,12 @@ def validate_restored(workspace: Workspace, entries: Iterable[DatasetEntry]) -> 
                 f"another copy (nethical data restore {entry.name}) or fetch it (nethical data fetch {entry.name} "
                 "--force)"
             )
+
+
+def is_restored(workspace: Workspace, name: str) -> bool:
+    """Whether the newest snapshot of the dataset was restored and waits for its validation."""
+    record = workspace.load_record("raw", name)
+    return record is not None and is_pending(workspace, name, record.objects.get("snapshot", ""))
 
 
 def is_pending(workspace: Workspace, name: str, digest: str) -> bool:
@@ -117,21 +123,26 @@ def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
     ):
         present = _intact_snapshot(workspace, entry.name)
         problems: list[str] = []
-        for backup in reversed(workspace.backups.list(entry.name)):
+        for backup in reversed(_candidates(workspace.backups.list(entry.name), present)):
             try:
                 snapshot, data = backup.load()
             except IntegrityError as error:
                 problems.append(str(error))
                 continue
-            if present is None or (snapshot.digest != present.digest and snapshot.fetched_at <= present.fetched_at):
-                restored = workspace.snapshots.reinstate(snapshot, data)
-                skipped = "".join(f"; {problem}" for problem in problems)
-                return restored, f"backup of the snapshot of {snapshot.fetched_at} from {snapshot.source}{skipped}"
+            restored = workspace.snapshots.reinstate(snapshot, data)
+            skipped = "".join(f"; {problem}" for problem in problems)
+            return restored, f"backup of the snapshot of {snapshot.fetched_at} from {snapshot.source}{skipped}"
     if present is None:
         problems.append("there is no intact backup: name --from mirror, or run nethical data fetch --force")
     else:
         problems.append(f"the snapshot of {present.fetched_at} is intact and there is no older backup of it")
     raise IntegrityError(f"dataset {entry.name}: {'; '.join(problems)}")
+
+
+def _candidates(backups: Sequence[Backup], present: Snapshot | None) -> Sequence[Backup]:
+    """The backups that were made before that of the present snapshot; all where it has none."""
+    own = [number for number, backup in enumerate(backups) if present is not None and backup.holds(present)]
+    return backups[: own[0]] if own else backups
 
 
 def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, str]:

@@ -36,6 +36,10 @@ class Backup:
         """The Parquet file."""
         return self.manifest.with_suffix(".parquet")
 
+    def holds(self, snapshot: Snapshot) -> bool:
+        """Whether this is a copy of the snapshot's content, by its name alone."""
+        return f"-{_content(snapshot)}-" in self.manifest.stem
+
     def load(self) -> tuple[Snapshot, bytes]:
         """The manifest and the Parquet bytes, both verified.
 
@@ -78,11 +82,10 @@ class BackupStore:
             IntegrityError: ``read`` found the bytes changed.
             OSError: the disk is full or not writable; the backups that were there still are.
         """
-        content = snapshot.digest.partition(":")[2][:16]
-        if self.kept == 0 or any(f"-{content}-" in backup.manifest.stem for backup in self.list(snapshot.name)):
+        if self.kept == 0 or any(backup.holds(snapshot) for backup in self.list(snapshot.name)):
             return False
         data, document = read(), pretty_json(snapshot.to_json())
-        stem = f"{now.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{content}-{digest_bytes(document).partition(':')[2]}"
+        stem = f"{now.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{_content(snapshot)}-{digest_bytes(document).partition(':')[2]}"
         backup = Backup(self.folder / snapshot.name / f"{stem}.json")
         # The data come last: without them the backup does not count.
         write_atomically(backup.manifest, document)
@@ -91,6 +94,10 @@ class BackupStore:
             old.data.unlink(missing_ok=True)
             old.manifest.unlink(missing_ok=True)
         return True
+
+
+def _content(snapshot: Snapshot) -> str:
+    return snapshot.digest.partition(":")[2][:16]
 
 
 def _read(path: Path) -> bytes:

@@ -22,6 +22,7 @@ FILE_COLUMN = "_file"
 UNUSABLE = -1
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _SHOWN_VALUES = 8
+_LONGEST_LABEL = 24
 
 Labels = np.ndarray[Any, np.dtype[np.int8]]
 
@@ -144,6 +145,9 @@ def _code(value: Any, positive: set[str | None], negative: set[str | None]) -> i
 
 
 def _shown(column: pa.ChunkedArray) -> str:
+    """The values of a label column; only their number where they look like text, which may be personal."""
     values = sorted({str(canonical_text(value)) for value in pc.unique(column).to_pylist()})
+    if any(len(value) > _LONGEST_LABEL for value in values):
+        return f"{len(values)} different texts, which are no labels"
     more = f" and {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
-    return ", ".join(repr(value[:40]) for value in values[:_SHOWN_VALUES]) + more
+    return ", ".join(repr(value) for value in values[:_SHOWN_VALUES]) + more

@@ -144,7 +144,8 @@ def _components(signatures: HashArray) -> IndexArray:
         first = order[opened[np.searchsorted(opened, same, side="right") - 1]] if len(same) else same
         # Each row of a bucket is compared with its neighbour and with the bucket's first row.
         edges += [np.stack([order[same], order[same + 1]]), np.stack([first, order[same + 1]])]
-    left, right = np.unique(np.sort(np.concatenate(edges, axis=1), axis=0), axis=1)
+    first, second = np.sort(np.concatenate(edges, axis=1), axis=0)
+    left, right = np.divmod(np.unique(first * count + second), max(count, 1))
     if len(left):
         agreement = (signatures[left] == signatures[right]).mean(axis=1)
         left, right = left[agreement >= SIMILARITY], right[agreement >= SIMILARITY]

@@ -1,0 +1,152 @@
+"""Backups and validation history: rotation, damage, kills, and what is restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from nethical_assets.core.datasets.backups import BackupStore
+from nethical_assets.core.datasets.checks import CheckOutcome
+from nethical_assets.core.datasets.history import ValidationHistory
+from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
+from nethical_assets.core.errors import IntegrityError
+
+NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> SnapshotStore:
+    return SnapshotStore(tmp_path / "snapshots")
+
+
+@pytest.fixture
+def add(snapshots: SnapshotStore) -> Callable[[int], Snapshot]:
+    """Store a snapshot of ``toy`` with that number as its content, a day later for each number."""
+
+    def add_number(number: int) -> Snapshot:
+        manifest = Snapshot("toy", "o/toy", "mirror", "MIT", "", 0, (), "", "d", {}, {})
+        return snapshots.add(pa.table({"x": [number]}), manifest, NOW + timedelta(days=number))
+
+    return add_number
+
+
+def keep(store: BackupStore, snapshots: SnapshotStore, snapshot: Snapshot, days: int) -> bool:
+    return store.keep(snapshot, lambda: snapshots.objects.get(snapshot.digest), NOW + timedelta(days=days))
+
+
+def test_the_newest_backups_are_kept_and_none_twice(
+    tmp_path: Path, snapshots: SnapshotStore, add: Callable[[int], Snapshot]
+) -> None:
+    store = BackupStore(tmp_path / "backups", kept=2)
+    added = [add(number) for number in range(4)]
+    assert [keep(store, snapshots, snapshot, day) for day, snapshot in enumerate(added)] == [True] * 4
+    assert [backup.load()[0].digest for backup in store.list("toy")] == [s.digest for s in added[2:]]
+    assert not keep(store, snapshots, added[3], 9)
+    assert len(list((tmp_path / "backups" / "toy").iterdir())) == 4
+    assert store.list("other") == ()
+
+
+def test_none_are_made_or_dropped_when_none_are_wanted(
+    tmp_path: Path, snapshots: SnapshotStore, add: Callable[[int], Snapshot]
+) -> None:
+    keep(BackupStore(tmp_path, kept=2), snapshots, add(0), 0)
+    assert not keep(BackupStore(tmp_path, kept=0), snapshots, add(1), 1)
+    assert len(BackupStore(tmp_path, kept=0).list("toy")) == 1
+
+
+@pytest.mark.parametrize("part", ["manifest", "data"])
+def test_a_changed_backup_is_refused_by_name(
+    part: str, tmp_path: Path, snapshots: SnapshotStore, add: Callable[[int], Snapshot]
+) -> None:
+    store = BackupStore(tmp_path / "backups", kept=2)
+    keep(store, snapshots, add(0), 0)
+    (backup,) = store.list("toy")
+    file = getattr(backup, part)
+    file.write_bytes(file.read_bytes().replace(b"toy", b"Toy") if part == "manifest" else b"PAR1 something else")
+    with pytest.raises(IntegrityError, match=file.name):
+        backup.load()
+
+
+def test_a_backup_without_its_data_does_not_count_and_is_made_again(
+    tmp_path: Path, snapshots: SnapshotStore, add: Callable[[int], Snapshot]
+) -> None:
+    # What a process that died between the two files leaves.
+    store = BackupStore(tmp_path / "backups", kept=2)
+    snapshot = add(0)
+    keep(store, snapshots, snapshot, 0)
+    store.list("toy")[0].data.unlink()
+    assert store.list("toy") == ()
+    assert keep(store, snapshots, snapshot, 1)
+    assert [backup.load()[0].digest for backup in store.list("toy")] == [snapshot.digest]
+
+
+def test_a_reinstated_snapshot_is_the_newest_with_its_old_age(
+    tmp_path: Path, snapshots: SnapshotStore, add: Callable[[int], Snapshot]
+) -> None:
+    first, second = add(0), add(1)
+    data = snapshots.objects.get(first.digest)
+    restored = snapshots.reinstate(first, data)
+    assert snapshots.latest("toy") == restored
+    assert restored.refreshed_at == first.fetched_at
+    assert [s.digest for s in snapshots.history("toy")] == [second.digest, first.digest]
+    with pytest.raises(IntegrityError, match="not those of"):
+        snapshots.reinstate(second, data)
+    assert snapshots.latest("toy") == restored
+
+
+@pytest.mark.parametrize("damage", ["pointer", "object", "manifest"])
+def test_reinstating_repairs_what_was_damaged(
+    damage: str, snapshots: SnapshotStore, add: Callable[[int], Snapshot]
+) -> None:
+    snapshot = add(0)
+    data = snapshots.objects.get(snapshot.digest)
+    pointer = Path(str(snapshots.base)) / "datasets" / "toy.json"
+    objects = [path for path in (Path(str(snapshots.base)) / "objects").rglob("*") if path.is_file()]
+    chosen = {
+        "pointer": [pointer],
+        "object": [path for path in objects if path.name in snapshot.digest],
+        "manifest": [path for path in objects if path.name not in snapshot.digest],
+    }[damage]
+    assert len(chosen) == 1
+    chosen[0].write_bytes(b"\x00 damaged")
+    snapshots.reinstate(snapshot, data)
+    latest = snapshots.latest("toy")
+    assert latest is not None
+    assert snapshots.is_intact(latest)
+    assert snapshots.load(latest).to_pydict() == {"x": [0]}
+
+
+class TestHistory:
+    def outcome(self, name: str, status: str) -> CheckOutcome:
+        return CheckOutcome(name, status, "", {})  # type: ignore[arg-type]
+
+    def since(self, history: ValidationHistory, day: int, *outcomes: CheckOutcome) -> dict[str, str]:
+        dated = history.dated("raw", "toy", outcomes, NOW + timedelta(days=day))
+        return {outcome.name: outcome.failing_since[:10] for outcome in dated}
+
+    def test_a_problem_keeps_its_first_day_until_it_passes(self, tmp_path: Path) -> None:
+        history = ValidationHistory(tmp_path)
+        bad, good = self.outcome("schema", "fail"), self.outcome("schema", "pass")
+        assert self.since(history, 0, good) == {"schema": ""}
+        assert self.since(history, 1, bad) == {"schema": "2026-11-24"}
+        assert self.since(history, 2, self.outcome("schema", "warn")) == {"schema": "2026-11-24"}
+        # The dataset could not be had: nothing is known about its schema.
+        assert self.since(history, 3, self.outcome("available", "warn")) == {"available": "2026-11-26"}
+        assert self.since(history, 4, bad, self.outcome("available", "pass")) == {
+            "schema": "2026-11-24",
+            "available": "",
+        }
+        assert self.since(history, 5, good) == {"schema": ""}
+        assert self.since(history, 6, bad) == {"schema": "2026-11-29"}
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"schema": 3}', b"\xff\xfe"])
+    def test_a_damaged_file_is_written_anew(self, content: bytes, tmp_path: Path) -> None:
+        history = ValidationHistory(tmp_path)
+        self.since(history, 0, self.outcome("schema", "fail"))
+        (tmp_path / "raw" / "toy.json").write_bytes(content)
+        assert self.since(history, 5, self.outcome("schema", "fail")) == {"schema": "2026-11-28"}
+        assert self.since(history, 6, self.outcome("schema", "fail")) == {"schema": "2026-11-28"}

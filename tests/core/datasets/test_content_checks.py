@@ -1,0 +1,334 @@
+"""Near-duplicates, distribution, label errors, leakage, overlap and personal data on tables with known answers."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nethical_assets.core.datasets.checks import CHECKS, CheckOutcome
+from nethical_assets.core.datasets.distribution import DriftLimits, distribution_outcome
+from nethical_assets.core.datasets.label_errors import find_label_errors, label_errors_outcome
+from nethical_assets.core.datasets.leakage import leakage_outcome, single_column_auc, split_overlap_outcome
+from nethical_assets.core.datasets.near_duplicates import (
+    SIMILARITY,
+    NearDuplicates,
+    group_near_duplicates,
+    near_duplicates_outcome,
+)
+from nethical_assets.core.datasets.overlap import source_overlap, source_overlap_outcome
+from nethical_assets.core.datasets.personal_data import personal_data_outcome
+from nethical_assets.core.governance import Screener, load_ruleset
+from tests.tiny_mirror import CHECKOUT
+
+LIMITS = DriftLimits(threshold=0.15, alpha=0.01, minimum_rows=200)
+SECRET = "jane.doe.1987@private-clinic.example"
+
+
+@functools.cache
+def rules() -> Screener:
+    return Screener(load_ruleset(CHECKOUT / "config" / "screening"))
+
+
+def words(count: int, seed: int) -> list[str]:
+    generator = np.random.default_rng(seed)
+    return [f"word{number}" for number in generator.integers(0, 100_000, count)]
+
+
+def jaccard(first: str, second: str) -> float:
+    one, two = ({tuple(part[i : i + 3]) for i in range(len(part) - 2)} for part in (first.split(), second.split()))
+    return len(one & two) / len(one | two)
+
+
+class TestNearDuplicates:
+    def test_changed_words_make_a_near_duplicate_until_there_are_too_many(self) -> None:
+        base = words(120, 1)
+        little, much = base.copy(), base.copy()
+        little[60] = "changed"
+        for position in range(0, 120, 6):
+            much[position] = f"changed{position}"
+        texts = [" ".join(base), " ".join(words(120, 2)), " ".join(little), " ".join(much)]
+        assert jaccard(texts[0], texts[2]) > 0.9
+        assert jaccard(texts[0], texts[3]) < 0.4
+        found = group_near_duplicates(pd.Series(texts, dtype="str"))
+        assert found.repeated.tolist() == [2]
+        assert found.group[0] == found.group[2]
+        assert len(set(found.group.tolist())) == 3
+
+    def test_exact_repetitions_and_texts_without_words_are_not_compared(self) -> None:
+        texts = pd.Series(
+            ["Hello  there friend", "hello THERE friend", "", None, "   ", "other words entirely"], dtype="str"
+        )
+        found = group_near_duplicates(texts)
+        assert found.compared.tolist() == [0, 5]
+        assert found.repeated.tolist() == []
+
+    @pytest.mark.parametrize("texts", [[], [""], ["one"], ["one", "two"]])
+    def test_tiny_columns(self, texts: list[str]) -> None:
+        found = group_near_duplicates(pd.Series(texts, dtype="str"))
+        assert found.repeated.tolist() == []
+        assert near_duplicates_outcome(found, 0.2).status == "pass"
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(0, 10_000), st.integers(5, 60), st.integers(0, 12))
+    def test_pairs_are_grouped_as_their_exact_similarity_says(self, seed: int, length: int, changes: int) -> None:
+        base = words(length, seed)
+        other = base.copy()
+        for position in np.random.default_rng(seed).integers(0, length, changes).tolist():
+            other[position] = f"changed{position}"
+        texts = [" ".join(base), " ".join(other)]
+        similarity = jaccard(*texts)
+        found = group_near_duplicates(pd.Series(texts, dtype="str"))
+        if similarity >= SIMILARITY + 0.19 and similarity < 1:
+            assert len(found.repeated) == 1
+        if similarity <= SIMILARITY - 0.25:
+            assert len(found.repeated) == 0
+
+    def test_a_sample_is_said_to_be_one(self) -> None:
+        texts = pd.Series([" ".join(words(8, seed)) for seed in range(40)], dtype="str")
+        found = group_near_duplicates(texts, maximum_rows=10)
+        assert found.compared.tolist() == list(range(0, 40, 4))
+        whole = NearDuplicates(250_000, np.arange(10), np.arange(10))
+        assert "one row in 3 was compared" in near_duplicates_outcome(whole, 0.2).message
+
+    def test_the_outcome_has_share_examples_and_pairs_across_sources(self) -> None:
+        found = NearDuplicates(4, np.arange(4), np.array([0, 1, 0, 1]))
+        sources = np.array(["a", "a", "b", "a"], dtype=object)
+        outcome = near_duplicates_outcome(found, 0.2, sources)
+        assert outcome.status == "warn"
+        assert outcome.example_rows == (2, 3)
+        assert (outcome.numbers["rows"], outcome.numbers["share"]) == (2, 0.5)
+        assert outcome.numbers["rows_across_sources"] == 2
+
+    def test_odd_texts_are_bounded_and_never_crash(self) -> None:
+        texts = ["x" * 3_000_000, "\ud800 lone surrogate", "\x00null\x00", "a " * 500_000, "\u202e right to left"]
+        found = group_near_duplicates(pd.Series(texts, dtype="object"))
+        assert found.rows == 5
+
+
+class TestLeakage:
+    ROWS = 4000
+
+    @pytest.fixture
+    def labels(self) -> np.ndarray:
+        return (np.random.default_rng(1).random(self.ROWS) < 0.3).astype(np.int8)
+
+    def test_auc_of_known_relations(self, labels: np.ndarray) -> None:
+        generator = np.random.default_rng(2)
+        assert single_column_auc(pd.Series(labels), labels) == 1.0
+        assert single_column_auc(pd.Series(1 - labels), labels) == 1.0
+        assert abs(single_column_auc(pd.Series(generator.normal(size=self.ROWS)), labels) - 0.5) < 0.05
+        # A column of unique values tells nothing about rows it was not fitted on.
+        unique = pd.Series([f"id{number}" for number in generator.permutation(self.ROWS)], dtype="str")
+        assert abs(single_column_auc(unique, labels) - 0.5) < 0.05
+        # Not monotone: the extremes are positive.
+        bent = pd.Series(np.where(labels == 1, generator.choice([-5.0, 5.0], self.ROWS), 0.0))
+        assert single_column_auc(bent + generator.normal(0, 0.1, self.ROWS), labels) > 0.99
+        # Only whether the value is missing tells.
+        assert single_column_auc(pd.Series(np.where(labels == 1, np.nan, 1.0)), labels) == 1.0
+
+    def test_auc_of_a_shifted_normal_is_the_theoretical_one(self) -> None:
+        generator = np.random.default_rng(3)
+        labels = (generator.random(60_000) < 0.3).astype(np.int8)
+        values = generator.normal(size=60_000) + labels
+        assert abs(single_column_auc(pd.Series(values), labels) - 0.760) < 0.01
+
+    def test_the_column_is_named_and_no_value_is(self, labels: np.ndarray) -> None:
+        leaking = pd.Series(np.where(labels == 1, SECRET, "benign"), dtype="str")
+        frame = pd.DataFrame({"status": leaking, "noise": np.random.default_rng(4).normal(size=self.ROWS)})
+        outcome = leakage_outcome(frame, labels, 0.99)
+        assert outcome is not None
+        assert outcome.status == "fail"
+        assert [row["column"] for row in outcome.failures] == ["status"]
+        assert "private-clinic" not in json.dumps(outcome.to_json())
+        clean = leakage_outcome(frame[["noise"]], labels, 0.99)
+        assert clean is not None and clean.status == "pass" and clean.failures == ()
+
+    def test_too_few_rows_or_one_class_say_nothing(self, labels: np.ndarray) -> None:
+        frame = pd.DataFrame({"x": labels})
+        assert leakage_outcome(frame.head(99), labels[:99], 0.99) is None
+        assert leakage_outcome(frame, np.zeros(self.ROWS, np.int8), 0.99) is None
+
+
+class TestSplitOverlap:
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "row_id": [f"{number:064x}" for number in range(6)],
+                "source": ["a"] * 6,
+                "group": ["g", "g", "", "", "h", "h"],
+                "split": ["train", "train", "train", "test", "test", "test"],
+                "text": [f"text number {number}" for number in range(6)],
+            }
+        )
+
+    def test_nothing_shared_passes(self) -> None:
+        outcome = split_overlap_outcome(self.frame(), ["text"], None, 0.2)
+        assert outcome.status == "pass"
+        assert (outcome.numbers["rows"], outcome.numbers["groups"]) == (0, 0)
+
+    def test_a_shared_row_or_group_fails_with_its_rows(self) -> None:
+        frame = self.frame()
+        frame.loc[3, "row_id"] = frame.loc[0, "row_id"]
+        outcome = split_overlap_outcome(frame, [], None, 0.2)
+        assert (outcome.status, outcome.numbers["rows"], outcome.example_rows) == ("fail", 2, (0, 3))
+        frame = self.frame()
+        frame.loc[5, "group"] = "g"
+        outcome = split_overlap_outcome(frame, [], None, 0.2)
+        assert (outcome.status, outcome.numbers["groups"], outcome.example_rows) == ("fail", 1, (0, 1, 5))
+        # The same group name in another source is another group.
+        frame.loc[5, "source"] = "b"
+        assert split_overlap_outcome(frame, [], None, 0.2).status == "pass"
+
+    def test_near_repetitions_of_training_texts_warn_above_the_limit(self) -> None:
+        found = NearDuplicates(6, np.arange(6), np.array([0, 1, 2, 0, 4, 4]))
+        outcome = split_overlap_outcome(self.frame(), ["text"], found, 0.2)
+        assert (outcome.status, outcome.numbers["near_duplicates"]) == ("warn", 1)
+        assert split_overlap_outcome(self.frame(), ["text"], found, 0.5).status == "pass"
+        masked = self.frame()
+        masked.loc[4, "text"] = masked.loc[1, "text"]
+        assert split_overlap_outcome(masked, ["text"], found, 0.9).numbers["near_duplicates"] == 2
+
+
+class TestSourceOverlap:
+    def test_shared_records_are_counted_for_every_pair(self) -> None:
+        row_ids = pd.Series(["1", "2", "3", "1", "2", "9", "1", "1"])
+        sources = pd.Series(["a", "a", "a", "b", "b", "b", "c", "a"])
+        found = source_overlap(row_ids, sources)
+        assert [(p["first"], p["second"], p["rows"], p["smaller"]) for p in found] == [
+            ("a", "b", 2, 3),
+            ("a", "c", 1, 1),
+            ("b", "c", 1, 1),
+        ]
+        outcome = source_overlap_outcome(found, 3, 0.05)
+        assert outcome is not None
+        assert (outcome.status, outcome.numbers["worst_share"]) == ("warn", 1.0)
+
+    def test_disjoint_sources_pass_and_one_source_says_nothing(self) -> None:
+        assert source_overlap(pd.Series(["1", "2"]), pd.Series(["a", "b"])) == []
+        outcome = source_overlap_outcome([], 2, 0.05)
+        assert outcome is not None and outcome.status == "pass"
+        assert source_overlap_outcome([], 1, 0.05) is None
+
+
+class TestDistribution:
+    def frame(self, rows: int, seed: int, shift: float = 0.0, positives: float = 0.5) -> pd.DataFrame:
+        generator = np.random.default_rng(seed)
+        return pd.DataFrame(
+            {
+                "amount": generator.normal(size=rows) + shift,
+                "colour": pd.Series(generator.choice(["red", "green"], rows), dtype="str"),
+                "_label": (generator.random(rows) < positives).astype(np.int8),
+                "_file": "rows.csv",
+            }
+        )
+
+    def test_equal_distributions_pass_at_every_size(self) -> None:
+        for seed in range(20):
+            for rows in (60, 250):
+                outcome = distribution_outcome(self.frame(2000, seed), self.frame(rows, seed + 100), LIMITS)
+                assert outcome is not None
+                assert outcome.status == "pass", (rows, seed, outcome.message)
+
+    def test_a_shifted_column_and_a_shifted_label_are_named(self) -> None:
+        outcome = distribution_outcome(self.frame(2000, 1), self.frame(2000, 2, shift=1.0), LIMITS)
+        assert outcome is not None
+        assert (outcome.status, [row["column"] for row in outcome.failures]) == ("warn", ["amount"])
+        outcome = distribution_outcome(self.frame(2000, 1), self.frame(2000, 2, positives=0.05), LIMITS)
+        assert outcome is not None
+        assert [row["column"] for row in outcome.failures] == ["label"]
+        assert outcome.numbers["label_changed"] == 1
+
+    def test_too_few_rows_say_so_and_nothing_in_common_says_nothing(self) -> None:
+        outcome = distribution_outcome(self.frame(2000, 1), self.frame(50, 2, shift=3.0), LIMITS)
+        assert outcome is not None
+        assert outcome.status == "pass"
+        assert "too few rows" in outcome.message
+        assert distribution_outcome(self.frame(0, 1), self.frame(9, 1), LIMITS) is None
+        assert distribution_outcome(pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]}), LIMITS) is None
+
+
+class TestLabelErrors:
+    def flipped(self, rows: int = 3000) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+        generator = np.random.default_rng(5)
+        truth = generator.random(rows) < 0.4
+        flip = generator.random(rows) < 0.04
+        frame = pd.DataFrame(
+            {
+                "x": truth * 4.0 + generator.normal(size=rows),
+                "kind": pd.Series(np.where(truth, "odd", "even"), dtype="str"),
+            }
+        )
+        return frame, (truth ^ flip).astype(np.int8), flip
+
+    def test_flipped_labels_of_records_are_found(self) -> None:
+        frame, labels, flip = self.flipped()
+        found = find_label_errors(frame, labels, pd.Series("", index=frame.index), "records")
+        assert found is not None
+        assert flip[found.suspects].mean() > 0.9
+        assert len(found.suspects) > 0.7 * flip.sum()
+        outcome = label_errors_outcome(found, 0.02)
+        assert outcome.status == "warn"
+        assert abs(float(outcome.numbers["share"]) - 0.04) < 0.015
+        assert all(flip[list(outcome.example_rows)])
+
+    @pytest.mark.parametrize("kind", ["text", "sequence"])
+    def test_flipped_labels_of_texts_and_sequences_are_found(self, kind: str) -> None:
+        generator = np.random.default_rng(6)
+        truth = generator.random(1500) < 0.5
+        flip = generator.random(1500) < 0.04
+        vocabulary = np.array([f"w{number}" for number in range(60)])
+        texts = [" ".join(generator.choice(vocabulary[30:] if bad else vocabulary[:35], 12)) for bad in truth]
+        labels = (truth ^ flip).astype(np.int8)
+        frame = pd.DataFrame({"text": pd.Series(texts, dtype="str")})
+        found = find_label_errors(frame, labels, pd.Series("", index=frame.index), kind)  # type: ignore[arg-type]
+        assert found is not None
+        assert flip[found.suspects].mean() > 0.9
+
+    def test_the_same_rows_give_the_same_answer_and_sampling_is_said(self) -> None:
+        frame, labels, _ = self.flipped()
+        groups = pd.Series([f"g{number % 50}" for number in range(len(frame))])
+        first, second = (find_label_errors(frame, labels, groups, "records", maximum_rows=1000) for _ in range(2))
+        assert first is not None and second is not None
+        assert first.suspects.tolist() == second.suspects.tolist()
+        assert first.compared == 1000
+        assert "one row in 3 was looked at" in label_errors_outcome(first, 0.05).message
+
+    def test_too_few_rows_of_a_class_say_nothing(self) -> None:
+        frame, labels, _ = self.flipped()
+        groups = pd.Series("", index=frame.index)
+        assert find_label_errors(frame.head(150), labels[:150], groups.head(150), "records") is None
+        rare = np.zeros(len(frame), np.int8)
+        rare[:10] = 1
+        assert find_label_errors(frame, rare, groups, "records") is None
+
+
+class TestPersonalData:
+    def test_repeated_values_count_as_often_as_they_occur(self) -> None:
+        frame = pd.DataFrame({"note": pd.Series(["plain", f"mail {SECRET}", None, f"mail {SECRET}"], dtype="str")})
+        outcome = personal_data_outcome(frame, ["note"], rules())
+        assert outcome.status == "warn"
+        assert outcome.numbers["findings"] == 2
+        assert outcome.example_rows == (1, 3)
+        (row,) = outcome.failures
+        assert (row["column"], row["rows"], row["share"]) == ("note", 2, 0.5)
+        assert "private-clinic" not in json.dumps(outcome.to_json())
+
+    def test_plain_text_and_mixed_objects_pass(self) -> None:
+        frame = pd.DataFrame({"a": pd.Series(["x", 3, None, [1]], dtype="object")})
+        assert personal_data_outcome(frame, ["a"], rules()).status == "pass"
+        assert personal_data_outcome(frame, [], rules()).numbers["findings"] == 0
+
+
+def test_every_outcome_round_trips_and_is_declared() -> None:
+    outcome = CheckOutcome("licence", "warn", "m", {"rows": 1}, ({"column": "a"},), (3, 4), "2026-01-01T00:00:00+00:00")
+    assert CheckOutcome.from_json(json.loads(json.dumps(outcome.to_json()))) == outcome
+    for kind in CHECKS.values():
+        assert kind.description.endswith(".")
+        assert kind.advice
+        assert kind.subjects
