@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,9 @@ from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.errors import NethicalError
 from nethical_assets.pipeline.workspace import CycleOptions, SourceChoice
 from nethical_assets.settings import load_settings
+
+# typer carries a click of its own, whose general usage error it does not export.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -135,10 +138,21 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except NethicalError as error:
-        errors.print(f"nethical: {error}", style="red", highlight=False, soft_wrap=True)
+        _say(str(error))
         sys.exit(error.exit_code)
+    except _USAGE_ERROR as error:
+        if message := error.format_message():
+            _say(f"{message} (nethical --help lists what there is)")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted; what was finished is kept, start it again to go on")
+        sys.exit(130)
+
+
+def _say(line: str) -> None:
+    errors.print(f"nethical: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
