@@ -162,7 +162,7 @@ def _data(card: Mapping[str, Any]) -> str:
         ("Training", info["train_samples"]),
         ("Validation", info["val_samples"]),
         ("Test", info["test_samples"]),
-        ("Together", info["samples"]),
+        ("All rows, those that are only measured on included", info["samples"]),
     ]
     key = '<span class="key"><i class="p"></i>positive<i class="n"></i>negative</span>'
     licences = [

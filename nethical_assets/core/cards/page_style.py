@@ -39,9 +39,9 @@ table{border-collapse:collapse;width:100%;font-size:.92rem}
 caption{text-align:left;font-size:.88rem;padding-bottom:4px}
 th,td{text-align:left;vertical-align:top;padding:6px 12px 6px 0;border-bottom:1px solid var(--line)}
 th{font-weight:600;vertical-align:bottom;overflow-wrap:normal}
-td.number{font-variant-numeric:tabular-nums;white-space:nowrap}
+td.number{font-variant-numeric:tabular-nums;white-space:nowrap;overflow-wrap:normal}
 td.name{min-width:9em}
-td small{color:var(--muted);display:block;font-size:.82em}
+td small{color:var(--muted);display:block;font-size:.82em;white-space:normal}
 .annex td:nth-child(4){min-width:16em}
 .annex td:nth-child(2){min-width:11em}
 .bar{width:100%;min-width:90px;height:10px;display:block;margin-top:6px}
