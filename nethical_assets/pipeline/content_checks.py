@@ -38,9 +38,12 @@ CODE = tuple(
 
 
 def raw_content(
-    workspace: Workspace, entry: DatasetEntry, frame: pd.DataFrame, previous: Snapshot | None
+    workspace: Workspace, entry: DatasetEntry, frame: pd.DataFrame, previous: Snapshot | None, *, returned: bool
 ) -> list[CheckOutcome]:
-    """Near-duplicates of a text dataset, and its distribution against the ``previous`` snapshot."""
+    """Near-duplicates of a text dataset, and its distribution against the ``previous`` snapshot.
+
+    ``returned`` says that the content is that of an earlier snapshot without a previous one: nothing has changed then.
+    """
     outcomes = []
     if entry.kind == "text" and entry.files and len(frame):
         texts = joined_column(entry, frame, [file.text_column for file in entry.files])
@@ -48,6 +51,9 @@ def raw_content(
         outcomes.append(near_duplicates_outcome(group_near_duplicates(texts.astype("str")), limit))
     if previous is not None and (compared := _distribution(workspace, entry, frame, previous)) is not None:
         outcomes.append(compared)
+    elif returned:
+        message = "the content is that of the first snapshot again"
+        outcomes.append(CheckOutcome("distribution", "pass", message, {"rows": len(frame)}))
     return outcomes
 
 
@@ -59,14 +65,17 @@ def newest_moment(entry: DatasetEntry, frame: pd.DataFrame) -> str | None:
     return None if str(newest) == "NaT" else str(newest.isoformat())
 
 
-def previous_snapshot(workspace: Workspace, snapshot: Snapshot) -> Snapshot | None:
-    """The snapshot of other content that was fetched last before ``snapshot``, or None."""
-    earlier = [
-        candidate
-        for candidate in workspace.snapshots.history(snapshot.name)
-        if candidate.digest != snapshot.digest and candidate.fetched_at <= snapshot.fetched_at
-    ]
-    return max(earlier, key=lambda candidate: candidate.fetched_at, default=None)
+def previous_snapshot(workspace: Workspace, snapshot: Snapshot) -> tuple[Snapshot | None, bool]:
+    """The snapshot that was the newest when the content of ``snapshot`` was first fetched, or None; and whether the
+    dataset had other content since then.
+
+    Going back to content that was there before is no change of the distribution.
+    """
+    history = enumerate(workspace.snapshots.history(snapshot.name))
+    dated = sorted(((one.fetched_at, number), one) for number, one in history)
+    first = next((number for number, (_, one) in enumerate(dated) if one.digest == snapshot.digest), len(dated))
+    since = any(one.digest != snapshot.digest for _, one in dated[first:])
+    return (dated[first - 1][1] if first else None), since
 
 
 def family_content(

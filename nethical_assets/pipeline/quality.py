@@ -60,7 +60,7 @@ def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome,
         damage = _damage(workspace, snapshot)
         if damage:
             return _dated(workspace, "raw", entry.name, [CheckOutcome("available", "fail", damage, {})])
-        previous = previous_snapshot(workspace, snapshot)
+        previous, returned = previous_snapshot(workspace, snapshot)
 
         def compute() -> StageOutput:
             frame = snapshot_frame(workspace, entry, snapshot)
@@ -77,7 +77,7 @@ def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome,
             )
             texts = [] if understood.kind == "sequence" else _text_columns(frame[contents])
             personal = personal_data_outcome(frame, texts, workspace.screener)
-            content = raw_content(workspace, understood, frame, previous)
+            content = raw_content(workspace, understood, frame, previous, returned=returned)
             return StageOutput(
                 {},
                 {
@@ -90,7 +90,11 @@ def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome,
             "quality",
             f"raw/{entry.name}",
             inputs={"snapshot": snapshot.digest, **({} if previous is None else {"previous": previous.digest})},
-            parameters={"entry": understood.model_dump(mode="json"), **_parameters(workspace)},
+            parameters={
+                "entry": understood.model_dump(mode="json"),
+                "returned": returned,
+                **_parameters(workspace),
+            },
             code=_code(),
             compute=compute,
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from nethical_assets.core.datasets.quality import licence_known
 from nethical_assets.core.errors import IntegrityError, NethicalError, SettingsError, SourceUnavailableError
+from nethical_assets.pipeline import data
 from nethical_assets.pipeline.audit import finalize_run, verify
 from nethical_assets.pipeline.data import fetch
 from nethical_assets.pipeline.quality import assess_raw
@@ -239,3 +242,17 @@ def test_a_changed_snapshot_is_compared_with_the_one_before(
     assert outcome.status == "warn"
     assert "duration" in {row["column"] for row in outcome.failures}
     assert outcome.failing_since
+
+
+def test_going_back_to_earlier_content_is_no_change(
+    open_workspace: Callable[[], Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = open_workspace()
+    # Snapshots are dated to the second.
+    hours = itertools.count()
+    monkeypatch.setattr(data, "utc_now", lambda: datetime.now(UTC) - timedelta(hours=50 - next(hours)))
+    good = connections(400, np.random.default_rng(2))
+    for frame, status in ((good, None), (good.assign(duration=9999), "warn"), (good, "pass")):
+        write_connections(folder, frame)
+        fetched(workspace)
+        assert statuses(workspace).get("distribution") == status
