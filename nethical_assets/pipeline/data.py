@@ -189,8 +189,6 @@ def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]
             for name, entry in understood.items():
                 if family in (*entry.families, *entry.evaluation_families):
                     frame = snapshot_frame(workspace, entries[name], snapshots[name])
-                    if family in entry.constant_labels:
-                        frame["_label"] = entry.constant_labels[family]
                     frames.append((entry, frame.assign(_source=attach_sources(entry, frame))))
             dataset = build_dataset(spec, frames, maximum_rows=samples or settings.datasets.maximum_rows)
         else:

@@ -45,7 +45,9 @@ def build_dataset(
     """
     parts: list[pd.DataFrame] = []
     unusable: dict[str, int] = {}
-    for entry, raw in sources:
+    for entry, published in sources:
+        constant = entry.constant_labels.get(spec.family)
+        raw = published if constant is None else published.assign(_label=constant)
         usable = raw["_label"] >= 0
         unusable[entry.name] = int((~usable).sum())
         part = spec.canonicalise(entry, raw[usable].reset_index(drop=True))
