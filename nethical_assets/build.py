@@ -66,7 +66,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     return {
         "data_sources": DataSourcesResource.configure_at_launch(),
         "cycle": CycleResource.configure_at_launch(),
-        "issue_tracker": IssueTrackerResource(path=str(settings.home / "alerts" / "issues.sqlite")),
+        "issue_tracker": IssueTrackerResource.of(settings),
         RECORDS_IO_MANAGER: RecordIOManager(folder=str(settings.home / "data" / "records")),
     }
 

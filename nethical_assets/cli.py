@@ -142,6 +142,10 @@ def main() -> None:
     except NethicalError as error:
         _say(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        _say(f"{where}{error.strerror or error}; free space, correct permissions, or name another folder or file")
+        sys.exit(2)
     except _USAGE_ERROR as error:
         if message := error.format_message():
             _say(f"{message} (nethical --help lists what there is)")

@@ -95,7 +95,7 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
     checks, audit = summary["checks"], summary["audit"]
     for line in (
         f"Data came from: {summary['sources']}",
-        f"Checks: {checks['passed']} passed, {checks['failed']} did not (see them in the UI)",
+        f"Checks: {checks['passed']} passed, {checks['failed']} did not (see: nethical alerts list, or the UI)",
         f"Audit: {audit['size']} leaves, root {audit['root']}",
         f"Took {summary['wall_seconds']:.1f} s. Run {summary['run_id']}.",
         "Open the UI with: make ui    Verify the audit log with: nethical audit verify",

@@ -21,6 +21,8 @@ from nethical_assets.core.storage import exclusive_lock
 from nethical_assets.instance import open_instance, storage_failures
 from nethical_assets.jobs import TRAINING_JOB, cycle_assets, family_assets
 from nethical_assets.pipeline.workspace import CycleOptions, Workspace, open_model_keys
+from nethical_assets.resources.platform import IssueTrackerResource
+from nethical_assets.sensors.alerts import file_run_checks
 from nethical_assets.settings import Settings
 
 
@@ -59,6 +61,7 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
         finished = _execute(settings, tuple(families), options, instance)
         workspace = Workspace(settings, options, finished.run_id)
         audit = _audit_head(workspace, finished, instance)
+        file_run_checks(instance, IssueTrackerResource.of(settings), finished.run_id)
         audit["key_created"] = None if had_key else str(signing_key)
         audit["model_key_created"] = str(model_key) if model_key.exists() and not had_model_key else None
         return _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)

@@ -35,6 +35,11 @@ def finalize_run(workspace: Workspace, *, failed: bool = False) -> dict[str, Any
         }
 
 
+def seal(workspace: Workspace) -> None:
+    """Append what this run recorded so far as a signed chunk; the run may go on recording."""
+    workspace.audit_log.finalize_run(workspace.run_id)
+
+
 def finalize_abandoned(workspace: Workspace) -> list[str]:
     """Append the events of runs whose process died; the run ids."""
     home, own = workspace.home, workspace.run_id
@@ -58,8 +63,9 @@ def is_alive(home: Path, run_id: str) -> bool:
 
 
 def verify(settings: Settings, policy: Policy | None = None) -> dict[str, Any]:
-    """Recompute the whole log from disk, and check every model card against it."""
+    """Recompute the log, all objects and all models from disk, and hold pointers and cards against the log."""
     from nethical_assets.pipeline.cards import card_problems
+    from nethical_assets.pipeline.evidence import evidence_problems
 
     policy = policy or Policy()
     report = verify_log(
@@ -69,7 +75,7 @@ def verify(settings: Settings, policy: Policy | None = None) -> dict[str, Any]:
         witness_keys=policy.witness_keys,
         required_witnesses=policy.required_witnesses,
     ).to_json()
-    problems = [*report["problems"], *card_problems(settings)]
+    problems = [*report["problems"], *evidence_problems(settings), *card_problems(settings)]
     return {**report, "problems": problems, "ok": not problems}
 
 

@@ -26,7 +26,7 @@ from nethical_assets.core.cards import (
 from nethical_assets.core.delivery.registry import ModelPointer, ModelRegistry
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.errors import IntegrityError, NethicalError
 from nethical_assets.core.records import StageRecord
 from nethical_assets.core.storage import read_json, write_atomically
 from nethical_assets.pipeline.progress import stage
@@ -40,7 +40,9 @@ def issue_card(workspace: Workspace, family: str, records: Mapping[str, StageRec
     with stage("model_cards", family), workspace.registry.locked():
         registry = workspace.registry
         pointer = find_pointer(registry, family, str(records["releases"].facts["model"]))
-        if records["releases"].facts["verdict"] == UNCHANGED and (formats := _issued_formats(workspace, pointer)):
+        # A champion that was decided about again and refused stays the champion, with the card of its own decision.
+        kept = records["releases"].facts["verdict"] == UNCHANGED or pointer.decision != records["releases"].digest
+        if kept and (formats := _issued_formats(workspace, pointer)):
             card = read_json(registry.card_path(pointer, "json"))
             markdown = registry.card_path(pointer, "md").read_text(encoding="utf-8")
             return replace(_record(registry, pointer, card, formats), reused=True), markdown
@@ -83,9 +85,13 @@ def card_problems(settings: Settings) -> list[str]:
     log = LogReader(settings.home / "audit")
     unfinished = set(log.pending_runs())
     problems: list[str] = []
-    for pointer in registry.pointers(family_names()):
-        if pointer.card and pointer.run_id not in unfinished:
-            problems += _card_problem(registry, log, pointer)
+    for family in family_names():
+        try:
+            for pointer in registry.pointers([family]):
+                if pointer.card and pointer.run_id not in unfinished:
+                    problems += _card_problem(registry, log, pointer)
+        except NethicalError as error:
+            problems.append(str(error))
     return problems
 
 

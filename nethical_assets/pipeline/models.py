@@ -106,6 +106,7 @@ def build_model(
             "code": family_code_digest(spec.family),
             "seed": seed,
             "synthetic": bool((frame["source"] == SYNTHETIC).any()),
+            "train_rows": len(training.labels),
             "hyperparameters": dict(spec.hyperparameters),
         },
         input_columns=tuple(training.inputs.columns),

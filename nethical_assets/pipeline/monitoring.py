@@ -6,15 +6,16 @@ What belongs here: finding the window and the reference. What does not: statisti
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from nethical_assets.core.digests import digest_json, pretty_json
 from nethical_assets.core.drift.reference import Reference
 from nethical_assets.core.drift.verdict import compare
 from nethical_assets.core.records import StageRecord
+from nethical_assets.pipeline.audit import seal
 from nethical_assets.pipeline.progress import stage
-from nethical_assets.pipeline.workspace import Workspace
+from nethical_assets.pipeline.workspace import Workspace, utc_now
 
 HOLD = "needs_more_data"
 
@@ -26,14 +27,13 @@ def report_drift(workspace: Workspace, family: str) -> StageRecord:
         if champion is None:
             return _record(workspace, family, _hold(f"family {family} has no champion to watch"), model="")
         reference = Reference.from_json(json.loads(workspace.objects.get(champion.reference)))
-        window = workspace.inference_log.window(
-            family, since=datetime.fromisoformat(champion.decided_at), model_digest=champion.model
-        )
-        if window.rows == 0:
-            return _record(
-                workspace, family, _hold("nothing was scored since the champion was promoted"), champion.model
-            )
         monitoring = workspace.settings.file.monitoring
+        recent = utc_now() - timedelta(hours=monitoring.drift_window_hours)
+        since = max(recent, datetime.fromisoformat(champion.decided_at))
+        window = workspace.inference_log.window(family, since=since, model_digest=champion.model)
+        if window.rows == 0:
+            reason = f"the champion scored nothing in the last {monitoring.drift_window_hours} hours"
+            return _record(workspace, family, _hold(reason), champion.model)
         report = compare(
             reference,
             window.probabilities,
@@ -68,4 +68,5 @@ def _record(workspace: Workspace, family: str, report: dict[str, Any], model: st
         parents=[model] if model else [],
         payload={"verdict": report["verdict"], "score": score, "rows": report["window_rows"]},
     )
+    seal(workspace)
     return record

@@ -27,6 +27,7 @@ from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.digests import digest_json
 from nethical_assets.core.errors import DatasetError, IntegrityError
 from nethical_assets.core.records import StageOutput, StageRecord, code_digest, get_table
+from nethical_assets.pipeline.audit import seal
 from nethical_assets.pipeline.content_checks import (
     CODE,
     family_content,
@@ -220,6 +221,7 @@ def validation_report(workspace: Workspace) -> tuple[StageRecord, str]:
         facts=facts,
     )
     workspace.record_event("data_validated", {"dataset_validation": record.digest}, payload=facts["counts"])
+    seal(workspace)
     return record, render_validation_report(reports)
 
 

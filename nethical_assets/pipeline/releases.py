@@ -95,7 +95,18 @@ def _decide(case: _Case) -> ReleaseDecision:
     gate = decide_gate(
         evaluation, accuracy_min=limits.accuracy_min, ece_max=limits.ece_max, policy=limits.ece_policy
     ).to_json()
-    return decide_release(gate, _regression(case), replaces_real_data=_replaces_real_data(case))
+    return decide_release(
+        gate, _regression(case), replaces_real_data=_replaces_real_data(case), is_trial=_is_trial(case)
+    )
+
+
+def _is_trial(case: _Case) -> bool:
+    """Whether a person asked for few rows, and the champion was trained on more."""
+    if case.champion is None or case.champion.model == case.digest or not case.workspace.options.samples:
+        return False
+    registry = case.workspace.registry
+    rows = [registry.load(model)[0].training["train_rows"] for model in (case.digest, case.champion.model)]
+    return bool(rows[0] < rows[1])
 
 
 def _replaces_real_data(case: _Case) -> bool:
@@ -112,16 +123,21 @@ def _regression(case: _Case) -> Mapping[str, Any]:
     test = frame[frame["split"] == TEST].reset_index(drop=True)
     candidate = get_table(workspace.objects, case.evaluation.objects["predictions"])
     champion = None
-    incomparable: list[str] = []
-    if case.champion is not None and case.champion.model != case.digest:
+    special: dict[str, Any] = {}
+    if case.champion is not None and case.champion.model == case.digest:
+        special = {"reasons": ["This model is the champion."]}
+    elif case.champion is not None:
         manifest, _ = workspace.registry.load(case.champion.model)
         unknown = sorted(set(manifest.input_columns) - set(test.columns))
-        if unknown:
-            incomparable = [f"The champion reads {', '.join(unknown[:5])}, which these test rows do not have."]
-        else:
+        if not unknown:
             spec = load_family(case.family)
             detector = load_detector(workspace, case.champion.model, spec)
             champion = predict(detector, spec, test, manifest.input_columns)["probability"].to_numpy()
+        elif manifest.training["synthetic"]:
+            special = {"reasons": ["The champion was trained on synthetic data with other inputs."]}
+        else:
+            reason = f"The champion reads {', '.join(unknown[:5])}, which these test rows do not have."
+            special = {"verdict": "needs_more_data", "reasons": [reason]}
     report = compare_with_champion(
         test["label"].to_numpy(),
         candidate["probability"].to_numpy(),
@@ -131,7 +147,7 @@ def _regression(case: _Case) -> Mapping[str, Any]:
         bootstrap_samples=settings.training.bootstrap_samples,
         seed=settings.training.seed,
     ).to_json()
-    return {**report, "reasons": incomparable or report["reasons"]}
+    return {**report, **special}
 
 
 def _move(case: _Case, decision: ReleaseDecision, thresholds: str) -> ModelPointer:
@@ -150,8 +166,9 @@ def _move(case: _Case, decision: ReleaseDecision, thresholds: str) -> ModelPoint
     manifest, _ = registry.load(case.digest)
     champion = case.champion
     champion_manifest = registry.load(champion.model)[0] if champion else None
-    if champion is not None and champion.model == case.digest:
-        version = champion.version
+    known = [one for one in registry.pointers([case.family]) if one.model == case.digest]
+    if known:
+        version = known[0].version
     else:
         version = next_version(manifest, champion_manifest, champion.version if champion else None)
     metrics = case.evaluation.facts["evaluation"]["metrics"]
@@ -176,7 +193,8 @@ def _move(case: _Case, decision: ReleaseDecision, thresholds: str) -> ModelPoint
         payload={"verdict": decision.verdict, "reasons": list(decision.reasons)},
     )
     if decision.verdict != "promoted":
-        registry.set_candidate(pointer)
+        if champion is None or champion.model != case.digest:
+            registry.set_candidate(pointer)
         return pointer
     pointer = ModelPointer.from_json({**pointer.to_json(), "reference": _reference(case)})
     registry.promote(pointer)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nethical_assets.core.audit import LogReader
 from nethical_assets.core.datasets.tables import read_records, write_records
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.errors import NoChampionError
+from nethical_assets.pipeline.evidence import check_champion
 from nethical_assets.pipeline.models import load_detector
 from nethical_assets.pipeline.workspace import CycleOptions, Workspace, utc_now
 from nethical_assets.settings import Settings
@@ -27,12 +29,13 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
     Raises:
         NoChampionError: no model of the family was promoted yet.
         DatasetError: the file cannot be read, or has not the columns of the family.
-        IntegrityError: the model is not what was stored.
+        IntegrityError: the model is not what was stored, or the log has no promotion of it.
     """
     workspace = Workspace(settings, CycleOptions(), f"score-{family}")
     champion = workspace.registry.champion(family)
     if champion is None:
         raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
+    check_champion(workspace.registry, LogReader(settings.home / "audit"), champion)
     spec = load_family(family)
     entries = settings.catalog.for_family(family)
     inputs = spec.inputs_of(read_records(file, entries), entries)

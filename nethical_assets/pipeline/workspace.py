@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import filelock
 
+from nethical_assets.core.errors import IntegrityError
 from nethical_assets.core.records import StageCache, StageRecord
 from nethical_assets.core.storage import ObjectStore, read_json, write_json
 from nethical_assets.settings import Settings
@@ -194,10 +195,10 @@ class Workspace:
         write_json(self._record_path(record.stage, record.subject), record.to_json())
 
     def load_record(self, stage: str, subject: str) -> StageRecord | None:
-        """The newest record of a stage, or None when it never finished."""
+        """The newest record of a stage; None when it never finished or its record was damaged (then it runs again)."""
         try:
             return StageRecord.from_json(read_json(self._record_path(stage, subject)))
-        except FileNotFoundError:
+        except (FileNotFoundError, IntegrityError):
             return None
 
     def _record_path(self, stage: str, subject: str) -> Path:

@@ -41,6 +41,11 @@ class IssueTrackerResource(dg.ConfigurableResource):
 
     path: str = Field(description="the SQLite file of the local issue tracker")
 
+    @classmethod
+    def of(cls, settings: Settings) -> IssueTrackerResource:
+        """The tracker of a home."""
+        return cls(path=str(settings.home / "alerts" / "issues.sqlite"))
+
     def open(self) -> IssueTracker:
         """The tracker; the file is created on first use."""
         from nethical_assets.core.alerts import LocalIssueTracker

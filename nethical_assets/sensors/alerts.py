@@ -69,22 +69,29 @@ def file_check_results(
         ascending=True,
         limit=_BATCH,
     )
-    filed = closed = 0
-    tracker = issue_tracker.open()
-    for run in runs:
-        events = instance.get_records_for_run(
-            run.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION, ascending=True
-        )
-        for record in events.records:
-            result = check_result(record.event_log_entry)
-            alert = alert_of(result)
-            if alert is not None:
-                tracker.file(alert)
-                filed += 1
-            elif result.passed and (issue := tracker.find(result.fingerprint)) is not None and issue.state == "open":
-                tracker.close(issue.number, f"the check passed again: {result.summary}", ACTOR)
-                closed += 1
+    counts = [file_run_checks(instance, issue_tracker, run.dagster_run.run_id) for run in runs]
+    filed, closed = (sum(count[part] for count in counts) for part in (0, 1))
     return filed, closed, runs[-1].update_timestamp.isoformat() if runs else None
+
+
+def file_run_checks(instance: dg.DagsterInstance, issue_tracker: IssueTrackerResource, run_id: str) -> tuple[int, int]:
+    """File the check results of one run, and close the issues of checks that passed: how many of each.
+
+    The same result filed twice counts once, so a cycle may file its own before the sensor sees it.
+    """
+    tracker = issue_tracker.open()
+    events = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION, ascending=True)
+    filed = closed = 0
+    for record in events.records:
+        result = check_result(record.event_log_entry)
+        alert = alert_of(result)
+        if alert is not None:
+            tracker.file(alert)
+            filed += 1
+        elif result.passed and (issue := tracker.find(result.fingerprint)) is not None and issue.state == "open":
+            tracker.close(issue.number, f"the check passed again: {result.summary}", ACTOR)
+            closed += 1
+    return filed, closed
 
 
 def check_result(entry: dg.EventLogEntry) -> CheckResult:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.datasets.catalog import DatasetEntry, FileEntry, LabelEntry
 from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.naming import shown_columns
 
 FILE_COLUMN = "_file"
 UNUSABLE = -1
@@ -120,7 +121,7 @@ def _labels_of_file(
     if label.column not in table.column_names:
         raise DatasetError(
             f"dataset {entry.name}: there is no label column {label.column!r}; "
-            f"the columns are {', '.join(table.column_names)}"
+            f"the columns are {shown_columns(table.column_names)}"
         )
     encoded = table.column(label.column).combine_chunks().dictionary_encode()
     positive = {canonical_text(value) for value in label.positive}

@@ -19,6 +19,7 @@ from nethical_assets.core.datasets.labels import FILE_COLUMN, check_labels, choo
 from nethical_assets.core.datasets.row_streams import FileTally, stream_rows
 from nethical_assets.core.datasets.sampling import RowSample
 from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.naming import shown_columns
 
 __all__ = ["FileReport", "RawTable", "ReadReport", "check_columns", "infer_types", "labels_of", "list_files",
            "read_dataset", "read_files"]  # fmt: skip
@@ -170,7 +171,7 @@ def _check_declared(shown: str, declared: dict[str, str], names: list[str]) -> N
     for column, key in declared.items():
         if column not in names:
             raise DatasetError(
-                f"{shown}: there is no column {column!r} ({key!r} in datasets.toml); the columns {_listed(names)}"
+                f"{shown}: there is no column {column!r} ({key!r} in datasets.toml); the columns are {shown_columns(names)}"
             )
 
 

@@ -272,9 +272,13 @@ class ModelRegistry:
     @staticmethod
     def _pointer(path: UPath) -> ModelPointer | None:
         try:
-            return ModelPointer.from_json(read_json(path))
+            document = read_json(path)
         except FileNotFoundError:
             return None
+        try:
+            return ModelPointer.from_json(document)
+        except IntegrityError as error:
+            raise IntegrityError(f"{path}: {error}") from None
 
     def _pointers(self, folder: UPath) -> list[ModelPointer]:
         if not folder.exists():

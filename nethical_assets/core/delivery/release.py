@@ -15,6 +15,7 @@ from nethical_assets.core.delivery.registry import ModelManifest
 from nethical_assets.core.errors import IntegrityError
 
 ReleaseVerdict = Literal["promoted", "candidate"]
+TRIAL_REFUSAL = "It was trained on a sample, with fewer rows than the champion, so it cannot replace the champion."
 SYNTHETIC_REFUSAL = "It was trained on synthetic data and the champion on real data, so it cannot replace the champion."
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
@@ -30,7 +31,7 @@ class ReleaseDecision:
 
 
 def decide_release(
-    gate: Mapping[str, Any], regression: Mapping[str, Any], *, replaces_real_data: bool = False
+    gate: Mapping[str, Any], regression: Mapping[str, Any], *, replaces_real_data: bool = False, is_trial: bool = False
 ) -> ReleaseDecision:
     """Promote exactly when the gate passed and there is no regression; "needs more data" never promotes.
 
@@ -39,11 +40,12 @@ def decide_release(
     Args:
         gate: verdict ``pass``, ``fail`` or ``needs_more_data``, and ``reasons``.
         regression: verdict ``pass``, ``fail``, ``needs_more_data`` or ``no_champion``, and ``reasons``.
+        is_trial: whether it was trained on fewer rows than the champion because somebody asked for a sample.
         replaces_real_data: whether the candidate is trained on synthetic data and the champion on real data.
     """
     better = gate["verdict"] == "pass" and regression["verdict"] in ("pass", "no_champion")
-    promoted = better and not replaces_real_data
-    refusal = (SYNTHETIC_REFUSAL,) if replaces_real_data else ()
+    refusal = (*((SYNTHETIC_REFUSAL,) if replaces_real_data else ()), *((TRIAL_REFUSAL,) if is_trial else ()))
+    promoted = better and not refusal
     return ReleaseDecision(
         verdict="promoted" if promoted else "candidate",
         reasons=(*refusal, *gate["reasons"], *regression["reasons"]),

@@ -18,6 +18,7 @@ from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.labels import choose_files
 from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.naming import shown_columns
 
 MISSING = "missing"
 _NEVER_CONTENT = frozenset({"difficulty"})
@@ -194,7 +195,7 @@ def inputs_for_scoring(
 def unreadable(family: str, frame: pd.DataFrame, layouts: Mapping[str, Sequence[str]]) -> DatasetError:
     """The error for records in none of the ``layouts`` (dataset name, or nothing for canonical inputs -> columns)."""
     expected = [f"{_listed(columns)}{name and f' ({name})'}" for name, columns in layouts.items() if columns]
-    found = _listed([name for name in frame.columns if name != "_file"]) or "(none)"
+    found = shown_columns(name for name in frame.columns if name != "_file")
     return DatasetError(f"family {family} cannot read columns {found}; expected {' or '.join(expected)}")
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from nethical_assets.core.drift.reference import ColumnSketch
 from nethical_assets.core.drift.verdict import DriftReport, HistogramPair, judge
 from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.naming import shown_columns
 
 CATEGORIES = 20
 """A text column is compared by its most frequent values, at most this many, and one bin for all others."""
@@ -49,7 +50,9 @@ def compare_tables(
     for name in columns or ():
         for title, frame in (("reference", reference), ("window", window)):
             if name not in frame.columns:
-                raise DatasetError(f"column {name!r} is not in the {title} table; it has: {_listed(frame)}")
+                raise DatasetError(
+                    f"column {name!r} is not in the {title} table; it has {shown_columns(frame.columns)}"
+                )
     asked = list(reference.columns) if columns is None else list(columns)
     pairs: dict[str, HistogramPair] = {}
     not_compared = []
@@ -63,7 +66,7 @@ def compare_tables(
     if columns is None:
         not_compared += [f"{name}: not in the reference" for name in window.columns if name not in reference.columns]
     if not pairs:
-        raise DatasetError(f"the tables have no column to compare; reference has {_listed(reference)}")
+        raise DatasetError(f"the tables have no column to compare; reference has {shown_columns(reference.columns)}")
     return judge(
         pairs,
         reference_rows=len(reference),
@@ -102,7 +105,3 @@ def _by_category(values: pd.Series, frequent: pd.Index) -> npt.NDArray[np.int64]
     codes = frequent.get_indexer(pd.Index(values))[~missing]
     counts = np.bincount(np.where(codes < 0, len(frequent), codes), minlength=len(frequent) + 1)
     return np.append(counts, missing.sum())
-
-
-def _listed(frame: pd.DataFrame) -> str:
-    return ", ".join(str(name) for name in frame.columns[:20]) or "no columns"

@@ -6,6 +6,7 @@ datasets with schemas and labels (``core.datasets``, ``frames``).
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ import pyarrow.parquet as pq
 from nethical_assets.core.errors import DatasetError
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.naming import shown_columns
+from nethical_assets.core.storage import write_atomically
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _ROWS_PER_PIECE = 1 << 16
@@ -90,7 +93,7 @@ def write_findings(findings: Findings, path: Path) -> None:
     """Write findings as CSV, Parquet or JSON lines, by the file name.
 
     Raises:
-        DatasetError: the name has none of these endings.
+        DatasetError: the name has none of these endings, or the file cannot be written.
     """
     kind = FORMATS.get(Path(path).suffix.lower())
     plain = pa.table(
@@ -100,15 +103,19 @@ def write_findings(findings: Findings, path: Path) -> None:
         ],
         names=SCHEMA.names,
     )
+    buffer = io.BytesIO()
     if kind == "parquet":
-        pq.write_table(plain, path)
+        pq.write_table(plain, buffer)
     elif kind == "csv":
-        pacsv.write_csv(plain, path)
+        pacsv.write_csv(plain, buffer)
     elif kind == "jsonl":
-        with open(path, "w", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(record) + "\n" for record in findings.to_records())
+        buffer.write("".join(json.dumps(record) + "\n" for record in findings.to_records()).encode())
     else:
         raise DatasetError(f"{path}: unknown format for findings; use .csv, .parquet or .jsonl")
+    try:
+        write_atomically(Path(path).absolute(), buffer.getvalue())
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be written ({error.strerror}); name another file") from None
 
 
 def _delimited(path: Path, column: str, encoding: str, kind: str) -> Iterator[pa.Array]:
@@ -176,7 +183,7 @@ def _record(path: Path, number: int, line: bytes, encoding: str) -> dict[str, An
 
 def _missing(path: Path, column: str, columns: list[str], where: str = "") -> DatasetError:
     place = f"{path}: {where}: " if where else f"{path}: "
-    return DatasetError(f"{place}no column {column!r}; the columns are {', '.join(columns[:40])}")
+    return DatasetError(f"{place}no column {column!r}; the columns are {shown_columns(columns)}")
 
 
 def _shifted(findings: Findings, rows: int) -> Findings:

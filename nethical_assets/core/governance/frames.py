@@ -20,6 +20,7 @@ from nethical_assets.core.governance.findings import Findings, mask
 from nethical_assets.core.governance.policy import Label, decide
 from nethical_assets.core.governance.rules import Decision
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.naming import shown_columns
 
 ALL_ROWS = "all"
 _LABELS = (Label.POSITIVE, Label.NEGATIVE, Label.UNKNOWN)
@@ -98,7 +99,9 @@ def screen_frame(
     """
     for column in [*text_columns, *([label_column] if label_column else [])]:
         if column not in frame.columns:
-            raise DatasetError(f"column {column!r} to screen is missing; the columns are {', '.join(map(str, frame))}")
+            raise DatasetError(
+                f"column {column!r} to screen is missing; the columns are {shown_columns(map(str, frame.columns))}"
+            )
     labels = _labels(frame, label_column)
     found = {column: _decided(screener.screen(frame[column]), labels, screener) for column in text_columns}
     let_through = _released_rows(frame, released, row_id_column)
