@@ -170,8 +170,9 @@ def _declared_in(file_entry: FileEntry) -> dict[str, str]:
 def _check_declared(shown: str, declared: dict[str, str], names: list[str]) -> None:
     for column, key in declared.items():
         if column not in names:
+            known = shown_columns(names)
             raise DatasetError(
-                f"{shown}: there is no column {column!r} ({key!r} in datasets.toml); the columns are {shown_columns(names)}"
+                f"{shown}: there is no column {column!r} ({key!r} in datasets.toml); the columns are {known}"
             )
 
 
