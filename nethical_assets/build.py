@@ -13,7 +13,12 @@ import dagster as dg
 
 from nethical_assets.assets.audit import build_audit_asset
 from nethical_assets.assets.cards import build_card_asset
-from nethical_assets.assets.checks.decisions import build_audit_check, build_drift_check, build_release_checks
+from nethical_assets.assets.checks.decisions import (
+    build_audit_check,
+    build_drift_check,
+    build_reconciliation_check,
+    build_release_checks,
+)
 from nethical_assets.assets.checks.quality import build_dataset_checks, build_raw_checks, build_split_checks
 from nethical_assets.assets.datasets import build_dataset_asset, build_raw_asset
 from nethical_assets.assets.drift import build_drift_asset
@@ -58,7 +63,7 @@ def build_checks(settings: Settings, families: tuple[str, ...]) -> list[dg.Asset
     for family in families:
         checks += [build_dataset_checks(family, settings), build_split_checks(family, settings)]
         checks += [*build_release_checks(family), build_drift_check(family)]
-    return [*checks, build_audit_check(settings)]
+    return [*checks, build_audit_check(settings), build_reconciliation_check(families, settings)]
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def build_audit_asset(families: Sequence[str], settings: Settings) -> dg.AssetsD
                 "events": facts["events"],
                 "root": facts["root"],
                 "chunk_root": facts["chunk_root"],
+                "consistency_proof": dg.MetadataValue.json(facts["consistency_proof"]),
                 "checkpoint": dg.MetadataValue.md(f"```\n{facts['checkpoint']}\n```"),
             },
         )

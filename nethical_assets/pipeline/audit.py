@@ -5,6 +5,7 @@ What belongs here: joining ``core.audit`` with a workspace. What does not: the l
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import filelock
 
 from nethical_assets.core.audit import LogReader, export_bundle, verify_log
 from nethical_assets.core.audit.policy import Policy, read_checkpoints
+from nethical_assets.core.audit.reconcile import Fact, Reconciliation, reconcile
 from nethical_assets.core.delivery.registry import ModelRegistry
 from nethical_assets.core.detectors.registry import family_names
-from nethical_assets.core.storage import ObjectStore
+from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.storage import ObjectStore, read_json, write_json
 from nethical_assets.pipeline.progress import stage
 from nethical_assets.pipeline.workspace import Workspace, run_lock_path
 from nethical_assets.settings import Settings
@@ -23,6 +26,7 @@ from nethical_assets.settings import Settings
 def finalize_run(workspace: Workspace, *, failed: bool = False) -> dict[str, Any]:
     """Append this run's events to the log as one signed chunk, and those of runs that died; facts about the head."""
     with stage("audit", "log"):
+        _record_changes(workspace)
         workspace.record_event("run_failed" if failed else "run_completed", {})
         receipt = workspace.audit_log.finalize_run(workspace.run_id)
         finalize_abandoned(workspace)
@@ -32,7 +36,29 @@ def finalize_run(workspace: Workspace, *, failed: bool = False) -> dict[str, Any
             "root": receipt.root,
             "chunk_root": receipt.chunk_root,
             "checkpoint": receipt.checkpoint,
+            "consistency_proof": list(receipt.consistency_proof),
         }
+
+
+def _record_changes(workspace: Workspace) -> None:
+    """Record that settings or screening rules are not those of the run before."""
+    path = workspace.home / "data" / "records" / "in_force.json"
+    in_force = {"settings": workspace.settings.digest(), "rules": workspace.screener.ruleset.digest}
+    try:
+        before = read_json(path)
+    except (FileNotFoundError, IntegrityError):
+        before = {}
+    for name, digest in in_force.items():
+        if before.get(name) != digest:
+            parents = [before[name]] if name in before else []
+            workspace.record_event(f"{name}_changed", {name: digest}, parents=parents)
+    if before != in_force:
+        write_json(path, in_force)
+
+
+def reconcile_facts(settings: Settings, facts: Iterable[tuple[str, str, str]]) -> Reconciliation:
+    """Which of these (run id, event type, digest) the log has; an omitted event is a problem."""
+    return reconcile([Fact(*fact) for fact in facts], LogReader(settings.home / "audit"))
 
 
 def seal(workspace: Workspace) -> None:

@@ -15,6 +15,8 @@ from nethical_assets.core.alerts.checks import HIGH_PRIORITY
 from nethical_assets.core.records import StageRecord
 from nethical_assets.settings import Settings
 
+_RECONCILED_EVENTS = 100
+
 
 def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
     """``gate`` and ``regression`` of ``releases/<family>``."""
@@ -82,6 +84,41 @@ def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:
         )
 
     return log_verifies
+
+
+def build_reconciliation_check(families: Sequence[str], settings: Settings) -> dg.AssetChecksDefinition:
+    """``events_reconciled`` of ``audit_roots``: what Dagster saw happen is in the log."""
+
+    @dg.asset_check(
+        asset=AUDIT_ROOTS,
+        name="events_reconciled",
+        description="Every model and card that Dagster's own event log says was made has its event in the audit log.",
+    )
+    def events_reconciled(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        from nethical_assets.pipeline.audit import reconcile_facts
+
+        facts = [
+            (event.run_id, kind, str(event.asset_materialization.metadata[name].value))
+            for family in families
+            for stage, kind, name in (("models", "model_trained", "model"), ("model_cards", "card_issued", "digest"))
+            for event in context.instance.fetch_materializations(
+                dg.AssetKey([stage, family]), limit=_RECONCILED_EVENTS
+            ).records
+            if event.asset_materialization is not None and not event.asset_materialization.metadata["reused"].value
+        ]
+        with expected_failures():
+            result = reconcile_facts(settings, facts)
+        return dg.AssetCheckResult(
+            passed=result.ok,
+            description=f"{result.matched} events found" if result.ok else result.problems()[0],
+            metadata={
+                "matched": result.matched,
+                "waiting": len(result.waiting),
+                "omitted": table([{"problem": problem} for problem in result.problems()]),
+            },
+        )
+
+    return events_reconciled
 
 
 def _decision_result(decision: Mapping[str, Any], *, passed: bool, numbers: Mapping[str, bool]) -> dg.AssetCheckResult:
