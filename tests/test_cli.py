@@ -305,6 +305,9 @@ def test_status_before_anything_ran(environment: dict[str, str], command: Cli) -
     assert not Path(environment["NETHICAL_HOME"]).exists()
 
 
+STAGES = ("datasets", "splits", "releases")
+
+
 def test_status_after_a_cycle(
     home: Path, command: Cli, finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]
 ) -> None:
@@ -319,7 +322,11 @@ def test_status_after_a_cycle(
             assert status["families"][family]["candidates"] == 1
     assert status["families"]["anomaly"]["champion"] is None
     assert status["audit"] == {key: summary["audit"][key] for key in ("size", "root")}
-    assert status["alerts"]["open"] == 0
+    issues = command("alerts", "list", "--json").document["issues"]
+    assert status["alerts"]["open"] == len(issues) > 0
+    assert {issue["subject"] for issue in issues} <= {
+        f"{stage}/{f}" for stage in STAGES for f in status["families"]
+    } | {f"raw/{name}" for name in summary["datasets"]}
     assert "logistic" in command("status").out
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nethical_assets.core.audit import EventType, LogReader
-from nethical_assets.core.delivery.registry import ModelPointer, ModelRegistry
+from nethical_assets.core.delivery.registry import MANIFEST, ModelPointer, ModelRegistry
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.digests import ALGORITHM
 from nethical_assets.core.errors import IntegrityError, NethicalError
@@ -73,15 +73,20 @@ def _object_problems(objects: ObjectStore) -> Iterator[str]:
 
 def _model_problems(registry: ModelRegistry, settings: Settings) -> Iterator[str]:
     store = settings.home / "models" / "store"
-    for folder in sorted(store.iterdir()) if store.exists() else ():
+    # A folder without a manifest is what a full disk or a kill left of a model that was never stored.
+    stored = {f"{ALGORITHM}:{path.parent.name}" for path in store.glob(f"*/{MANIFEST}")}
+    for model in sorted(stored):
         try:
-            registry.load(f"{ALGORITHM}:{folder.name}")
+            registry.load(model)
         except IntegrityError as error:
             yield str(error)
 
 
 def _pointer_problems(registry: ModelRegistry, objects: ObjectStore, log: LogReader, family: str) -> Iterator[str]:
     champion = registry.champion(family)
+    for pointer in registry.pointers([family]):
+        if not registry.manifest_path(pointer.model).exists():
+            yield f"{registry.manifest_path(pointer.model)}: is missing, a pointer names its model; restore the folder"
     if champion is not None:
         try:
             check_champion(registry, log, champion)

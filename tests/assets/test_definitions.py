@@ -95,7 +95,7 @@ def test_checks(definitions: dg.Definitions) -> None:
         wanted |= {(f"splits/{family}", name) for name in checks_of("splits")}
         wanted |= {(f"releases/{family}", "gate"), (f"releases/{family}", "regression")}
         wanted |= {(f"drift_reports/{family}", "drift")}
-    assert found == wanted | {("audit_roots", "log_verifies")}
+    assert found == wanted | {("audit_roots", "log_verifies"), ("audit_roots", "events_reconciled")}
 
 
 def test_only_the_audit_check_and_what_the_settings_name_block(definitions: dg.Definitions) -> None:
