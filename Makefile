@@ -48,7 +48,7 @@ lint: $(READY) ## Check style, types and the lock file
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: $(READY) ## Measure speed and memory (prints JSON and a table)
+bench: $(READY) ## Measure speed and memory (prints JSON)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: lock
