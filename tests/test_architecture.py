@@ -116,7 +116,7 @@ def test_tracked_files_name_no_machine_and_no_registry() -> None:
         "|".join(
             [
                 r"(?<![\w.])/(?:root|home/[a-z]\w*|Users/\w+)/",
-                r"(?<![\w./])/work/" + r"\w",
+                r"(?<![\w./])/" + r"work/\w",
                 r"(?<![\w.])/tmp/w" + r"/",
                 r"\b(?:index|extra-index|find-links)[-_]?url\b\s*[=:]?\s*\S*http",
                 r"--(?:extra-)?index-url",
