@@ -25,13 +25,24 @@ def screen(
     output: Annotated[Path | None, typer.Option(help="Where the findings go: .csv, .jsonl or .parquet.")] = None,
     file_format: Annotated[Format | None, typer.Option("--format", help="When the name does not say it.")] = None,
     encoding: Annotated[str, typer.Option(help="The encoding of a text file.")] = "utf-8",
+    names: Annotated[bool, typer.Option("--names", help="Also names and addresses, through presidio (slow).")] = False,
+    language_model: Annotated[
+        str | None, typer.Option(help="An installed spaCy model for --names; a blank one finds few names.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Screen one column of a file: row, kind, rule, offsets, severity and decision of every finding."""
     from nethical_assets.core.governance.files import screen_file, write_findings
 
     workspace = Workspace(load_settings(), CycleOptions(), "screen")
-    result = screen_file(file, text_column, workspace.screener, file_format=file_format, encoding=encoding)
+    recogniser = None
+    if names:
+        from nethical_assets.core.governance.recogniser import PresidioRecogniser
+
+        recogniser = PresidioRecogniser(language_model)
+    result = screen_file(
+        file, text_column, workspace.screener, file_format=file_format, encoding=encoding, recogniser=recogniser
+    )
     summary = result.summary()
     if output is not None:
         write_findings(result.findings, output)

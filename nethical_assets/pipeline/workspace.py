@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 SourceChoice = Literal["auto", "kaggle", "mirror", "synthetic"]
 ACTOR = "nethical"
+FINDINGS_KEY_VARIABLE = "NETHICAL_FINDINGS_KEY"
+"""A secret with which findings carry a keyed hash of what was matched, so that two findings can be compared."""
 _run_locks: dict[Path, filelock.BaseFileLock] = {}
 
 
@@ -151,7 +154,8 @@ class Workspace:
         """The screening rules, compiled."""
         from nethical_assets.core.governance import Screener, load_ruleset
 
-        return Screener(load_ruleset(self.settings.screening_rules))
+        key = os.environ.get(FINDINGS_KEY_VARIABLE, "")
+        return Screener(load_ruleset(self.settings.screening_rules), hash_key=key.encode() or None)
 
     @functools.cached_property
     def quarantine(self) -> QuarantineStore:

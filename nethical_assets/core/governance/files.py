@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -28,6 +29,13 @@ FORMATS = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".jsonl": "jsonl
 _ROWS_PER_PIECE = 1 << 16
 _BYTES_PER_PIECE = 1 << 24
 _LARGEST_LINE = 1 << 28
+
+
+class Recogniser(Protocol):
+    """Finds what rules cannot, such as names."""
+
+    def screen(self, texts: pd.Series) -> Findings:
+        """The findings in ``texts``, positions as rows."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,18 @@ class FileScreening:
 
 
 def screen_file(
-    path: Path, text_column: str, screener: Screener, *, file_format: str | None = None, encoding: str = "utf-8"
+    path: Path,
+    text_column: str,
+    screener: Screener,
+    *,
+    file_format: str | None = None,
+    encoding: str = "utf-8",
+    recogniser: Recogniser | None = None,
 ) -> FileScreening:
     """Screen one column of a file, in bounded memory apart from the findings.
 
-    ``file_format`` is csv, tsv, parquet or jsonl; by default it follows from the file name.
+    ``file_format`` is csv, tsv, parquet or jsonl; by default it follows from the file name. The findings of
+    ``recogniser`` (names and addresses) are added to those of the rules.
 
     Raises:
         DatasetError: the file is missing, empty, truncated, not in ``encoding`` or of no known format, or has no such
@@ -76,7 +91,10 @@ def screen_file(
     rows = 0
     try:
         for texts in readers[kind](path, text_column, encoding, kind):
-            parts.append(_shifted(screener.screen(texts), rows))
+            found = [screener.screen(texts)]
+            if recogniser is not None:
+                found.append(recogniser.screen(pd.Series(texts, dtype="object")))
+            parts.append(_shifted(concatenate(found), rows))
             rows += len(texts)
     except UnicodeDecodeError as error:
         raise DatasetError(

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nethical_assets.core.errors import DatasetError
-from nethical_assets.core.governance import Screener
+from nethical_assets.core.governance import Findings, Screener
 from nethical_assets.core.governance.files import screen_file, write_findings
 
 TEXTS = ["fine", 'mail "a@example.com"\non two lines', "4111 1111 1111 1111", None]
@@ -111,3 +111,14 @@ def test_a_numeric_parquet_column_is_not_text(tmp_path: Path, screener: Screener
     pd.DataFrame({"text": [4111111111111111, 1]}).to_parquet(path)
     assert pq.ParquetFile(path).metadata.num_rows == 2
     assert len(screen_file(path, "text", screener).findings) == 0
+
+
+def test_a_recogniser_adds_its_findings_at_the_right_rows(tmp_path: Path, screener: Screener) -> None:
+    class Everybody:
+        def screen(self, texts: pd.Series) -> Findings:
+            return screener.screen(pd.Series(["x@example.org"] * len(texts)))
+
+    path = tmp_path / "texts.csv"
+    path.write_text("text\nhello\nmail a@example.org\n")
+    found = screen_file(path, "text", screener, recogniser=Everybody()).findings.to_records()
+    assert sorted(record["row"] for record in found) == [0, 1, 1]
