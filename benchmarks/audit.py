@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nethical_assets.core.audit import AuditLog, SigningKeys, prove, verify_log
-from nethical_assets.core.audit.merkle import MerkleTree, hash_leaf, verify_consistency, verify_inclusion
+from nethical_assets.core.tlog.merkle import MerkleTree, hash_leaf, verify_consistency, verify_inclusion
 
 BATCH = 10_000
 LEAVES = 200_000

@@ -26,7 +26,7 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as home:
         environment = {**os.environ, "NETHICAL_HOME": home, "PYTHONWARNINGS": "ignore"}
         environment.pop("NETHICAL_DATA_MIRROR", None)
-        command = [sys.executable, "-m", "nethical_assets.cli", "run", "--source", "synthetic", "--json"]
+        command = [sys.executable, "-m", "nethical_assets.command_line.app", "run", "--source", "synthetic", "--json"]
         command += ["--samples", str(ROWS)]
         first_load = _timed([sys.executable, "-c", LOAD], environment)
         cold = _timed(command, environment)

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nethical_assets.core.delivery.registry import ModelRegistry
 from nethical_assets.core.detectors.registry import family_names
-from nethical_assets.core.storage import read_json
-from nethical_assets.settings import load_settings
+from nethical_assets.core.ground.storage import read_json
+from nethical_assets.core.models.registry import ModelRegistry
+from nethical_assets.home.settings import load_settings
 
 KINDS = (
     ("by_source", "test rows"),

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from nethical_assets.core.datasets.canonical import synthetic_dataset
-from nethical_assets.core.datasets.quality import QualityThresholds, assess, canonical_schema
 from nethical_assets.core.datasets.splits import assign_splits
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.governance import Screener, load_ruleset, screen_frame
-from nethical_assets.settings import DEFAULT_SETTINGS_FILE
+from nethical_assets.core.quality.declarations import QualityThresholds, assess, canonical_schema
+from nethical_assets.home.settings import DEFAULT_SETTINGS_FILE
 
 ROWS = 20_000
 FACTOR = 10

@@ -24,15 +24,15 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.screening import RULES, make_texts
-from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.datasets.distribution import DriftLimits, distribution_outcome
-from nethical_assets.core.datasets.label_errors import find_label_errors
-from nethical_assets.core.datasets.leakage import leakage_outcome
-from nethical_assets.core.datasets.near_duplicates import group_near_duplicates, near_duplicates_outcome
-from nethical_assets.core.datasets.personal_data import personal_data_outcome
-from nethical_assets.core.datasets.quality import QualityThresholds, assess, raw_schema
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
 from nethical_assets.core.governance import Screener, load_ruleset
+from nethical_assets.core.quality.declarations import QualityThresholds, assess, raw_schema
+from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
+from nethical_assets.core.quality.label_errors import find_label_errors
+from nethical_assets.core.quality.leakage import leakage_outcome
+from nethical_assets.core.quality.near_duplicates import group_near_duplicates, near_duplicates_outcome
+from nethical_assets.core.quality.personal_data import personal_data_outcome
+from nethical_assets.core.rows.catalog import DatasetEntry
 
 SEED = 11
 NUMBERS = tuple(f"number_{index}" for index in range(14))

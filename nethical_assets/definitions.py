@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from nethical_assets.build import build_defs
-from nethical_assets.settings import load_settings
+from nethical_assets.home.settings import load_settings
+from nethical_assets.orchestration.build import build_defs
 
 
 @dg.definitions

@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from nethical_assets.settings import Settings, load_settings
+from nethical_assets.home.settings import Settings, load_settings
 from tests.orchestration import Command, clean_environment, enter, environment_of
 from tests.tiny_mirror import CHECKOUT, build_mirror
 

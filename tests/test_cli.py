@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nethical_assets import cli
+from nethical_assets.command_line import app as cli
 from nethical_assets.core.alerts import Alert, LocalIssueTracker
-from nethical_assets.core.delivery.registry import ModelRegistry
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.models.registry import ModelRegistry
 from tests.orchestration import Command, clean_environment, enter, environment_of, write_settings
 from tests.tiny_mirror import CATALOG, CHECKOUT, connections, texts
 
@@ -365,7 +365,7 @@ def test_expired_candidates_are_pruned_and_recorded(
     assert result["verdict"] == "candidate"
     listed = command("models", "list", "--json").document["models"]
     assert ("logistic", "candidates", result["model_digest"]) in {(m["family"], m["stage"], m["model"]) for m in listed}
-    from nethical_assets.commands import models
+    from nethical_assets.command_line import models
 
     later = datetime.now(UTC) + timedelta(days=31)
     monkeypatch.setattr(models, "utc_now", lambda: later)

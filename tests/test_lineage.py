@@ -13,21 +13,23 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nethical_assets.cli import app
+from nethical_assets.command_line.app import app
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import load_family
-from nethical_assets.core.digests import canonical_json
-from nethical_assets.core.errors import NethicalError
+from nethical_assets.core.ground.digests import canonical_json
+from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.core.lineage.chain import Lineage
-from nethical_assets.core.lineage.dsse import sign_payload
-from nethical_assets.core.lineage.keys import ModelKeys, key_id
 from nethical_assets.core.lineage.provenance import Statement, statement_name
-from nethical_assets.pipeline import data, models, releases
-from nethical_assets.pipeline.audit import finalize_run, verify
-from nethical_assets.pipeline.cards import issue_card
-from nethical_assets.pipeline.lineage import UnknownModelError, find_model, reproduce_model, trace_model
-from nethical_assets.pipeline.workspace import CycleOptions, Workspace
-from nethical_assets.settings import Settings, load_settings
+from nethical_assets.core.signing.dsse import sign_payload
+from nethical_assets.core.signing.keys import ModelKeys, key_id
+from nethical_assets.home.settings import Settings, load_settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.operations.lineage import UnknownModelError, find_model, reproduce_model, trace_model
+from nethical_assets.stages import fetching as data
+from nethical_assets.stages import releasing as releases
+from nethical_assets.stages import training as models
+from nethical_assets.stages.carding import issue_card
+from nethical_assets.stages.sealing import finalize_run, verify
 
 from .conftest import enter, environment_of
 

@@ -14,9 +14,9 @@ import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
 from pydantic import BaseModel
 
-from nethical_assets.core.datasets.catalog import Catalog
-from nethical_assets.core.errors import NethicalError, SettingsError
-from nethical_assets.settings import DEFAULT_SETTINGS_FILE, ScheduleFile, load_settings, parse_duration
+from nethical_assets.core.ground.errors import NethicalError, SettingsError
+from nethical_assets.core.rows.catalog import Catalog
+from nethical_assets.home.settings import DEFAULT_SETTINGS_FILE, ScheduleFile, load_settings, parse_duration
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = CHECKOUT / "nethical_assets"

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nethical_assets.core.datasets.catalog import load_catalog
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.rows.catalog import load_catalog
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CATALOG = load_catalog(CHECKOUT / "config" / "datasets.toml", family_names())

@@ -9,8 +9,8 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import OWNERS
 from nethical_assets.assets.stage import expected_failures
+from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 AUDIT_ROOTS = dg.AssetKey(["audit_roots"])
 
@@ -30,7 +30,7 @@ def build_audit_asset(families: Sequence[str], settings: Settings) -> dg.AssetsD
     def audit_roots(
         context: dg.AssetExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> dg.MaterializeResult[None]:
-        from nethical_assets.pipeline.audit import finalize_run
+        from nethical_assets.stages.sealing import finalize_run
 
         with expected_failures():
             facts = finalize_run(open_workspace(settings, context.run.run_id, data_sources, cycle))

@@ -7,9 +7,9 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import OWNERS, materialized
 from nethical_assets.assets.stage import expected_failures, stage_asset
-from nethical_assets.core.records import StageRecord
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 
 def build_card_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
@@ -33,7 +33,7 @@ def build_card_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
         cycle: CycleResource,
         **records: StageRecord,
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.cards import issue_card
+        from nethical_assets.stages.carding import issue_card
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():

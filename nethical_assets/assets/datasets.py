@@ -10,11 +10,11 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import OWNERS, column_schema, materialized, table
 from nethical_assets.assets.stage import expected_failures, stage_asset
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.registry import family_code_digest
-from nethical_assets.core.records import StageRecord
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 
 def build_raw_asset(entry: DatasetEntry, settings: Settings) -> dg.AssetsDefinition:
@@ -35,7 +35,7 @@ def build_raw_asset(entry: DatasetEntry, settings: Settings) -> dg.AssetsDefinit
     def raw(
         context: dg.AssetExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.data import fetch, snapshot_columns
+        from nethical_assets.stages.fetching import fetch, snapshot_columns
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
@@ -71,7 +71,7 @@ def build_dataset_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
         cycle: CycleResource,
         **raws: StageRecord,
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.data import canonical
+        from nethical_assets.stages.fetching import canonical
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():

@@ -7,9 +7,9 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import OWNERS, bullet_list, materialized, table
 from nethical_assets.assets.stage import expected_failures, stage_asset
-from nethical_assets.core.records import StageRecord
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 
 def build_drift_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
@@ -29,7 +29,7 @@ def build_drift_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
     def drift_report(
         context: dg.AssetExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.monitoring import report_drift
+        from nethical_assets.stages.watching import report_drift
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():

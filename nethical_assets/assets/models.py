@@ -8,9 +8,9 @@ import dagster as dg
 from nethical_assets.assets.presentation import OWNERS, bullet_list, column_schema, materialized, picture, table
 from nethical_assets.assets.stage import expected_failures, stage_asset
 from nethical_assets.core.detectors.registry import family_code_digest, family_summary
-from nethical_assets.core.records import StageRecord
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 
 def build_split_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
@@ -33,7 +33,7 @@ def build_split_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
         cycle: CycleResource,
         screened: StageRecord,
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.data import split_rows
+        from nethical_assets.stages.fetching import split_rows
 
         with expected_failures():
             record = split_rows(open_workspace(settings, context.run.run_id, data_sources, cycle), family, screened)
@@ -66,7 +66,7 @@ def build_model_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
         cycle: CycleResource,
         split: StageRecord,
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.models import train
+        from nethical_assets.stages.training import train
 
         with expected_failures():
             record = train(open_workspace(settings, context.run.run_id, data_sources, cycle), family, split)
@@ -112,7 +112,7 @@ def build_evaluation_asset(family: str, settings: Settings) -> dg.AssetsDefiniti
         split: StageRecord,
         model: StageRecord,
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.models import evaluate, evaluation_pictures, metric_rows, source_rows
+        from nethical_assets.stages.training import evaluate, evaluation_pictures, metric_rows, source_rows
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():

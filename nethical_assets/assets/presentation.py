@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from nethical_assets.core.records import StageRecord
+from nethical_assets.home.records import StageRecord
 
 RECORDS_IO_MANAGER = "records"
 OWNERS = {"data": "team:data-stewards", "model": "team:ml-engineers", "audit": "team:auditors", "run": "team:on-call"}

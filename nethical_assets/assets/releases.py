@@ -8,9 +8,9 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import OWNERS, bullet_list, materialized
 from nethical_assets.assets.stage import expected_failures, stage_asset
-from nethical_assets.core.records import StageRecord
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 
 def build_release_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
@@ -39,7 +39,7 @@ def build_release_asset(family: str, settings: Settings) -> dg.AssetsDefinition:
         model: StageRecord,
         evaluation: StageRecord,
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.releases import release_model
+        from nethical_assets.stages.releasing import release_model
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():

@@ -10,9 +10,9 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import OWNERS, RECORDS_IO_MANAGER, column_schema, materialized, table
 from nethical_assets.assets.stage import expected_failures
-from nethical_assets.core.records import StageRecord
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 ERROR_CARD = dg.AssetKey(["screening_error_card"])
 
@@ -45,7 +45,7 @@ def build_screening_assets(family: str, settings: Settings) -> dg.AssetsDefiniti
         cycle: CycleResource,
         dataset: StageRecord,
     ) -> Iterator[dg.MaterializeResult[StageRecord]]:
-        from nethical_assets.pipeline.data import quarantine, screen
+        from nethical_assets.stages.fetching import quarantine, screen
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
@@ -94,7 +94,7 @@ def build_error_card_asset(settings: Settings) -> dg.AssetsDefinition:
     def screening_error_card(
         context: dg.AssetExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> dg.MaterializeResult[StageRecord]:
-        from nethical_assets.pipeline.data import measure_rules
+        from nethical_assets.stages.fetching import measure_rules
 
         with expected_failures():
             record, markdown = measure_rules(open_workspace(settings, context.run_id, data_sources, cycle))

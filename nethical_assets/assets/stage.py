@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from nethical_assets.assets.presentation import RECORDS_IO_MANAGER
-from nethical_assets.core.errors import NethicalError
+from nethical_assets.core.ground.errors import NethicalError
 
 
 def stage_asset(

@@ -7,9 +7,9 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import OWNERS, RECORDS_IO_MANAGER, materialized, table
 from nethical_assets.assets.stage import expected_failures
-from nethical_assets.jobs import DATASET_VALIDATION
+from nethical_assets.home.settings import Settings
+from nethical_assets.orchestration.jobs import DATASET_VALIDATION
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 
 def build_validation_asset(settings: Settings) -> dg.AssetsDefinition:
@@ -27,7 +27,7 @@ def build_validation_asset(settings: Settings) -> dg.AssetsDefinition:
     def dataset_validation(
         context: dg.AssetExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> dg.MaterializeResult[object]:
-        from nethical_assets.pipeline.quality import validation_report
+        from nethical_assets.stages.checking import validation_report
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from nethical_assets.pipeline.workspace import CycleOptions, SourceChoice, Workspace
-from nethical_assets.settings import Settings
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, SourceChoice, Workspace
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import IssueTracker

@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from nethical_assets.core.errors import IntegrityError
-from nethical_assets.core.records import StageRecord
-from nethical_assets.core.storage import read_json, write_json
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import read_json, write_json
+from nethical_assets.home.records import StageRecord
 
 
 class RecordIOManager(dg.ConfigurableIOManager):

@@ -12,9 +12,9 @@ import dagster as dg
 
 from nethical_assets.core.alerts import Alert
 from nethical_assets.core.alerts.checks import CheckResult, alert_of
-from nethical_assets.pipeline.workspace import CycleOptions, Workspace
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
 from nethical_assets.resources.platform import IssueTrackerResource
-from nethical_assets.settings import Settings
 
 ACTOR = "check sensor"
 _OBSERVER = "run-failure-sensor"  # not the failed run itself, which would count as alive
@@ -47,7 +47,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     )
     def run_failure_alert_sensor(context: dg.RunFailureSensorContext, issue_tracker: IssueTrackerResource) -> None:
         issue_tracker.open().file(failure_alert(context.dagster_run, context.failure_event))
-        from nethical_assets.pipeline.audit import finalize_abandoned
+        from nethical_assets.stages.sealing import finalize_abandoned
 
         finalize_abandoned(Workspace(settings, CycleOptions(), _OBSERVER))
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from nethical_assets.core.detectors.registry import family_code_digest
-from nethical_assets.jobs import cycle_assets, family_assets
-from nethical_assets.settings import Settings
+from nethical_assets.home.settings import Settings
+from nethical_assets.orchestration.jobs import cycle_assets, family_assets
 
 _INTERVAL_SECONDS = 300
 

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nethical_assets.core.datasets.catalog import Catalog, DatasetEntry
-from nethical_assets.core.datasets.checks import CheckOutcome
-from nethical_assets.cycle import run_cycle
-from nethical_assets.instance import open_instance
-from nethical_assets.pipeline import quality
-from nethical_assets.pipeline.audit import verify
-from nethical_assets.pipeline.workspace import CycleOptions, Workspace
-from nethical_assets.settings import Settings, load_settings
+from nethical_assets.core.quality.checks import CheckOutcome
+from nethical_assets.core.rows.catalog import Catalog, DatasetEntry
+from nethical_assets.home.settings import Settings, load_settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.orchestration.cycle import run_cycle
+from nethical_assets.orchestration.instance import open_instance
+from nethical_assets.stages import checking as quality
+from nethical_assets.stages.sealing import verify
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, build_mirror, connections, write_connections

@@ -8,11 +8,11 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from nethical_assets.core.datasets.catalog import Catalog
-from nethical_assets.core.delivery.registry import ModelRegistry
-from nethical_assets.core.records import get_table
-from nethical_assets.pipeline.workspace import CycleOptions, Workspace
-from nethical_assets.settings import Settings, load_settings
+from nethical_assets.core.models.registry import ModelRegistry
+from nethical_assets.core.rows.catalog import Catalog
+from nethical_assets.home.records import get_table
+from nethical_assets.home.settings import Settings, load_settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, attack_alerts, connections, write_connections

@@ -14,12 +14,12 @@ from PIL import Image
 
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import family_names
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.records import StageRecord
-from nethical_assets.jobs import family_assets
-from nethical_assets.pipeline.audit import verify
-from nethical_assets.pipeline.workspace import CycleOptions, Workspace
-from nethical_assets.settings import Settings
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.orchestration.jobs import family_assets
+from nethical_assets.stages.sealing import verify
 from tests.assets.assets_graph import materialize
 
 STAGES = ("datasets", "screened", "splits", "models", "evaluations", "releases", "model_cards")

@@ -13,15 +13,15 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from nethical_assets.core.datasets.quality import licence_known
-from nethical_assets.core.errors import IntegrityError, NethicalError, SettingsError, SourceUnavailableError
-from nethical_assets.pipeline import data
-from nethical_assets.pipeline.audit import finalize_run, verify
-from nethical_assets.pipeline.data import fetch
-from nethical_assets.pipeline.quality import assess_raw
-from nethical_assets.pipeline.recovery import is_restored, restore
-from nethical_assets.pipeline.workspace import CycleOptions, Workspace
-from nethical_assets.settings import Settings, load_settings
+from nethical_assets.core.ground.errors import IntegrityError, NethicalError, SettingsError, SourceUnavailableError
+from nethical_assets.core.quality.declarations import licence_known
+from nethical_assets.home.settings import Settings, load_settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.operations.restoring import is_restored, restore
+from nethical_assets.stages import fetching as data
+from nethical_assets.stages.checking import assess_raw
+from nethical_assets.stages.fetching import fetch
+from nethical_assets.stages.sealing import finalize_run, verify
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, connections, write_connections

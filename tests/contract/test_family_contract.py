@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.artifact import GOLDEN, MANIFEST, choose_golden_inputs, pack, unpack
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, LabelledRows
 from nethical_assets.core.detectors.registry import family_code_digest, family_names, family_summary, load_family
-from nethical_assets.core.digests import digest_bytes, pretty_json
-from nethical_assets.core.errors import DatasetError, IntegrityError, TrainingError
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError, TrainingError
+from nethical_assets.core.rows.catalog import DatasetEntry
 from tests.contract.fitted_family import SEED, Fitted, labelled
 from tests.contract.raw_records import RAW_MAKERS, catalog
 

@@ -21,8 +21,8 @@ from nethical_assets.core.cards import (
     render_markdown,
 )
 from nethical_assets.core.detectors.registry import load_family
-from nethical_assets.core.digests import digest_bytes
 from nethical_assets.core.evaluation.metrics import evaluate
+from nethical_assets.core.ground.digests import digest_bytes
 
 DATASET_FIELDS = {"source", "samples", "train_samples", "val_samples", "features"}
 GOVERNANCE_FIELDS = {"enabled", "data_violations", "prediction_violations"}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.digests import (
+from nethical_assets.core.ground.digests import (
     canonical_json,
     check_digest,
     digest_bytes,
@@ -20,7 +20,7 @@ from nethical_assets.core.digests import (
     digest_source,
     pretty_json,
 )
-from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.ground.errors import IntegrityError
 
 EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 ABC = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -126,7 +126,7 @@ def test_a_well_formed_digest_is_returned() -> None:
 
 
 def test_the_digest_of_source_changes_with_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nethical_assets.core import digests, errors
+    from nethical_assets.core.ground import digests, errors
 
     assert digest_source([digests, errors]) == digest_source([errors, digests])
     assert digest_source([digests]) != digest_source([errors])

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from nethical_assets.core import errors
+from nethical_assets.core.ground import errors
 
 NEGATIVE = {"SourceUnavailableError", "IntegrityError", "TrainingError", "AuditError", "NoChampionError"}
 KINDS = [

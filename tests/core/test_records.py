@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nethical_assets.core.errors import IntegrityError
-from nethical_assets.core.records import StageCache, StageOutput, StageRecord, code_digest, get_table, put_table
-from nethical_assets.core.storage import ObjectStore
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import ObjectStore
+from nethical_assets.home.records import StageCache, StageOutput, StageRecord, code_digest, get_table, put_table
 
 CORE = Path(__file__).resolve().parents[2] / "nethical_assets" / "core"
 

@@ -18,7 +18,7 @@ from nethical_assets.core.detectors.registry import (
     family_summary,
     load_family,
 )
-from nethical_assets.core.errors import UnknownFamilyError
+from nethical_assets.core.ground.errors import UnknownFamilyError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 HEAVY = ("pandas", "numpy", "sklearn", "scipy", "pyarrow", "dagster")

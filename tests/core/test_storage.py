@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import BusyError, IntegrityError
-from nethical_assets.core.storage import (
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import BusyError, IntegrityError
+from nethical_assets.core.ground.storage import (
     ObjectStore,
     exclusive_lock,
     local_path,
@@ -73,7 +73,7 @@ def test_kill_9_leaves_the_old_bytes_or_the_new(tmp_path: Path, moment: str, whe
         """
         import os, signal, sys
         from pathlib import Path
-        from nethical_assets.core.storage import write_atomically
+        from nethical_assets.core.ground.storage import write_atomically
         target, moment, when = sys.argv[1:]
         real = getattr(os, moment)
         def deadly(*arguments):
@@ -97,7 +97,7 @@ def test_kill_9_at_any_moment(tmp_path: Path) -> None:
     code = """
         import itertools, sys
         from pathlib import Path
-        from nethical_assets.core.storage import write_atomically
+        from nethical_assets.core.ground.storage import write_atomically
         for turn in itertools.cycle(range(4)):
             write_atomically(Path(sys.argv[1]), bytes([turn]) * (2 << 20))
             print(turn, flush=True)
@@ -121,7 +121,7 @@ def test_a_full_disk_keeps_the_old_bytes_and_leaves_nothing_behind(tmp_path: Pat
         """
         import resource, signal, sys
         from pathlib import Path
-        from nethical_assets.core.storage import ObjectStore, write_atomically
+        from nethical_assets.core.ground.storage import ObjectStore, write_atomically
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         for write in (lambda data: write_atomically(Path(sys.argv[1]), data), ObjectStore(sys.argv[2]).put):
@@ -230,7 +230,7 @@ def test_a_lock_holds_off_another_process_and_dies_with_its_holder(tmp_path: Pat
     code = """
         import sys, time
         from pathlib import Path
-        from nethical_assets.core.storage import exclusive_lock
+        from nethical_assets.core.ground.storage import exclusive_lock
         with exclusive_lock(Path(sys.argv[1]), waiting_seconds=5, what="the thing"):
             print("held", flush=True)
             time.sleep(60)

@@ -10,13 +10,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from nethical_assets.build import build_defs, build_resources
 from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.errors import DatasetError
-from nethical_assets.pipeline.audit import verify
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.home.settings import Settings
+from nethical_assets.orchestration.build import build_defs, build_resources
 from nethical_assets.sensors import alerts
-from nethical_assets.settings import Settings
+from nethical_assets.stages.sealing import verify
 from tests.orchestration import clean_environment
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -191,8 +191,8 @@ def test_a_failed_run_is_filed_and_its_part_of_the_audit_log_is_closed(
     # The process of that run recorded an event and died.
     program = (
         "import os, sys\n"
-        "from nethical_assets.pipeline.workspace import CycleOptions, Workspace\n"
-        "from nethical_assets.settings import load_settings\n"
+        "from nethical_assets.home.workspace import CycleOptions, Workspace\n"
+        "from nethical_assets.home.settings import load_settings\n"
         "workspace = Workspace(load_settings(), CycleOptions(), sys.argv[1])\n"
         "workspace.record_event('data_fetched', {'raw/nslkdd': 'sha256:' + '0' * 64})\n"
         "os._exit(9)\n"

@@ -7,11 +7,11 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 
-from nethical_assets.build import build_resources
 from nethical_assets.core.alerts import LocalIssueTracker
-from nethical_assets.instance import open_instance
+from nethical_assets.home.settings import load_settings
+from nethical_assets.orchestration.build import build_resources
+from nethical_assets.orchestration.instance import open_instance
 from nethical_assets.sensors.alerts import file_check_results
-from nethical_assets.settings import load_settings
 from tests.assets.assets_graph import materialize
 from tests.tiny_mirror import connections, write_connections
 

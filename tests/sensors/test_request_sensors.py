@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from nethical_assets.build import build_defs
 from nethical_assets.core.detectors.registry import family_code_digest
+from nethical_assets.home.settings import Settings
+from nethical_assets.orchestration.build import build_defs
 from nethical_assets.sensors import drift
-from nethical_assets.settings import Settings
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from nethical_assets.assets.audit import AUDIT_ROOTS
 from nethical_assets.assets.presentation import bullet_list, table
 from nethical_assets.assets.stage import expected_failures
 from nethical_assets.core.alerts.checks import HIGH_PRIORITY
-from nethical_assets.core.records import StageRecord
-from nethical_assets.settings import Settings
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
 
 _RECONCILED_EVENTS = 100
 
@@ -69,7 +69,7 @@ def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:
         blocking=True,
     )
     def log_verifies() -> dg.AssetCheckResult:
-        from nethical_assets.pipeline.audit import verify
+        from nethical_assets.stages.sealing import verify
 
         with expected_failures():
             report = verify(settings)
@@ -95,7 +95,7 @@ def build_reconciliation_check(families: Sequence[str], settings: Settings) -> d
         description="Every model and card that Dagster's own event log says was made has its event in the audit log.",
     )
     def events_reconciled(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        from nethical_assets.pipeline.audit import reconcile_facts
+        from nethical_assets.stages.sealing import reconcile_facts
 
         facts = [
             (event.run_id, kind, str(event.asset_materialization.metadata[name].value))

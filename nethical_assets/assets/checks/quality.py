@@ -10,10 +10,10 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import table
 from nethical_assets.assets.stage import expected_failures
-from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.datasets.checks import CheckOutcome, Subject, checks_of
+from nethical_assets.core.quality.checks import CheckOutcome, Subject, checks_of
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.settings import Settings
 
 
 def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksDefinition:
@@ -24,7 +24,7 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
     def raw_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
-        from nethical_assets.pipeline.quality import assess_raw
+        from nethical_assets.stages.checking import assess_raw
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
@@ -43,8 +43,8 @@ def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
     def dataset_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
-        from nethical_assets.pipeline.quality import assess_family
-        from nethical_assets.pipeline.recovery import blocking_failures
+        from nethical_assets.operations.restoring import blocking_failures
+        from nethical_assets.stages.checking import assess_family
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
@@ -67,7 +67,7 @@ def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinit
     def split_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
-        from nethical_assets.pipeline.quality import assess_splits
+        from nethical_assets.stages.checking import assess_splits
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():

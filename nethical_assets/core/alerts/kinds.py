@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
 
-from nethical_assets.core.digests import digest_json
+from nethical_assets.core.ground.digests import digest_json
 
 Severity = Literal["low", "medium", "high", "critical"]
 Detail = str | int | float | bool | None

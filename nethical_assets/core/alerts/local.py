@@ -15,8 +15,8 @@ from pathlib import Path
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, render_body, render_recurrence, sanitise
 from nethical_assets.core.alerts.kinds import Alert
 from nethical_assets.core.alerts.tracker import Comment, Issue, IssueNotFoundError, State, TrackerError
-from nethical_assets.core.errors import BusyError, IntegrityError
-from nethical_assets.core.storage import exclusive_lock
+from nethical_assets.core.ground.errors import BusyError, IntegrityError
+from nethical_assets.core.ground.storage import exclusive_lock
 
 SCHEMA_VERSION = 1
 PLATFORM = "nethical"

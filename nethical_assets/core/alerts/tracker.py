@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
 from nethical_assets.core.alerts.kinds import Alert, Severity
-from nethical_assets.core.errors import NethicalError
+from nethical_assets.core.ground.errors import NethicalError
 
 State = Literal["open", "closed"]
 

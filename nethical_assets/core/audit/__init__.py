@@ -10,13 +10,13 @@ from nethical_assets.core.audit.bundle import export_bundle
 from nethical_assets.core.audit.events import Event, EventType, Subject, salted_commitment
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.audit.log import AuditLog, ChunkReceipt
-from nethical_assets.core.audit.note import VerifierKey
 from nethical_assets.core.audit.proofs import ProofReport, check_proof, prove
 from nethical_assets.core.audit.reader import Head, LoggedEvent, LogReader
 from nethical_assets.core.audit.reconcile import Fact, Reconciliation, reconcile
 from nethical_assets.core.audit.recorder import RunRecorder
 from nethical_assets.core.audit.rotation import rotate_key
 from nethical_assets.core.audit.verify import VerificationReport, verify_log, verify_prefix_root, verify_tiled_log
+from nethical_assets.core.tlog.note import VerifierKey
 
 __all__ = [
     "AuditLog",

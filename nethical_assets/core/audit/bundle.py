@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from nethical_assets.core.audit import bundle_verifier
-from nethical_assets.core.audit.checkpoint import open_checkpoint
 from nethical_assets.core.audit.events import Event
 from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_keys
-from nethical_assets.core.audit.merkle import inclusion_proof
 from nethical_assets.core.audit.proofs import rotation_proofs
 from nethical_assets.core.audit.reader import CHECKPOINT, KEYS, PAYLOADS, LogReader
-from nethical_assets.core.digests import digest_file, pretty_json
-from nethical_assets.core.errors import AuditError
-from nethical_assets.core.storage import TEMPORARY_PREFIX
+from nethical_assets.core.ground.digests import digest_file, pretty_json
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.storage import TEMPORARY_PREFIX
+from nethical_assets.core.tlog.checkpoint import open_checkpoint
+from nethical_assets.core.tlog.merkle import inclusion_proof
 
 BUNDLE_FORMAT = "nethical-audit-bundle/v1"
 _README = """Audit bundle of run {run_id}

@@ -22,9 +22,9 @@ from typing import Any
 
 import rfc8785
 
-from nethical_assets.core.audit.tiles import MAXIMUM_ENTRY_BYTES
-from nethical_assets.core.digests import ALGORITHM, canonical_json, check_digest
-from nethical_assets.core.errors import AuditError, IntegrityError
+from nethical_assets.core.ground.digests import ALGORITHM, canonical_json, check_digest
+from nethical_assets.core.ground.errors import AuditError, IntegrityError
+from nethical_assets.core.tlog.tiles import MAXIMUM_ENTRY_BYTES
 
 LEAF_VERSION = 1
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from nethical_assets.core.audit.note import NoteError, VerifierKey
-from nethical_assets.core.audit.tiles import make_durable_folder
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import AuditError
-from nethical_assets.core.storage import write_atomically
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.storage import write_atomically
+from nethical_assets.core.tlog.note import NoteError, VerifierKey
+from nethical_assets.core.tlog.tiles import make_durable_folder
 
 KEY_FILE_VARIABLE = "NETHICAL_AUDIT_KEY_FILE"
 ORIGIN_PREFIX = "nethical.local/audit/"

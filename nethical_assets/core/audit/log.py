@@ -18,7 +18,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from nethical_assets.core.audit.checkpoint import Checkpoint, open_checkpoint
 from nethical_assets.core.audit.events import Chunk, Event, EventType, Rotation, check_run_id, timestamp
 from nethical_assets.core.audit.keys import (
     NEXT_KEY_FILE,
@@ -27,13 +26,14 @@ from nethical_assets.core.audit.keys import (
     read_private_key,
     write_verifier_key,
 )
-from nethical_assets.core.audit.merkle import EMPTY_ROOT, consistency_proof, hash_leaf, root_of
-from nethical_assets.core.audit.note import Note, Signature, VerifierKey
 from nethical_assets.core.audit.reader import CHECKPOINT, CHECKPOINTS, KEYS, Head, LogReader
 from nethical_assets.core.audit.recorder import Clock, RunRecorder, discard_finalized, utc_now
-from nethical_assets.core.audit.tiles import make_durable_folder
-from nethical_assets.core.errors import AuditError
-from nethical_assets.core.storage import exclusive_lock, write_atomically
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.storage import exclusive_lock, write_atomically
+from nethical_assets.core.tlog.checkpoint import Checkpoint, open_checkpoint
+from nethical_assets.core.tlog.merkle import EMPTY_ROOT, consistency_proof, hash_leaf, root_of
+from nethical_assets.core.tlog.note import Note, Signature, VerifierKey
+from nethical_assets.core.tlog.tiles import make_durable_folder
 
 ACTOR = "nethical-assets"
 WRITER_LOCK_SECONDS = 300.0

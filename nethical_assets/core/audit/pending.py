@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nethical_assets.core.audit.events import check_run_id
-from nethical_assets.core.audit.merkle import hash_leaf
-from nethical_assets.core.audit.tiles import make_durable_folder
-from nethical_assets.core.storage import exclusive_lock, sync_folder
+from nethical_assets.core.ground.storage import exclusive_lock, sync_folder
+from nethical_assets.core.tlog.merkle import hash_leaf
+from nethical_assets.core.tlog.tiles import make_durable_folder
 
 PENDING = "pending"
 SUFFIX = ".jsonl"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nethical_assets.core.audit.note import NoteError, VerifierKey
-from nethical_assets.core.errors import SettingsError
+from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.core.tlog.note import NoteError, VerifierKey
 
 
 class Policy(BaseModel):

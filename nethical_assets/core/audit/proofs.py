@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nethical_assets.core.audit.checkpoint import Checkpoint, open_checkpoint
 from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_keys
-from nethical_assets.core.audit.merkle import ProofError, hash_leaf, inclusion_proof, verify_inclusion
-from nethical_assets.core.audit.note import NoteError, VerifierKey, decode_base64
 from nethical_assets.core.audit.reader import KEYS, LogReader
-from nethical_assets.core.digests import check_digest, digest_bytes
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.digests import check_digest, digest_bytes
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.tlog.checkpoint import Checkpoint, open_checkpoint
+from nethical_assets.core.tlog.merkle import ProofError, hash_leaf, inclusion_proof, verify_inclusion
+from nethical_assets.core.tlog.note import NoteError, VerifierKey, decode_base64
 
 PROOF_FORMAT = "nethical-audit-proof/v1"
 

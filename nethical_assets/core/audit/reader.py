@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nethical_assets.core.audit.checkpoint import Checkpoint
 from nethical_assets.core.audit.events import Event, EventType
-from nethical_assets.core.audit.note import Note
 from nethical_assets.core.audit.pending import PendingFolder
-from nethical_assets.core.audit.tiles import ENTRIES, TILE_WIDTH, TileFolder, decode_entries
-from nethical_assets.core.errors import AuditError
-from nethical_assets.core.storage import ObjectStore
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.storage import ObjectStore
+from nethical_assets.core.tlog.checkpoint import Checkpoint
+from nethical_assets.core.tlog.note import Note
+from nethical_assets.core.tlog.tiles import ENTRIES, TILE_WIDTH, TileFolder, decode_entries
 
 CHECKPOINT = "checkpoint"
 CHECKPOINTS = "checkpoints"

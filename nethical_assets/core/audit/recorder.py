@@ -22,10 +22,10 @@ from nethical_assets.core.audit.events import (
     subjects_of,
     timestamp,
 )
-from nethical_assets.core.audit.merkle import MerkleTree, hash_leaf
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.digests import check_digest
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.digests import check_digest
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.tlog.merkle import MerkleTree, hash_leaf
 
 Clock = Callable[[], datetime]
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nethical_assets.core.audit.events import EventType, Rotation
 from nethical_assets.core.audit.keys import NEXT_KEY_FILE, SigningKeys, read_private_key, write_private_key
 from nethical_assets.core.audit.log import AuditLog
-from nethical_assets.core.audit.note import VerifierKey
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.tlog.note import VerifierKey
 
 
 def rotate_key(log: AuditLog, *, actor: str, new_key_file: Path | None = None) -> VerifierKey:

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nethical_assets.core.audit.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from nethical_assets.core.audit.events import Event
 from nethical_assets.core.audit.keys import (
     SIGNING_KEY_FILE,
@@ -21,14 +20,15 @@ from nethical_assets.core.audit.keys import (
     check_private_key_file,
     read_verifier_keys,
 )
-from nethical_assets.core.audit.merkle import EMPTY_ROOT, hash_leaf, root_of
-from nethical_assets.core.audit.note import Note, VerifierKey, open_note
 from nethical_assets.core.audit.reader import CHECKPOINT, CHECKPOINTS, KEYS, PAYLOADS, LogReader
 from nethical_assets.core.audit.verify_leaves import ChunkSummary, LeafVerification
-from nethical_assets.core.audit.verify_tiles import TreeVerification
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import AuditError
-from nethical_assets.core.storage import TEMPORARY_PREFIX
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.storage import TEMPORARY_PREFIX
+from nethical_assets.core.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
+from nethical_assets.core.tlog.merkle import EMPTY_ROOT, hash_leaf, root_of
+from nethical_assets.core.tlog.note import Note, VerifierKey, open_note
+from nethical_assets.core.tlog.verify_tiles import TreeVerification
 
 _SIZE_NAME = re.compile(r"0|[1-9][0-9]*")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nethical_assets.core.audit.checkpoint import Checkpoint
 from nethical_assets.core.audit.events import Chunk, Event, EventType, Rotation
-from nethical_assets.core.audit.merkle import MerkleTree, hash_leaf, root_of
-from nethical_assets.core.audit.note import VerifierKey
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.tlog.checkpoint import Checkpoint
+from nethical_assets.core.tlog.merkle import MerkleTree, hash_leaf, root_of
+from nethical_assets.core.tlog.note import VerifierKey
 
 
 @dataclass(frozen=True)

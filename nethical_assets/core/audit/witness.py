@@ -23,9 +23,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from nethical_assets.core.audit.checkpoint import Checkpoint, open_checkpoint
-from nethical_assets.core.audit.merkle import EMPTY_ROOT, ProofError, consistency_proof, verify_consistency
-from nethical_assets.core.audit.note import (
+from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.storage import exclusive_lock, write_atomically
+from nethical_assets.core.tlog.checkpoint import Checkpoint, open_checkpoint
+from nethical_assets.core.tlog.merkle import EMPTY_ROOT, ProofError, consistency_proof, verify_consistency
+from nethical_assets.core.tlog.note import (
     COSIGNATURE_ED25519,
     MAXIMUM_NOTE_BYTES,
     Note,
@@ -37,9 +40,6 @@ from nethical_assets.core.audit.note import (
     open_note,
     parse_signatures,
 )
-from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.errors import AuditError
-from nethical_assets.core.storage import exclusive_lock, write_atomically
 
 LOCK_SECONDS = 30.0
 REQUEST_SECONDS = 30.0

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from nethical_assets.core.cards.card import card_digest
 from nethical_assets.core.cards.figures import exact, slices
-from nethical_assets.core.digests import pretty_json
+from nethical_assets.core.ground.digests import pretty_json
 
 _MODEL = "model"
 _RAW = "raw/"

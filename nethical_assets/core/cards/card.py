@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nethical_assets.core.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 
 CARD_VERSION = 1
 REQUIRED_FIELDS = (

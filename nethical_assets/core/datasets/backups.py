@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nethical_assets.core.datasets.snapshots import Snapshot
-from nethical_assets.core.digests import digest_bytes, pretty_json
-from nethical_assets.core.errors import IntegrityError
-from nethical_assets.core.storage import write_atomically
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import write_atomically
 
 _STEM = re.compile(r"\d{8}T\d{12}Z-([0-9a-f]{16})-([0-9a-f]{64})")
 

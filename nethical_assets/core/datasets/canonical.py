@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.datasets.labels import choose_files
-from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.quality.overlap import source_overlap
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.labels import choose_files
 
 SYNTHETIC = "synthetic"
 

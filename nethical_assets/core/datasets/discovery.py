@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.datasets.catalog import DatasetEntry, FileEntry, FileFormat, LabelEntry
-from nethical_assets.core.datasets.labels import FILE_COLUMN, canonical_text
-from nethical_assets.core.datasets.readers import list_files, read_files
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.reading.readers import list_files, read_files
+from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry, FileFormat, LabelEntry
+from nethical_assets.core.rows.labels import FILE_COLUMN, canonical_text
 
 SAMPLE_ROWS = 5_000
 _PROBE_BYTES = 1 << 16

@@ -13,16 +13,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.discovery import DiscoveryReport, discover
-from nethical_assets.core.datasets.kaggle_source import UNPACKED_PREFIX
-from nethical_assets.core.datasets.labels import check_labels
-from nethical_assets.core.datasets.readers import READING_VERSION, check_columns, read_dataset
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
-from nethical_assets.core.datasets.sources import FetchedFiles, Source, Unchanged
-from nethical_assets.core.digests import digest_json
-from nethical_assets.core.errors import DatasetError, IntegrityError, NethicalError
-from nethical_assets.core.storage import exclusive_lock
+from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError, NethicalError
+from nethical_assets.core.ground.storage import exclusive_lock
+from nethical_assets.core.reading.readers import READING_VERSION, check_columns, read_dataset
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.labels import check_labels
+from nethical_assets.core.sources.kaggle_source import UNPACKED_PREFIX
+from nethical_assets.core.sources.source import FetchedFiles, Source, Unchanged
 
 Status = Literal["new", "unchanged", "skipped"]
 _LOCK_SECONDS = 3600.0

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.datasets.sources import UpstreamState
-from nethical_assets.core.digests import digest_bytes, pretty_json
-from nethical_assets.core.errors import IntegrityError
-from nethical_assets.core.storage import ObjectStore, read_json, write_atomically, write_json
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import ObjectStore, read_json, write_atomically, write_json
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.sources.source import UpstreamState
 
 _COMPRESSION_LEVEL = 3
 _ROW_GROUP_ROWS = 1 << 17

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError
 
 TRAIN, VALIDATION, TEST, EVALUATION = "train", "validation", "test", "evaluation"
 SPLITS = (TRAIN, VALIDATION, TEST, EVALUATION)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nethical_assets.core.delivery.registry import ModelManifest
-from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.models.registry import ModelManifest
 
 ReleaseVerdict = Literal["promoted", "candidate"]
 TRIAL_REFUSAL = "It was trained on a sample, with fewer rows than the champion, so it cannot replace the champion."

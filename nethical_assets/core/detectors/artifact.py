@@ -21,10 +21,10 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nethical_assets.core.datasets.catalog import describe_validation_error
 from nethical_assets.core.detectors.base import Detector, DetectorSpec
-from nethical_assets.core.digests import digest_bytes, pretty_json
-from nethical_assets.core.errors import DatasetError, IntegrityError
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
+from nethical_assets.core.rows.catalog import describe_validation_error
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.json"

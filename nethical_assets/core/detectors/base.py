@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
+from nethical_assets.core.rows.catalog import DatasetEntry
 
 FloatArray = npt.NDArray[np.float64]
 

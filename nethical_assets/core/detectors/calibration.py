@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nethical_assets.core.detectors.base import FloatArray
-from nethical_assets.core.errors import TrainingError
+from nethical_assets.core.ground.errors import TrainingError
 
 ISOTONIC_MINIMUM_ROWS = 1000
 ISOTONIC_MINIMUM_OF_A_CLASS = 100

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nethical_assets.core.detectors.base import LabelledRows
-from nethical_assets.core.errors import TrainingError
+from nethical_assets.core.ground.errors import TrainingError
 
 
 def in_content_order(rows: LabelledRows) -> LabelledRows:

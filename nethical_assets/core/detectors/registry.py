@@ -13,8 +13,8 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from nethical_assets.core.digests import digest_bytes, digest_json
-from nethical_assets.core.errors import UnknownFamilyError
+from nethical_assets.core.ground.digests import digest_bytes, digest_json
+from nethical_assets.core.ground.errors import UnknownFamilyError
 
 if TYPE_CHECKING:
     from nethical_assets.core.detectors.base import DetectorSpec

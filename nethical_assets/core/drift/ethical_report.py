@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nethical_assets.core.digests import digest_json
+from nethical_assets.core.ground.digests import digest_json
 
 TYPE_SPREAD = 0.1
 RISK_SPREAD = 0.2

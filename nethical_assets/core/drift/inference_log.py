@@ -20,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
-from nethical_assets.core.digests import check_digest
 from nethical_assets.core.drift.reference import PROBABILITY, SCORE, FloatArray, prediction_columns
-from nethical_assets.core.errors import DatasetError, IntegrityError
-from nethical_assets.core.storage import write_atomically
+from nethical_assets.core.ground.digests import check_digest
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
+from nethical_assets.core.ground.storage import write_atomically
 
 _FAMILY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BATCH = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{64})-([0-9a-f]{16})\.parquet")

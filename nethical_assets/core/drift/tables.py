@@ -15,8 +15,8 @@ import pandas as pd
 
 from nethical_assets.core.drift.reference import ColumnSketch
 from nethical_assets.core.drift.verdict import DriftReport, HistogramPair, judge
-from nethical_assets.core.errors import DatasetError
-from nethical_assets.core.naming import shown_columns
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.rows.naming import shown_columns
 
 CATEGORIES = 20
 """A text column is compared by its most frequent values, at most this many, and one bin for all others."""

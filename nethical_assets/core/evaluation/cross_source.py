@@ -13,8 +13,8 @@ import pandas as pd
 
 from nethical_assets.core.datasets.splits import TRAIN, VALIDATION
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, LabelledRows
-from nethical_assets.core.errors import TrainingError
 from nethical_assets.core.evaluation.metrics import evaluate
+from nethical_assets.core.ground.errors import TrainingError
 
 
 def leave_one_source_out(

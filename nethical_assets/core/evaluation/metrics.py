@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nethical_assets.core.errors import DatasetError
 from nethical_assets.core.evaluation.bootstrap import percentile_interval, resampled_sums
 from nethical_assets.core.evaluation.estimate import Estimate, clopper_pearson, proportion, undefined
 from nethical_assets.core.evaluation.measures import METRICS, Columns, FloatArray, bin_of, columns_of, metrics_of
 from nethical_assets.core.evaluation.operating_points import OperatingPoints, operating_points
+from nethical_assets.core.ground.errors import DatasetError
 
 SOURCE_BOOTSTRAP_SAMPLES = 200
 """Resamples behind the intervals of per-source metrics, at most."""

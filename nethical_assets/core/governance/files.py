@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from nethical_assets.core.errors import DatasetError
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
 from nethical_assets.core.governance.screener import Screener
-from nethical_assets.core.naming import shown_columns
-from nethical_assets.core.storage import write_atomically
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.ground.storage import write_atomically
+from nethical_assets.core.rows.naming import shown_columns
 
 FORMATS = {".csv": "csv", ".tsv": "tsv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _ROWS_PER_PIECE = 1 << 16

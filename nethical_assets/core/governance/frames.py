@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.errors import DatasetError
 from nethical_assets.core.governance.findings import Findings, mask
 from nethical_assets.core.governance.policy import Label, decide
 from nethical_assets.core.governance.rules import Decision
 from nethical_assets.core.governance.screener import Screener
-from nethical_assets.core.naming import shown_columns
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.rows.naming import shown_columns
 
 ALL_ROWS = "all"
 _LABELS = (Label.POSITIVE, Label.NEGATIVE, Label.UNKNOWN)

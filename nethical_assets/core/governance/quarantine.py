@@ -19,9 +19,9 @@ from typing import Any
 
 import pandas as pd
 
-from nethical_assets.core.digests import canonical_json
-from nethical_assets.core.errors import DatasetError, IntegrityError, SettingsError
-from nethical_assets.core.storage import exclusive_lock, read_json, write_atomically, write_json
+from nethical_assets.core.ground.digests import canonical_json
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SettingsError
+from nethical_assets.core.ground.storage import exclusive_lock, read_json, write_atomically, write_json
 
 KEY_VARIABLE = "NETHICAL_QUARANTINE_KEY"
 KEY_BYTES = 32

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from nethical_assets.core.errors import SettingsError
 from nethical_assets.core.governance.findings import SCHEMA, Findings
 from nethical_assets.core.governance.rules import Decision, Severity
+from nethical_assets.core.ground.errors import SettingsError
 
 KINDS = {"PERSON": "PERSON", "LOCATION": "ADDRESS"}
 """presidio's entities and the kinds they are reported as."""

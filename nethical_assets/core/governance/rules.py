@@ -18,9 +18,9 @@ from typing import Any
 
 import re2  # type: ignore[import-untyped]
 
-from nethical_assets.core.digests import digest_json
-from nethical_assets.core.errors import SettingsError
 from nethical_assets.core.governance.validators import VALIDATORS
+from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.errors import SettingsError
 
 COVERAGE_FILE = "coverage.toml"
 SPAN_GROUP = "span"

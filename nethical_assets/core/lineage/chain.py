@@ -19,14 +19,14 @@ from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_key
 from nethical_assets.core.audit.reader import KEYS, LoggedEvent, LogReader
 from nethical_assets.core.audit.verify import verify_prefix_root
 from nethical_assets.core.cards.card import audit_reference
-from nethical_assets.core.delivery.registry import MANIFEST, ModelPointer, ModelRegistry
-from nethical_assets.core.digests import digest_bytes, digest_json
-from nethical_assets.core.errors import IntegrityError, NethicalError
-from nethical_assets.core.lineage.dsse import parse_json
+from nethical_assets.core.ground.digests import digest_bytes, digest_json
+from nethical_assets.core.ground.errors import IntegrityError, NethicalError
+from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.inclusion import ProvenLeaves
-from nethical_assets.core.lineage.keys import PublicKeys, key_digest
 from nethical_assets.core.lineage.provenance import ProvenanceStore, Statement, statement_name
-from nethical_assets.core.storage import ObjectStore
+from nethical_assets.core.models.registry import MANIFEST, ModelPointer, ModelRegistry
+from nethical_assets.core.signing.dsse import parse_json
+from nethical_assets.core.signing.keys import PublicKeys, key_digest
 
 LinkStatus = Literal["verified", "broken", "unreachable"]
 PREVIOUS = {

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from nethical_assets.core.audit.checkpoint import open_checkpoint
 from nethical_assets.core.audit.events import Event, EventType
-from nethical_assets.core.audit.merkle import hash_leaf, inclusion_proof, verify_inclusion
-from nethical_assets.core.audit.note import VerifierKey
 from nethical_assets.core.audit.reader import LoggedEvent, LogReader
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.tlog.checkpoint import open_checkpoint
+from nethical_assets.core.tlog.merkle import hash_leaf, inclusion_proof, verify_inclusion
+from nethical_assets.core.tlog.note import VerifierKey
 
 
 class ProvenLeaves:

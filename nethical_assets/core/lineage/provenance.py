@@ -18,12 +18,12 @@ from typing import Any
 
 from upath import UPath
 
-from nethical_assets.core.digests import ALGORITHM, canonical_json, check_digest, digest_json
-from nethical_assets.core.errors import IntegrityError
-from nethical_assets.core.lineage.dsse import open_envelope, parse_json, sign_payload
-from nethical_assets.core.lineage.keys import ModelKeys, PublicKeys, key_id
-from nethical_assets.core.lineage.signatures import STATEMENT_TYPE
-from nethical_assets.core.storage import ObjectStore, read_json, write_json
+from nethical_assets.core.ground.digests import ALGORITHM, canonical_json, check_digest, digest_json
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import ObjectStore, read_json, write_json
+from nethical_assets.core.signing.dsse import open_envelope, parse_json, sign_payload
+from nethical_assets.core.signing.keys import ModelKeys, PublicKeys, key_id
+from nethical_assets.core.signing.signatures import STATEMENT_TYPE
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 ENVELOPE_TYPE = "application/vnd.dsse.envelope+json"

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from nethical_assets.core.delivery.registry import ModelManifest
 from nethical_assets.core.detectors.base import FloatArray
-from nethical_assets.core.digests import canonical_json, digest_bytes
+from nethical_assets.core.ground.digests import canonical_json, digest_bytes
+from nethical_assets.core.models.registry import ModelManifest
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from nethical_assets.core.alerts import KINDS, LocalIssueTracker
 from nethical_assets.core.alerts.checks import _ADVISORY, _KIND_BY_CHECK, HIGH_PRIORITY, CheckResult, alert_of
-from nethical_assets.core.datasets.checks import CHECKS
+from nethical_assets.core.quality.checks import CHECKS
 
 WHEN = datetime(2026, 11, 22, 3, tzinfo=UTC)
 DECISIONS = {"gate", "regression", "drift", "log_verifies"}

@@ -15,7 +15,7 @@ import pytest
 
 from nethical_assets.core.alerts import IssueNotFoundError, IssueTracker, LocalIssueTracker, TrackerError
 from nethical_assets.core.alerts import local as local_module
-from nethical_assets.core.errors import BusyError, IntegrityError
+from nethical_assets.core.ground.errors import BusyError, IntegrityError
 
 
 def again(alert, number, **changes):

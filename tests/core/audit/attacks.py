@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nethical_assets.core.audit import verify_log, verify_prefix_root, verify_tiled_log
-from nethical_assets.core.audit.checkpoint import Checkpoint
 from nethical_assets.core.audit.events import Chunk, Event, EventType, Rotation
 from nethical_assets.core.audit.keys import write_private_key
-from nethical_assets.core.audit.merkle import hash_leaf, root_of
-from nethical_assets.core.audit.note import VerifierKey, sign_note
-from nethical_assets.core.audit.tiles import TileFolder, encode_entries
-from nethical_assets.core.digests import digest_bytes
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.tlog.checkpoint import Checkpoint
+from nethical_assets.core.tlog.merkle import hash_leaf, root_of
+from nethical_assets.core.tlog.note import VerifierKey, sign_note
+from nethical_assets.core.tlog.tiles import TileFolder, encode_entries
 
 from .conftest import open_log, private_key, record
 

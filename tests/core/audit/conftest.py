@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nethical_assets.core.audit import AuditLog, SigningKeys
 from nethical_assets.core.audit.keys import write_private_key
-from nethical_assets.core.digests import digest_bytes
+from nethical_assets.core.ground.digests import digest_bytes
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "vectors" / "tlog"
 

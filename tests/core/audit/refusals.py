@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nethical_assets.core.audit import check_proof, prove
-from nethical_assets.core.audit.checkpoint import Checkpoint
 from nethical_assets.core.audit.events import Event
 from nethical_assets.core.audit.keys import read_private_key
-from nethical_assets.core.audit.merkle import EMPTY_ROOT, MerkleTree, hash_leaf, verify_consistency, verify_inclusion
-from nethical_assets.core.audit.note import (
+from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.core.tlog.checkpoint import Checkpoint
+from nethical_assets.core.tlog.merkle import EMPTY_ROOT, MerkleTree, hash_leaf, verify_consistency, verify_inclusion
+from nethical_assets.core.tlog.note import (
     COSIGNATURE_ED25519,
     COSIGNATURE_ML_DSA_44,
     Note,
     VerifierKey,
     open_note,
 )
-from nethical_assets.core.audit.tiles import TileFolder, decode_entries
-from nethical_assets.core.errors import NethicalError
+from nethical_assets.core.tlog.tiles import TileFolder, decode_entries
 
 from .attacks import KEY, STRANGER, chunk_final, event, rotation
 from .conftest import private_key
@@ -119,7 +119,7 @@ def x25519_pem() -> bytes:
 
 
 def other_origin(base: Path) -> None:
-    from nethical_assets.core.audit.note import sign_note
+    from nethical_assets.core.tlog.note import sign_note
 
     text = Checkpoint("other.example", 7, ROOT).text()
     signed = sign_note(text, KEY.name, private_key(1)).encode().decode()

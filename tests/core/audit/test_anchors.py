@@ -15,7 +15,7 @@ from nethical_assets.core.audit import AuditLog, verify_log
 from nethical_assets.core.audit.anchors.git_tag import tag_head, tagged_checkpoints
 from nethical_assets.core.audit.anchors.object_lock import ObjectLockAnchor
 from nethical_assets.core.audit.anchors.timestamp import http_sender, read_roots, timestamp_head, verify_timestamp
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError
 
 from .attacks import KEY, keep_and_fork, keep_and_roll_back, make_base
 from .conftest import open_log, record

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from nethical_assets.core import storage
 from nethical_assets.core.audit import AuditLog, verify_log
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground import storage
+from nethical_assets.core.ground.errors import AuditError
 
 from .conftest import open_log, record
 

@@ -7,9 +7,9 @@ import pytest
 
 from nethical_assets.core.audit import AuditLog, EventType, RunRecorder, SigningKeys, verify_log, verify_prefix_root
 from nethical_assets.core.audit.keys import KEY_FILE_VARIABLE, write_private_key
-from nethical_assets.core.audit.merkle import hash_leaf, root_of, verify_consistency
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import AuditError, IntegrityError
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import AuditError, IntegrityError
+from nethical_assets.core.tlog.merkle import hash_leaf, root_of, verify_consistency
 
 from .conftest import open_log, private_key, record
 

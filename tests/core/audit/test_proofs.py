@@ -22,8 +22,8 @@ from nethical_assets.core.audit import (
     verify_log,
 )
 from nethical_assets.core.audit.keys import write_private_key
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import AuditError
 
 from .conftest import open_log, private_key, record
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nethical_assets.core.audit import VerifierKey, verify_tiled_log
-from nethical_assets.core.audit.checkpoint import open_checkpoint
-from nethical_assets.core.audit.merkle import (
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.tlog.checkpoint import open_checkpoint
+from nethical_assets.core.tlog.merkle import (
     EMPTY_ROOT,
     MerkleTree,
     ProofError,
@@ -23,7 +24,7 @@ from nethical_assets.core.audit.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from nethical_assets.core.audit.tiles import (
+from nethical_assets.core.tlog.tiles import (
     TileFolder,
     decode_entries,
     encode_entries,
@@ -31,7 +32,6 @@ from nethical_assets.core.audit.tiles import (
     tile_path,
     tile_widths,
 )
-from nethical_assets.core.errors import AuditError
 
 TESSERA_KEY = "example.com/log/testdata+33d7b496+AeHTu4Q3hEIMHNqc6fASMsq3rKNx280NI+oO5xCFkkSx"
 SHORT_ROOTS = "sizes-are-equal-one-and-proof-is-empty.json"

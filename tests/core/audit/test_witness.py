@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from nethical_assets.core.audit import AuditLog, VerifierKey, verify_log
-from nethical_assets.core.audit.checkpoint import Checkpoint
-from nethical_assets.core.audit.merkle import MerkleTree, hash_leaf
-from nethical_assets.core.audit.note import COSIGNATURE_ED25519
 from nethical_assets.core.audit.witness import Witness, request_cosignature, serve_witness
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.tlog.checkpoint import Checkpoint
+from nethical_assets.core.tlog.merkle import MerkleTree, hash_leaf
+from nethical_assets.core.tlog.note import COSIGNATURE_ED25519
 
 from .attacks import KEY, ORIGIN, keep_and_fork, make_base, rolled_back
 from .conftest import open_log, private_key, record

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nethical_assets.core.cards import AuditReference, CardEvidence, build_card
-from nethical_assets.core.digests import digest_bytes
 from nethical_assets.core.evaluation.metrics import evaluate
+from nethical_assets.core.ground.digests import digest_bytes
 
 from .examples import EVIDENCE, stored
 

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from nethical_assets.core.cards import AuditReference, CardEvidence, build_card, card_bytes
-from nethical_assets.core.digests import digest_bytes
 from nethical_assets.core.evaluation.measures import METRICS
+from nethical_assets.core.ground.digests import digest_bytes
 
 HOSTILE = [
     "<script>alert(1)</script>",

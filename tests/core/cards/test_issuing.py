@@ -11,17 +11,17 @@ import pytest
 
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.cards import FORMATS, render_all
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.records import StageRecord
-from nethical_assets.core.storage import read_json
-from nethical_assets.pipeline import cards as card_stage
-from nethical_assets.pipeline.audit import finalize_run, verify
-from nethical_assets.pipeline.cards import issue_card
-from nethical_assets.pipeline.data import canonical, screen, split_rows
-from nethical_assets.pipeline.models import evaluate, train
-from nethical_assets.pipeline.releases import release_model
-from nethical_assets.pipeline.workspace import CycleOptions, Workspace
-from nethical_assets.settings import Settings
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.storage import read_json
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.stages import carding as card_stage
+from nethical_assets.stages.carding import issue_card
+from nethical_assets.stages.fetching import canonical, screen, split_rows
+from nethical_assets.stages.releasing import release_model
+from nethical_assets.stages.sealing import finalize_run, verify
+from nethical_assets.stages.training import evaluate, train
 
 FAMILY = "heuristic"
 SUFFIXES = ["json", *(form.suffix for form in FORMATS)]

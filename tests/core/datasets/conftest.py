@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from nethical_assets.core.datasets import kaggle_client
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.snapshots import SnapshotStore
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.sources import kaggle_client
 from tests.core.datasets.kaggle_double import KaggleDouble, point_client_at
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)

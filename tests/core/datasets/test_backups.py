@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from nethical_assets.core.datasets.backups import BackupStore
-from nethical_assets.core.datasets.checks import CheckOutcome
-from nethical_assets.core.datasets.history import ValidationHistory
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
-from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.quality.checks import CheckOutcome
+from nethical_assets.core.quality.history import ValidationHistory
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 

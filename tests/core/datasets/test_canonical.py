@@ -16,11 +16,11 @@ from nethical_assets.core.datasets.canonical import (
     source_names,
     synthetic_dataset,
 )
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.splits import assign_splits
 from nethical_assets.core.detectors.base import COMMON_COLUMNS
 from nethical_assets.core.detectors.registry import family_names, load_family
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.rows.catalog import DatasetEntry
 
 SPEC = load_family("prompt_injection")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from nethical_assets.core.datasets.catalog import Catalog, DatasetEntry, load_catalog
 from nethical_assets.core.detectors.registry import family_names, load_family
-from nethical_assets.core.errors import CatalogError
+from nethical_assets.core.ground.errors import CatalogError
+from nethical_assets.core.rows.catalog import Catalog, DatasetEntry, load_catalog
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "config" / "datasets.toml"

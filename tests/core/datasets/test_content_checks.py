@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.datasets.checks import CHECKS, CheckOutcome
-from nethical_assets.core.datasets.distribution import DriftLimits, distribution_outcome
-from nethical_assets.core.datasets.label_errors import find_label_errors, label_errors_outcome
-from nethical_assets.core.datasets.leakage import leakage_outcome, single_column_auc, split_overlap_outcome
-from nethical_assets.core.datasets.near_duplicates import (
+from nethical_assets.core.governance import Screener, load_ruleset
+from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
+from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
+from nethical_assets.core.quality.label_errors import find_label_errors, label_errors_outcome
+from nethical_assets.core.quality.leakage import leakage_outcome, single_column_auc, split_overlap_outcome
+from nethical_assets.core.quality.near_duplicates import (
     SIMILARITY,
     NearDuplicates,
     group_near_duplicates,
     near_duplicates_outcome,
 )
-from nethical_assets.core.datasets.overlap import source_overlap, source_overlap_outcome
-from nethical_assets.core.datasets.personal_data import personal_data_outcome
-from nethical_assets.core.governance import Screener, load_ruleset
+from nethical_assets.core.quality.overlap import source_overlap, source_overlap_outcome
+from nethical_assets.core.quality.personal_data import personal_data_outcome
 from tests.tiny_mirror import CHECKOUT
 
 LIMITS = DriftLimits(threshold=0.15, alpha=0.01, minimum_rows=200)

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.datasets.discovery import discover
-from nethical_assets.core.datasets.readers import labels_of, read_dataset
+from nethical_assets.core.reading.readers import labels_of, read_dataset
+from nethical_assets.core.rows.catalog import DatasetEntry
 from tests.core.datasets.conftest import entry_of
 
 

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.datasets.canonical import synthetic_dataset
-from nethical_assets.core.datasets.catalog import DatasetEntry, load_catalog
-from nethical_assets.core.datasets.checks import CHECKS, CheckOutcome
-from nethical_assets.core.datasets.quality import QualityThresholds, assess, canonical_schema, freshness, raw_schema
-from nethical_assets.core.datasets.report import DatasetReport, render_validation_report
 from nethical_assets.core.detectors.registry import family_names, load_family
+from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
+from nethical_assets.core.quality.declarations import QualityThresholds, assess, canonical_schema, freshness, raw_schema
+from nethical_assets.core.quality.report import DatasetReport, render_validation_report
+from nethical_assets.core.rows.catalog import DatasetEntry, load_catalog
 
 ROOT = Path(__file__).resolve().parents[3]
 THRESHOLDS = QualityThresholds(

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nethical_assets.core.datasets import row_streams
-from nethical_assets.core.datasets.catalog import load_catalog
-from nethical_assets.core.datasets.labels import canonical_text
-from nethical_assets.core.datasets.readers import infer_types, labels_of, read_dataset, read_files
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.reading import row_streams
+from nethical_assets.core.reading.readers import infer_types, labels_of, read_dataset, read_files
+from nethical_assets.core.rows.catalog import load_catalog
+from nethical_assets.core.rows.labels import canonical_text
 from tests.core.datasets.conftest import CHECKOUT, csv_of, entry_of
 
 SHARED = CHECKOUT.parent / "shared" / "data"

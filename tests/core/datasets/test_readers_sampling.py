@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.datasets.sampling import RowSample, hash_rows
+from nethical_assets.core.reading.sampling import RowSample, hash_rows
 
 CELLS = st.one_of(st.none(), st.text(max_size=8))
 PROPERTY = settings(deadline=None, derandomize=True)

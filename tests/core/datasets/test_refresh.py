@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.datasets.kaggle_source import KaggleSource
-from nethical_assets.core.datasets.mirror_source import MirrorSource
 from nethical_assets.core.datasets.refresh import reading_definition, refresh_dataset
 from nethical_assets.core.datasets.snapshots import SnapshotStore
-from nethical_assets.core.datasets.sources import FetchedFiles, Unchanged, UpstreamState
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import SourceUnavailableError
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import SourceUnavailableError
+from nethical_assets.core.sources.kaggle_source import KaggleSource
+from nethical_assets.core.sources.mirror_source import MirrorSource
+from nethical_assets.core.sources.source import FetchedFiles, Unchanged, UpstreamState
 from tests.core.datasets.conftest import CHECKOUT, NOW, csv_of, entry_of
 from tests.core.datasets.kaggle_double import wait_for, zip_of
 

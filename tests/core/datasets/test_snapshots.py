@@ -13,9 +13,9 @@ import pytest
 from upath import UPath
 
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore, table_bytes, timestamp
-from nethical_assets.core.datasets.sources import UpstreamState
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.sources.source import UpstreamState
 from tests.core.datasets.conftest import NOW, entry_of
 
 TABLE = pa.table({"id": [1, 2, 3], "text": ["a", None, "é"], "score": [0.5, 1.5, None]})

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from nethical_assets.core.datasets.archives import (
+from nethical_assets.core.sources.archives import (
     DamagedArchiveError,
     ExtractionLimits,
     RefusedArchiveError,

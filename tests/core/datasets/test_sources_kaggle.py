@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.datasets import kaggle_client
-from nethical_assets.core.datasets.archives import ExtractionLimits
-from nethical_assets.core.datasets.kaggle_source import KaggleSource, RetryPolicy
-from nethical_assets.core.datasets.sources import FetchedFiles, Unchanged
-from nethical_assets.core.errors import SourceUnavailableError
+from nethical_assets.core.ground.errors import SourceUnavailableError
+from nethical_assets.core.sources import kaggle_client
+from nethical_assets.core.sources.archives import ExtractionLimits
+from nethical_assets.core.sources.kaggle_source import KaggleSource, RetryPolicy
+from nethical_assets.core.sources.source import FetchedFiles, Unchanged
 from tests.core.datasets.conftest import CHECKOUT, csv_of, entry_of
 from tests.core.datasets.kaggle_double import KEY, TOKEN, point_client_at, wait_for, zip_of
 
@@ -273,7 +273,7 @@ import sys
 from pathlib import Path
 from tests.core.datasets.conftest import entry_of
 from tests.core.datasets.kaggle_double import point_client_at
-from nethical_assets.core.datasets.kaggle_source import KaggleSource
+from nethical_assets.core.sources.kaggle_source import KaggleSource
 import os
 os.environ.update(KAGGLE_USERNAME="somebody", KAGGLE_KEY="the-secret-key")
 point_client_at(sys.argv[1])
@@ -326,8 +326,8 @@ THROUGH_MIRROR = """
 import sys
 from pathlib import Path
 from tests.core.datasets.conftest import CHECKOUT
-from nethical_assets.core.datasets.catalog import load_catalog
-from nethical_assets.core.datasets.kaggle_source import KaggleSource
+from nethical_assets.core.rows.catalog import load_catalog
+from nethical_assets.core.sources.kaggle_source import KaggleSource
 families = ("heuristic", "logistic", "prompt_injection", "anomaly", "correlation")
 catalog = load_catalog(CHECKOUT / "config" / "datasets.toml", families)
 source = KaggleSource(sleep=lambda seconds: None)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from nethical_assets.core.datasets.mirror_source import MirrorSource
-from nethical_assets.core.datasets.sources import FetchedFiles, Unchanged, UpstreamState
-from nethical_assets.core.errors import SourceUnavailableError
+from nethical_assets.core.ground.errors import SourceUnavailableError
+from nethical_assets.core.sources.mirror_source import MirrorSource
+from nethical_assets.core.sources.source import FetchedFiles, Unchanged, UpstreamState
 from tests.core.datasets.conftest import csv_of, entry_of
 
 

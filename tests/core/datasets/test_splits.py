@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.datasets.splits import SPLITS, assign_splits
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError
 
 ROWS = 400
 

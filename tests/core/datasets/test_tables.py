@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
-from nethical_assets.core.datasets.tables import OUTPUT_SUFFIXES, read_records, write_records
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.reading.tables import OUTPUT_SUFFIXES, read_records, write_records
+from nethical_assets.core.rows.catalog import DatasetEntry
 
 # Words that a reader takes for a missing value, and blanks around a value, are not told apart from the real thing.
 WORDS = st.text(string.ascii_letters + "0 ,;|\"'\\/\n\r\té€😀<>{}[]", min_size=1, max_size=30).map(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nethical_assets.core.delivery.registry import ModelManifest, ModelPointer, ModelRegistry
-from nethical_assets.core.digests import digest_bytes
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.models.registry import ModelManifest, ModelPointer, ModelRegistry
 
 
 def manifest_of(files: dict[str, bytes], family: str = "logistic", **changes: Any) -> ModelManifest:

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from nethical_assets.core.delivery.registry import MANIFEST, ModelManifest, ModelPointer, ModelRegistry
-from nethical_assets.core.digests import canonical_json, digest_bytes
-from nethical_assets.core.errors import BusyError, IntegrityError
+from nethical_assets.core.ground.digests import canonical_json, digest_bytes
+from nethical_assets.core.ground.errors import BusyError, IntegrityError
+from nethical_assets.core.models.registry import MANIFEST, ModelManifest, ModelPointer, ModelRegistry
 
 from .conftest import files_of, manifest_of, pointer_of
 
@@ -231,7 +231,7 @@ def test_a_damaged_pointer_is_one_line(registry: ModelRegistry, add: Adder) -> N
 
 
 def test_the_registry_is_held_by_one_process(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nethical_assets.core.delivery.registry._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("nethical_assets.core.models.registry._LOCK_SECONDS", 0.05)
     with registry.locked(), pytest.raises(BusyError, match="the model registry"), registry.locked():
         pytest.fail("held twice")
 
@@ -254,7 +254,7 @@ import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tests.core.delivery.conftest import files_of, manifest_of, pointer_of
-from nethical_assets.core.delivery.registry import ModelRegistry
+from nethical_assets.core.models.registry import ModelRegistry
 
 def promote(home, moment="", survived=0):
     left, real = [survived], getattr(os, moment) if moment else None

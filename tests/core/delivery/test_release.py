@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nethical_assets.core.delivery.release import decide_release, is_severe_drop, next_version
-from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.ground.errors import IntegrityError
 
 from .conftest import manifest_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.delivery.registry import ModelRegistry
-from nethical_assets.core.delivery.retention import Removal, remove_expired
+from nethical_assets.core.models.registry import ModelRegistry
+from nethical_assets.core.models.retention import Removal, remove_expired
 
 from .conftest import files_of, pointer_of
 

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from nethical_assets.core.datasets.canonical import build_dataset, source_names
-from nethical_assets.core.datasets.catalog import DatasetEntry, load_catalog
-from nethical_assets.core.datasets.labels import labels_of
-from nethical_assets.core.datasets.readers import read_dataset
 from nethical_assets.core.datasets.splits import assign_splits
 from nethical_assets.core.detectors.registry import family_names, load_family
+from nethical_assets.core.reading.readers import read_dataset
+from nethical_assets.core.rows.catalog import DatasetEntry, load_catalog
+from nethical_assets.core.rows.labels import labels_of
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"

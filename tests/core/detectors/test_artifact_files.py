@@ -21,7 +21,7 @@ from nethical_assets.core.detectors.artifact import (
 )
 from nethical_assets.core.detectors.base import LabelledRows
 from nethical_assets.core.detectors.registry import load_family
-from nethical_assets.core.errors import DatasetError, IntegrityError
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 
 EXPECTED = {"a": ("F64", (2,)), "b": ("I32", (None, 2))}
 TENSORS = {"a": np.array([1.0, 2.0]), "b": np.array([[1, 2]], dtype=np.int32)}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
-from nethical_assets.core.errors import TrainingError
+from nethical_assets.core.ground.errors import TrainingError
 
 
 def sample(rows: int, slope: float, intercept: float, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:

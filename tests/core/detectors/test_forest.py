@@ -9,7 +9,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 
 from nethical_assets.core.detectors.families._forest import Forest, fit_forest, read_forest
-from nethical_assets.core.errors import IntegrityError
+from nethical_assets.core.ground.errors import IntegrityError
 
 FEATURES = 4
 

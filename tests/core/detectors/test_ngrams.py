@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.detectors.ngrams import characters, hash_strings, ngrams, split_tokens
+from nethical_assets.core.rows.ngrams import characters, hash_strings, ngrams, split_tokens
 
 TEXTS = st.lists(st.text(st.sampled_from("ab é\u2003😀x"), max_size=12), max_size=8)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from nethical_assets.core.drift.inference_log import InferenceLog
-from nethical_assets.core.errors import DatasetError, IntegrityError
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MODEL, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64

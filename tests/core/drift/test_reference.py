@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nethical_assets.core.digests import canonical_json
 from nethical_assets.core.drift import ColumnSketch, Reference, build_reference
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.digests import canonical_json
+from nethical_assets.core.ground.errors import DatasetError
 
 columns = arrays(np.float64, st.integers(0, 60), elements=st.floats(width=64))
 

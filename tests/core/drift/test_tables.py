@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nethical_assets.core.datasets.labels import FILE_COLUMN
-from nethical_assets.core.datasets.tables import read_records, write_records
 from nethical_assets.core.drift.tables import compare_tables
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.reading.tables import read_records, write_records
+from nethical_assets.core.rows.labels import FILE_COLUMN
 
 OPTIONS = {"threshold": 0.15, "alpha": 0.01, "minimum_rows": 50}
 

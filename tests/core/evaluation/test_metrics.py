@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.errors import DatasetError
 from nethical_assets.core.evaluation import Estimate, Evaluation, evaluate
 from nethical_assets.core.evaluation.bootstrap import BLOCK_LIMIT, resampled_sums
 from nethical_assets.core.evaluation.estimate import clopper_pearson
 from nethical_assets.core.evaluation.measures import METRICS
+from nethical_assets.core.ground.errors import DatasetError
 
 
 def measure(labels, probabilities, scores=None, **options):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.evaluation.error_card import build_error_card, render_error_card
 from nethical_assets.core.governance import Screener
-from nethical_assets.core.governance.error_card import build_error_card, render_error_card
+from nethical_assets.core.ground.errors import DatasetError
 
 
 def test_the_aims_are_met_on_the_half_that_was_not_tuned_on(shared_data: Path, screener: Screener) -> None:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nethical_assets.core.errors import DatasetError
+from nethical_assets.core.evaluation.removal import FAIL, NEEDS_MORE_DATA, PASS, compare_removal_rates
 from nethical_assets.core.governance import Screener, screen_frame
-from nethical_assets.core.governance.removal import FAIL, NEEDS_MORE_DATA, PASS, compare_removal_rates
+from nethical_assets.core.ground.errors import DatasetError
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nethical_assets.core.errors import DatasetError, IntegrityError, SettingsError
 from nethical_assets.core.governance import Screener, screen_frame
 from nethical_assets.core.governance.quarantine import KEY_VARIABLE, QuarantineStore, quarantine_key
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SettingsError
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 KEY = bytes(range(32))

@@ -5,9 +5,9 @@ import sys
 import pandas as pd
 import pytest
 
-from nethical_assets.core.errors import SettingsError
 from nethical_assets.core.governance.findings import SCHEMA
 from nethical_assets.core.governance.recogniser import PresidioRecogniser
+from nethical_assets.core.ground.errors import SettingsError
 
 
 def test_without_the_extra_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

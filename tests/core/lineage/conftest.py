@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nethical_assets.core.delivery.registry import ModelManifest, ModelRegistry
 from nethical_assets.core.detectors.artifact import choose_golden_inputs, pack
 from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.detectors.registry import load_family
-from nethical_assets.core.digests import digest_bytes
-from nethical_assets.core.lineage.keys import ModelKeys
-from nethical_assets.core.lineage.signatures import ModelSignatures
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.models.registry import ModelManifest, ModelRegistry
+from nethical_assets.core.signing.keys import ModelKeys
+from nethical_assets.core.signing.signatures import ModelSignatures
 
 FOREST_FAMILY = "correlation"
 

@@ -16,14 +16,14 @@ import pytest
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from nethical_assets.core.delivery.registry import MANIFEST, MAXIMUM_FILE_BYTES, ModelRegistry
 from nethical_assets.core.detectors import artifact
 from nethical_assets.core.detectors.artifact import unpack
 from nethical_assets.core.detectors.base import DetectorSpec
-from nethical_assets.core.digests import digest_bytes, pretty_json
-from nethical_assets.core.errors import IntegrityError
-from nethical_assets.core.lineage.keys import ModelKeys
-from nethical_assets.core.lineage.signatures import ModelSignatures
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.models.registry import MANIFEST, MAXIMUM_FILE_BYTES, ModelRegistry
+from nethical_assets.core.signing.keys import ModelKeys
+from nethical_assets.core.signing.signatures import ModelSignatures
 
 from .conftest import manifest_of
 from .test_signatures import folder_of, signature_of

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nethical_assets.core.digests import canonical_json, digest_bytes
-from nethical_assets.core.errors import IntegrityError
-from nethical_assets.core.lineage.dsse import pre_authentication_encoding
-from nethical_assets.core.lineage.keys import ModelKeys, key_id
+from nethical_assets.core.ground.digests import canonical_json, digest_bytes
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import ProvenanceStore, Statement
-from nethical_assets.core.storage import ObjectStore
+from nethical_assets.core.signing.dsse import pre_authentication_encoding
+from nethical_assets.core.signing.keys import ModelKeys, key_id
 
 OUTPUT = digest_bytes(b"splits")
 STATEMENT = Statement(

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from nethical_assets.core.delivery.registry import ModelManifest
-from nethical_assets.core.digests import digest_bytes
+from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.lineage.reproduction import compare_models
+from nethical_assets.core.models.registry import ModelManifest
 
 STORED = ModelManifest(
     family="logistic",

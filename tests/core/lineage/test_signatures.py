@@ -15,11 +15,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from nethical_assets.core.delivery.registry import MANIFEST, ModelRegistry
-from nethical_assets.core.digests import canonical_json
-from nethical_assets.core.errors import IntegrityError, SettingsError
-from nethical_assets.core.lineage.keys import KEY_FILE_VARIABLE, ModelKeys, key_id, public_pem, read_public_keys
-from nethical_assets.core.lineage.signatures import ModelSignatures
+from nethical_assets.core.ground.digests import canonical_json
+from nethical_assets.core.ground.errors import IntegrityError, SettingsError
+from nethical_assets.core.models.registry import MANIFEST, ModelRegistry
+from nethical_assets.core.signing.keys import KEY_FILE_VARIABLE, ModelKeys, key_id, public_pem, read_public_keys
+from nethical_assets.core.signing.signatures import ModelSignatures
 
 from .conftest import manifest_of
 

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError
 
 TAG_PREFIX = "audit/"
 

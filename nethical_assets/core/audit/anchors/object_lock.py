@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError
 
 
 class S3Client(Protocol):

@@ -17,9 +17,9 @@ from typing import Any
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from nethical_assets.core.audit.reader import Head, LogReader
-from nethical_assets.core.audit.tiles import make_durable_folder
-from nethical_assets.core.errors import AuditError
-from nethical_assets.core.storage import write_atomically
+from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.storage import write_atomically
+from nethical_assets.core.tlog.tiles import make_durable_folder
 
 ANCHORS = "anchors"
 SUFFIX = ".tsr"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.detectors.families._incidents import (
     ABSENT_IDENTIFIERS,
@@ -19,7 +18,8 @@ from nethical_assets.core.detectors.families._incidents import (
     incident_frame,
 )
 from nethical_assets.core.detectors.families._signals import SignalMapping
-from nethical_assets.core.detectors.frames import (
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.frames import (
     numbers_or_zero,
     record_identity,
     require_columns,

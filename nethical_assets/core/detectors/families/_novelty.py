@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from nethical_assets.core.detectors.base import FloatArray
-from nethical_assets.core.detectors.ngrams import FlatTokens, HashArray, IndexArray, NGrams, ngrams, split_tokens
+from nethical_assets.core.rows.ngrams import FlatTokens, HashArray, IndexArray, NGrams, ngrams, split_tokens
 
 MEASURES = ("surprise", "unseen", "distance")
 CONTEXT_RUN, SURPRISE_RUN, UNSEEN_RUN = 5, 6, 3

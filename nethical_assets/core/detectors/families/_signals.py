@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.detectors.families._history import earlier_within, seconds_since_previous
 from nethical_assets.core.detectors.families._incidents import INCIDENT_COLUMNS, group_incidents, incident_frame
-from nethical_assets.core.detectors.frames import (
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.frames import (
     MISSING,
     categories,
     numbers_or_zero,

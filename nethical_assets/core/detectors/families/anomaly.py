@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.artifact import (
     FileModel,
     Tensor,
@@ -35,7 +34,10 @@ from nethical_assets.core.detectors.families._novelty import (
 )
 from nethical_assets.core.detectors.families._sequences import synthesise
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
-from nethical_assets.core.detectors.frames import (
+from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     joined_column,
     require_columns,
@@ -43,8 +45,6 @@ from nethical_assets.core.detectors.frames import (
     texts,
     with_declared_columns,
 )
-from nethical_assets.core.digests import pretty_json
-from nethical_assets.core.errors import IntegrityError
 
 _FAMILY = "anomaly"
 _MODEL_FILE = "model.json"

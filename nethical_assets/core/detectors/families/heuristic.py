@@ -16,19 +16,19 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._signals import MAPPINGS, SIGNALS
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
-from nethical_assets.core.detectors.frames import (
+from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     numbers_or_zero,
     require_columns,
 )
-from nethical_assets.core.digests import pretty_json
-from nethical_assets.core.errors import DatasetError
 
 _FAMILY = "heuristic"
 _FILE = "score_table.json"

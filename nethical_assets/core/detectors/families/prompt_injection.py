@@ -20,13 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from nethical_assets.core.datasets.catalog import DatasetEntry
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
 from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
 from nethical_assets.core.detectors.families._prompts import synthesise
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
-from nethical_assets.core.detectors.frames import (
+from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     joined_column,
     normalised_text,
@@ -35,8 +36,7 @@ from nethical_assets.core.detectors.frames import (
     texts,
     with_declared_columns,
 )
-from nethical_assets.core.detectors.ngrams import FlatTokens, characters, ngrams, split_tokens
-from nethical_assets.core.digests import pretty_json
+from nethical_assets.core.rows.ngrams import FlatTokens, characters, ngrams, split_tokens
 
 _FAMILY = "prompt_injection"
 _MODEL_FILE = "model.json"

@@ -1,0 +1,163 @@
+"""``nethical``: the command line.
+
+What belongs here: the commands about whole cycles, models and state, and how every command ends. What does not: the
+subjects with several commands of their own (``commands``). Exit codes: 0 done; 1 a step failed or a verification is
+negative; 2 bad usage, input or configuration, with one clear line.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening
+from nethical_assets.command_line.output import (
+    JsonOption,
+    errors,
+    parse_families,
+    print_json,
+    print_table,
+    stdout_console,
+)
+from nethical_assets.core.detectors.registry import check_family
+from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.home.settings import load_settings
+from nethical_assets.home.workspace import CycleOptions, SourceChoice
+
+# typer carries a click of its own, whose general usage error it does not export.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Trains, checks, documents, releases and watches AI-safety detectors, and can prove it.",
+)
+app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(audit.app, name="audit")
+app.add_typer(drift.app, name="drift")
+app.add_typer(alerts.app, name="alerts")
+
+
+@app.command()
+def run(
+    families: Annotated[str | None, typer.Option(help="Comma-separated; all when not given.")] = None,
+    source: Annotated[SourceChoice, typer.Option(help="Where data may come from.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Train again although nothing changed.")] = False,
+    no_download: Annotated[bool, typer.Option("--no-download", help="Use the snapshots that are there.")] = False,
+    samples: Annotated[int, typer.Option(min=0, help="At most this many rows a family; 0: as in the settings.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Overrides the seed of the settings.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One full training cycle. Exits with 1 when a family ended in an error."""
+    chosen = parse_families(families)
+    settings = load_settings()
+    options = CycleOptions(source=source, force=force, download=not no_download, samples=samples, seed=seed)
+    from nethical_assets.command_line.console import CycleDisplay, print_cycle
+    from nethical_assets.orchestration.cycle import run_cycle
+
+    with CycleDisplay(errors).running():
+        summary = run_cycle(settings, chosen, options)
+    if as_json:
+        print_json(summary)
+    else:
+        print_cycle(stdout_console(), summary)
+    if any(result["verdict"] == "error" for result in summary["families"].values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Champions, stages, last drift verdict, open alerts and the head of the audit log."""
+    from nethical_assets.operations.status import read_status
+
+    document = read_status(load_settings())
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        {
+            "family": family,
+            **facts,
+            "champion": (facts["champion"] or "")[:19],
+            "promoted_at": (facts["promoted_at"] or "")[:16],
+        }
+        for family, facts in document["families"].items()
+    ]
+    print_table("Families", rows, ("family", "version", "champion", "promoted_at", "candidates", "archived", "drift"))
+    audit_head = document["audit"]
+    typer.echo(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")
+    typer.echo(f"Open alerts: {document['alerts']['open']}")
+
+
+@app.command()
+def score(
+    family: Annotated[str, typer.Argument(help="Whose current model scores.")],
+    file: Annotated[Path, typer.Argument(help="Raw records: CSV, TSV, JSONL, Parquet, or lines of text.")],
+    output: Annotated[Path, typer.Option(help="Where the scores go: .csv, .jsonl or .parquet.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Score raw records with the current model: label, probability and score for each."""
+    from nethical_assets.operations.scoring import score_file
+
+    document = score_file(load_settings(), check_family(family), file, output)
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo(
+            f"{document['rows']} records scored with {family} {document['version']}: "
+            f"{document['positives']} positive; written to {output}"
+        )
+
+
+app.command("lineage")(lineage.lineage)
+app.command("reproduce")(lineage.reproduce)
+app.command("screen")(screening.screen)
+app.command("error-card")(screening.error_card)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the UI listens; 0 takes a free port.")] = 3000,
+    host: Annotated[str, typer.Option(help="The address it listens on; there is no login.")] = "127.0.0.1",
+) -> None:
+    """The Dagster UI and the daemon that runs schedules and sensors, until Ctrl-C."""
+    from nethical_assets.command_line.ui import serve
+
+    raise typer.Exit(serve(load_settings(), host=host, port=port))
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line on stderr and its exit code."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except NethicalError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        _say(f"{where}{error.strerror or error}; free space, correct permissions, or name another folder or file")
+        sys.exit(2)
+    except _USAGE_ERROR as error:
+        if message := error.format_message():
+            _say(f"{message} (nethical --help lists what there is)")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("interrupted; what was finished is kept, start it again to go on")
+        sys.exit(130)
+
+
+def _say(line: str) -> None:
+    errors.print(f"nethical: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

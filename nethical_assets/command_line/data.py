@@ -1,0 +1,147 @@
+"""``nethical data``: listing, fetching, validating and restoring datasets.
+
+What belongs here: arguments and printing. What does not: the stages (``pipeline``).
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any, Literal
+
+import typer
+
+from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.home.settings import Settings, load_settings
+from nethical_assets.home.workspace import CycleOptions, SourceChoice, Workspace
+
+app = typer.Typer(no_args_is_help=True, help="Datasets: list, fetch, validate, restore.")
+Origin = Literal["backup", "mirror"]
+Names = Annotated[list[str] | None, typer.Argument(help="Names or slugs of the catalog; all when none is given.")]
+
+
+@app.command("list")
+def list_datasets(as_json: JsonOption = False) -> None:
+    """The catalog, and the snapshot that is there for each entry."""
+    workspace = _workspace(load_settings())
+    rows: list[dict[str, Any]] = []
+    for entry in workspace.settings.catalog.dataset:
+        snapshot = workspace.snapshots.latest(entry.name)
+        rows.append(
+            {
+                "name": entry.name,
+                "slug": entry.slug,
+                "kind": entry.kind,
+                "families": [*entry.families, *entry.evaluation_families],
+                "rows": snapshot.rows if snapshot else None,
+                "source": snapshot.source if snapshot else None,
+                "refreshed_at": snapshot.refreshed_at if snapshot else None,
+                "digest": snapshot.digest if snapshot else None,
+                "backups": len(workspace.backups.list(entry.name)),
+            }
+        )
+    if as_json:
+        print_json({"datasets": rows})
+        return
+    shown = [{**row, "families": ", ".join(row["families"])} for row in rows]
+    print_table("Datasets", shown, ("name", "slug", "kind", "families", "rows", "source", "refreshed_at"))
+
+
+@app.command()
+def fetch(
+    names: Names = None,
+    source: Annotated[SourceChoice, typer.Option(help="Where data may come from.")] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Download even when nothing changed upstream.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the snapshots up to date. Exits with 1 when a dataset that was named cannot be had."""
+    from nethical_assets.stages.fetching import SKIPPED
+    from nethical_assets.stages.fetching import fetch as fetch_dataset
+    from nethical_assets.stages.sealing import finalize_run
+
+    settings = load_settings()
+    workspace = _workspace(settings, CycleOptions(source=source))
+    rows = []
+    for entry in _entries(settings, names):
+        record = fetch_dataset(workspace, entry, force=force)
+        workspace.save_record(record)
+        rows.append({"name": entry.name, **record.facts})
+        if not as_json:
+            errors.print(
+                f"{entry.name}: {record.facts['status']} ({record.facts['reason']})", highlight=False, soft_wrap=True
+            )
+    if any(row["status"] == "new" for row in rows):
+        finalize_run(workspace)
+    if as_json:
+        print_json({"datasets": rows})
+    if names and any(row["status"] == SKIPPED for row in rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def restore(
+    name: Annotated[str, typer.Argument(help="A name or slug of the catalog.")],
+    origin: Annotated[
+        Origin | None, typer.Option("--from", help="Where from; a backup, or else the mirror, when not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring back a dataset from a verified copy. The next run validates it before anything trains on it."""
+    from nethical_assets.operations.restoring import restore as restore_dataset
+    from nethical_assets.stages.sealing import finalize_run
+
+    settings = load_settings()
+    workspace = _workspace(settings)
+    record = restore_dataset(workspace, settings.catalog.entry(name), origin)
+    finalize_run(workspace)
+    if as_json:
+        print_json({"name": record.subject, **record.facts})
+        return
+    typer.echo(f"{record.subject}: restored {record.facts['rows']} rows ({record.facts['reason']})")
+    typer.echo(f"The next run validates it before it trains on it; or now: nethical data validate {record.subject}")
+
+
+@app.command()
+def validate(names: Names = None, as_json: JsonOption = False) -> None:
+    """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails."""
+    from nethical_assets.core.quality.report import DatasetReport, render_validation_report
+    from nethical_assets.operations.restoring import is_restored
+    from nethical_assets.stages.checking import assess_raw, family_reports
+    from nethical_assets.stages.sealing import finalize_run
+
+    settings = load_settings()
+    workspace = _workspace(settings)
+    restored = [entry.name for entry in _entries(settings, names) if is_restored(workspace, entry.name)]
+    reports = [
+        DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in _entries(settings, names)
+    ]
+    if not names:
+        reports += family_reports(workspace)
+    if any(not is_restored(workspace, name) for name in restored):
+        finalize_run(workspace)
+    if as_json:
+        print_json(
+            {
+                "datasets": {
+                    report.name: [
+                        {**outcome.to_json(), **({} if outcome.status == "pass" else {"what_to_do": outcome.advice})}
+                        for outcome in report.outcomes
+                    ]
+                    for report in reports
+                }
+            }
+        )
+    else:
+        typer.echo(render_validation_report(reports))
+    if any(outcome.status == "fail" for report in reports for outcome in report.outcomes):
+        raise typer.Exit(1)
+
+
+def _entries(settings: Settings, names: list[str] | None) -> list[DatasetEntry]:
+    if not names:
+        return list(settings.catalog.dataset)
+    return [settings.catalog.entry(name) for name in names]
+
+
+def _workspace(settings: Settings, options: CycleOptions | None = None) -> Workspace:
+    return Workspace(settings, options or CycleOptions(), f"data-{uuid.uuid4()}")

@@ -1,0 +1,81 @@
+"""``nethical lineage`` and ``nethical reproduce``: where a model comes from, and whether it can be made again.
+
+What belongs here: arguments and printing. What does not: verification (``core.lineage``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from nethical_assets.command_line.output import JsonOption, print_json
+from nethical_assets.home.settings import load_settings
+
+if TYPE_CHECKING:
+    from nethical_assets.core.lineage.chain import Link
+
+Model = Annotated[str, typer.Argument(help="A family (its champion), a model digest, or the beginning of one.")]
+_SHOWN_DIGITS = 12
+
+
+def lineage(
+    model: Model,
+    key: Annotated[
+        Path | None, typer.Option(help="Trust this public key (PEM) only, not the ones published beside the models.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The chain from raw data to the model's pointer, every link verified. Exits with 1 at a broken one."""
+    from nethical_assets.operations.lineage import trace_model
+
+    found = trace_model(load_settings(), model, key)
+    broken = found.broken
+    if as_json:
+        print_json({"ok": broken is None, "broken": None if broken is None else _name(broken), **asdict(found)})
+    else:
+        console = Console(highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{found.family} {found.version} ({found.stage}), model {found.model}")
+        if found.synthetic:
+            console.print("raw data: none, the canonical dataset is synthetic")
+        for link in found.links:
+            leaf = "" if link.leaf is None else f"leaf {link.leaf}"
+            signer = f"signed by {link.signer[:_SHOWN_DIGITS]}" if link.signer else ""
+            line = f"{link.status:<12}{_name(link):<32}{_short(link.digest):<14}{leaf:<10}{signer}"
+            console.print(line.rstrip(), style="red" if link.status == "broken" else None)
+            for problem in link.problems:
+                console.print(f"    {problem}", style="red")
+        if broken is None:
+            console.print(f"All {len(found.links)} links verify.")
+        else:
+            console.print(f"The first broken link is {_name(broken)}: {broken.problems[0]}", style="red")
+    if broken is not None:
+        raise typer.Exit(1)
+
+
+def reproduce(model: Model, as_json: JsonOption = False) -> None:
+    """Train a model again from its stored splits. Exits with 1 when the result is not the same, byte by byte."""
+    from nethical_assets.operations.lineage import reproduce_model
+
+    pointer, outcome = reproduce_model(load_settings(), model)
+    if as_json:
+        print_json({"family": pointer.family, "version": pointer.version, **outcome.to_json()})
+    elif outcome.same:
+        typer.echo(f"{pointer.family} {pointer.version} was reproduced: {outcome.retrained}")
+    else:
+        typer.echo(f"{pointer.family} {pointer.version} was not reproduced: {outcome.stored} -> {outcome.retrained}")
+        for difference in outcome.differences:
+            typer.echo(f"    {difference}")
+    if not outcome.same:
+        raise typer.Exit(1)
+
+
+def _name(link: Link) -> str:
+    return f"{link.stage}/{link.name}"
+
+
+def _short(digest: str) -> str:
+    return digest.partition(":")[2][:_SHOWN_DIGITS]

@@ -1,0 +1,76 @@
+"""``nethical models``: the models that are kept.
+
+What belongs here: arguments and printing. What does not: the registry (``core.delivery``).
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+import typer
+
+from nethical_assets.command_line.output import JsonOption, print_json, print_table
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.home.settings import load_settings, parse_duration
+from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+
+app = typer.Typer(no_args_is_help=True, help="Models: list them, remove expired ones.")
+_COLUMNS = ("family", "stage", "version", "model", "verdict", "decided_at")
+
+
+@app.command("list")
+def list_models(as_json: JsonOption = False) -> None:
+    """Champions, candidates and replaced champions."""
+    registry = Workspace(load_settings(), CycleOptions(), "models").registry
+    rows: list[dict[str, Any]] = []
+    for family in family_names():
+        champion = registry.champion(family)
+        stages = {
+            "current": [champion] if champion else [],
+            "candidates": registry.candidates(family),
+            "archived": registry.archived(family),
+        }
+        rows += [{"stage": stage, **pointer.to_json()} for stage, pointers in stages.items() for pointer in pointers]
+    if as_json:
+        print_json({"models": rows})
+    else:
+        print_table("Models", rows, _COLUMNS)
+
+
+@app.command()
+def prune(
+    archived: Annotated[
+        bool, typer.Option("--archived", help="Also champions that were replaced longer ago than settings keep them.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove candidates older than the settings keep them; every removal is an audit event."""
+    from nethical_assets.core.models.retention import remove_expired
+    from nethical_assets.stages.sealing import finalize_run
+
+    settings = load_settings()
+    workspace = Workspace(settings, CycleOptions(), f"retention-{uuid.uuid4()}")
+    retention = settings.file.model_retention
+    removals = remove_expired(
+        workspace.registry,
+        family_names(),
+        now=utc_now(),
+        keep_candidates=parse_duration(retention.candidates),
+        keep_replaced=parse_duration(retention.production),
+        archived_too=archived,
+    )
+    rows = [
+        {**removal.pointer.to_json(), "stage": removal.stage, "files_deleted": removal.files_deleted}
+        for removal in removals
+    ]
+    for row in rows:
+        workspace.record_event(
+            "retention_deleted", {f"models/{row['family']}": row["model"]}, payload={"stage": row["stage"]}
+        )
+    if rows:
+        finalize_run(workspace)
+    if as_json:
+        print_json({"removed": rows})
+    else:
+        print_table("Removed", rows, _COLUMNS)

@@ -1,0 +1,74 @@
+"""``nethical quarantine``: deciding about the rows that screening kept out.
+
+What belongs here: arguments and printing. What does not: the store (``core.governance.quarantine``). Only ``show``
+prints a row's content, and only to the person who asks for it.
+"""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+import typer
+
+from nethical_assets.command_line.output import JsonOption, print_json, print_table
+from nethical_assets.core.detectors.registry import check_family
+from nethical_assets.home.settings import load_settings
+from nethical_assets.operations.quarantine import decide, quarantine_workspace
+
+app = typer.Typer(no_args_is_help=True, help="Rows that screening kept out: list, show, release, confirm.")
+Family = Annotated[str, typer.Argument(help="The family.")]
+Row = Annotated[str, typer.Argument(help="The row id, or a prefix that only one row has.")]
+Reason = Annotated[str, typer.Option(help="Why; it goes to the audit log.")]
+Actor = Annotated[str | None, typer.Option(help="Who decides; the user of this session by default.")]
+
+
+@app.command("list")
+def list_rows(
+    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    status: Annotated[Literal["held", "released", "confirmed"] | None, typer.Option(help="Only this status.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The rows, without their content."""
+    workspace = quarantine_workspace(load_settings())
+    chosen = None if family is None else check_family(family)
+    entries = [asdict(entry) for entry in workspace.quarantine.entries(chosen, status=status)]
+    if as_json:
+        print_json({"rows": entries})
+        return
+    rows = [{**entry, "row_id": entry["row_id"][:16], "reasons": ", ".join(entry["reasons"])} for entry in entries]
+    print_table("Quarantine", rows, ("family", "row_id", "reasons", "label", "status", "quarantined_at"))
+
+
+@app.command()
+def show(family: Family, row: Row, as_json: JsonOption = False) -> None:
+    """The content of one row: personal text, for whoever decides about it."""
+    content = quarantine_workspace(load_settings()).quarantine.show(check_family(family), row)
+    if as_json:
+        print_json(content)
+    else:
+        for name, value in content.items():
+            typer.echo(f"{name}: {value}")
+
+
+@app.command()
+def release(family: Family, row: Row, reason: Reason, actor: Actor = None, as_json: JsonOption = False) -> None:
+    """Let a row into the next cycle (still masked)."""
+    _decide("release", family, row, reason, actor, as_json)
+
+
+@app.command()
+def confirm(family: Family, row: Row, reason: Reason, actor: Actor = None, as_json: JsonOption = False) -> None:
+    """Keep a row out for good."""
+    _decide("confirm", family, row, reason, actor, as_json)
+
+
+def _decide(
+    verdict: Literal["release", "confirm"], family: str, row: str, reason: str, actor: str | None, as_json: bool
+) -> None:
+    event = decide(load_settings(), verdict, check_family(family), row, actor=actor or getpass.getuser(), reason=reason)
+    if as_json:
+        print_json(event)
+    else:
+        typer.echo(f"{event['family']} {event['row_id'][:16]} is {event['status']}")

@@ -1,0 +1,83 @@
+"""``nethical screen`` and ``nethical error-card``: screening a file, and measuring the rules.
+
+What belongs here: arguments and printing. What does not: rules, screening or measuring (``core.governance``). Matched
+text is never printed: findings say what, where and how severe.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nethical_assets.command_line.output import JsonOption, print_json
+from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.home.settings import load_settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
+
+Format = Literal["csv", "tsv", "parquet", "jsonl"]
+
+
+def screen(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, Parquet or JSONL.")],
+    text_column: Annotated[str, typer.Option(help="The column that holds the text.")],
+    output: Annotated[Path | None, typer.Option(help="Where the findings go: .csv, .jsonl or .parquet.")] = None,
+    file_format: Annotated[Format | None, typer.Option("--format", help="When the name does not say it.")] = None,
+    encoding: Annotated[str, typer.Option(help="The encoding of a text file.")] = "utf-8",
+    names: Annotated[bool, typer.Option("--names", help="Also names and addresses, through presidio (slow).")] = False,
+    language_model: Annotated[
+        str | None, typer.Option(help="An installed spaCy model for --names; a blank one finds few names.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Screen one column of a file: row, kind, rule, offsets, severity and decision of every finding."""
+    from nethical_assets.core.governance.files import screen_file, write_findings
+
+    workspace = Workspace(load_settings(), CycleOptions(), "screen")
+    recogniser = None
+    if names:
+        from nethical_assets.core.governance.recogniser import PresidioRecogniser
+
+        recogniser = PresidioRecogniser(language_model)
+    result = screen_file(
+        file, text_column, workspace.screener, file_format=file_format, encoding=encoding, recogniser=recogniser
+    )
+    summary = result.summary()
+    if output is not None:
+        write_findings(result.findings, output)
+        summary["output"] = str(output)
+    if as_json:
+        print_json(summary if output is not None else {**summary, "records": result.findings.to_records()})
+        return
+    typer.echo(f"{summary['rows']} rows, {summary['findings']} findings in {summary['rows_with_findings']} of them")
+    for kind, count in summary["by_kind"].items():
+        typer.echo(f"  {kind}: {count}")
+    if output is not None:
+        typer.echo(f"Findings written to {output}")
+
+
+def error_card(
+    data_root: Annotated[
+        Path | None, typer.Option(help="A folder laid out <owner>/<slug>/files; NETHICAL_DATA_MIRROR by default.")
+    ] = None,
+    half: Annotated[
+        Literal["held_out", "tuning"], typer.Option(help="Which half of the corpora; rules were tuned on the other.")
+    ] = "held_out",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the screening rules on labelled corpora: precision and recall with intervals. Exits with 1 when an aim
+    is not met."""
+    from nethical_assets.core.evaluation.error_card import build_error_card, render_error_card
+
+    settings = load_settings()
+    root = data_root or settings.mirror
+    if root is None:
+        raise SettingsError("the error card needs the labelled corpora: name a folder with --data-root")
+    card = build_error_card(root, Workspace(settings, CycleOptions(), "error-card").screener, half=half)
+    if as_json:
+        print_json(card)
+    else:
+        typer.echo(render_error_card(card))
+    if not all(aim["met"] for aim in card["aims"]):
+        raise typer.Exit(1)

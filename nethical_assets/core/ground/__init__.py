@@ -1,0 +1,1 @@
+"""What everything stands on: errors, digests, storage. Nothing here knows a subject."""

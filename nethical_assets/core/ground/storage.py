@@ -1,0 +1,154 @@
+"""Where bytes are kept: immutable content-addressed objects, atomically replaced small files, and locks.
+
+What belongs here: crash-safe writing and digest-verified reading, on a local folder or (by URL) any filesystem that
+universal-pathlib knows. What does not: what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+from upath import UPath
+
+from nethical_assets.core.ground.digests import check_digest, digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import BusyError, IntegrityError
+
+TEMPORARY_PREFIX = ".partial-"
+
+
+def write_atomically(path: UPath | Path, data: bytes) -> None:
+    """Replace ``path`` with ``data`` so that a reader, or a crash at any instant, sees the old bytes or the new ones.
+
+    Locally: temporary file in the same folder, fsync, rename, fsync of the folder. On other filesystems a single
+    upload, which object stores make visible only when it is complete.
+
+    Raises:
+        OSError: the disk is full or not writable; the old bytes are still in place and no temporary file is left.
+    """
+    target = local_path(path)
+    if target is None:
+        path.write_bytes(data)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside ``folder`` durable (a no-op where folders cannot be opened)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: UPath | Path, value: Any) -> None:
+    """Atomically replace ``path`` with ``value`` as indented JSON."""
+    write_atomically(path, pretty_json(value))
+
+
+def read_json(path: UPath | Path) -> Any:
+    """The JSON document at ``path``.
+
+    Raises:
+        FileNotFoundError: there is none.
+        IntegrityError: it is not UTF-8 JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path}: not a JSON document ({error}); restore it or remove it and run again") from None
+
+
+class ObjectStore:
+    """Immutable objects named by their SHA-256 digest, under ``base`` (a folder or a URL)."""
+
+    def __init__(self, base: UPath | Path | str) -> None:
+        self.base = UPath(base)
+
+    def path(self, digest: str) -> UPath:
+        """Where the object named ``digest`` is, or would be."""
+        hexadecimal = check_digest(digest).partition(":")[2]
+        return self.base / hexadecimal[:2] / hexadecimal
+
+    def put(self, data: bytes) -> str:
+        """Store ``data`` (once) and return its digest; a damaged object of this name is replaced."""
+        digest = digest_bytes(data)
+        write_object(self.path(digest), data)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes named ``digest``, verified.
+
+        Raises:
+            IntegrityError: they are missing, or were changed on disk.
+        """
+        target = self.path(digest)
+        try:
+            data = target.read_bytes()
+        except FileNotFoundError:
+            raise IntegrityError(f"{target}: object {digest} is missing; restore it from a backup") from None
+        if digest_bytes(data) != digest:
+            raise IntegrityError(f"{target}: bytes do not match their digest {digest}; restore it from a backup")
+        return data
+
+    def __contains__(self, digest: str) -> bool:
+        return self.path(digest).exists()
+
+
+def write_object(target: UPath | Path, data: bytes) -> None:
+    """Have exactly ``data`` at ``target``, written only where it is missing or damaged."""
+    try:
+        intact = target.read_bytes() == data
+    except FileNotFoundError:
+        intact = False
+    if not intact:
+        write_atomically(target, data)
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, *, waiting_seconds: float, what: str) -> Iterator[None]:
+    """Hold the lock file ``path``; a process that dies releases it.
+
+    Raises:
+        BusyError: another process still holds it after ``waiting_seconds``; the message names ``what``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=waiting_seconds)
+    except filelock.Timeout:
+        raise BusyError(
+            f"{what} is in use by another process (lock {path}); wait for it to end and try again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def local_path(path: UPath | Path) -> Path | None:
+    """``path`` as a path of this machine's file system, or None where it is a URL of another one."""
+    if isinstance(path, Path):
+        return Path(path)
+    return Path(path.path) if path.protocol in ("", "file", "local") else None

@@ -1,0 +1,1 @@
+"""The model registry and how long models are kept."""

@@ -1,0 +1,1 @@
+"""Checks of data: declarations, leakage, label errors, near duplicates, overlap, distribution, report."""

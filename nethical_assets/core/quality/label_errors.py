@@ -1,0 +1,157 @@
+"""Label errors: rows whose label a model that never saw them finds improbable.
+
+What belongs here: out-of-fold probabilities of a quick model for each kind of input, confident learning on them
+(Northcutt, Jiang and Chuang 2021, through cleanlab), and the outcome of the check. What does not: the families' models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from nethical_assets.core.detectors.base import FloatArray
+from nethical_assets.core.detectors.fitting import one_thread
+from nethical_assets.core.quality.checks import EXAMPLES, CheckOutcome
+from nethical_assets.core.rows.frames import normalised_text, texts
+from nethical_assets.core.rows.ngrams import IndexArray, ngrams, split_tokens
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+MAXIMUM_ROWS = 10_000
+"""Of more rows, this many are looked at: every n-th."""
+
+MINIMUM_ROWS = 200
+"""With fewer rows of a class than a tenth of this, or fewer rows in all, no model can say anything."""
+
+_FOLDS = 3
+_BUCKETS = 1 << 14
+_MAXIMUM_CHARACTERS = 2_000
+_SEED = 20_260_103
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """What was found.
+
+    Attributes:
+        rows: how many rows the dataset has; ``compared`` of them were looked at.
+        estimated: how many of the compared rows have a wrong label, as estimated.
+        suspects: positions of the rows to look at, the most doubtful first.
+    """
+
+    rows: int
+    compared: int
+    estimated: int
+    suspects: IndexArray
+
+
+def find_label_errors(
+    inputs: pd.DataFrame,
+    labels: npt.NDArray[np.int8],
+    groups: pd.Series,
+    kind: Literal["text", "sequence", "records"],
+    *,
+    maximum_rows: int = MAXIMUM_ROWS,
+) -> LabelErrors | None:
+    """Estimate how many labels are wrong, and which; None where there are too few rows of a class.
+
+    Args:
+        inputs: one row a record; of texts and sequences the first column is read.
+        labels: 0 or 1, as long.
+        groups: rows of one group are in one fold; an empty string is no group.
+    """
+    step = -(-len(inputs) // maximum_rows) if len(inputs) else 1
+    positions = np.arange(0, len(inputs), step)
+    given = labels[positions].astype(np.int64)
+    if len(given) < MINIMUM_ROWS or np.bincount(given, minlength=2).min() < MINIMUM_ROWS // 10:
+        return None
+    probabilities = out_of_fold(inputs.iloc[positions], given, _folds(groups.iloc[positions]), kind)
+    from cleanlab.count import num_label_issues  # type: ignore[import-untyped]
+    from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]
+
+    both = np.column_stack([1.0 - probabilities, probabilities])
+    ranked = find_label_issues(given, both, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return LabelErrors(len(inputs), len(given), int(num_label_issues(given, both)), positions[np.asarray(ranked, int)])
+
+
+def label_errors_outcome(found: LabelErrors, maximum_share: float) -> CheckOutcome:
+    """The outcome: estimated share of wrong labels, and the most doubtful rows."""
+    share = found.estimated / max(found.compared, 1)
+    sampled = "" if found.compared == found.rows else f"; one row in {-(-found.rows // found.compared)} was looked at"
+    return CheckOutcome(
+        "label_errors",
+        "pass" if share <= maximum_share else "warn",
+        f"about {found.estimated} of {found.compared} labels ({share:.1%}) look wrong{sampled}",
+        {
+            "rows": found.estimated,
+            "compared": found.compared,
+            "share": round(share, 6),
+            "maximum_share": maximum_share,
+        },
+        example_rows=tuple(found.suspects[:EXAMPLES].tolist()),
+    )
+
+
+def out_of_fold(inputs: pd.DataFrame, labels: npt.NDArray[np.int64], folds: IndexArray, kind: str) -> FloatArray:
+    """The probability of the positive class of every row, by a model fitted on the other folds; shape ``(rows,)``."""
+    features: Any = _records(inputs) if kind == "records" else _counts(inputs.iloc[:, 0], words=kind == "text")
+    probabilities = np.full(len(labels), float(labels.mean()))
+    with one_thread():
+        for fold in range(_FOLDS):
+            held = folds == fold
+            if held.any() and len(np.unique(labels[~held])) == 2:
+                model = _model(kind).fit(features[~held], labels[~held])
+                probabilities[held] = model.predict_proba(features[held])[:, 1]
+    return probabilities
+
+
+def _model(kind: str) -> Any:
+    if kind == "records":
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, early_stopping=False, random_state=_SEED)
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=10.0, max_iter=200, tol=1e-3)
+
+
+def _folds(groups: pd.Series) -> IndexArray:
+    """A fold a row: by its group where it has one, else in turn."""
+    hashed = pd.util.hash_pandas_object(groups.astype("str"), index=False).to_numpy() % np.uint64(_FOLDS)
+    return np.where((groups == "").to_numpy(), np.arange(len(groups)) % _FOLDS, hashed.astype(np.int64))
+
+
+def _records(inputs: pd.DataFrame) -> FloatArray:
+    """Numbers as they are, anything else as the rank of its value; missing is NaN."""
+    columns = []
+    for name in inputs.columns:
+        values = inputs[name]
+        if pd.api.types.is_numeric_dtype(values.dtype):
+            columns.append(values.to_numpy(dtype=np.float64, na_value=np.nan))
+        else:
+            codes = pd.factorize(values.astype("str"), sort=True)[0].astype(np.float64)
+            columns.append(np.where(codes < 0, np.nan, codes))
+    return np.column_stack(columns)
+
+
+def _counts(values: pd.Series, *, words: bool) -> csr_array:
+    """Hashed one- and two-token n-grams, each row scaled to length one; shape ``(rows, 16384)``."""
+    from scipy.sparse import csr_array
+
+    texts_read = values.str.slice(0, _MAXIMUM_CHARACTERS)
+    tokens = split_tokens(texts(normalised_text(texts_read) if words else texts_read))
+    parts = [ngrams(tokens, size) for size in (1, 2)]
+    rows = np.concatenate([part.rows for part in parts])
+    buckets = (np.concatenate([part.hashes for part in parts]) % np.uint64(_BUCKETS)).astype(np.int64)
+    ones = np.ones(len(rows), dtype=np.float64)
+    counts = csr_array((ones, (rows, buckets)), shape=(len(values), _BUCKETS))
+    counts.sum_duplicates()
+    counts.data = 1.0 + np.log(counts.data)
+    lengths = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
+    counts.data /= np.repeat(np.maximum(lengths, 1e-12), np.diff(counts.indptr))
+    return counts

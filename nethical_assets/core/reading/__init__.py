@@ -1,0 +1,1 @@
+"""From files to rows: text streams, row streams, readers, sampling, tables."""

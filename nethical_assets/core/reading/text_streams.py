@@ -1,0 +1,135 @@
+"""Bytes of a text file as checked UTF-8, in pieces.
+
+What belongs here: decoding, and refusing what is not text, with the byte offset. What does not: rows and columns
+(``row_streams``).
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from pathlib import Path
+
+from nethical_assets.core.ground.errors import DatasetError
+
+PIECE_BYTES = 1 << 20
+_PROBE_BYTES = 1 << 16
+_TAIL_BYTES = 64
+_MAXIMUM_CONTROL_SHARE = 0.02
+_CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
+
+
+class Utf8Stream(io.RawIOBase):
+    """A file in any encoding, read as UTF-8 without its byte order mark.
+
+    Args:
+        path: the file.
+        encoding: its declared encoding, any name Python's codecs know.
+        shown: how errors name the file.
+        trailer: bytes delivered after the file's own, on a line of their own.
+
+    Raises:
+        DatasetError: the encoding is unknown, the file is empty or binary, or (while reading) a byte is not valid in
+            the encoding; the message holds the byte offset.
+    """
+
+    def __init__(self, path: Path, encoding: str, shown: str, trailer: bytes = b"") -> None:
+        super().__init__()
+        self.shown = shown
+        self.encoding = encoding
+        self.tail = b""
+        try:
+            name = codecs.lookup(encoding).name
+        except LookupError:
+            raise DatasetError(
+                f"{shown}: unknown encoding {encoding!r}; use a name such as utf-8, latin-1 or cp1252"
+            ) from None
+        self._decoder = codecs.getincrementaldecoder(encoding)("strict")
+        self._passes_through = name in ("utf-8", "utf-8-sig", "ascii")
+        self._wide = name.startswith(("utf-16", "utf-32"))
+        self._offset = 0
+        self._ready = b""
+        self._trailer = trailer
+        self._finished = False
+        self._file = open(path, "rb")  # noqa: SIM115  # closed by close()
+        try:
+            self._refuse_binary()
+            self._ready = self._next_piece().removeprefix(codecs.BOM_UTF8)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def peek(self) -> bytes:
+        """The next bytes, without consuming them: at most the first piece of the file."""
+        return self._ready
+
+    def read(self, size: int = -1) -> bytes:
+        """Exactly ``size`` bytes unless the end is reached, or the next piece when negative; empty only at the end."""
+        while len(self._ready) < max(size, 1) and not self._finished:
+            self._ready += self._next_piece()
+        if size < 0:
+            size = len(self._ready)
+        result, self._ready = self._ready[:size], self._ready[size:]
+        return result
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    def _refuse_binary(self) -> None:
+        probe = self._file.read(_PROBE_BYTES)
+        self._file.seek(0)
+        if not probe:
+            raise DatasetError(f"{self.shown}: the file is empty; fetch it again or remove it from datasets.toml")
+        if self._wide:
+            return
+        controls = len(probe) - len(probe.translate(None, _CONTROL_BYTES))
+        if b"\0" in probe or controls > _MAXIMUM_CONTROL_SHARE * len(probe):
+            raise DatasetError(
+                f"{self.shown}: binary data, not {self.encoding} text ({controls} control bytes in the first "
+                f"{len(probe)}); declare its real format or encoding in datasets.toml"
+            )
+
+    def _next_piece(self) -> bytes:
+        """The next non-empty decoded piece, the trailer, or nothing at the end."""
+        while piece := self._file.read(PIECE_BYTES):
+            decoded = self._decode(piece, final=False)
+            self._offset += len(piece)
+            if decoded:
+                self.tail = decoded[-_TAIL_BYTES:]
+                return decoded
+        self._finished = True
+        rest = self._decode(b"", final=True)
+        if self._trailer:
+            rest += self._trailer if self.ended_with_newline and not rest else b"\n" + self._trailer
+        return rest
+
+    @property
+    def ended_with_newline(self) -> bool:
+        """Whether the last byte delivered so far, the trailer aside, ends a line."""
+        return self.tail.endswith((b"\n", b"\r"))
+
+    def _decode(self, piece: bytes, *, final: bool) -> bytes:
+        if not self._wide and (position := piece.find(0)) >= 0:
+            raise DatasetError(
+                f"{self.shown}: binary data (a zero byte) at byte {self._offset + position}; the file is damaged or "
+                f"not text: fetch it again or declare its real format in datasets.toml"
+            )
+        waiting = self._decoder.getstate()[0]
+        if self._passes_through and not waiting and piece.isascii():
+            return piece
+        try:
+            return self._decoder.decode(piece, final).encode()
+        except UnicodeDecodeError as error:
+            offset = self._offset - len(waiting) + error.start
+            raise DatasetError(
+                f"{self.shown}: byte {offset} (0x{error.object[error.start]:02x}) is not valid {self.encoding}; "
+                f"declare the file's real 'encoding' in datasets.toml (latin-1 and cp1252 are common)"
+            ) from None
+        except UnicodeError as error:
+            raise DatasetError(f"{self.shown}: not valid {self.encoding} near byte {self._offset}: {error}") from None

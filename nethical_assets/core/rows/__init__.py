@@ -1,0 +1,1 @@
+"""What a record is: catalog entries, labels, columns, frames, n-grams, names."""

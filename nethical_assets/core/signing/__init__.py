@@ -1,0 +1,1 @@
+"""Keys, DSSE envelopes and OpenSSF model signatures."""

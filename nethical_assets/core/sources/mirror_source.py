@@ -1,0 +1,82 @@
+"""Datasets from a local folder: a mirror of what was downloaded before, or a restored backup.
+
+What belongs here: finding and identifying the files of a dataset in the folder. What does not: reading them
+(``readers``), other sources (``sources``).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nethical_assets.core.ground.digests import digest_file, digest_json
+from nethical_assets.core.ground.errors import SourceUnavailableError
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.sources.source import FetchedFiles, Unchanged, UpstreamState
+
+MIRROR_CATALOG = "catalog.json"
+
+
+class MirrorSource:
+    """A folder laid out ``<owner>/<slug>/files``, with an optional ``catalog.json`` of licences and dates."""
+
+    name = "mirror"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fetch(self, entry: DatasetEntry, folder: Path, known: UpstreamState | None) -> FetchedFiles | Unchanged:
+        """The mirrored files where they are; nothing is copied to ``folder``.
+
+        The state of a dataset is the digest of its files' names, sizes and contents.
+
+        Raises:
+            SourceUnavailableError: no such mirror, no such dataset in it, or a link in it leads outside of it.
+        """
+        if not self.folder.is_dir():
+            raise SourceUnavailableError(
+                f"mirror: {self.folder} is not a folder; set NETHICAL_DATA_MIRROR to one laid out <owner>/<slug>/files"
+            )
+        place = self.folder / entry.slug
+        files = self._files(place, entry.slug)
+        state = digest_json([[name, path.stat().st_size, digest_file(path)] for name, path in files])
+        facts = self._facts(entry.slug)
+        version = facts.get("version")
+        upstream = UpstreamState(etag=state, version=None if version is None else str(version))
+        if known is not None and upstream.same_as(known):
+            return Unchanged(upstream)
+        return FetchedFiles(
+            folder=place,
+            upstream=upstream,
+            temporary=False,
+            licence=_text(facts.get("licence")),
+            upstream_date=_text(facts.get("last_updated")),
+        )
+
+    def _files(self, place: Path, slug: str) -> list[tuple[str, Path]]:
+        if not place.is_dir():
+            raise SourceUnavailableError(f"mirror: {self.folder} has no dataset {slug}")
+        root = self.folder.resolve()
+        everything = [place, *sorted(place.rglob("*"))]
+        for path in everything:
+            if not path.resolve().is_relative_to(root):
+                raise SourceUnavailableError(f"mirror: {path} is a link to a place outside the mirror; copy its target")
+        files = [(path.relative_to(place).as_posix(), path) for path in everything if path.is_file()]
+        if not files:
+            raise SourceUnavailableError(f"mirror: {place} holds no files")
+        return files
+
+    def _facts(self, slug: str) -> dict[str, Any]:
+        path = self.folder / MIRROR_CATALOG
+        try:
+            facts = json.loads(path.read_bytes()).get(slug, {})
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError):
+            raise SourceUnavailableError(f"mirror: {path} is not a JSON object; repair or remove it") from None
+        return facts if isinstance(facts, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,221 @@
+"""Typed settings: one JSON file, the dataset catalog beside it, and the NETHICAL_* environment variables.
+
+What belongs here: what may be configured, its allowed range, and one-line errors. What does not: acting on a setting,
+or secrets (credentials are read from the environment by the client that needs them, and never pass through here).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from croniter import CroniterBadDateError, croniter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.core.quality.checks import checks_of
+from nethical_assets.core.rows.catalog import Catalog, describe_validation_error, load_catalog
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_SETTINGS_FILE = PROJECT_ROOT / "config" / "training-schedule.json"
+_DURATION = re.compile(r"([1-9][0-9]{0,4})([dhw])")
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_ANY_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _cron(value: str) -> str:
+    if len(value.split()) != 5 or not croniter.is_valid(value):
+        raise ValueError("not a cron expression of five fields, such as '0 2 * * 0' (Sunday 02:00 UTC)")
+    try:
+        croniter(value, _ANY_MOMENT).get_next()
+    except CroniterBadDateError:
+        raise ValueError("a cron expression that never comes due, such as 31 February; name days that exist") from None
+    return value
+
+
+def _duration(value: str) -> str:
+    if not _DURATION.fullmatch(value):
+        raise ValueError("not a duration: a whole number and a unit, such as 12h, 30d or 52w")
+    return value
+
+
+def parse_duration(value: str) -> timedelta:
+    """The length of a validated duration such as ``30d``."""
+    number, unit = _DURATION.fullmatch(value).groups()  # type: ignore[union-attr]
+    return timedelta(**{_UNITS[unit]: int(number)})
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+Duration = Annotated[str, AfterValidator(_duration)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ModelRetention(_Strict):
+    """How long models are kept: candidates are deleted after it, replaced champions are never deleted before it."""
+
+    candidates: Duration = "30d"
+    production: Duration = "365d"
+
+
+class PerformanceThresholds(_Strict):
+    """When a model may be promoted, and when a change is an alert."""
+
+    accuracy_min: Share = 0.85
+    ece_max: Share = 0.08
+    drift_alert_threshold: Share = 0.15
+    ece_policy: Literal["strict", "probs_only", "disable"] = "strict"
+    ece_bins: int = Field(default=10, ge=2, le=100)
+    regression_tolerance: Share = 0.02
+    accuracy_drop_alert: Share = 0.05
+
+
+class DatasetSettings(_Strict):
+    """Quality thresholds of datasets, which checks stop a family, how much of a dataset is read and how often kept."""
+
+    refresh_interval_days: int = Field(default=30, ge=1, le=3650)
+    minimum_samples: int = Field(default=10_000, ge=1, le=1_000_000_000)
+    maximum_rows: int = Field(default=100_000, ge=100, le=10_000_000)
+    missing_share_max: Share = 0.2
+    minority_share_min: Share = 0.05
+    duplicate_share_max: Share = 0.5
+    near_duplicate_share_max: Share = 0.2
+    newest_record_days_max: int = Field(default=365, ge=1, le=36500)
+    label_error_share_max: Share = 0.05
+    leakage_auc_max: Annotated[float, Field(ge=0.5, le=1.0)] = 0.99
+    source_overlap_share_max: Share = 0.05
+    backups_kept: int = Field(default=3, ge=0, le=1000)
+    blocking_checks: tuple[str, ...] = Field(default=("schema",), strict=False)
+
+    @field_validator("blocking_checks")
+    @classmethod
+    def _known_checks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = sorted(checks_of("datasets"))
+        for name in names:
+            if name not in known:
+                raise ValueError(f"{name!r} is not a check of datasets/<family>; allowed are {', '.join(known)}")
+        return names
+
+
+class TrainingSettings(_Strict):
+    """Seeds, split ratios and sample sizes. ``train_ratio`` includes the validation rows used for calibration."""
+
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
+    train_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    validation_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    synthetic_samples: int = Field(default=20_000, ge=200, le=10_000_000)
+    bootstrap_samples: int = Field(default=1000, ge=100, le=100_000)
+
+    @model_validator(mode="after")
+    def _room_to_fit(self) -> Self:
+        if self.validation_ratio >= self.train_ratio:
+            raise ValueError("validation_ratio must be smaller than train_ratio, which contains it")
+        return self
+
+
+class MonitoringSettings(_Strict):
+    """When data and models are looked at again."""
+
+    validation_schedule: Cron = "0 8 * * 1"
+    drift_interval_hours: Literal[1, 2, 3, 4, 6, 8, 12, 24] = 6
+    drift_window_hours: int = Field(default=168, ge=1, le=8760)
+    drift_minimum_rows: int = Field(default=200, ge=30, le=10_000_000)
+    drift_false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
+    retraining_cooldown_hours: int = Field(default=24, ge=0, le=8760)
+
+
+class ScheduleFile(_Strict):
+    """The content of ``training-schedule.json``."""
+
+    default_schedule: Cron = "0 2 * * 0"
+    model_retention: ModelRetention = ModelRetention()
+    performance_thresholds: PerformanceThresholds = PerformanceThresholds()
+    datasets: DatasetSettings = DatasetSettings()
+    training: TrainingSettings = TrainingSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the product is configured with.
+
+    ``home`` holds all state; ``mirror`` is a folder laid out ``<owner>/<slug>/files``, or None.
+    """
+
+    file: ScheduleFile
+    catalog: Catalog
+    home: Path
+    mirror: Path | None
+    screening_rules: Path
+
+    def digest(self) -> str:
+        """The digest of the settings file's validated content; where state is kept does not change it."""
+        return digest_json(self.file.model_dump(mode="json"))
+
+
+def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Catalog | None = None) -> Settings:
+    """Read the settings file, the catalog and the environment (``os.environ`` unless another is given).
+
+    Raises:
+        SettingsError: the settings file or a NETHICAL_* variable is wrong.
+        CatalogError: the catalog is wrong.
+    """
+    environment = os.environ if environment is None else environment
+    path = Path(environment.get("NETHICAL_CONFIG") or DEFAULT_SETTINGS_FILE)
+    home = Path(environment.get("NETHICAL_HOME") or PROJECT_ROOT / ".nethical").absolute()
+    _check_home(home)
+    file = _load_schedule_file(path)
+    beside = path.parent / "datasets.toml"
+    catalog_path = beside if beside.exists() else DEFAULT_SETTINGS_FILE.parent / "datasets.toml"
+    mirror = environment.get("NETHICAL_DATA_MIRROR")
+    return Settings(
+        file=file,
+        catalog=catalog or load_catalog(catalog_path, family_names()),
+        home=home,
+        mirror=Path(mirror).absolute() if mirror else None,
+        screening_rules=DEFAULT_SETTINGS_FILE.parent / "screening",
+    )
+
+
+def _check_home(home: Path) -> None:
+    """Refuse a home that is not, and cannot become, a folder."""
+    try:
+        nearest = next(place for place in (home, *home.parents) if place.exists())
+        usable = nearest.is_dir()
+    except OSError:
+        usable = False
+    if not usable:
+        raise SettingsError(f"NETHICAL_HOME = {str(home)!r} is not a folder; name a folder that can be written")
+
+
+def _load_schedule_file(path: Path) -> ScheduleFile:
+    try:
+        document: Any = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such file; unset NETHICAL_CONFIG or name an existing settings file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{path}: not readable as JSON: {error}") from None
+    try:
+        return ScheduleFile.model_validate(document)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {describe_validation_error(error, document, ScheduleFile)}") from None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"key {key!r} is given twice")
+        found[key] = value
+    return found

@@ -1,0 +1,1 @@
+"""Errands of a person outside the graph: scoring, restoring, verification, lineage, quarantine, status."""

@@ -1,0 +1,109 @@
+"""Whether what the platform keeps is what it was: stored objects, models, and the pointers that give them a stage.
+
+What belongs here: recomputing digests of everything stored, and holding pointers against the audit log. What does not:
+the log itself (``core.audit``) or the cards (``cards``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from nethical_assets.core.audit import EventType, LogReader
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.ground.digests import ALGORITHM
+from nethical_assets.core.ground.errors import IntegrityError, NethicalError
+from nethical_assets.core.ground.storage import TEMPORARY_PREFIX, ObjectStore
+from nethical_assets.core.models.registry import MANIFEST, ModelPointer, ModelRegistry
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import open_registry
+
+PROMOTIONS = (EventType.MODEL_PROMOTED, EventType.MODEL_ROLLED_BACK)
+
+
+def evidence_problems(settings: Settings) -> list[str]:
+    """Everything stored that is not what its name or the log says. One line a problem."""
+    registry = open_registry(settings.home)
+    objects = ObjectStore(settings.home / "data" / "objects")
+    problems = [*_object_problems(objects), *_object_problems(ObjectStore(settings.home / "data/snapshots/objects"))]
+    problems += _model_problems(registry, settings)
+    log = LogReader(settings.home / "audit")
+    for family in family_names():
+        try:
+            problems += _pointer_problems(registry, objects, log, family)
+        except NethicalError as error:
+            problems.append(str(error))
+    return problems
+
+
+def check_champion(registry: ModelRegistry, log: LogReader, champion: ModelPointer) -> None:
+    """Make sure that the newest promotion in the log is the one the pointer claims, before anything acts on it.
+
+    Raises:
+        IntegrityError: the pointer was moved by something else than a recorded promotion.
+    """
+    if champion.run_id in log.pending_runs():
+        return
+    newest = None
+    for kind in PROMOTIONS:
+        for found in log.find_events(event_type=kind):
+            named = {subject.name: subject.digest for subject in found.event.subjects}
+            if f"models/{champion.family}" in named and (newest is None or found.index > newest[0]):
+                newest = (found.index, named[f"models/{champion.family}"], found.event.parents)
+    if newest is None or newest[1] != champion.model or champion.decision not in newest[2]:
+        raise IntegrityError(
+            f"{registry.base / 'current' / champion.family}.json: the audit log has no newest promotion of model "
+            f"{champion.model} by decision {champion.decision}; restore the pointer from a backup"
+        )
+
+
+def _object_problems(objects: ObjectStore) -> Iterator[str]:
+    if not objects.base.exists():
+        return
+    for folder in sorted(objects.base.iterdir()):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.name.startswith(TEMPORARY_PREFIX):
+                continue
+            try:
+                objects.get(f"{ALGORITHM}:{path.name}")
+            except IntegrityError as error:
+                yield str(error)
+
+
+def _model_problems(registry: ModelRegistry, settings: Settings) -> Iterator[str]:
+    store = settings.home / "models" / "store"
+    # A folder without a manifest is what a full disk or a kill left of a model that was never stored.
+    stored = {f"{ALGORITHM}:{path.parent.name}" for path in store.glob(f"*/{MANIFEST}")}
+    for model in sorted(stored):
+        try:
+            registry.load(model)
+        except IntegrityError as error:
+            yield str(error)
+
+
+def _pointer_problems(registry: ModelRegistry, objects: ObjectStore, log: LogReader, family: str) -> Iterator[str]:
+    champion = registry.champion(family)
+    for pointer in registry.pointers([family]):
+        if not registry.manifest_path(pointer.model).exists():
+            yield f"{registry.manifest_path(pointer.model)}: is missing, a pointer names its model; restore the folder"
+    if champion is not None:
+        try:
+            check_champion(registry, log, champion)
+        except IntegrityError as error:
+            yield str(error)
+        yield from _decision_problems(registry, objects, champion)
+    for pointer in registry.candidates(family):
+        yield from _decision_problems(registry, objects, pointer)
+
+
+def _decision_problems(registry: ModelRegistry, objects: ObjectStore, pointer: ModelPointer) -> Iterator[str]:
+    """Whether the decision that a pointer names says what the pointer says."""
+    where = f"{registry.base}: the pointer of {pointer.family} {pointer.version} to {pointer.model}"
+    try:
+        decision: dict[str, Any] = json.loads(objects.get(pointer.decision))
+    except (IntegrityError, ValueError) as error:
+        yield f"{where}: its decision cannot be read ({error})"
+        return
+    if (decision.get("model"), decision.get("verdict")) != (pointer.model, pointer.verdict):
+        yield f"{where}: its decision says {decision.get('verdict')} about {decision.get('model')}; restore the pointer"

@@ -1,0 +1,203 @@
+"""Lineage of a workspace: issuing provenance statements, tracing a model, retraining it.
+
+What belongs here: joining ``core.lineage`` with stages, pointers and the log. What does not: formats, verification or
+comparison (``core.lineage``).
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.datasets.splits import TEST
+from nethical_assets.core.detectors.registry import family_names, load_family
+from nethical_assets.core.ground.errors import IntegrityError, NethicalError, NoChampionError
+from nethical_assets.core.lineage.provenance import Statement, statement_name
+from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
+from nethical_assets.core.signing.keys import key_digest, read_public_keys
+from nethical_assets.home.records import StageRecord, get_table
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+
+if TYPE_CHECKING:
+    from nethical_assets.core.lineage.chain import Lineage
+    from nethical_assets.core.lineage.reproduction import Reproduction
+
+_SHORTEST_PREFIX = 6
+_DIGEST_PREFIX = re.compile(rf"(?:sha256:)?([0-9a-f]{{{_SHORTEST_PREFIX},64}})")
+
+
+class UnknownModelError(NethicalError):
+    """A model was asked for that no pointer names, or by a prefix that several have."""
+
+
+class Origin(NamedTuple):
+    """The output of an earlier stage that a stage was made from."""
+
+    stage: str
+    name: str
+    digest: str
+
+
+def attest(
+    workspace: Workspace,
+    record: StageRecord,
+    output: str,
+    *,
+    origins: Iterable[Origin] = (),
+    materials: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> None:
+    """Issue the provenance statement of a finished stage and record it, unless it was issued before.
+
+    Args:
+        output: digest of what the stage is known by; ``record.objects`` are named beside it.
+        origins: the outputs of earlier stages, whose statements are cited too where they were issued.
+        materials: name -> digest of what else it was made from: code, rules, limits.
+        parameters: what it was told.
+    """
+    dependencies = dict(materials or {})
+    for origin in origins:
+        dependencies[f"{origin.stage}/{origin.name}"] = origin.digest
+        cited = workspace.provenance.find(*origin)
+        if cited is not None:
+            dependencies[statement_name(origin.stage, origin.name)] = cited
+    own = f"{record.stage}/{record.subject}"
+    others = {f"{own}/{name}": digest for name, digest in record.objects.items() if digest != output}
+    # Who made a result that was found, and when, is not known here.
+    metadata = {} if record.reused else {"invocationId": workspace.run_id, "finishedOn": _now()}
+    statement = Statement(
+        stage=record.stage,
+        name=record.subject,
+        outputs={own: output, **others},
+        dependencies=dependencies,
+        parameters={"fingerprint": record.fingerprint, **(parameters or {})},
+        platform={} if record.reused else machine(),
+        metadata=metadata,
+    )
+
+    def record_leaf(digest: str, signer: str) -> None:
+        workspace.record_event(
+            "provenance_issued",
+            {statement_name(record.stage, record.subject): digest, "model signing key": key_digest(signer)},
+            parents=[output],
+        )
+
+    workspace.provenance.issue(statement, output, record_leaf)
+
+
+def find_model(registry: ModelRegistry, wanted: str) -> tuple[ModelPointer, str]:
+    """The pointer of a model and its stage, by digest, digest prefix, or family (then its champion).
+
+    Raises:
+        NoChampionError: the family has none.
+        UnknownModelError: no model has that name, or several have that prefix.
+    """
+    if wanted in family_names():
+        champion = registry.champion(wanted)
+        if champion is None:
+            raise NoChampionError(f"family {wanted} has no promoted model yet; run: nethical run --families {wanted}")
+        return champion, "current"
+    prefix = _DIGEST_PREFIX.fullmatch(wanted)
+    if prefix is None:
+        raise UnknownModelError(
+            f"{wanted!r} names no model: give a family ({', '.join(family_names())}) or at least {_SHORTEST_PREFIX} "
+            "hexadecimal digits of a digest from: nethical models list"
+        )
+    found: dict[str, tuple[ModelPointer, str]] = {}
+    for pointer, stage in _pointers(registry):
+        if pointer.model.partition(":")[2].startswith(prefix[1]):
+            found.setdefault(pointer.model, (pointer, stage))
+    if len(found) != 1:
+        what = "no model has" if not found else f"{len(found)} models have"
+        raise UnknownModelError(f"{what} a digest that begins with {prefix[1]}; see: nethical models list")
+    return next(iter(found.values()))
+
+
+def trace_model(settings: Settings, wanted: str, key_file: Path | None = None) -> Lineage:
+    """The verified chain of a model; ``key_file`` is the only public key to trust, where it is given.
+
+    Raises:
+        NoChampionError, UnknownModelError: there is no such model.
+        IntegrityError: the key file cannot be used.
+    """
+    from nethical_assets.core.lineage.chain import Evidence, trace
+
+    workspace = Workspace(settings, CycleOptions(), "lineage")
+    pointer, stage = find_model(workspace.registry, wanted)
+    evidence = Evidence(
+        objects=workspace.objects,
+        snapshots=workspace.snapshots.objects,
+        registry=workspace.registry,
+        provenance=workspace.provenance,
+        log=LogReader(settings.home / "audit"),
+        trusted=None if key_file is None else read_public_keys(key_file),
+    )
+    return trace(evidence, pointer, stage)
+
+
+def reproduce_model(settings: Settings, wanted: str) -> tuple[ModelPointer, Reproduction]:
+    """Train a model again from its stored splits with its seed, and compare; nothing is stored.
+
+    Raises:
+        NoChampionError, UnknownModelError: there is no such model.
+        IntegrityError: the model or its splits are not what was stored.
+        TrainingError: this code cannot train on those splits.
+    """
+    from nethical_assets.core.detectors.artifact import unpack
+    from nethical_assets.core.lineage.reproduction import compare_models
+    from nethical_assets.stages.training import build_model
+
+    workspace = Workspace(settings, CycleOptions(), "reproduce")
+    pointer, _ = find_model(workspace.registry, wanted)
+    stored, stored_files = workspace.registry.load(pointer.model)
+    spec = load_family(pointer.family)
+    frame = get_table(workspace.objects, stored.training["splits"])
+    seed = stored.training["seed"]
+    retrained, files = build_model(spec, frame, splits=stored.training["splits"], seed=seed)
+    test = frame[frame["split"] == TEST].reset_index(drop=True)
+    outcome = compare_models(
+        stored,
+        retrained,
+        unpack(spec, stored_files).probability(test[list(stored.input_columns)]),
+        unpack(spec, files).probability(test[list(retrained.input_columns)]),
+        context=_platforms(workspace, pointer),
+    )
+    return pointer, outcome
+
+
+def _platforms(workspace: Workspace, pointer: ModelPointer) -> dict[str, tuple[str, str]]:
+    """Python and machine of the stored model, as far as its statement says, and of this process."""
+    try:
+        issued = workspace.provenance.find("models", pointer.family, pointer.model)
+        then = workspace.provenance.open(issued)[0].platform if issued is not None else {}
+    except IntegrityError:
+        then = {}
+    now = machine()
+    return {name: (then[name], now[name]) for name in then.keys() & now.keys()}
+
+
+def _pointers(registry: ModelRegistry) -> Iterable[tuple[ModelPointer, str]]:
+    """Every pointer with its stage; champions first, then candidates, then replaced champions, newest first."""
+    for family in family_names():
+        champion = registry.champion(family)
+        yield from [(champion, "current")] if champion is not None else []
+        yield from ((pointer, "candidates") for pointer in registry.candidates(family))
+        yield from ((pointer, "archived") for pointer in reversed(registry.archived(family)))
+
+
+def machine() -> dict[str, str]:
+    """What kind of machine this is: same kind, same bytes."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+    }
+
+
+def _now() -> str:
+    return utc_now().isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,41 @@
+"""Decisions about quarantined rows, and their place in the audit log.
+
+What belongs here: joining the quarantine store with the log. What does not: the store.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from typing import Any, Literal
+
+from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+from nethical_assets.stages.sealing import finalize_run
+
+
+def quarantine_workspace(settings: Settings) -> Workspace:
+    """A workspace for one person's decisions."""
+    return Workspace(settings, CycleOptions(), f"quarantine-{uuid.uuid4()}")
+
+
+def decide(
+    settings: Settings, verdict: Literal["release", "confirm"], family: str, row: str, *, actor: str, reason: str
+) -> dict[str, Any]:
+    """Release or confirm one row; the decision is an audit event at once.
+
+    The leaf names the decision by the digest of a salted document, so that nobody can find out from the log which text
+    it was about.
+
+    Raises:
+        DatasetError: there is no such row, or actor or reason is empty.
+    """
+    workspace = quarantine_workspace(settings)
+    act = workspace.quarantine.release if verdict == "release" else workspace.quarantine.confirm
+    event = act(family, row, actor=actor, reason=reason, now=utc_now())
+    document = workspace.objects.put(pretty_json({**event, "salt": secrets.token_hex(16)}))
+    kind = "data_released" if verdict == "release" else "data_quarantined"
+    workspace.record_event(kind, {f"quarantine/{family}": document}, actor=actor, payload={"decision": verdict})
+    finalize_run(workspace)
+    return event

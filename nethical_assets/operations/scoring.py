@@ -1,0 +1,66 @@
+"""Batch scoring with the current model, and its entry in the inference log.
+
+What belongs here: from a file of raw records to a file of predictions. What does not: file formats
+(``core.datasets.tables``) or what a record means to a family (``core.detectors``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nethical_assets.core.audit import LogReader
+from nethical_assets.core.detectors.registry import load_family
+from nethical_assets.core.ground.errors import NoChampionError
+from nethical_assets.core.reading.tables import read_records, write_records
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+from nethical_assets.operations.evidence import check_champion
+from nethical_assets.stages.training import load_detector
+
+DECISION_THRESHOLD = 0.5
+
+
+def score_file(settings: Settings, family: str, file: Path, output: Path) -> dict[str, Any]:
+    """Score the records of ``file`` with the champion of ``family`` and write one prediction a record to ``output``.
+
+    Only scores and numeric sketches of the inputs enter the inference log, never the records.
+
+    Raises:
+        NoChampionError: no model of the family was promoted yet.
+        DatasetError: the file cannot be read, or has not the columns of the family.
+        IntegrityError: the model is not what was stored, or the log has no promotion of it.
+    """
+    workspace = Workspace(settings, CycleOptions(), f"score-{family}")
+    champion = workspace.registry.champion(family)
+    if champion is None:
+        raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
+    check_champion(workspace.registry, LogReader(settings.home / "audit"), champion)
+    spec = load_family(family)
+    entries = settings.catalog.for_family(family)
+    inputs = spec.inputs_of(read_records(file, entries), entries)
+    detector = load_detector(workspace, champion.model, spec)
+    probability, scores = detector.probability(inputs), detector.score(inputs)
+    keys = inputs[[name for name in inputs.columns if name not in spec.input_columns]] if spec.input_columns else None
+    predictions = inputs[[]] if keys is None else keys
+    predictions = predictions.assign(
+        label=(probability >= DECISION_THRESHOLD).astype("int8"), probability=probability, score=scores
+    )
+    write_records(predictions, output)
+    if len(predictions):
+        workspace.inference_log.append(
+            family,
+            champion.model,
+            probabilities=probability,
+            scores=scores,
+            sketch=detector.sketch(inputs),
+            when=utc_now(),
+        )
+    return {
+        "family": family,
+        "version": champion.version,
+        "model_digest": champion.model,
+        "rows": len(predictions),
+        "positives": int(predictions["label"].sum()),
+        "output": str(output),
+    }

@@ -1,0 +1,205 @@
+"""One training cycle as one Dagster run in this process, and its summary.
+
+What belongs here: launching the training job for some families and reading what became of it. What does not: any stage
+(``pipeline``), or how the summary is shown (``console``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from nethical_assets.assets.audit import AUDIT_ROOTS
+from nethical_assets.core.audit.keys import SigningKeys
+from nethical_assets.core.ground.errors import NethicalError, SettingsError
+from nethical_assets.core.ground.storage import exclusive_lock
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace, open_model_keys
+from nethical_assets.orchestration.build import build_defs
+from nethical_assets.orchestration.instance import open_instance, storage_failures
+from nethical_assets.orchestration.jobs import TRAINING_JOB, cycle_assets, family_assets
+from nethical_assets.resources.platform import IssueTrackerResource
+from nethical_assets.sensors.alerts import file_run_checks
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A finished run: its id, what was materialized, why steps failed, and its check results."""
+
+    run_id: str
+    materialized: frozenset[dg.AssetKey]
+    failures: Mapping[dg.AssetKey, str]
+    checks_passed: int
+    checks_failed: int
+
+
+def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions) -> dict[str, Any]:
+    """Run one cycle and return its summary, the JSON document of ``nethical run``.
+
+    Raises:
+        BusyError: another cycle runs in this home.
+        SettingsError: a source was asked for that is not configured, or the home cannot be written.
+    """
+    if options.source == "mirror" and settings.mirror is None:
+        raise SettingsError("--source mirror needs NETHICAL_DATA_MIRROR: a folder laid out <owner>/<slug>/files")
+    if settings.mirror is not None and not settings.mirror.is_dir():
+        raise SettingsError(f"NETHICAL_DATA_MIRROR = {str(settings.mirror)!r} is not a folder; unset or correct it")
+    started = time.monotonic()
+    with (
+        storage_failures(settings),
+        open_instance(settings) as instance,
+        exclusive_lock(settings.home / "cycle.lock", waiting_seconds=0.0, what="the training cycle of this home"),
+    ):
+        signing_key = SigningKeys(settings.home / "audit" / "keys").path
+        had_key = signing_key.exists()
+        model_key = open_model_keys(settings.home).path
+        had_model_key = model_key.exists()
+        finished = _execute(settings, tuple(families), options, instance)
+        workspace = Workspace(settings, options, finished.run_id)
+        audit = _audit_head(workspace, finished, instance)
+        file_run_checks(instance, IssueTrackerResource.of(settings), finished.run_id)
+        audit["key_created"] = None if had_key else str(signing_key)
+        audit["model_key_created"] = str(model_key) if model_key.exists() and not had_model_key else None
+        return _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)
+
+
+def _execute(
+    settings: Settings, families: tuple[str, ...], options: CycleOptions, instance: dg.DagsterInstance
+) -> _Finished:
+    definitions = build_defs(settings)
+    keys_of_step = {
+        asset.op.name: asset.keys for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)
+    }
+    for checks in definitions.asset_checks or ():
+        # A blocking check that fails stops what depends on its asset.
+        keys_of_step[checks.op.name] = {spec.key.asset_key for spec in checks.check_specs}
+    job = definitions.resolve_job_def(TRAINING_JOB)
+    cycle = {"force": options.force, "samples": options.samples, "seed": -1 if options.seed is None else options.seed}
+    result = job.execute_in_process(
+        instance=instance,
+        asset_selection=cycle_assets(settings, families),
+        run_config={
+            "resources": {
+                "cycle": {"config": cycle},
+                "data_sources": {"config": {"source": options.source, "download": options.download}},
+            },
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+        raise_on_error=False,
+        tags={"nethical/trigger": "command line"},
+    )
+    materialized: set[dg.AssetKey] = set()
+    failures: dict[dg.AssetKey, str] = {}
+    for event in result.all_events:
+        if event.is_step_materialization and event.asset_key is not None:
+            materialized.add(event.asset_key)
+        elif event.is_step_failure:
+            reason = _failure_reason(event)
+            failures |= dict.fromkeys(keys_of_step.get(str(event.node_name), ()), reason)
+    evaluations = result.get_asset_check_evaluations()
+    passed = sum(evaluation.passed for evaluation in evaluations)
+    return _Finished(result.run_id, frozenset(materialized), failures, passed, len(evaluations) - passed)
+
+
+def _failure_reason(event: dg.DagsterEvent) -> str:
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    if error is None:
+        return "the step failed; its log in the UI says why"
+    cause = error.cause or error
+    return " ".join(f"{cause.cls_name}: {cause.message.partition(':')[2] or cause.message}".split())
+
+
+def _audit_head(workspace: Workspace, finished: _Finished, instance: dg.DagsterInstance) -> dict[str, Any]:
+    """The head of the log. A run in which a step failed could not materialize ``audit_roots``: its chunk is
+    finalised here, and reported to the asset's history."""
+    from nethical_assets.stages.sealing import finalize_run
+
+    if AUDIT_ROOTS not in finished.materialized:
+        facts = finalize_run(workspace, failed=True)
+        numbers = {key: facts[key] for key in ("size", "events", "root", "chunk_root")}
+        instance.report_runless_asset_event(dg.AssetMaterialization(AUDIT_ROOTS, metadata=numbers))
+    head = workspace.audit_log.head()
+    if head is None:
+        raise NethicalError(f"{workspace.home / 'audit'}: the audit log has no checkpoint; run: nethical audit verify")
+    return {"size": head.size, "root": head.root}
+
+
+def _summary(
+    workspace: Workspace, families: tuple[str, ...], finished: _Finished, audit: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    results = {family: _family_result(workspace, family, finished) for family in families}
+    datasets: dict[str, Any] = {}
+    for family in families:
+        for entry in workspace.settings.catalog.for_family(family):
+            record = workspace.load_record("raw", entry.name)
+            if record is not None and dg.AssetKey(["raw", entry.name]) in finished.materialized:
+                datasets[entry.name] = {
+                    "status": record.facts["status"],
+                    "source": record.facts.get("source"),
+                    "rows": record.facts.get("rows"),
+                    "reason": record.facts["reason"],
+                }
+    return {
+        "run_id": finished.run_id,
+        "wall_seconds": round(seconds, 3),
+        "sources": _sources_sentence(workspace, results),
+        "families": results,
+        "datasets": datasets,
+        "audit": audit,
+        "checks": {"passed": finished.checks_passed, "failed": finished.checks_failed},
+    }
+
+
+def _family_result(workspace: Workspace, family: str, finished: _Finished) -> dict[str, Any]:
+    if dg.AssetKey(["model_cards", family]) not in finished.materialized:
+        wanted = family_assets(workspace.settings, family)
+        reasons = [finished.failures[key] for key in wanted if key in finished.failures]
+        return {
+            "source": None,
+            "rows": None,
+            "train_rows": None,
+            "test_rows": None,
+            "verdict": "error",
+            "reasons": list(dict.fromkeys(reasons))
+            or ["a step it depends on failed; the run's log in the UI says why"],
+            "metrics": {},
+            "model_digest": None,
+            "card": None,
+        }
+    records = {
+        stage: workspace.load_record(stage, family)
+        for stage in ("datasets", "splits", "evaluations", "releases", "model_cards")
+    }
+    facts = {stage: record.facts for stage, record in records.items() if record is not None}
+    return {
+        "source": facts["datasets"]["source"],
+        "rows": facts["splits"]["rows"],
+        "train_rows": facts["splits"]["splits"]["train"]["rows"],
+        "test_rows": facts["splits"]["splits"]["test"]["rows"],
+        "verdict": facts["releases"]["verdict"],
+        "reasons": facts["releases"]["reasons"],
+        "metrics": facts["evaluations"]["evaluation"]["metrics"],
+        "model_digest": facts["releases"]["model"],
+        "card": facts["model_cards"]["path"],
+    }
+
+
+def _sources_sentence(workspace: Workspace, results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the data came from, and why not from anywhere better."""
+    used = sorted({str(result["source"]) for result in results.values() if result["source"]})
+    choice = workspace.options.source
+    if choice != "auto":
+        return f"{', '.join(used) or 'nowhere'} (asked for with --source {choice})"
+    if any("synthetic" in source for source in used) and workspace.settings.mirror is None:
+        return (
+            f"{', '.join(used)}; synthetic data stands in where neither Kaggle nor a mirror folder could serve "
+            "(set NETHICAL_DATA_MIRROR or Kaggle credentials)"
+        )
+    return f"{', '.join(used) or 'nowhere'} (the first of Kaggle, mirror folder and synthetic data that could serve)"

@@ -1,0 +1,78 @@
+"""The Dagster instance below NETHICAL_HOME.
+
+What belongs here: preparing the folder that DAGSTER_HOME names, and opening the instance. What does not: running jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
+
+from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.core.ground.storage import exclusive_lock
+from nethical_assets.home.settings import PROJECT_ROOT, Settings
+
+_CREATION_SECONDS = 60.0
+
+
+def prepare_home(settings: Settings) -> Path:
+    """Make sure that the instance's folder exists and reads the project's ``dagster.yaml``; returns the folder.
+
+    Raises:
+        SettingsError: the home cannot be written.
+    """
+    home = settings.home / "dagster"
+    link = home / "dagster.yaml"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.unlink(missing_ok=True)
+            try:
+                link.symlink_to(PROJECT_ROOT / "dagster.yaml")
+            except OSError:
+                shutil.copyfile(PROJECT_ROOT / "dagster.yaml", link)
+    except OSError as error:
+        raise SettingsError(
+            f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({error.strerror}); name another folder"
+        ) from None
+    return home
+
+
+@contextlib.contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance of this home, also for code that asks for it through DAGSTER_HOME.
+
+    One process at a time: two that create the same SQLite databases leave them unreadable for good.
+
+    Raises:
+        BusyError: another process has been creating it for a minute.
+    """
+    home = prepare_home(settings)
+    os.environ["DAGSTER_HOME"] = str(home)
+    with exclusive_lock(home / "creation.lock", waiting_seconds=_CREATION_SECONDS, what="the Dagster instance"):
+        opened = dg.DagsterInstance.get()
+    with opened as instance:
+        yield instance
+
+
+@contextlib.contextmanager
+def storage_failures(settings: Settings) -> Iterator[None]:
+    """End a full disk or a damaged event database as one line: SQLite and the file system say it in many ways.
+
+    Raises:
+        SettingsError: either of them happened while the context was open.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+        raise SettingsError(
+            f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({cause}); free space there, or name another "
+            "folder, and run again: what was finished is kept"
+        ) from error

@@ -1,0 +1,51 @@
+"""Jobs and the asset selections they and the schedules share.
+
+What belongs here: which assets belong together in a run. What does not: when they run (``schedules``, ``sensors``).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from nethical_assets.assets.audit import AUDIT_ROOTS
+from nethical_assets.home.settings import Settings
+
+TRAINING_JOB = "training_cycle"
+VALIDATION_JOB = "validate_datasets"
+DRIFT_JOB = "drift_watch"
+DATASET_VALIDATION = dg.AssetKey(["dataset_validation"])
+FAMILY_STAGES = ("datasets", "screened", "quarantine", "splits", "models", "evaluations", "releases", "model_cards")
+
+
+def family_assets(settings: Settings, family: str) -> list[dg.AssetKey]:
+    """Everything one family's cycle materializes: its raw datasets, its stages, and the audit root."""
+    raw = [dg.AssetKey(["raw", entry.name]) for entry in settings.catalog.for_family(family)]
+    return [*raw, *(dg.AssetKey([stage, family]) for stage in FAMILY_STAGES), AUDIT_ROOTS]
+
+
+def cycle_assets(settings: Settings, families: tuple[str, ...]) -> list[dg.AssetKey]:
+    """Everything a cycle of several families materializes, each asset once."""
+    return list(dict.fromkeys(key for family in families for key in family_assets(settings, family)))
+
+
+def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[dg.UnresolvedAssetJobDefinition]:
+    """The training cycle, dataset validation and drift watch."""
+    raw = [dg.AssetKey(["raw", entry.name]) for entry in settings.catalog.dataset]
+    drift = [dg.AssetKey(["drift_reports", family]) for family in families]
+    return [
+        dg.define_asset_job(
+            TRAINING_JOB,
+            selection=dg.AssetSelection.assets(*cycle_assets(settings, families)),
+            description="Fetch, validate, screen, split, train, evaluate, decide, card and audit every family.",
+        ),
+        dg.define_asset_job(
+            VALIDATION_JOB,
+            selection=dg.AssetSelection.assets(*raw, DATASET_VALIDATION),
+            description="Refresh and validate every dataset of the catalog.",
+        ),
+        dg.define_asset_job(
+            DRIFT_JOB,
+            selection=dg.AssetSelection.assets(*drift),
+            description="Compare what every champion scored with its reference window.",
+        ),
+    ]

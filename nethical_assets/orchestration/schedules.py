@@ -1,0 +1,53 @@
+"""Schedules: weekly training, weekly dataset validation, drift reports every few hours.
+
+What belongs here: when and with which run key. What does not: what a run does (``jobs``). All times are UTC.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from nethical_assets.home.settings import Settings
+from nethical_assets.orchestration.jobs import DRIFT_JOB, VALIDATION_JOB, cycle_assets, family_assets
+
+
+def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.ScheduleDefinition]:
+    """All schedules, running as soon as the daemon runs."""
+    monitoring = settings.file.monitoring
+    running = dg.DefaultScheduleStatus.RUNNING
+
+    @dg.schedule(
+        name="weekly_training",
+        cron_schedule=settings.file.default_schedule,
+        execution_timezone="UTC",
+        default_status=running,
+        target=dg.AssetSelection.assets(*cycle_assets(settings, families)),
+        description="One training run a family, so that one family's failure never stops another.",
+    )
+    def weekly_training(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
+        when = context.scheduled_execution_time.strftime("%Y-%m-%dT%H:%M")
+        for family in families:
+            yield dg.RunRequest(
+                run_key=f"weekly:{when}:{family}",
+                asset_selection=family_assets(settings, family),
+                tags={"nethical/family": family, "nethical/trigger": "weekly"},
+            )
+
+    validation = dg.ScheduleDefinition(
+        name="dataset_validation_schedule",
+        cron_schedule=monitoring.validation_schedule,
+        execution_timezone="UTC",
+        default_status=running,
+        job_name=VALIDATION_JOB,
+        description="Refresh and validate every dataset.",
+    )
+    hours = monitoring.drift_interval_hours
+    drift = dg.ScheduleDefinition(
+        name="drift_watch_schedule",
+        cron_schedule="0 0 * * *" if hours == 24 else f"0 */{hours} * * *",
+        execution_timezone="UTC",
+        default_status=running,
+        job_name=DRIFT_JOB,
+        description="Write new drift reports for the drift sensor to read.",
+    )
+    return [weekly_training, validation, drift]

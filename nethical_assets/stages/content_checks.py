@@ -1,0 +1,161 @@
+"""What the content checks look at: texts, labels, splits and the previous snapshot of a dataset.
+
+What belongs here: bringing rows and limits together. What does not: measuring (``core.datasets``), or which checks a
+dataset has and when (``quality``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
+from nethical_assets.core.quality.checks import CheckOutcome
+from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
+from nethical_assets.core.quality.label_errors import find_label_errors, label_errors_outcome
+from nethical_assets.core.quality.leakage import leakage_outcome, split_overlap_outcome
+from nethical_assets.core.quality.near_duplicates import (
+    NearDuplicates,
+    group_near_duplicates,
+    near_duplicates_outcome,
+)
+from nethical_assets.core.quality.overlap import source_overlap_outcome
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.frames import joined_column, timestamps
+from nethical_assets.home.records import StageOutput, StageRecord, code_digest, get_table, put_table
+from nethical_assets.home.workspace import Workspace
+from nethical_assets.stages.fetching import snapshot_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nethical_assets.core.datasets.snapshots import Snapshot
+    from nethical_assets.core.detectors.base import DetectorSpec
+
+CODE = tuple(
+    f"quality/{name}.py" for name in ("distribution", "label_errors", "leakage", "near_duplicates", "overlap")
+)
+
+
+def raw_content(
+    workspace: Workspace, entry: DatasetEntry, frame: pd.DataFrame, previous: Snapshot | None, *, returned: bool
+) -> list[CheckOutcome]:
+    """Near-duplicates of a text dataset, and its distribution against the ``previous`` snapshot.
+
+    ``returned`` says that the content is that of an earlier snapshot without a previous one: nothing has changed then.
+    """
+    outcomes = []
+    if entry.kind == "text" and entry.files and len(frame):
+        texts = joined_column(entry, frame, [file.text_column for file in entry.files])
+        limit = workspace.settings.file.datasets.near_duplicate_share_max
+        outcomes.append(near_duplicates_outcome(group_near_duplicates(texts.astype("str")), limit))
+    if previous is not None and (compared := _distribution(workspace, entry, frame, previous)) is not None:
+        outcomes.append(compared)
+    elif returned:
+        message = "the content is that of the first snapshot again"
+        outcomes.append(CheckOutcome("distribution", "pass", message, {"rows": len(frame)}))
+    return outcomes
+
+
+def newest_moment(entry: DatasetEntry, frame: pd.DataFrame) -> str | None:
+    """The time of the newest record (ISO 8601), or None where records have no time."""
+    if entry.time_column is None or entry.time_column not in frame:
+        return None
+    newest = timestamps(frame[entry.time_column]).max()
+    return None if str(newest) == "NaT" else str(newest.isoformat())
+
+
+def previous_snapshot(workspace: Workspace, snapshot: Snapshot) -> tuple[Snapshot | None, bool]:
+    """The snapshot that was the newest when the content of ``snapshot`` was first fetched, or None; and whether the
+    dataset had other content since then.
+
+    Going back to content that was there before is no change of the distribution.
+    """
+    history = enumerate(workspace.snapshots.history(snapshot.name))
+    dated = sorted(((one.fetched_at, number), one) for number, one in history)
+    first = next((number for number, (_, one) in enumerate(dated) if one.digest == snapshot.digest), len(dated))
+    since = any(one.digest != snapshot.digest for _, one in dated[first:])
+    return (dated[first - 1][1] if first else None), since
+
+
+def family_content(
+    workspace: Workspace, spec: DetectorSpec, record: StageRecord, frame: pd.DataFrame
+) -> list[CheckOutcome]:
+    """Leakage through one column, label errors, near-duplicates and overlap of sources of a canonical dataset."""
+    limits = workspace.settings.file.datasets
+    inputs, labels = frame[record.facts["input_columns"]], frame["label"].to_numpy()
+    errors = find_label_errors(inputs, labels, frame["group"], spec.kind)
+    found = near_duplicates(workspace, spec, record, lambda: frame)
+    overlap = record.facts.get("source_overlap", [])
+    names = {*record.facts["sources"], *(pair[side] for pair in overlap for side in ("first", "second"))}
+    outcomes = [
+        leakage_outcome(inputs, labels, limits.leakage_auc_max),
+        None if errors is None else label_errors_outcome(errors, limits.label_error_share_max),
+        source_overlap_outcome(overlap, len(names), limits.source_overlap_share_max),
+    ]
+    if found is not None:
+        sources = frame["source"].to_numpy(dtype=object)
+        outcomes.append(near_duplicates_outcome(found[1], limits.near_duplicate_share_max, sources))
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+def split_content(workspace: Workspace, spec: DetectorSpec, dataset: StageRecord, frame: pd.DataFrame) -> CheckOutcome:
+    """What the splits of a family share; ``frame`` holds the rows of all splits."""
+    found = near_duplicates(workspace, spec, dataset, lambda: get_table(workspace.objects, dataset.objects["frame"]))
+    here = None
+    if found is not None:
+        import numpy as np
+        import pandas as pd
+
+        row_ids, whole = found
+        place = pd.Index(frame["row_id"]).get_indexer(pd.Index(row_ids))
+        present = place >= 0
+        order = np.argsort(place[present], kind="stable")
+        here = NearDuplicates(len(frame), place[present][order], whole.group[present][order])
+    limit = workspace.settings.file.datasets.near_duplicate_share_max
+    return split_overlap_outcome(frame, spec.text_columns, here, limit)
+
+
+def near_duplicates(
+    workspace: Workspace, spec: DetectorSpec, record: StageRecord, read: Callable[[], pd.DataFrame]
+) -> tuple[pd.Series, NearDuplicates] | None:
+    """The compared rows of a canonical dataset by ``row_id`` and their groups; None where the family reads no text."""
+    if not spec.text_columns:
+        return None
+
+    def compute() -> StageOutput:
+        frame = read()
+        found = group_near_duplicates(frame[spec.text_columns[0]])
+        table = frame[["row_id"]].iloc[found.compared].assign(position=found.compared, group=found.group)
+        return StageOutput({"groups": put_table(workspace.objects, table)}, {"rows": found.rows})
+
+    stored = workspace.cache.run(
+        "near_duplicates",
+        record.subject,
+        inputs={"dataset": record.objects["frame"]},
+        parameters={"columns": list(spec.text_columns[:1])},
+        code=code_digest("quality/near_duplicates.py"),
+        compute=compute,
+    )
+    table = get_table(workspace.objects, stored.objects["groups"])
+    groups = NearDuplicates(stored.facts["rows"], table["position"].to_numpy(), table["group"].to_numpy())
+    return table["row_id"], groups
+
+
+def _distribution(
+    workspace: Workspace, entry: DatasetEntry, frame: pd.DataFrame, previous: Snapshot
+) -> CheckOutcome | None:
+    settings = workspace.settings.file
+    limits = DriftLimits(
+        threshold=settings.performance_thresholds.drift_alert_threshold,
+        alpha=settings.monitoring.drift_false_alarm_rate,
+        minimum_rows=settings.monitoring.drift_minimum_rows,
+    )
+    try:
+        return distribution_outcome(snapshot_frame(workspace, entry, previous), frame, limits)
+    except IntegrityError as error:
+        numbers: dict[str, Any] = {"rows": len(frame)}
+        return CheckOutcome("distribution", "warn", f"the previous snapshot cannot be compared: {error}", numbers)
+    except DatasetError:
+        # The previous snapshot was read by another definition, or only holds what cannot be compared.
+        return None
