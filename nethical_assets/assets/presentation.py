@@ -1,6 +1,6 @@
-"""How stage records are shown in the UI: Dagster metadata from plain JSON facts.
+"""How what a stage shows becomes Dagster's metadata.
 
-What belongs here: turning facts into metadata values. What does not: computing a fact.
+What belongs here: turning plain values into metadata values. What does not: which values a stage shows (``stages``).
 """
 
 from __future__ import annotations
@@ -11,19 +11,42 @@ from typing import Any
 
 import dagster as dg
 
-from nethical_assets.home.records import StageRecord
+from nethical_assets.stages.shown import (
+    Bullets,
+    Columns,
+    Document,
+    FilePath,
+    Markdown,
+    Picture,
+    Shown,
+    Table,
+)
 
-RECORDS_IO_MANAGER = "records"
-OWNERS = {"data": "team:data-stewards", "model": "team:ml-engineers", "audit": "team:auditors", "run": "team:on-call"}
+
+def present(shown: Mapping[str, Shown]) -> dict[str, Any]:
+    """The metadata of what a stage shows."""
+    return {name: _metadata(value) for name, value in shown.items()}
 
 
-def materialized(record: StageRecord, metadata: Mapping[str, Any]) -> dg.MaterializeResult[Any]:
-    """The result of an asset whose value is ``record`` and whose data version is its digest."""
-    return dg.MaterializeResult(
-        value=record,
-        data_version=dg.DataVersion(record.digest),
-        metadata={"digest": record.digest, "reused": record.reused, **metadata},
-    )
+def _metadata(value: Shown) -> Any:
+    shown: Any = value
+    match value:
+        case Table(rows):
+            shown = table(rows)
+        case Columns(columns):
+            schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns])
+            shown = dg.MetadataValue.table_schema(schema)
+        case Picture(title, png):
+            shown = dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
+        case Markdown(text):
+            shown = dg.MetadataValue.md(text)
+        case Bullets(lines):
+            shown = bullet_list(lines)
+        case Document(content):
+            shown = dg.MetadataValue.json(content)
+        case FilePath(path):
+            shown = dg.MetadataValue.path(path)
+    return shown
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
@@ -33,16 +56,6 @@ def table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     kinds = {name: _kind([row.get(name) for row in rows]) for name in columns}
     schema = dg.TableSchema(columns=[dg.TableColumn(name, kinds[name]) for name in columns])
     return dg.MetadataValue.table(records, schema=schema)
-
-
-def column_schema(columns: Sequence[Sequence[str]]) -> dg.TableSchemaMetadataValue:
-    """(name, type) pairs as the catalogue's column schema."""
-    return dg.MetadataValue.table_schema(dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns]))
-
-
-def picture(title: str, png: bytes) -> dg.MarkdownMetadataValue:
-    """A small PNG as Markdown, the image route the UI has."""
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def bullet_list(lines: Sequence[str]) -> dg.MarkdownMetadataValue:

@@ -32,7 +32,7 @@ def verify(
 ) -> None:
     """Recompute everything from disk. Exits with 1 when anything was changed, and names it."""
     from nethical_assets.core.audit.policy import Policy, check_keys, load_policy
-    from nethical_assets.stages.sealing import verify as verify_all
+    from nethical_assets.operations.verification import verify as verify_all
 
     trusted = load_policy(policy) if policy is not None else Policy()
     trusted = trusted.model_copy(update={"log_keys": (*trusted.log_keys, *(key or ()))})
@@ -131,7 +131,7 @@ def export(
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to create.")],
 ) -> None:
     """One folder with everything a stranger needs to verify a run: events, proofs, cards, manifests and a verifier."""
-    from nethical_assets.stages.sealing import export_run
+    from nethical_assets.operations.verification import export_run
 
     folder = export_run(load_settings(), run, output)
     typer.echo(f"Written to {folder}; verify it anywhere with: python3 -I -S {folder}/verify.py --key KEY")

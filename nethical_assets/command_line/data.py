@@ -55,23 +55,22 @@ def fetch(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the snapshots up to date. Exits with 1 when a dataset that was named cannot be had."""
-    from nethical_assets.stages.fetching import SKIPPED
-    from nethical_assets.stages.fetching import fetch as fetch_dataset
-    from nethical_assets.stages.sealing import finalize_run
+    from nethical_assets.stages.fetching import RAW, SKIPPED
+    from nethical_assets.stages.sealing import finish_errand
+    from nethical_assets.stages.stage import carry_out
 
     settings = load_settings()
-    workspace = _workspace(settings, CycleOptions(source=source))
+    workspace = _workspace(settings, CycleOptions(source=source, force_download=force))
     rows = []
     for entry in _entries(settings, names):
-        record = fetch_dataset(workspace, entry, force=force)
-        workspace.save_record(record)
+        record = carry_out(RAW, workspace, entry.name)
+        workspace.records.publish(record, workspace.run_id)
         rows.append({"name": entry.name, **record.facts})
         if not as_json:
             errors.print(
                 f"{entry.name}: {record.facts['status']} ({record.facts['reason']})", highlight=False, soft_wrap=True
             )
-    if any(row["status"] == "new" for row in rows):
-        finalize_run(workspace)
+    finish_errand(workspace)
     if as_json:
         print_json({"datasets": rows})
     if names and any(row["status"] == SKIPPED for row in rows):
@@ -88,12 +87,12 @@ def restore(
 ) -> None:
     """Bring back a dataset from a verified copy. The next run validates it before anything trains on it."""
     from nethical_assets.operations.restoring import restore as restore_dataset
-    from nethical_assets.stages.sealing import finalize_run
+    from nethical_assets.stages.sealing import finish_errand
 
     settings = load_settings()
     workspace = _workspace(settings)
     record = restore_dataset(workspace, settings.catalog.entry(name), origin)
-    finalize_run(workspace)
+    finish_errand(workspace)
     if as_json:
         print_json({"name": record.subject, **record.facts})
         return
@@ -105,20 +104,17 @@ def restore(
 def validate(names: Names = None, as_json: JsonOption = False) -> None:
     """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails."""
     from nethical_assets.core.quality.report import DatasetReport, render_validation_report
-    from nethical_assets.operations.restoring import is_restored
     from nethical_assets.stages.checking import assess_raw, family_reports
-    from nethical_assets.stages.sealing import finalize_run
+    from nethical_assets.stages.sealing import finish_errand
 
     settings = load_settings()
     workspace = _workspace(settings)
-    restored = [entry.name for entry in _entries(settings, names) if is_restored(workspace, entry.name)]
     reports = [
         DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in _entries(settings, names)
     ]
     if not names:
         reports += family_reports(workspace)
-    if any(not is_restored(workspace, name) for name in restored):
-        finalize_run(workspace)
+    finish_errand(workspace)
     if as_json:
         print_json(
             {

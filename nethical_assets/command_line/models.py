@@ -12,8 +12,8 @@ import typer
 
 from nethical_assets.command_line.output import JsonOption, print_json, print_table
 from nethical_assets.core.detectors.registry import family_names
-from nethical_assets.home.settings import load_settings, parse_duration
-from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+from nethical_assets.home.settings import load_settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Models: list them, remove expired ones.")
 _COLUMNS = ("family", "stage", "version", "model", "verdict", "decided_at")
@@ -46,30 +46,10 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Remove candidates older than the settings keep them; every removal is an audit event."""
-    from nethical_assets.core.models.retention import remove_expired
-    from nethical_assets.stages.sealing import finalize_run
+    from nethical_assets.operations.retention import remove_expired
 
-    settings = load_settings()
-    workspace = Workspace(settings, CycleOptions(), f"retention-{uuid.uuid4()}")
-    retention = settings.file.model_retention
-    removals = remove_expired(
-        workspace.registry,
-        family_names(),
-        now=utc_now(),
-        keep_candidates=parse_duration(retention.candidates),
-        keep_replaced=parse_duration(retention.production),
-        archived_too=archived,
-    )
-    rows = [
-        {**removal.pointer.to_json(), "stage": removal.stage, "files_deleted": removal.files_deleted}
-        for removal in removals
-    ]
-    for row in rows:
-        workspace.record_event(
-            "retention_deleted", {f"models/{row['family']}": row["model"]}, payload={"stage": row["stage"]}
-        )
-    if rows:
-        finalize_run(workspace)
+    workspace = Workspace(load_settings(), CycleOptions(), f"retention-{uuid.uuid4()}")
+    rows = remove_expired(workspace, archived_too=archived)
     if as_json:
         print_json({"removed": rows})
     else:

@@ -1,37 +1,24 @@
-"""Stage records: what a stage of the pipeline produced, from what, and whether that work can be reused.
+"""Stage records: what a stage of the graph made from what, and which of them may be used again.
 
-What belongs here: the record type, the cache of finished stages, Parquet tables as content-addressed objects, and
-digests of the code a stage runs. What does not: what any stage does.
+What belongs here: the record type, and keeping records as the newest of an asset, as those of one run, and by what they
+were computed from. What does not: what any stage does (``stages``), or what a signed statement is (``core.lineage``).
+
+A record is evidence only together with its signed statement, which a leaf of the audit log names: every way to get a
+record goes through ``check``, so that an edited, forged or foreign one is never used.
 """
 
 from __future__ import annotations
 
-import functools
-import io
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from upath import UPath
-
-from nethical_assets.core.ground.digests import digest_bytes, digest_json, pretty_json
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
-from nethical_assets.core.ground.storage import ObjectStore, read_json, write_json
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_CORE = Path(__file__).parents[1] / "core"
-
-
-@dataclass(frozen=True)
-class StageOutput:
-    """What a stage computed: named objects already in the store, and JSON facts about them."""
-
-    objects: Mapping[str, str]
-    facts: Mapping[str, Any]
+from nethical_assets.core.ground.storage import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -39,12 +26,14 @@ class StageRecord:
     """One finished stage.
 
     Attributes:
-        stage, subject: which stage (``splits``) of which dataset or family.
-        fingerprint: digest of everything the result depends on: inputs, parameters and code.
-        digest: digest of the result (its objects and facts); the data version shown by the orchestrator.
-        inputs: name -> digest of what it was computed from.
+        stage, subject: which stage of which dataset or family.
+        fingerprint: digest of everything the result depends on: inputs, materials, parameters and code.
+        digest: digest of the result (output, objects and facts); the data version shown by the orchestrator.
+        output: digest of what the stage is known by: a table, a model, a decision.
+        inputs: ``<stage>/<subject>`` -> output of the earlier stages it was made from.
         objects: name -> digest of a stored object.
         facts: JSON facts about the result.
+        statement: digest of the signed statement about it; empty until it is issued.
         reused: whether this record was found instead of computed.
     """
 
@@ -52,10 +41,17 @@ class StageRecord:
     subject: str
     fingerprint: str
     digest: str
+    output: str
     inputs: Mapping[str, str]
     objects: Mapping[str, str]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    statement: str = ""
     reused: bool = False
+
+    @property
+    def name(self) -> str:
+        """``<stage>/<subject>``."""
+        return f"{self.stage}/{self.subject}"
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON document, without ``reused`` (which is about a run, not about the result)."""
@@ -63,16 +59,13 @@ class StageRecord:
         del document["reused"]
         return document
 
-    def with_facts(self, **facts: Any) -> StageRecord:
-        """The record with facts about this cycle added; the digest still names what was computed."""
-        return replace(self, facts={**self.facts, **facts})
-
     @classmethod
-    def from_json(cls, document: Mapping[str, Any], *, reused: bool = False) -> StageRecord:
+    def from_json(cls, document: Any, *, reused: bool = False) -> StageRecord:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            IntegrityError: keys are missing or unknown, or hold something else than a table where one belongs.
+            IntegrityError: keys are missing or unknown, hold something else than a table where one belongs, or the
+                digest is not that of the result.
         """
         try:
             record = cls(**document, reused=reused)
@@ -81,93 +74,92 @@ class StageRecord:
         for name in ("inputs", "objects", "facts"):
             if not isinstance(getattr(record, name), dict):
                 raise IntegrityError(f"not a stage record ({name!r} is not a table); remove it and run again")
+        if record.digest != result_digest(record.output, record.objects, record.facts):
+            raise IntegrityError("a stage record that was changed after it was made; remove it and run again")
         return record
 
 
-class StageCache:
-    """Finished stages by fingerprint, and the objects they refer to."""
-
-    def __init__(self, base: UPath | Path | str, objects: ObjectStore) -> None:
-        self.base = UPath(base)
-        self.objects = objects
-
-    def run(
-        self,
-        stage: str,
-        subject: str,
-        *,
-        inputs: Mapping[str, str],
-        parameters: Mapping[str, Any],
-        code: str,
-        compute: Callable[[], StageOutput],
-        force: bool = False,
-    ) -> StageRecord:
-        """The stage's record: found when the same inputs, parameters and code were seen before, computed otherwise."""
-        fingerprint = digest_json(
-            {"stage": stage, "subject": subject, "inputs": dict(inputs), "parameters": dict(parameters), "code": code}
-        )
-        if not force and (found := self._lookup(fingerprint)) is not None:
-            return found
-        output = compute()
-        record = StageRecord(
-            stage=stage,
-            subject=subject,
-            fingerprint=fingerprint,
-            digest=_result_digest(output.objects, output.facts),
-            inputs=dict(inputs),
-            objects=dict(output.objects),
-            facts=dict(output.facts),
-        )
-        write_json(self._path(fingerprint), record.to_json())
-        return record
-
-    def _lookup(self, fingerprint: str) -> StageRecord | None:
-        """The stored record, unless it is damaged or an object of it is gone: then the stage has to run again."""
-        try:
-            record = StageRecord.from_json(read_json(self._path(fingerprint)), reused=True)
-            intact = record.fingerprint == fingerprint and record.digest == _result_digest(record.objects, record.facts)
-            complete = intact and all(digest in self.objects for digest in record.objects.values())
-        except (FileNotFoundError, IntegrityError):
-            return None
-        return record if complete else None
-
-    def _path(self, fingerprint: str) -> UPath:
-        return self.base / f"{fingerprint.partition(':')[2]}.json"
-
-
-def _result_digest(objects: Mapping[str, str], facts: Mapping[str, Any]) -> str:
+def result_digest(output: str, objects: Mapping[str, str], facts: Mapping[str, Any]) -> str:
     """The digest of a result as it reads back from JSON, so that a stored record can be checked against it."""
-    result = json.loads(pretty_json({"objects": dict(objects), "facts": dict(facts)}))
+    result = json.loads(pretty_json({"output": output, "objects": dict(objects), "facts": dict(facts)}))
     return digest_bytes(pretty_json(result))
 
 
-def put_table(objects: ObjectStore, table: pd.DataFrame) -> str:
-    """Store a frame as Parquet (zstd, no index) and return its digest; the same frame gives the same digest."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+class StageRecords:
+    """The records under ``folder``. ``check`` raises IntegrityError for a record without a verified statement."""
 
-    buffer = io.BytesIO()
-    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(arrow, buffer, compression="zstd")
-    return objects.put(buffer.getvalue())
+    def __init__(self, folder: Path, check: Callable[[StageRecord], None]) -> None:
+        self.folder = folder
+        self._check = check
+
+    def find(self, fingerprint: str) -> StageRecord | None:
+        """The result that was computed from what ``fingerprint`` names; None unless it is there and verifies."""
+        try:
+            record = StageRecord.from_json(read_json(self._finished(fingerprint)), reused=True)
+            if record.fingerprint != fingerprint:
+                return None
+            self._check(record)
+        except (FileNotFoundError, IntegrityError):
+            return None
+        return record
+
+    def keep(self, record: StageRecord) -> None:
+        """Remember a finished stage by what it was computed from."""
+        write_json(self._finished(record.fingerprint), record.to_json())
+
+    def publish(self, record: StageRecord, run_id: str) -> None:
+        """Make ``record`` the newest of its asset, and the one that later stages of the same run are handed."""
+        write_json(self._of_run(run_id, record.stage, record.subject), record.to_json())
+        write_json(self._newest(record.stage, record.subject), record.to_json())
+
+    def newest(self, stage: str, subject: str) -> StageRecord | None:
+        """The newest record of a stage; None when it never finished, or what is there does not verify."""
+        try:
+            return self.load(stage, subject, "")
+        except IntegrityError:
+            return None
+
+    def load(self, stage: str, subject: str, run_id: str) -> StageRecord:
+        """The record of a stage in a run, or the newest where that run did not carry the stage out.
+
+        Raises:
+            IntegrityError: there is none, or it does not verify.
+        """
+        for path in (*((self._of_run(run_id, stage, subject),) if run_id else ()), self._newest(stage, subject)):
+            try:
+                record = StageRecord.from_json(read_json(path))
+            except FileNotFoundError:
+                continue
+            except IntegrityError as error:
+                raise IntegrityError(f"{path}: {error}") from None
+            if (record.stage, record.subject) != (stage, subject):
+                raise IntegrityError(f"{path}: is the record of {record.name}; materialize {stage}/{subject} again")
+            self._check(record)
+            return record
+        raise IntegrityError(f"asset {stage}/{subject} has no record yet; materialize it first")
+
+    def all_newest(self) -> list[Path]:
+        """The files of the newest records, sorted."""
+        return sorted(self.folder.joinpath("records", "newest").glob("*/*.json"))
+
+    def forget_run(self, run_id: str) -> None:
+        """Drop the records by which the stages of an ended run found each other."""
+        shutil.rmtree(self.folder / "records" / "runs" / run_id, ignore_errors=True)
+
+    def runs(self) -> list[str]:
+        """The runs whose own records are still here."""
+        return sorted(path.name for path in self.folder.joinpath("records", "runs").glob("*"))
+
+    def _finished(self, fingerprint: str) -> Path:
+        return self.folder / "stages" / f"{fingerprint.partition(':')[2]}.json"
+
+    def _newest(self, stage: str, subject: str) -> Path:
+        return self.folder / "records" / "newest" / stage / f"{subject}.json"
+
+    def _of_run(self, run_id: str, stage: str, subject: str) -> Path:
+        return self.folder / "records" / "runs" / run_id / stage / f"{subject}.json"
 
 
-def get_table(objects: ObjectStore, digest: str) -> pd.DataFrame:
-    """The frame stored as ``digest``, verified.
-
-    Raises:
-        IntegrityError: the bytes are missing or were changed.
-    """
-    import pandas as pd
-
-    return pd.read_parquet(io.BytesIO(objects.get(digest)))
-
-
-@functools.cache
-def code_digest(*parts: str) -> str:
-    """The digest of the source files below ``core``: each part is a module file or a package folder."""
-    files: list[Path] = []
-    for part in parts:
-        path = _CORE / part
-        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return digest_json({str(path.relative_to(_CORE)): digest_bytes(path.read_bytes()) for path in sorted(set(files))})
+def signed(record: StageRecord, statement: str) -> StageRecord:
+    """``record`` with the digest of the statement that was issued about it."""
+    return replace(record, statement=statement)

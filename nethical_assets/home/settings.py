@@ -163,6 +163,10 @@ class Settings:
         """The digest of the settings file's validated content; where state is kept does not change it."""
         return digest_json(self.file.model_dump(mode="json"))
 
+    def catalog_digest(self) -> str:
+        """The digest of the validated dataset catalog."""
+        return digest_json(self.catalog.model_dump(mode="json"))
+
 
 def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Catalog | None = None) -> Settings:
     """Read the settings file, the catalog and the environment (``os.environ`` unless another is given).

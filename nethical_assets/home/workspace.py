@@ -5,20 +5,24 @@ What belongs here: where state is. What does not: what is done with it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import filelock
-
+from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.ground.code import loaded_code
 from nethical_assets.core.ground.errors import IntegrityError
-from nethical_assets.core.ground.storage import ObjectStore, read_json, write_json
-from nethical_assets.home.records import StageCache, StageRecord
+from nethical_assets.core.ground.storage import ObjectStore
+from nethical_assets.core.lineage.provenance import statement_name
+from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
+from nethical_assets.home.changes import apply_change
+from nethical_assets.home.evidence import Evidence, statement_about
+from nethical_assets.home.leases import end_run, hold_family, hold_run
+from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,9 +41,10 @@ if TYPE_CHECKING:
 
 SourceChoice = Literal["auto", "kaggle", "mirror", "synthetic"]
 ACTOR = "nethical"
+FAMILY_WAITING_SECONDS = 4 * 3600.0
+"""As long as the orchestrator lets a run go on."""
 FINDINGS_KEY_VARIABLE = "NETHICAL_FINDINGS_KEY"
 """A secret with which findings carry a keyed hash of what was matched, so that two findings can be compared."""
-_run_locks: dict[Path, filelock.BaseFileLock] = {}
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class CycleOptions:
         source: where data may come from; ``auto`` takes the first of Kaggle, mirror and synthetic that can serve.
         force: train again although nothing changed.
         download: False uses the snapshots that are there and asks no source.
+        force_download: fetch although the source says that nothing changed.
         samples: at most this many rows a family; 0 leaves it to the settings.
         seed: overrides the seed of the settings.
     """
@@ -57,6 +63,7 @@ class CycleOptions:
     source: SourceChoice = "auto"
     force: bool = False
     download: bool = True
+    force_download: bool = False
     samples: int = 0
     seed: int | None = None
 
@@ -85,9 +92,36 @@ class Workspace:
         return ObjectStore(self.home / "data" / "objects")
 
     @functools.cached_property
-    def cache(self) -> StageCache:
-        """Finished stages by what they were computed from."""
-        return StageCache(self.home / "data" / "stages", self.objects)
+    def evidence(self) -> Evidence:
+        """What the log and the signed statements say about results that are found here."""
+        return Evidence(self.audit_log, self.provenance)
+
+    @functools.cached_property
+    def records(self) -> StageRecords:
+        """Finished stages; those whose statement does not verify are not there."""
+        return StageRecords(self.home / "data", self.evidence.check_record)
+
+    def code_digest(
+        self, *roots: Callable[..., Any], family: str | None = None, without: frozenset[str] = frozenset()
+    ) -> str:
+        """The digest of the code that ``roots`` reach, and the detector of ``family`` where one is named."""
+        from nethical_assets.core.detectors.registry import family_module
+
+        return loaded_code().digest(*roots, *((family_module(family),) if family else ()), without=without)
+
+    @property
+    def in_force_path(self) -> Path:
+        """Where it stands which settings, rules and catalog the newest run had."""
+        return self.home / "data" / "records" / "in_force.json"
+
+    @functools.cached_property
+    def acts(self) -> Acts:
+        """The one way in which state is changed."""
+        return Acts(
+            self.home / "acts",
+            is_recorded=self.evidence.is_recorded,
+            apply=lambda change: apply_change(self, change),
+        )
 
     @functools.cached_property
     def snapshots(self) -> SnapshotStore:
@@ -139,7 +173,7 @@ class Workspace:
         """Where this run's events go until its chunk is finalised. The run counts as alive from here on."""
         from nethical_assets.core.audit import RunRecorder
 
-        _hold_run_lock(self.home, self.run_id)
+        hold_run(self.home, self.run_id)
         return RunRecorder(self.home / "audit", self.run_id)
 
     @functools.cached_property
@@ -163,6 +197,27 @@ class Workspace:
         from nethical_assets.core.governance.quarantine import QuarantineStore, quarantine_key
 
         return QuarantineStore(self.home / "data" / "quarantine", quarantine_key())
+
+    def released_rows(self, family: str) -> frozenset[str]:
+        """The quarantined rows of ``family`` that a person let through.
+
+        Raises:
+            IntegrityError: the index says so of a row, and the log has no such decision.
+        """
+        found = set()
+        for entry in self.quarantine.entries(family, status="released"):
+            if not entry.decision or self.evidence.named_by(entry.decision, EventType.DATA_RELEASED) is None:
+                raise IntegrityError(
+                    f"row {entry.row_id} of {family} is released, but the audit log has no such decision; restore "
+                    "data/quarantine from a backup, or decide again: nethical quarantine release"
+                )
+            self.quarantine.check_decision(entry, self.objects.get(entry.decision))
+            found.add(entry.row_id)
+        return frozenset(found)
+
+    def now(self) -> datetime:
+        """The time now, in UTC."""
+        return utc_now()
 
     def sources(self) -> list[Source]:
         """The sources this cycle may ask, best first."""
@@ -194,19 +249,76 @@ class Workspace:
             payload=payload,
         )
 
-    def save_record(self, record: StageRecord) -> None:
-        """Remember ``record`` as the newest of its stage and subject."""
-        write_json(self._record_path(record.stage, record.subject), record.to_json())
+    def act(
+        self,
+        kind: str,
+        subjects: Mapping[str, str],
+        change: Change,
+        *,
+        parents: Sequence[str] = (),
+        payload: Mapping[str, Any] | None = None,
+        actor: str = ACTOR,
+    ) -> None:
+        """Record one event, then make ``change``: a kill between the two is completed by the next process.
 
-    def load_record(self, stage: str, subject: str) -> StageRecord | None:
-        """The newest record of a stage; None when it never finished or its record was damaged (then it runs again)."""
-        try:
-            return StageRecord.from_json(read_json(self._record_path(stage, subject)))
-        except (FileNotFoundError, IntegrityError):
-            return None
+        The payload of the leaf holds the change too, so that what was changed can be held against the log later.
 
-    def _record_path(self, stage: str, subject: str) -> Path:
-        return self.home / "data" / "records" / stage / f"{subject}.json"
+        Raises:
+            AuditError: the event could not be recorded; nothing changed.
+            BusyError: another process acts for more than two minutes.
+        """
+        told = {**(payload or {}), "change": {"kind": change.kind, **change.document}}
+
+        def record(intent: str) -> None:
+            self.record_event(kind, {**subjects, ACT_SUBJECT: intent}, parents=parents, payload=told, actor=actor)
+
+        self.acts.act(change, record)
+
+    def attest(
+        self,
+        record: StageRecord,
+        sources: Sequence[StageRecord],
+        *,
+        materials: Mapping[str, str],
+        parameters: Mapping[str, Any],
+    ) -> StageRecord:
+        """Issue the signed statement about a finished stage, unless the same one was issued before, and record its
+        leaf; the record with the statement's digest.
+
+        Args:
+            sources: the records that it was made from; their statements are cited.
+            materials: name -> digest of what else it was made from: code, rules, limits.
+            parameters: what it was told.
+        """
+        statement = statement_about(record, sources, materials=materials, parameters=parameters, run_id=self.run_id)
+
+        def announce(digest: str, signer: str) -> None:
+            from nethical_assets.core.signing.keys import key_digest
+
+            self.record_event(
+                EventType.PROVENANCE_ISSUED,
+                {statement_name(record.stage, record.subject): digest, "model signing key": key_digest(signer)},
+                parents=[record.output],
+            )
+
+        return replace(record, statement=self.provenance.issue(statement, record.output, announce))
+
+    def hold_family(self, family: str, *, said: Callable[[str], None] | None = None) -> None:
+        """Keep ``family`` for this run until it ends; waits while another run has it.
+
+        Raises:
+            BusyError: the other run goes on for hours.
+        """
+        hold_family(self.home, family, self.run_id, waiting_seconds=FAMILY_WAITING_SECONDS, said=said)
+
+    def end(self) -> None:
+        """Let go of what this run holds, and drop what only its own stages needed."""
+        end_run(self.home, self.run_id)
+        self.records.forget_run(self.run_id)
+
+    def seal(self) -> None:
+        """Append what this run recorded so far to the log as a signed chunk; the run may go on recording."""
+        self.audit_log.finalize_run(self.run_id)
 
 
 def open_audit_log(home: Path) -> AuditLog:
@@ -230,23 +342,6 @@ def open_registry(home: Path) -> ModelRegistry:
 
     models = home / "models"
     return ModelRegistry(models, signatures=ModelSignatures(models / "signatures", open_model_keys(home)))
-
-
-def run_lock_path(home: Path, run_id: str) -> Path:
-    """The lock file that a process holds while it records events of a run."""
-    return home / "runs" / f"{run_id}.lock"
-
-
-def _hold_run_lock(home: Path, run_id: str) -> None:
-    """Hold the run's lock until this process ends; another process of the same run may hold it already."""
-    path = run_lock_path(home, run_id)
-    if path in _run_locks:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path)
-    with contextlib.suppress(filelock.Timeout):
-        lock.acquire(timeout=0)
-        _run_locks[path] = lock
 
 
 def utc_now() -> datetime:

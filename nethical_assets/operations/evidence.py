@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from nethical_assets.core.audit import EventType, LogReader
+from nethical_assets.core.audit import LogReader
+from nethical_assets.core.delivery.champion import check_champion
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import ALGORITHM
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
@@ -18,8 +19,6 @@ from nethical_assets.core.ground.storage import TEMPORARY_PREFIX, ObjectStore
 from nethical_assets.core.models.registry import MANIFEST, ModelPointer, ModelRegistry
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import open_registry
-
-PROMOTIONS = (EventType.MODEL_PROMOTED, EventType.MODEL_ROLLED_BACK)
 
 
 def evidence_problems(settings: Settings) -> list[str]:
@@ -35,27 +34,6 @@ def evidence_problems(settings: Settings) -> list[str]:
         except NethicalError as error:
             problems.append(str(error))
     return problems
-
-
-def check_champion(registry: ModelRegistry, log: LogReader, champion: ModelPointer) -> None:
-    """Make sure that the newest promotion in the log is the one the pointer claims, before anything acts on it.
-
-    Raises:
-        IntegrityError: the pointer was moved by something else than a recorded promotion.
-    """
-    if champion.run_id in log.pending_runs():
-        return
-    newest = None
-    for kind in PROMOTIONS:
-        for found in log.find_events(event_type=kind):
-            named = {subject.name: subject.digest for subject in found.event.subjects}
-            if f"models/{champion.family}" in named and (newest is None or found.index > newest[0]):
-                newest = (found.index, named[f"models/{champion.family}"], found.event.parents)
-    if newest is None or newest[1] != champion.model or champion.decision not in newest[2]:
-        raise IntegrityError(
-            f"{registry.base / 'current' / champion.family}.json: the audit log has no newest promotion of model "
-            f"{champion.model} by decision {champion.decision}; restore the pointer from a backup"
-        )
 
 
 def _object_problems(objects: ObjectStore) -> Iterator[str]:
@@ -89,7 +67,7 @@ def _pointer_problems(registry: ModelRegistry, objects: ObjectStore, log: LogRea
             yield f"{registry.manifest_path(pointer.model)}: is missing, a pointer names its model; restore the folder"
     if champion is not None:
         try:
-            check_champion(registry, log, champion)
+            check_champion(log, champion)
         except IntegrityError as error:
             yield str(error)
         yield from _decision_problems(registry, objects, champion)

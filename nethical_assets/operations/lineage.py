@@ -1,4 +1,4 @@
-"""Lineage of a workspace: issuing provenance statements, tracing a model, retraining it.
+"""Lineage of a home: tracing a model back to raw data, and training it again.
 
 What belongs here: joining ``core.lineage`` with stages, pointers and the log. What does not: formats, verification or
 comparison (``core.lineage``).
@@ -6,22 +6,23 @@ comparison (``core.lineage``).
 
 from __future__ import annotations
 
-import platform
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.datasets.splits import TEST
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError, NoChampionError
-from nethical_assets.core.lineage.provenance import Statement, statement_name
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
-from nethical_assets.core.signing.keys import key_digest, read_public_keys
-from nethical_assets.home.records import StageRecord, get_table
+from nethical_assets.core.signing.keys import read_public_keys
+from nethical_assets.home.evidence import machine
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.stages.graph import chain_shape
+from nethical_assets.stages.stage import code_digest
+from nethical_assets.stages.training import MODELS
 
 if TYPE_CHECKING:
     from nethical_assets.core.lineage.chain import Lineage
@@ -33,61 +34,6 @@ _DIGEST_PREFIX = re.compile(rf"(?:sha256:)?([0-9a-f]{{{_SHORTEST_PREFIX},64}})")
 
 class UnknownModelError(NethicalError):
     """A model was asked for that no pointer names, or by a prefix that several have."""
-
-
-class Origin(NamedTuple):
-    """The output of an earlier stage that a stage was made from."""
-
-    stage: str
-    name: str
-    digest: str
-
-
-def attest(
-    workspace: Workspace,
-    record: StageRecord,
-    output: str,
-    *,
-    origins: Iterable[Origin] = (),
-    materials: Mapping[str, str] | None = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> None:
-    """Issue the provenance statement of a finished stage and record it, unless it was issued before.
-
-    Args:
-        output: digest of what the stage is known by; ``record.objects`` are named beside it.
-        origins: the outputs of earlier stages, whose statements are cited too where they were issued.
-        materials: name -> digest of what else it was made from: code, rules, limits.
-        parameters: what it was told.
-    """
-    dependencies = dict(materials or {})
-    for origin in origins:
-        dependencies[f"{origin.stage}/{origin.name}"] = origin.digest
-        cited = workspace.provenance.find(*origin)
-        if cited is not None:
-            dependencies[statement_name(origin.stage, origin.name)] = cited
-    own = f"{record.stage}/{record.subject}"
-    others = {f"{own}/{name}": digest for name, digest in record.objects.items() if digest != output}
-    # Who made a result that was found, and when, is not known here.
-    metadata = {} if record.reused else {"invocationId": workspace.run_id, "finishedOn": _now()}
-    statement = Statement(
-        stage=record.stage,
-        name=record.subject,
-        outputs={own: output, **others},
-        dependencies=dependencies,
-        parameters={"fingerprint": record.fingerprint, **(parameters or {})},
-        platform={} if record.reused else machine(),
-        metadata=metadata,
-    )
-
-    def record_leaf(digest: str, signer: str) -> None:
-        workspace.record_event(
-            "provenance_issued",
-            {statement_name(record.stage, record.subject): digest, "model signing key": key_digest(signer)},
-            parents=[output],
-        )
-
-    workspace.provenance.issue(statement, output, record_leaf)
 
 
 def find_model(registry: ModelRegistry, wanted: str) -> tuple[ModelPointer, str]:
@@ -135,6 +81,7 @@ def trace_model(settings: Settings, wanted: str, key_file: Path | None = None) -
         registry=workspace.registry,
         provenance=workspace.provenance,
         log=LogReader(settings.home / "audit"),
+        shape=chain_shape(),
         trusted=None if key_file is None else read_public_keys(key_file),
     )
     return trace(evidence, pointer, stage)
@@ -149,6 +96,7 @@ def reproduce_model(settings: Settings, wanted: str) -> tuple[ModelPointer, Repr
         TrainingError: this code cannot train on those splits.
     """
     from nethical_assets.core.detectors.artifact import unpack
+    from nethical_assets.core.ground.parquet import get_table
     from nethical_assets.core.lineage.reproduction import compare_models
     from nethical_assets.stages.training import build_model
 
@@ -158,7 +106,8 @@ def reproduce_model(settings: Settings, wanted: str) -> tuple[ModelPointer, Repr
     spec = load_family(pointer.family)
     frame = get_table(workspace.objects, stored.training["splits"])
     seed = stored.training["seed"]
-    retrained, files = build_model(spec, frame, splits=stored.training["splits"], seed=seed)
+    code = code_digest(workspace, MODELS, pointer.family)
+    retrained, files = build_model(spec, frame, splits=stored.training["splits"], seed=seed, code=code)
     test = frame[frame["split"] == TEST].reset_index(drop=True)
     outcome = compare_models(
         stored,
@@ -173,7 +122,7 @@ def reproduce_model(settings: Settings, wanted: str) -> tuple[ModelPointer, Repr
 def _platforms(workspace: Workspace, pointer: ModelPointer) -> dict[str, tuple[str, str]]:
     """Python and machine of the stored model, as far as its statement says, and of this process."""
     try:
-        issued = workspace.provenance.find("models", pointer.family, pointer.model)
+        issued = workspace.provenance.find(MODELS.name, pointer.family, pointer.model)
         then = workspace.provenance.open(issued)[0].platform if issued is not None else {}
     except IntegrityError:
         then = {}
@@ -188,16 +137,3 @@ def _pointers(registry: ModelRegistry) -> Iterable[tuple[ModelPointer, str]]:
         yield from [(champion, "current")] if champion is not None else []
         yield from ((pointer, "candidates") for pointer in registry.candidates(family))
         yield from ((pointer, "archived") for pointer in reversed(registry.archived(family)))
-
-
-def machine() -> dict[str, str]:
-    """What kind of machine this is: same kind, same bytes."""
-    return {
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-    }
-
-
-def _now() -> str:
-    return utc_now().isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -9,9 +9,13 @@ import secrets
 import uuid
 from typing import Any, Literal
 
+from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.governance.quarantine import CONFIRMED, RELEASED
 from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.home.changes import decide_quarantined
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+from nethical_assets.stages.screening import QUARANTINE
 from nethical_assets.stages.sealing import finalize_run
 
 
@@ -32,10 +36,15 @@ def decide(
         DatasetError: there is no such row, or actor or reason is empty.
     """
     workspace = quarantine_workspace(settings)
-    act = workspace.quarantine.release if verdict == "release" else workspace.quarantine.confirm
-    event = act(family, row, actor=actor, reason=reason, now=utc_now())
+    status = RELEASED if verdict == "release" else CONFIRMED
+    event = workspace.quarantine.decision(family, row, status, actor=actor, reason=reason, now=utc_now())
     document = workspace.objects.put(pretty_json({**event, "salt": secrets.token_hex(16)}))
-    kind = "data_released" if verdict == "release" else "data_quarantined"
-    workspace.record_event(kind, {f"quarantine/{family}": document}, actor=actor, payload={"decision": verdict})
+    workspace.act(
+        EventType.DATA_RELEASED if verdict == "release" else EventType.DATA_QUARANTINED,
+        {QUARANTINE.record_name(family): document},
+        decide_quarantined(document),
+        actor=actor,
+        payload={"decision": verdict},
+    )
     finalize_run(workspace)
     return event

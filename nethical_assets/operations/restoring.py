@@ -1,24 +1,24 @@
-"""Recovery: bringing back a dataset from a backup or the mirror, and validating it before anything trains on it.
+"""Bringing back a dataset from a backup or the mirror.
 
-What belongs here: which copy is restored, and what is remembered of it until it is validated. What does not: verifying
-bytes (``core.datasets.backups``, ``core.datasets.snapshots``), or the checks (``quality``).
+What belongs here: which copy is restored. What does not: verifying bytes (``core.datasets.backups``,
+``core.datasets.snapshots``), or the checks that a restored copy has to pass before anything trains on it (``stages``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.datasets.refresh import refresh_dataset
-from nethical_assets.core.datasets.snapshots import timestamp
-from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SourceUnavailableError
-from nethical_assets.core.ground.storage import exclusive_lock, read_json, write_json
-from nethical_assets.core.quality.checks import CheckOutcome
+from nethical_assets.core.ground.errors import IntegrityError, SourceUnavailableError
+from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.home.changes import reinstate_snapshot
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.workspace import Workspace, utc_now
-from nethical_assets.stages.fetching import downloads_folder, raw_record
+from nethical_assets.stages.fetching import RAW, downloads_folder, raw_result
+from nethical_assets.stages.stage import Work, conclude
 
 if TYPE_CHECKING:
     from nethical_assets.core.datasets.backups import Backup
@@ -48,71 +48,22 @@ def restore(workspace: Workspace, entry: DatasetEntry, origin: Origin | None = N
                 raise
             return restore(workspace, entry, "mirror")
     snapshot, reason = _from_backup(workspace, entry) if origin == "backup" else _from_mirror(workspace, entry)
-    write_json(
-        _marker(workspace, entry.name),
-        {"snapshot": snapshot.digest, "from": origin, "restored_at": timestamp(utc_now())},
-    )
-    record = raw_record(entry, snapshot, status="restored", reason=reason)
-    workspace.save_record(record)
-    workspace.record_event(
-        "data_restored",
-        {f"raw/{entry.name}": snapshot.digest},
+    workspace.act(
+        EventType.DATA_RESTORED,
+        {RAW.record_name(entry.name): snapshot.digest},
+        reinstate_snapshot(entry.name, snapshot.to_json(), snapshot.digest),
         payload={"slug": entry.slug, "from": origin, "rows": snapshot.rows, "reason": reason},
     )
+    work = Work(workspace, RAW, entry.name, {})
+    record = conclude(work, RAW.plan(work), raw_result(entry, snapshot, status="restored", reason=reason))
+    workspace.records.publish(record, workspace.run_id)
     return record
-
-
-def blocking_failures(workspace: Workspace, outcomes: Sequence[CheckOutcome]) -> list[CheckOutcome]:
-    """The outcomes that stop a family by the settings."""
-    blocking = workspace.settings.file.datasets.blocking_checks
-    return [outcome for outcome in outcomes if outcome.name in blocking and outcome.status == "fail"]
-
-
-def settle_restored(workspace: Workspace, name: str, snapshot: Snapshot, outcomes: Sequence[CheckOutcome]) -> None:
-    """Note the validation of a dataset: a restored snapshot that no blocking check fails may be used from now on."""
-    if is_pending(workspace, name, snapshot.digest) and not blocking_failures(workspace, outcomes):
-        _marker(workspace, name).unlink(missing_ok=True)
-        workspace.record_event(
-            "data_validated",
-            {f"raw/{name}": snapshot.digest},
-            payload={"restored": True, **{outcome.name: outcome.status for outcome in outcomes}},
-        )
-
-
-def validate_restored(workspace: Workspace, entries: Iterable[DatasetEntry]) -> None:
-    """Validate those of ``entries`` whose newest snapshot was restored and not validated since.
-
-    Raises:
-        DatasetError: a blocking check fails; one line says which and what to do.
-    """
-    from nethical_assets.stages.checking import assess_raw
-
-    for entry in entries:
-        if not is_restored(workspace, entry.name):
-            continue
-        for failed in blocking_failures(workspace, assess_raw(workspace, entry)):
-            raise DatasetError(
-                f"dataset {entry.name} was restored and its check {failed.name} fails: {failed.message}; restore "
-                f"another copy (nethical data restore {entry.name}) or fetch it (nethical data fetch {entry.name} "
-                "--force)"
-            )
 
 
 def is_restored(workspace: Workspace, name: str) -> bool:
     """Whether the newest snapshot of the dataset was restored and waits for its validation."""
-    record = workspace.load_record("raw", name)
-    return record is not None and is_pending(workspace, name, record.objects.get("snapshot", ""))
-
-
-def is_pending(workspace: Workspace, name: str, digest: str) -> bool:
-    """Whether the snapshot ``digest`` was restored and waits for its validation."""
-    try:
-        document: Any = read_json(_marker(workspace, name))
-    except FileNotFoundError:
-        return False
-    except IntegrityError:
-        return True
-    return not isinstance(document, dict) or document.get("snapshot") == digest
+    record = workspace.records.newest(RAW.name, name)
+    return record is not None and workspace.evidence.waits_for_validation(record.name, record.output)
 
 
 def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, str]:
@@ -129,9 +80,9 @@ def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
             except IntegrityError as error:
                 problems.append(str(error))
                 continue
-            restored = workspace.snapshots.reinstate(snapshot, data)
+            workspace.snapshots.store(data)
             skipped = "".join(f"; {problem}" for problem in problems)
-            return restored, f"backup of the snapshot of {snapshot.fetched_at} from {snapshot.source}{skipped}"
+            return snapshot, f"backup of the snapshot of {snapshot.fetched_at} from {snapshot.source}{skipped}"
     if present is None:
         problems.append("there is no intact backup: name --from mirror, or run nethical data fetch --force")
     else:
@@ -171,7 +122,3 @@ def _intact_snapshot(workspace: Workspace, name: str) -> Snapshot | None:
     except IntegrityError:
         return None
     return latest if latest is not None and workspace.snapshots.is_intact(latest) else None
-
-
-def _marker(workspace: Workspace, name: str) -> Path:
-    return workspace.home / "data" / "validation" / "restored" / f"{name}.json"

@@ -9,14 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nethical_assets.core.audit import LogReader
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.errors import NoChampionError
+from nethical_assets.core.models.loading import load_detector
 from nethical_assets.core.reading.tables import read_records, write_records
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
-from nethical_assets.operations.evidence import check_champion
-from nethical_assets.stages.training import load_detector
 
 DECISION_THRESHOLD = 0.5
 
@@ -35,11 +33,11 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
     champion = workspace.registry.champion(family)
     if champion is None:
         raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
-    check_champion(workspace.registry, LogReader(settings.home / "audit"), champion)
+    workspace.evidence.check_champion(champion)
     spec = load_family(family)
     entries = settings.catalog.for_family(family)
     inputs = spec.inputs_of(read_records(file, entries), entries)
-    detector = load_detector(workspace, champion.model, spec)
+    detector = load_detector(workspace.registry, champion.model, spec)
     probability, scores = detector.probability(inputs), detector.score(inputs)
     keys = inputs[[name for name in inputs.columns if name not in spec.input_columns]] if spec.input_columns else None
     predictions = inputs[[]] if keys is None else keys

@@ -11,6 +11,7 @@ from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.stages.watching import DRIFT_REPORTS
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
     families = {}
     for family in family_names():
         champion = workspace.registry.champion(family)
-        drift = workspace.load_record("drift_reports", family)
+        drift = workspace.records.newest(DRIFT_REPORTS.name, family)
         families[family] = {
             "champion": champion.model if champion else None,
             "version": champion.version if champion else None,

@@ -11,8 +11,6 @@ from typing import Any
 
 import dagster as dg
 
-from nethical_assets.assets.audit import build_audit_asset
-from nethical_assets.assets.cards import build_card_asset
 from nethical_assets.assets.checks.decisions import (
     build_audit_check,
     build_drift_check,
@@ -20,41 +18,26 @@ from nethical_assets.assets.checks.decisions import (
     build_release_checks,
 )
 from nethical_assets.assets.checks.quality import build_dataset_checks, build_raw_checks, build_split_checks
-from nethical_assets.assets.datasets import build_dataset_asset, build_raw_asset
-from nethical_assets.assets.drift import build_drift_asset
-from nethical_assets.assets.models import build_evaluation_asset, build_model_asset, build_split_asset
-from nethical_assets.assets.presentation import RECORDS_IO_MANAGER
-from nethical_assets.assets.releases import build_release_asset
-from nethical_assets.assets.screening import build_error_card_asset, build_screening_assets
-from nethical_assets.assets.validation import build_validation_asset
+from nethical_assets.assets.factory import build_stage_asset, subjects_of
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.jobs import build_jobs
 from nethical_assets.orchestration.schedules import build_schedules
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, IssueTrackerResource
-from nethical_assets.resources.records import RecordIOManager
+from nethical_assets.resources.records import RECORDS_IO_MANAGER, RecordIOManager
 from nethical_assets.sensors.alerts import build_alert_sensors
 from nethical_assets.sensors.code import build_code_sensor
 from nethical_assets.sensors.drift import build_drift_sensor
-
-FAMILY_ASSETS = (
-    build_dataset_asset,
-    build_screening_assets,
-    build_split_asset,
-    build_model_asset,
-    build_evaluation_asset,
-    build_release_asset,
-    build_card_asset,
-    build_drift_asset,
-)
+from nethical_assets.stages.graph import STAGES
 
 
 def build_assets(settings: Settings, families: tuple[str, ...]) -> list[dg.AssetsDefinition]:
-    """All assets: one a catalog entry, one a stage and family, and those across families."""
-    raw = [build_raw_asset(entry, settings) for entry in settings.catalog.dataset]
-    stages = [build(family, settings) for family in families for build in FAMILY_ASSETS]
-    across = [build_audit_asset(families, settings), build_validation_asset(settings), build_error_card_asset(settings)]
-    return [*raw, *stages, *across]
+    """All assets: one a stage and subject."""
+    return [
+        build_stage_asset(stage, subject, settings, families)
+        for stage in STAGES
+        for subject in subjects_of(stage, settings, families)
+    ]
 
 
 def build_checks(settings: Settings, families: tuple[str, ...]) -> list[dg.AssetChecksDefinition]:
@@ -72,7 +55,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "data_sources": DataSourcesResource.configure_at_launch(),
         "cycle": CycleResource.configure_at_launch(),
         "issue_tracker": IssueTrackerResource.of(settings),
-        RECORDS_IO_MANAGER: RecordIOManager(folder=str(settings.home / "data" / "records")),
+        RECORDS_IO_MANAGER: RecordIOManager(settings),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from nethical_assets.assets.audit import AUDIT_ROOTS
+from nethical_assets.assets.factory import asset_key
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
@@ -24,6 +24,9 @@ from nethical_assets.orchestration.instance import open_instance, storage_failur
 from nethical_assets.orchestration.jobs import TRAINING_JOB, cycle_assets, family_assets
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.alerts import file_run_checks
+from nethical_assets.stages.fetching import RAW
+from nethical_assets.stages.graph import FAMILY_CYCLE
+from nethical_assets.stages.sealing import AUDIT_ROOTS
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,10 @@ def _audit_head(workspace: Workspace, finished: _Finished, instance: dg.DagsterI
     finalised here, and reported to the asset's history."""
     from nethical_assets.stages.sealing import finalize_run
 
-    if AUDIT_ROOTS not in finished.materialized:
+    if asset_key(AUDIT_ROOTS) not in finished.materialized:
         facts = finalize_run(workspace, failed=True)
         numbers = {key: facts[key] for key in ("size", "events", "root", "chunk_root")}
-        instance.report_runless_asset_event(dg.AssetMaterialization(AUDIT_ROOTS, metadata=numbers))
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(AUDIT_ROOTS), metadata=numbers))
     head = workspace.audit_log.head()
     if head is None:
         raise NethicalError(f"{workspace.home / 'audit'}: the audit log has no checkpoint; run: nethical audit verify")
@@ -138,14 +141,9 @@ def _summary(
     datasets: dict[str, Any] = {}
     for family in families:
         for entry in workspace.settings.catalog.for_family(family):
-            record = workspace.load_record("raw", entry.name)
-            if record is not None and dg.AssetKey(["raw", entry.name]) in finished.materialized:
-                datasets[entry.name] = {
-                    "status": record.facts["status"],
-                    "source": record.facts.get("source"),
-                    "rows": record.facts.get("rows"),
-                    "reason": record.facts["reason"],
-                }
+            record = workspace.records.newest(RAW.name, entry.name)
+            if record is not None and asset_key(RAW, entry.name) in finished.materialized:
+                datasets[entry.name] = RAW.sums_up(record)
     return {
         "run_id": finished.run_id,
         "wall_seconds": round(seconds, 3),
@@ -158,37 +156,27 @@ def _summary(
 
 
 def _family_result(workspace: Workspace, family: str, finished: _Finished) -> dict[str, Any]:
-    if dg.AssetKey(["model_cards", family]) not in finished.materialized:
+    """What the stages say of a family; every key is there, also when a step failed."""
+    empty: dict[str, Any] = {
+        "source": None,
+        "rows": None,
+        "train_rows": None,
+        "test_rows": None,
+        "metrics": {},
+        "model_digest": None,
+        "card": None,
+    }
+    if asset_key(FAMILY_CYCLE[-1], family) not in finished.materialized:
         wanted = family_assets(workspace.settings, family)
         reasons = [finished.failures[key] for key in wanted if key in finished.failures]
-        return {
-            "source": None,
-            "rows": None,
-            "train_rows": None,
-            "test_rows": None,
-            "verdict": "error",
-            "reasons": list(dict.fromkeys(reasons))
-            or ["a step it depends on failed; the run's log in the UI says why"],
-            "metrics": {},
-            "model_digest": None,
-            "card": None,
-        }
-    records = {
-        stage: workspace.load_record(stage, family)
-        for stage in ("datasets", "splits", "evaluations", "releases", "model_cards")
-    }
-    facts = {stage: record.facts for stage, record in records.items() if record is not None}
-    return {
-        "source": facts["datasets"]["source"],
-        "rows": facts["splits"]["rows"],
-        "train_rows": facts["splits"]["splits"]["train"]["rows"],
-        "test_rows": facts["splits"]["splits"]["test"]["rows"],
-        "verdict": facts["releases"]["verdict"],
-        "reasons": facts["releases"]["reasons"],
-        "metrics": facts["evaluations"]["evaluation"]["metrics"],
-        "model_digest": facts["releases"]["model"],
-        "card": facts["model_cards"]["path"],
-    }
+        said = list(dict.fromkeys(reasons)) or ["a step it depends on failed; the run's log in the UI says why"]
+        return {**empty, "verdict": "error", "reasons": said}
+    found = dict(empty)
+    for stage in FAMILY_CYCLE:
+        record = workspace.records.newest(stage.name, family)
+        if record is not None:
+            found |= stage.sums_up(record)
+    return found
 
 
 def _sources_sentence(workspace: Workspace, results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import dagster as dg
 
-from nethical_assets.assets.audit import AUDIT_ROOTS
+from nethical_assets.assets.factory import asset_key
 from nethical_assets.home.settings import Settings
+from nethical_assets.stages.checking import DATASET_VALIDATION
+from nethical_assets.stages.fetching import RAW
+from nethical_assets.stages.graph import FAMILY_CYCLE
+from nethical_assets.stages.sealing import AUDIT_ROOTS
+from nethical_assets.stages.watching import DRIFT_REPORTS
 
 TRAINING_JOB = "training_cycle"
 VALIDATION_JOB = "validate_datasets"
 DRIFT_JOB = "drift_watch"
-DATASET_VALIDATION = dg.AssetKey(["dataset_validation"])
-FAMILY_STAGES = ("datasets", "screened", "quarantine", "splits", "models", "evaluations", "releases", "model_cards")
 
 
 def family_assets(settings: Settings, family: str) -> list[dg.AssetKey]:
     """Everything one family's cycle materializes: its raw datasets, its stages, and the audit root."""
-    raw = [dg.AssetKey(["raw", entry.name]) for entry in settings.catalog.for_family(family)]
-    return [*raw, *(dg.AssetKey([stage, family]) for stage in FAMILY_STAGES), AUDIT_ROOTS]
+    raw = [asset_key(RAW, entry.name) for entry in settings.catalog.for_family(family)]
+    return [*raw, *(asset_key(stage, family) for stage in FAMILY_CYCLE), asset_key(AUDIT_ROOTS)]
 
 
 def cycle_assets(settings: Settings, families: tuple[str, ...]) -> list[dg.AssetKey]:
@@ -30,8 +33,8 @@ def cycle_assets(settings: Settings, families: tuple[str, ...]) -> list[dg.Asset
 
 def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[dg.UnresolvedAssetJobDefinition]:
     """The training cycle, dataset validation and drift watch."""
-    raw = [dg.AssetKey(["raw", entry.name]) for entry in settings.catalog.dataset]
-    drift = [dg.AssetKey(["drift_reports", family]) for family in families]
+    raw = [asset_key(RAW, entry.name) for entry in settings.catalog.dataset]
+    drift = [asset_key(DRIFT_REPORTS, family) for family in families]
     return [
         dg.define_asset_job(
             TRAINING_JOB,
@@ -40,7 +43,7 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[dg.Unresol
         ),
         dg.define_asset_job(
             VALIDATION_JOB,
-            selection=dg.AssetSelection.assets(*raw, DATASET_VALIDATION),
+            selection=dg.AssetSelection.assets(*raw, asset_key(DATASET_VALIDATION)),
             description="Refresh and validate every dataset of the catalog.",
         ),
         dg.define_asset_job(

@@ -6,6 +6,8 @@ secrets: the Kaggle client reads its credentials from the environment by itself.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,16 @@ class CycleResource(dg.ConfigurableResource):
     samples: int = Field(default=0, ge=0, description="at most this many rows a family; 0 leaves it to the settings")
     seed: int = Field(default=-1, ge=-1, description="seed of this cycle; -1 leaves it to the settings")
 
+    @contextlib.contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[CycleResource]:
+        """Let go of what the run held when it ends, however it ends."""
+        try:
+            yield self
+        finally:
+            workspace = _opened.get(context.run.run_id) if context.run is not None else None
+            if workspace is not None:
+                workspace.end()
+
 
 class IssueTrackerResource(dg.ConfigurableResource):
     """The issue tracker; the local backend keeps its issues in one SQLite file."""
@@ -56,7 +68,7 @@ class IssueTrackerResource(dg.ConfigurableResource):
 def open_workspace(
     settings: Settings, run_id: str, data_sources: DataSourcesResource, cycle: CycleResource
 ) -> Workspace:
-    """The stores of ``settings`` with the options of one run."""
+    """The stores of ``settings`` with the options of one run; the stages of a run share one, and what it has opened."""
     options = CycleOptions(
         source=data_sources.source,
         force=cycle.force,
@@ -64,4 +76,12 @@ def open_workspace(
         samples=cycle.samples,
         seed=None if cycle.seed < 0 else cycle.seed,
     )
-    return Workspace(settings, options, run_id)
+    known = _opened.get(run_id)
+    if known is None or (known.settings, known.options) != (settings, options):
+        known = Workspace(settings, options, run_id)
+        _opened.clear()
+        _opened[run_id] = known
+    return known
+
+
+_opened: dict[str, Workspace] = {}

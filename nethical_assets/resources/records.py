@@ -1,43 +1,51 @@
 """The IO manager that hands stage records from asset to asset.
 
-What belongs here: passing the small JSON record of a stage. What does not: the tables and models that a record points
-to; they are content-addressed and are opened by the stage that needs them.
+What belongs here: passing the small record of a stage, of the same run where that run made one. What does not: the
+    tables and models that a record points to; they are content-addressed and are opened by the stage that needs them.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
-from nethical_assets.core.ground.errors import IntegrityError
-from nethical_assets.core.ground.storage import read_json, write_json
-from nethical_assets.home.records import StageRecord
+from nethical_assets.home.records import StageRecord, StageRecords
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
+
+RECORDS_IO_MANAGER = "records"
 
 
-class RecordIOManager(dg.ConfigurableIOManager):
-    """Keeps the newest record of every asset as ``<folder>/<asset key>.json``."""
+class RecordIOManager(dg.IOManager):
+    """Keeps the newest record of every asset and, while a run goes on, the record that this run made."""
 
-    folder: str = Field(description="where the records are kept")
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._opened: tuple[str, StageRecords] | None = None
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        """Replace the asset's record atomically."""
+        """Make the record the newest of its asset."""
         if isinstance(obj, StageRecord):
-            write_json(self._path(context.asset_key), obj.to_json())
+            self._records(context.run_id).publish(obj, context.run_id)
 
     def load_input(self, context: dg.InputContext) -> StageRecord:
-        """The newest record of the upstream asset.
+        """The record of the upstream asset, verified.
 
         Raises:
-            IntegrityError: it was never materialized, or its record is damaged.
+            dagster.Failure: it was never materialized, or its record does not verify.
         """
-        try:
-            return StageRecord.from_json(read_json(self._path(context.asset_key)))
-        except FileNotFoundError:
-            key = context.asset_key.to_user_string()
-            raise IntegrityError(f"asset {key} has no record yet; materialize it first") from None
+        from nethical_assets.core.ground.errors import NethicalError
+        from nethical_assets.stages.stage import PLATFORM
 
-    def _path(self, key: dg.AssetKey) -> Path:
-        return Path(self.folder, *key.path[:-1], f"{key.path[-1]}.json")
+        stage, subject = (*context.asset_key.path, PLATFORM)[:2]
+        run_id = str(context.step_context.run_id)
+        try:
+            return self._records(run_id).load(stage, subject, run_id)
+        except NethicalError as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+
+    def _records(self, run_id: str) -> StageRecords:
+        if self._opened is None or self._opened[0] != run_id:
+            self._opened = (run_id, Workspace(self._settings, CycleOptions(), run_id).records)
+        return self._opened[1]

@@ -1,34 +1,41 @@
-"""The code sensor: asks for retraining when the code of a family is not the code its model was trained with.
+"""The code sensor: asks for retraining when a family's model was made from something else than is in force.
 
-What belongs here: comparing digests. What does not: computing them (``core.detectors.registry``).
+What belongs here: comparing digests. What does not: computing them (``stages.graph``). New data is no reason: the
+weekly cycle looks at it.
 """
 
 from dataclasses import dataclass
 
 import dagster as dg
 
-from nethical_assets.core.detectors.registry import family_code_digest
+from nethical_assets.assets.factory import DEPENDS_ON, asset_key
 from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
 from nethical_assets.orchestration.jobs import cycle_assets, family_assets
+from nethical_assets.stages.graph import dependencies_digest
+from nethical_assets.stages.training import MODELS
 
 _INTERVAL_SECONDS = 300
+_OBSERVER = "code-sensor"
 
 
 def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.SensorDefinition:
-    """One training run for every family whose code changed since its newest model."""
+    """One training run for every family whose newest model was made from something else than is in force."""
 
     @dg.sensor(
         name="code_sensor",
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         target=dg.AssetSelection.assets(*cycle_assets(settings, families)),
-        description="Requests retraining of families whose code changed since their newest model was trained.",
+        description="Requests retraining of families whose detector, stages, catalog entries, screening rules or training "
+        "settings changed since their newest model was trained.",
     )
     def code_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        requests = []
+        workspace, requests = Workspace(settings, CycleOptions(), _OBSERVER), []
         for family in families:
-            model, now = newest_model(context.instance, family), family_code_digest(family)
-            if model is not None and model.code != now:
+            model = newest_model(context.instance, family)
+            now = None if model is None else dependencies_digest(workspace, family)
+            if model is not None and model.depends_on != now:
                 requests.append(
                     dg.RunRequest(
                         # Dagster remembers run keys forever: code that returns to an earlier state has to ask again.
@@ -38,7 +45,7 @@ def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Senso
                     )
                 )
         if not requests:
-            return dg.SkipReason("every trained family's code is the code its model was trained with")
+            return dg.SkipReason("every model was made from the code, catalog entries, rules and settings in force")
         return dg.SensorResult(run_requests=requests)
 
     return code_sensor
@@ -46,15 +53,16 @@ def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Senso
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The code digest of a model, and when its asset was materialized (seconds since the epoch)."""
+    """What a model depended on, as a digest, and when its asset was materialized (seconds since the epoch)."""
 
-    code: str
+    depends_on: str
     materialized_at: float
 
 
 def newest_model(instance: dg.DagsterInstance, family: str) -> TrainedModel | None:
     """The newest materialization of ``models/<family>``, or None when there is no model yet."""
-    event = instance.get_latest_materialization_event(dg.AssetKey(["models", family]))
+    event = instance.get_latest_materialization_event(asset_key(MODELS, family))
     if event is None or event.asset_materialization is None:
         return None
-    return TrainedModel(str(event.asset_materialization.metadata["code"].value), event.timestamp)
+    depends_on = event.asset_materialization.metadata.get(DEPENDS_ON)
+    return TrainedModel("" if depends_on is None else str(depends_on.value), event.timestamp)

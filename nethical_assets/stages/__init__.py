@@ -1,1 +1,2 @@
-"""The graph, one file a stage in its order, and ``stage``: the declaration and the one sequence every stage runs through."""
+"""The graph, one file a stage in its order, and ``stage``: the declaration and the one sequence every stage runs
+through."""

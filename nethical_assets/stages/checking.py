@@ -1,116 +1,68 @@
-"""The validation stage: assessing raw and canonical datasets, and the report over all of them.
+"""The stages of validation: every check of raw and canonical datasets and of splits, and the report over all of them.
 
-What belongs here: collecting what a check looks at. What does not: thresholds and rules (``core.datasets.quality``,
-``core.governance``).
+What belongs here: what each check is given, and what is remembered of it. What does not: thresholds and rules
+(``core.quality``, ``core.governance``), or which rows content checks compare (``content_checks``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nethical_assets.core.detectors.registry import family_names, load_family
-from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError
-from nethical_assets.core.quality.checks import CheckOutcome
-from nethical_assets.core.quality.declarations import (
-    QualityThresholds,
-    assess,
-    canonical_schema,
-    freshness,
-    licence_known,
-    newest_record,
-    raw_schema,
-)
-from nethical_assets.core.quality.personal_data import personal_data_outcome
-from nethical_assets.core.quality.report import DatasetReport, render_validation_report
-from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.home.progress import stage
-from nethical_assets.home.records import StageOutput, StageRecord, code_digest, get_table
-from nethical_assets.home.workspace import Workspace, utc_now
-from nethical_assets.operations.restoring import settle_restored
-from nethical_assets.stages.content_checks import (
-    CODE,
-    family_content,
-    newest_moment,
-    previous_snapshot,
-    raw_content,
-    split_content,
-)
-from nethical_assets.stages.fetching import effective_entry, find_snapshot, snapshot_frame
-from nethical_assets.stages.sealing import seal
+from nethical_assets.home.progress import stage as announced
+from nethical_assets.stages.canonical import DATASETS
+from nethical_assets.stages.fetching import RAW, SNAPSHOT, catalog_entry
+from nethical_assets.stages.shown import Markdown, Shown, Table
+from nethical_assets.stages.splitting import SPLITS
+from nethical_assets.stages.stage import PLATFORM, Plan, Result, Stage, Work, carry_out
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nethical_assets.core.datasets.snapshots import Snapshot
+    from nethical_assets.core.quality.checks import CheckOutcome
+    from nethical_assets.core.quality.declarations import QualityThresholds
+    from nethical_assets.core.quality.report import DatasetReport
+    from nethical_assets.core.rows.catalog import DatasetEntry
+    from nethical_assets.home.records import StageRecord
+    from nethical_assets.home.workspace import Workspace
+    from nethical_assets.stages.content_checks import Groups
 
+_PROGRESS = "checks"
 _NOT_MEASURED = ("refresh_interval_days", "newest_record_days_max", "backups_kept", "blocking_checks")
 
 
 def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome, ...]:
     """Every check of one raw dataset; one that cannot be had is only reported as not available."""
-    record = workspace.load_record("raw", entry.name)
-    if record is None or "snapshot" not in record.objects:
+    from nethical_assets.core.quality.checks import CheckOutcome
+    from nethical_assets.core.quality.declarations import freshness, licence_known, newest_record
+
+    record = _record(workspace, RAW, entry.name)
+    if record is None or SNAPSHOT not in record.objects:
         reason = "it was never fetched" if record is None else str(record.facts["reason"])
-        return _dated(workspace, "raw", entry.name, [CheckOutcome("available", "warn", reason, {})])
-    with stage("checks", f"raw/{entry.name}"):
-        snapshot = find_snapshot(workspace, record)
-        understood = effective_entry(entry, snapshot)
+        return _dated(workspace, RAW, entry.name, [CheckOutcome("available", "warn", reason, {})])
+    with announced(_PROGRESS, record.name):
+        snapshot = _snapshot(workspace, record)
         damage = _damage(workspace, snapshot)
         if damage:
-            return _dated(workspace, "raw", entry.name, [CheckOutcome("available", "fail", damage, {})])
-        previous, returned = previous_snapshot(workspace, snapshot)
-
-        def compute() -> StageOutput:
-            frame = snapshot_frame(workspace, entry, snapshot)
-            labelled = "_label" in frame
-            contents = [name for name in frame.columns if name not in ("_label", "_file")]
-            outcomes = assess(
-                frame,
-                raw_schema(understood) if labelled else raw_schema(understood).remove_columns(["_label"]),
-                _thresholds(workspace),
-                label="_label" if labelled else None,
-                identity=list(understood.identity_columns) or contents,
-                required=_declared_columns(understood),
-                part_column="_file",
-            )
-            texts = [] if understood.kind == "sequence" else _text_columns(frame[contents])
-            personal = personal_data_outcome(frame, texts, workspace.screener)
-            content = raw_content(workspace, understood, frame, previous, returned=returned)
-            return StageOutput(
-                {},
-                {
-                    "outcomes": [outcome.to_json() for outcome in (*outcomes, personal, *content)],
-                    "newest": newest_moment(understood, frame),
-                },
-            )
-
-        found = workspace.cache.run(
-            "quality",
-            f"raw/{entry.name}",
-            inputs={"snapshot": snapshot.digest, **({} if previous is None else {"previous": previous.digest})},
-            parameters={
-                "entry": understood.model_dump(mode="json"),
-                "returned": returned,
-                **_parameters(workspace),
-            },
-            code=_code(),
-            compute=compute,
-        )
-        limits = workspace.settings.file.datasets
-        newest, now = found.facts["newest"], utc_now()
+            return _dated(workspace, RAW, entry.name, [CheckOutcome("available", "fail", damage, {})])
+        found = carry_out(QUALITY_OF_RAW, workspace, entry.name, [record], quietly=True)
+        limits, newest, now = workspace.settings.file.datasets, found.facts["newest"], workspace.now()
         outcomes = [
             CheckOutcome("available", "pass", f"{snapshot.source}: {snapshot.rows} rows", {"rows": snapshot.rows}),
-            *(CheckOutcome.from_json(document) for document in found.facts["outcomes"]),
+            *_outcomes(found),
             freshness(datetime.fromisoformat(snapshot.refreshed_at), now, limits.refresh_interval_days),
             licence_known(snapshot.licence),
         ]
         if newest is not None:
             outcomes.append(newest_record(datetime.fromisoformat(newest), now, limits.newest_record_days_max))
-        settle_restored(workspace, entry.name, snapshot, outcomes)
-        return _dated(workspace, "raw", entry.name, outcomes)
+        _settle_restored(workspace, record, outcomes)
+        return _dated(workspace, RAW, entry.name, outcomes)
 
 
 def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]:
@@ -119,40 +71,13 @@ def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
     Raises:
         DatasetError: it was never built.
     """
-    record = workspace.load_record("datasets", family)
+    record = _record(workspace, DATASETS, family)
     if record is None:
-        raise DatasetError(f"datasets/{family} was never built; run: nethical run --families {family}")
-    with stage("checks", f"datasets/{family}"):
-        spec = load_family(family)
-
-        def compute() -> StageOutput:
-            frame = get_table(workspace.objects, record.objects["frame"])
-            outcomes = assess(
-                frame.drop(columns=["time"]),
-                canonical_schema(spec, record.facts["input_columns"]),
-                _thresholds(workspace),
-                label="label",
-                identity=["row_id"],
-                required=["row_id", "label", "source", *record.facts["input_columns"]],
-            )
-            personal = personal_data_outcome(frame, spec.text_columns, workspace.screener)
-            content = family_content(workspace, spec, record, frame)
-            return StageOutput({}, {"outcomes": [outcome.to_json() for outcome in (*outcomes, personal, *content)]})
-
-        found = workspace.cache.run(
-            "quality",
-            f"datasets/{family}",
-            inputs={"dataset": record.objects["frame"]},
-            parameters={"overlap": record.facts.get("source_overlap", []), **_parameters(workspace)},
-            code=_code(),
-            compute=compute,
-        )
-        outcomes = [
-            _real_data(record),
-            *(CheckOutcome.from_json(document) for document in found.facts["outcomes"]),
-            *_oldest_source(workspace, record),
-        ]
-        return _dated(workspace, "datasets", family, outcomes)
+        raise DatasetError(f"{DATASETS.record_name(family)} was never built; run: nethical run --families {family}")
+    with announced(_PROGRESS, record.name):
+        found = carry_out(QUALITY_OF_DATASETS, workspace, family, [record], quietly=True)
+        outcomes = [_real_data(record), *_outcomes(found), *_oldest_source(workspace, record)]
+        return _dated(workspace, DATASETS, family, outcomes)
 
 
 def assess_splits(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]:
@@ -161,68 +86,281 @@ def assess_splits(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
     Raises:
         DatasetError: they were never assigned.
     """
-    split, dataset = workspace.load_record("splits", family), workspace.load_record("datasets", family)
+    split, dataset = _record(workspace, SPLITS, family), _record(workspace, DATASETS, family)
     if split is None or dataset is None:
-        raise DatasetError(f"splits/{family} were never assigned; run: nethical run --families {family}")
-    with stage("checks", f"splits/{family}"):
+        raise DatasetError(f"{SPLITS.record_name(family)} were never assigned; run: nethical run --families {family}")
+    with announced(_PROGRESS, split.name):
+        found = carry_out(QUALITY_OF_SPLITS, workspace, family, [split, dataset], quietly=True)
+        return _dated(workspace, SPLITS, family, _outcomes(found))
 
-        def compute() -> StageOutput:
-            frame = get_table(workspace.objects, split.objects["frame"])
-            outcome = split_content(workspace, load_family(family), dataset, frame)
-            return StageOutput({}, {"outcomes": [outcome.to_json()]})
 
-        found = workspace.cache.run(
-            "quality",
-            f"splits/{family}",
-            inputs={"splits": split.objects["frame"], "dataset": dataset.objects["frame"]},
-            parameters={"maximum_share": workspace.settings.file.datasets.near_duplicate_share_max},
-            code=_code(),
-            compute=compute,
-        )
-        outcomes = [CheckOutcome.from_json(document) for document in found.facts["outcomes"]]
-        return _dated(workspace, "splits", family, outcomes)
+def blocking_failures(workspace: Workspace, outcomes: Sequence[CheckOutcome]) -> list[CheckOutcome]:
+    """The outcomes that stop a family by the settings."""
+    blocking = workspace.settings.file.datasets.blocking_checks
+    return [outcome for outcome in outcomes if outcome.name in blocking and outcome.status == "fail"]
 
 
 def family_reports(workspace: Workspace) -> list[DatasetReport]:
     """The canonical datasets and splits of the families that have been built, with the outcome of each check."""
+    from nethical_assets.core.quality.report import DatasetReport
+
     found = []
     for family in family_names():
-        if workspace.load_record("datasets", family) is None:
+        if _record(workspace, DATASETS, family) is None:
             continue
         outcomes = assess_family(workspace, family)
-        if workspace.load_record("splits", family) is not None:
+        if _record(workspace, SPLITS, family) is not None:
             outcomes += assess_splits(workspace, family)
-        found.append(DatasetReport(f"datasets/{family}", f"Records of the {family} family", outcomes))
+        found.append(DatasetReport(DATASETS.record_name(family), f"Records of the {family} family", outcomes))
     return found
 
 
-def validation_report(workspace: Workspace) -> tuple[StageRecord, str]:
+def _validate(work: Work) -> Result:
     """The report over every dataset of the catalog: facts, and Markdown for people."""
+    from nethical_assets.core.quality.report import DatasetReport, render_validation_report
+
+    workspace = work.workspace
     reports = [
         DatasetReport(entry.name, entry.title, assess_raw(workspace, entry))
         for entry in workspace.settings.catalog.dataset
     ]
     reports += family_reports(workspace)
     counts = {
-        status: sum(outcome.status == status for report in reports for outcome in report.outcomes)
-        for status in ("pass", "warn", "fail")
+        shown: sum(outcome.status == status for report in reports for outcome in report.outcomes)
+        for shown, status in (("passed", "pass"), ("warned", "warn"), ("failed", "fail"))
     }
-    facts: dict[str, Any] = {
-        "counts": {"passed": counts["pass"], "warned": counts["warn"], "failed": counts["fail"]},
-        "datasets": [report.to_row() for report in reports],
+    facts = {"counts": counts, "datasets": [report.to_row() for report in reports]}
+    markdown = workspace.objects.put(render_validation_report(reports).encode())
+    return Result(workspace.objects.put(pretty_json(facts)), {"report": markdown}, facts)
+
+
+def _shown_validation(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
+    return {
+        **record.facts["counts"],
+        "report": Markdown(workspace.objects.get(record.objects["report"]).decode()),
+        "datasets": Table(record.facts["datasets"]),
     }
-    record = StageRecord(
-        stage="dataset_validation",
-        subject="all",
-        fingerprint=digest_json(facts),
-        digest=digest_json(facts),
-        inputs={},
-        objects={},
-        facts=facts,
+
+
+def _check_raw(work: Work) -> Result:
+    from nethical_assets.core.datasets.raw_rows import effective_entry, snapshot_frame
+    from nethical_assets.core.quality.declarations import assess, raw_schema
+    from nethical_assets.core.quality.personal_data import personal_data_outcome
+    from nethical_assets.stages.content_checks import newest_moment, raw_content
+
+    workspace, record = work.workspace, work.of(RAW)
+    entry, snapshot = catalog_entry(workspace, work.subject), _snapshot(workspace, record)
+    understood = effective_entry(entry, snapshot)
+    previous, returned = _previous(workspace, snapshot)
+    frame = snapshot_frame(workspace.snapshots, entry, snapshot)
+    labelled = "_label" in frame
+    contents = [name for name in frame.columns if name not in ("_label", "_file")]
+    outcomes = assess(
+        frame,
+        raw_schema(understood) if labelled else raw_schema(understood).remove_columns(["_label"]),
+        _thresholds(workspace),
+        label="_label" if labelled else None,
+        identity=list(understood.identity_columns) or contents,
+        required=_declared_columns(understood),
+        part_column="_file",
     )
-    workspace.record_event("data_validated", {"dataset_validation": record.digest}, payload=facts["counts"])
-    seal(workspace)
-    return record, render_validation_report(reports)
+    texts = [] if understood.kind == "sequence" else _text_columns(frame[contents])
+    personal = personal_data_outcome(frame, texts, workspace.screener)
+    content = raw_content(workspace, understood, frame, previous, returned=returned)
+    return _checked(workspace, [*outcomes, personal, *content], newest=newest_moment(understood, frame))
+
+
+def _plan_raw(work: Work) -> Plan:
+    from nethical_assets.core.datasets.raw_rows import effective_entry
+
+    workspace = work.workspace
+    entry, snapshot = catalog_entry(workspace, work.subject), _snapshot(workspace, work.of(RAW))
+    previous, returned = _previous(workspace, snapshot)
+    understood = effective_entry(entry, snapshot).model_dump(mode="json")
+    materials = {} if previous is None else {"previous snapshot": previous.digest}
+    return _plan(workspace, {"entry": understood, "returned": returned}, materials)
+
+
+def _check_dataset(work: Work) -> Result:
+    from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.ground.parquet import get_table
+    from nethical_assets.core.quality.declarations import assess, canonical_schema
+    from nethical_assets.core.quality.personal_data import personal_data_outcome
+    from nethical_assets.stages.content_checks import family_content
+
+    workspace, record = work.workspace, work.of(DATASETS)
+    spec, columns = load_family(work.subject), record.facts["input_columns"]
+    frame = get_table(workspace.objects, record.output)
+    outcomes = assess(
+        frame.drop(columns=["time"]),
+        canonical_schema(spec, columns),
+        _thresholds(workspace),
+        label="label",
+        identity=["row_id"],
+        required=["row_id", "label", "source", *columns],
+    )
+    personal = personal_data_outcome(frame, spec.text_columns, workspace.screener)
+    content = family_content(workspace, spec, record, frame, _groups(workspace, record))
+    return _checked(workspace, [*outcomes, personal, *content])
+
+
+def _check_splits(work: Work) -> Result:
+    from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.ground.parquet import get_table
+    from nethical_assets.stages.content_checks import split_content
+
+    workspace = work.workspace
+    frame = get_table(workspace.objects, work.of(SPLITS).output)
+    found = _groups(workspace, work.of(DATASETS))
+    return _checked(workspace, [split_content(workspace, load_family(work.subject), frame, found)])
+
+
+def _checked(workspace: Workspace, outcomes: Sequence[CheckOutcome], **facts: Any) -> Result:
+    document = {"outcomes": [outcome.to_json() for outcome in outcomes], **facts}
+    return Result(workspace.objects.put(pretty_json(document)), facts=document)
+
+
+def _groups(workspace: Workspace, record: StageRecord) -> Groups | None:
+    """The near-duplicates of a canonical dataset; None where the family reads no text."""
+    from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.ground.parquet import get_table
+    from nethical_assets.core.quality.near_duplicates import NearDuplicates
+
+    if not load_family(record.subject).text_columns:
+        return None
+    found = carry_out(NEAR_DUPLICATES, workspace, record.subject, [record], quietly=True)
+    table = get_table(workspace.objects, found.output)
+    groups = NearDuplicates(found.facts["rows"], table["position"].to_numpy(), table["group"].to_numpy())
+    return table["row_id"], groups
+
+
+def _group(work: Work) -> Result:
+    from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.ground.parquet import get_table, put_table
+    from nethical_assets.core.quality.near_duplicates import group_near_duplicates
+
+    objects = work.workspace.objects
+    frame = get_table(objects, work.of(DATASETS).output)
+    found = group_near_duplicates(frame[load_family(work.subject).text_columns[0]])
+    table = frame[["row_id"]].iloc[found.compared].assign(position=found.compared, group=found.group)
+    stored = put_table(objects, table)
+    return Result(stored, {"groups": stored}, {"rows": found.rows})
+
+
+def _plan(workspace: Workspace, parameters: Mapping[str, Any], materials: Mapping[str, str] | None = None) -> Plan:
+    settings = workspace.settings.file
+    return Plan(
+        {
+            **parameters,
+            "thresholds": settings.datasets.model_dump(mode="json", exclude=set(_NOT_MEASURED)),
+            "drift_threshold": settings.performance_thresholds.drift_alert_threshold,
+            "monitoring": settings.monitoring.model_dump(mode="json"),
+        },
+        {**(materials or {}), "ruleset": workspace.screener.ruleset.digest},
+    )
+
+
+def _quality(name: str, checked: Stage, run: Callable[[Work], Result], plan: Callable[[Work], Plan]) -> Stage:
+    """The part of a stage's checks that is worth remembering."""
+    return Stage(
+        name=name,
+        scope=checked.scope,
+        description=f"What the checks of {checked.name} measured.",
+        owner="team:data-stewards",
+        needs=(checked,) if checked is not SPLITS else (SPLITS, DATASETS),
+        run=run,
+        plan=plan,
+        of_family=checked.scope == "family",
+        in_cycle=False,
+        in_graph=False,
+    )
+
+
+NEAR_DUPLICATES = Stage(
+    name="near_duplicates",
+    scope="family",
+    description="Groups of nearly equal texts of a canonical dataset, for the checks that ask for them.",
+    owner="team:data-stewards",
+    needs=(DATASETS,),
+    run=_group,
+    in_cycle=False,
+    in_graph=False,
+)
+QUALITY_OF_RAW = _quality("quality_of_raw", RAW, _check_raw, _plan_raw)
+QUALITY_OF_DATASETS = _quality(
+    "quality_of_datasets",
+    DATASETS,
+    _check_dataset,
+    lambda work: _plan(work.workspace, {"overlap": work.of(DATASETS).facts.get("source_overlap", [])}),
+)
+QUALITY_OF_SPLITS = _quality("quality_of_splits", SPLITS, _check_splits, lambda work: _plan(work.workspace, {}))
+DATASET_VALIDATION = Stage(
+    name="dataset_validation",
+    scope="platform",
+    description="Every dataset of the catalog with the outcome of each of its checks, as one report.",
+    owner="team:data-stewards",
+    follows=(RAW,),
+    run=_validate,
+    plan=lambda work: Plan(lookup=False),
+    event=EventType.DATA_VALIDATED,
+    tells=lambda record: record.facts["counts"],
+    shows=_shown_validation,
+    kinds=frozenset({"pandera", "markdown"}),
+    group="validation",
+    in_cycle=False,
+    seals=True,
+)
+
+
+def validation_report(workspace: Workspace) -> tuple[StageRecord, str]:
+    """The report over every dataset, as a record and as Markdown."""
+    record = carry_out(DATASET_VALIDATION, workspace, PLATFORM)
+    return record, workspace.objects.get(record.objects["report"]).decode()
+
+
+def _record(workspace: Workspace, stage: Stage, subject: str) -> StageRecord | None:
+    """The record of a stage in this run, or the newest."""
+    try:
+        return workspace.records.load(stage.name, subject, workspace.run_id)
+    except IntegrityError:
+        return None
+
+
+def _snapshot(workspace: Workspace, record: StageRecord) -> Snapshot:
+    from nethical_assets.core.datasets.raw_rows import find_snapshot
+
+    return find_snapshot(workspace.snapshots, record.subject, record.objects[SNAPSHOT])
+
+
+def _previous(workspace: Workspace, snapshot: Snapshot) -> tuple[Snapshot | None, bool]:
+    """The snapshot that was the newest when the content of ``snapshot`` was first fetched, or None; and whether the
+    dataset had other content since then.
+
+    Going back to content that was there before is no change of the distribution.
+    """
+    history = enumerate(workspace.snapshots.history(snapshot.name))
+    dated = sorted(((one.fetched_at, number), one) for number, one in history)
+    first = next((number for number, (_, one) in enumerate(dated) if one.digest == snapshot.digest), len(dated))
+    since = any(one.digest != snapshot.digest for _, one in dated[first:])
+    return (dated[first - 1][1] if first else None), since
+
+
+def _outcomes(found: StageRecord) -> list[CheckOutcome]:
+    from nethical_assets.core.quality.checks import CheckOutcome
+
+    return [CheckOutcome.from_json(document) for document in found.facts["outcomes"]]
+
+
+def _settle_restored(workspace: Workspace, record: StageRecord, outcomes: Sequence[CheckOutcome]) -> None:
+    """Record that a restored snapshot was validated: it may be used from now on unless a blocking check fails."""
+    if workspace.evidence.waits_for_validation(record.name, record.output) and not blocking_failures(
+        workspace, outcomes
+    ):
+        workspace.record_event(
+            EventType.DATA_VALIDATED,
+            {record.name: record.output},
+            payload={"restored": True, **{outcome.name: outcome.status for outcome in outcomes}},
+        )
 
 
 def _damage(workspace: Workspace, snapshot: Snapshot) -> str:
@@ -235,6 +373,8 @@ def _damage(workspace: Workspace, snapshot: Snapshot) -> str:
 
 
 def _thresholds(workspace: Workspace) -> QualityThresholds:
+    from nethical_assets.core.quality.declarations import QualityThresholds
+
     datasets = workspace.settings.file.datasets
     return QualityThresholds(
         minimum_samples=datasets.minimum_samples,
@@ -244,30 +384,10 @@ def _thresholds(workspace: Workspace) -> QualityThresholds:
     )
 
 
-def _parameters(workspace: Workspace) -> dict[str, Any]:
-    settings = workspace.settings.file
-    return {
-        "thresholds": settings.datasets.model_dump(mode="json", exclude=set(_NOT_MEASURED)),
-        "drift": [settings.performance_thresholds.drift_alert_threshold, settings.monitoring.model_dump(mode="json")],
-        "ruleset": workspace.screener.ruleset.digest,
-    }
-
-
-def _code() -> str:
-    return code_digest(
-        "quality/declarations.py",
-        "quality/personal_data.py",
-        "governance",
-        "drift/statistics.py",
-        "drift/tables.py",
-        *CODE,
-    )
-
-
 def _dated(
-    workspace: Workspace, stage_name: str, subject: str, outcomes: Sequence[CheckOutcome]
+    workspace: Workspace, stage: Stage, subject: str, outcomes: Sequence[CheckOutcome]
 ) -> tuple[CheckOutcome, ...]:
-    return workspace.validation_history.dated(stage_name, subject, outcomes, utc_now())
+    return workspace.validation_history.dated(stage.name, subject, outcomes, workspace.now())
 
 
 def _declared_columns(entry: DatasetEntry) -> list[str]:
@@ -284,6 +404,8 @@ def _text_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _real_data(record: StageRecord) -> CheckOutcome:
+    from nethical_assets.core.quality.checks import CheckOutcome
+
     if record.facts["synthetic"]:
         return CheckOutcome("available", "warn", "no source could serve real data: the rows are synthetic", {})
     return CheckOutcome("available", "pass", f"real data from {record.facts['source']}", {})
@@ -291,10 +413,13 @@ def _real_data(record: StageRecord) -> CheckOutcome:
 
 def _oldest_source(workspace: Workspace, record: StageRecord) -> list[CheckOutcome]:
     """Freshness of the source that was refreshed the longest ago; nothing for synthetic data."""
+    from nethical_assets.core.quality.declarations import freshness
+
+    prefix = RAW.record_name("")
     refreshed = [
         datetime.fromisoformat(snapshot.refreshed_at)
         for name in record.inputs
-        if (snapshot := workspace.snapshots.latest(name.removeprefix("raw/"))) is not None
+        if (snapshot := workspace.snapshots.latest(name.removeprefix(prefix))) is not None
     ]
     interval = workspace.settings.file.datasets.refresh_interval_days
-    return [freshness(min(refreshed), utc_now(), interval)] if refreshed else []
+    return [freshness(min(refreshed), workspace.now(), interval)] if refreshed else []

@@ -1,14 +1,15 @@
 """What the content checks look at: texts, labels, splits and the previous snapshot of a dataset.
 
-What belongs here: bringing rows and limits together. What does not: measuring (``core.datasets``), or which checks a
-dataset has and when (``quality``).
+What belongs here: bringing rows and limits together. What does not: measuring (``core.quality``), or which checks a
+dataset has and when (``checking``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nethical_assets.core.datasets.raw_rows import snapshot_frame
+from nethical_assets.core.datasets.snapshots import Snapshot
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 from nethical_assets.core.quality.checks import CheckOutcome
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
@@ -22,19 +23,16 @@ from nethical_assets.core.quality.near_duplicates import (
 from nethical_assets.core.quality.overlap import source_overlap_outcome
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.frames import joined_column, timestamps
-from nethical_assets.home.records import StageOutput, StageRecord, code_digest, get_table, put_table
-from nethical_assets.home.workspace import Workspace
-from nethical_assets.stages.fetching import snapshot_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nethical_assets.core.datasets.snapshots import Snapshot
     from nethical_assets.core.detectors.base import DetectorSpec
+    from nethical_assets.home.records import StageRecord
+    from nethical_assets.home.workspace import Workspace
 
-CODE = tuple(
-    f"quality/{name}.py" for name in ("distribution", "label_errors", "leakage", "near_duplicates", "overlap")
-)
+Groups = tuple["pd.Series", NearDuplicates]
+"""The compared rows of a canonical dataset by ``row_id``, and which of them are nearly equal."""
 
 
 def raw_content(
@@ -79,13 +77,12 @@ def previous_snapshot(workspace: Workspace, snapshot: Snapshot) -> tuple[Snapsho
 
 
 def family_content(
-    workspace: Workspace, spec: DetectorSpec, record: StageRecord, frame: pd.DataFrame
+    workspace: Workspace, spec: DetectorSpec, record: StageRecord, frame: pd.DataFrame, found: Groups | None
 ) -> list[CheckOutcome]:
     """Leakage through one column, label errors, near-duplicates and overlap of sources of a canonical dataset."""
     limits = workspace.settings.file.datasets
     inputs, labels = frame[record.facts["input_columns"]], frame["label"].to_numpy()
     errors = find_label_errors(inputs, labels, frame["group"], spec.kind)
-    found = near_duplicates(workspace, spec, record, lambda: frame)
     overlap = record.facts.get("source_overlap", [])
     names = {*record.facts["sources"], *(pair[side] for pair in overlap for side in ("first", "second"))}
     outcomes = [
@@ -99,9 +96,8 @@ def family_content(
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def split_content(workspace: Workspace, spec: DetectorSpec, dataset: StageRecord, frame: pd.DataFrame) -> CheckOutcome:
-    """What the splits of a family share; ``frame`` holds the rows of all splits."""
-    found = near_duplicates(workspace, spec, dataset, lambda: get_table(workspace.objects, dataset.objects["frame"]))
+def split_content(workspace: Workspace, spec: DetectorSpec, frame: pd.DataFrame, found: Groups | None) -> CheckOutcome:
+    """What the splits of a family share; ``frame`` holds the rows of all splits, ``found`` is of the whole dataset."""
     here = None
     if found is not None:
         import numpy as np
@@ -116,32 +112,6 @@ def split_content(workspace: Workspace, spec: DetectorSpec, dataset: StageRecord
     return split_overlap_outcome(frame, spec.text_columns, here, limit)
 
 
-def near_duplicates(
-    workspace: Workspace, spec: DetectorSpec, record: StageRecord, read: Callable[[], pd.DataFrame]
-) -> tuple[pd.Series, NearDuplicates] | None:
-    """The compared rows of a canonical dataset by ``row_id`` and their groups; None where the family reads no text."""
-    if not spec.text_columns:
-        return None
-
-    def compute() -> StageOutput:
-        frame = read()
-        found = group_near_duplicates(frame[spec.text_columns[0]])
-        table = frame[["row_id"]].iloc[found.compared].assign(position=found.compared, group=found.group)
-        return StageOutput({"groups": put_table(workspace.objects, table)}, {"rows": found.rows})
-
-    stored = workspace.cache.run(
-        "near_duplicates",
-        record.subject,
-        inputs={"dataset": record.objects["frame"]},
-        parameters={"columns": list(spec.text_columns[:1])},
-        code=code_digest("quality/near_duplicates.py"),
-        compute=compute,
-    )
-    table = get_table(workspace.objects, stored.objects["groups"])
-    groups = NearDuplicates(stored.facts["rows"], table["position"].to_numpy(), table["group"].to_numpy())
-    return table["row_id"], groups
-
-
 def _distribution(
     workspace: Workspace, entry: DatasetEntry, frame: pd.DataFrame, previous: Snapshot
 ) -> CheckOutcome | None:
@@ -152,7 +122,7 @@ def _distribution(
         minimum_rows=settings.monitoring.drift_minimum_rows,
     )
     try:
-        return distribution_outcome(snapshot_frame(workspace, entry, previous), frame, limits)
+        return distribution_outcome(snapshot_frame(workspace.snapshots, entry, previous), frame, limits)
     except IntegrityError as error:
         numbers: dict[str, Any] = {"rows": len(frame)}
         return CheckOutcome("distribution", "warn", f"the previous snapshot cannot be compared: {error}", numbers)

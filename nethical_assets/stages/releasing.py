@@ -1,137 +1,231 @@
-"""The release stage: gate, comparison with the champion, pointers.
+"""The stage of releases: gate, comparison with the champion, and where the model goes.
 
-What belongs here: joining the decision with the registry and the log. What does not: deciding.
+What belongs here: joining a decision with the registry and the log. What does not: deciding (``core.delivery``,
+``core.evaluation``). A refused gate is a normal outcome: the stage is carried out, and its check fails.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from nethical_assets.core.datasets.splits import TEST
-from nethical_assets.core.delivery.release import ReleaseDecision, decide_release, is_severe_drop, next_version
-from nethical_assets.core.detectors.registry import load_family
-from nethical_assets.core.drift.reference import build_reference
-from nethical_assets.core.evaluation.gate import decide as decide_gate
-from nethical_assets.core.evaluation.metrics import Evaluation
-from nethical_assets.core.evaluation.regression import compare_with_champion
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_json, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
-from nethical_assets.core.models.registry import ModelPointer
-from nethical_assets.home.progress import stage
-from nethical_assets.home.records import StageRecord, get_table
-from nethical_assets.home.workspace import Workspace, utc_now
-from nethical_assets.operations.lineage import Origin, attest
-from nethical_assets.stages.training import input_columns, load_detector, predict
+from nethical_assets.stages.evaluating import EVALUATIONS
+from nethical_assets.stages.shown import Bullets, Shown
+from nethical_assets.stages.splitting import SPLITS
+from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work
+from nethical_assets.stages.training import MODELS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nethical_assets.core.delivery.release import ReleaseDecision
+    from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
+    from nethical_assets.home.records import StageRecord
+    from nethical_assets.home.workspace import Workspace
 
 UNCHANGED = "unchanged"
+NEEDS_LABELS = "retraining gave the same model: it needs new labelled data"
 
 
 @dataclass(frozen=True)
 class _Case:
     """One candidate before the decision: what it is and what it is compared with."""
 
-    workspace: Workspace
-    family: str
-    split: StageRecord
-    model: StageRecord
-    evaluation: StageRecord
+    work: Work
     champion: ModelPointer | None
 
     @property
-    def digest(self) -> str:
+    def workspace(self) -> Workspace:
+        return self.work.workspace
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return self.work.workspace.registry
+
+    @property
+    def family(self) -> str:
+        return self.work.subject
+
+    @property
+    def model(self) -> str:
         """The candidate's model digest."""
-        return str(self.model.facts["model"])
+        return self.work.of(MODELS).output
 
-    def earlier_decision(self, thresholds: str) -> ModelPointer | None:
-        """The pointer of an earlier decision on the same model, evaluation, limits and champion, if there is one."""
-        champion = self.champion
-        known = self.workspace.registry.candidate(self.family, self.digest)
-        for pointer in (champion, known):
-            if pointer is None or pointer.model != self.digest:
-                continue
-            same = pointer.evaluation == self.evaluation.objects["evaluation"] and pointer.thresholds == thresholds
-            compared = pointer is champion or pointer.compared_with == (champion.model if champion else "")
-            if same and compared:
-                return pointer
-        return None
+    @property
+    def evaluation(self) -> StageRecord:
+        return self.work.of(EVALUATIONS)
 
+    @functools.cached_property
+    def thresholds(self) -> str:
+        """The digest of the limits of the decision."""
+        return digest_json(self.workspace.settings.file.performance_thresholds.model_dump(mode="json"))
 
-def release_model(
-    workspace: Workspace, family: str, split: StageRecord, model: StageRecord, evaluation: StageRecord
-) -> StageRecord:
-    """Decide about the candidate and move the pointers; nothing moves when the same was decided before."""
-    with stage("releases", family), workspace.registry.locked():
-        case = _Case(workspace, family, split, model, evaluation, workspace.registry.champion(family))
-        limits = workspace.settings.file.performance_thresholds
-        thresholds = digest_json(limits.model_dump(mode="json"))
-        earlier = None if workspace.options.force else case.earlier_decision(thresholds)
-        if earlier is not None:
-            decision = _decision(workspace, earlier.decision)
-            record = _record(case, earlier, decision, UNCHANGED)
-        else:
-            decision = _decide(case)
-            pointer = _move(case, decision, thresholds)
-            record = _record(case, pointer, decision, decision.verdict)
-        champion = str(record.facts["champion_before"])
-        attest(
-            workspace,
-            record,
-            record.digest,
-            origins=[
-                Origin("models", family, case.digest),
-                Origin("evaluations", family, evaluation.objects["evaluation"]),
-            ],
-            materials={"limits": thresholds, **({"champion": champion} if champion else {})},
+    @functools.cached_property
+    def test_rows(self) -> pd.DataFrame:
+        from nethical_assets.core.datasets.splits import TEST
+        from nethical_assets.core.ground.parquet import get_table
+
+        frame = get_table(self.workspace.objects, self.work.of(SPLITS).output)
+        return frame[frame["split"] == TEST].reset_index(drop=True)
+
+    @functools.cached_property
+    def predictions(self) -> pd.DataFrame:
+        from nethical_assets.core.ground.parquet import get_table
+
+        return get_table(self.workspace.objects, self.evaluation.objects["predictions"])
+
+    @property
+    def is_champion(self) -> bool:
+        """Whether the candidate is the champion itself."""
+        return self.champion is not None and self.champion.model == self.model
+
+    def decided_before(self, pointer: ModelPointer | None) -> bool:
+        """Whether ``pointer`` holds a decision on this evaluation, these limits and this champion."""
+        return (
+            pointer is not None
+            and pointer.evaluation == self.evaluation.output
+            and pointer.thresholds == self.thresholds
+            and (self.is_champion or pointer.compared_with == (self.champion.model if self.champion else ""))
         )
-        return record
+
+
+def _plan(work: Work) -> Plan:
+    champion = work.workspace.registry.champion(work.subject)
+    limits = work.workspace.settings.file.performance_thresholds.model_dump(mode="json")
+    # A decision is looked up by the pointer that it gave the model: the pointer has to be where the decision put it.
+    materials = {"limits": digest_json(limits), **({"champion": champion.model} if champion else {})}
+    return Plan(materials=materials, lookup=False)
+
+
+def _release(work: Work) -> Result:
+    """Decide about the candidate; the same model again is unchanged, whatever asked for it."""
+    workspace = work.workspace
+    champion = workspace.registry.champion(work.subject)
+    if champion is not None:
+        workspace.evidence.check_champion(champion)
+    case = _Case(work, champion)
+    if champion is not None and case.is_champion:
+        return _measured_again(case, champion)
+    known = case.registry.candidate(case.family, case.model)
+    if known is not None and case.decided_before(known):
+        return _unchanged(case, known, read_decision(workspace, known.decision))
+    return _decided(case, _decide(case))
+
+
+def _measured_again(case: _Case, champion: ModelPointer) -> Result:
+    """The champion itself: it stays as it is, and a changed limit or measurement may only say that it would not
+    pass."""
+    decision = read_decision(case.workspace, champion.decision)
+    if not case.decided_before(champion):
+        measured = _decide(case)
+        if measured.verdict != "promoted":
+            return _refused_champion(case, champion, measured)
+        decision = replace(decision, gate=measured.gate, regression=measured.regression)
+    return _unchanged(case, champion, decision)
+
+
+def _unchanged(case: _Case, pointer: ModelPointer, decision: ReleaseDecision) -> Result:
+    since = f"nothing changed since {pointer.decided_at[:10]}, when it was {pointer.verdict}"
+    reason = NEEDS_LABELS if case.workspace.options.force else since
+    facts = _facts(case, pointer, decision, UNCHANGED, [reason, *decision.reasons])
+    return Result(pointer.decision, {"decision": pointer.decision}, facts, reused=True)
+
+
+def _refused_champion(case: _Case, champion: ModelPointer, decision: ReleaseDecision) -> Result:
+    stored = _store(case, decision)
+    facts = _facts(case, champion, decision, decision.verdict, decision.reasons)
+    return Result(stored, {"decision": stored}, facts, acts=[_gate_act(case, decision, stored)])
+
+
+def _decided(case: _Case, decision: ReleaseDecision) -> Result:
+    from nethical_assets.home.changes import place_pointer
+
+    stored = _store(case, decision)
+    pointer = _pointer(case, decision, stored)
+    facts = _facts(case, pointer, decision, decision.verdict, decision.reasons)
+    gate = _gate_act(case, decision, stored)
+    if decision.verdict != "promoted":
+        acts = [replace(gate, change=place_pointer(pointer, "candidates"))]
+        return Result(stored, {"decision": stored}, facts, acts=acts)
+    pointer = replace(pointer, reference=_reference(case))
+    name = MODELS.record_name(case.family)
+    acts = [gate]
+    if case.champion is not None:
+        replaced = replace(case.champion, replaced_at=pointer.decided_at)
+        acts.append(
+            Act(EventType.MODEL_ARCHIVED, {name: replaced.model}, place_pointer(replaced, "archived"), parents=[stored])
+        )
+    acts.append(
+        Act(
+            EventType.MODEL_PROMOTED,
+            {name: case.model, "drift reference": pointer.reference},
+            place_pointer(pointer, "current"),
+            parents=[stored],
+            payload={"version": pointer.version},
+        )
+    )
+    return Result(stored, {"decision": stored}, facts, acts=acts)
+
+
+def _gate_act(case: _Case, decision: ReleaseDecision, stored: str) -> Act:
+    return Act(
+        EventType.GATE_DECIDED,
+        {RELEASES.record_name(case.family): stored, MODELS.record_name(case.family): case.model},
+        parents=[case.evaluation.output],
+        payload={"verdict": decision.verdict, "reasons": list(decision.reasons)},
+    )
 
 
 def _decide(case: _Case) -> ReleaseDecision:
+    from nethical_assets.core.delivery.release import decide_release
+    from nethical_assets.core.evaluation.gate import decide
+    from nethical_assets.core.evaluation.metrics import Evaluation
+
     limits = case.workspace.settings.file.performance_thresholds
     evaluation = Evaluation.from_json(case.evaluation.facts["evaluation"])
-    gate = decide_gate(
-        evaluation, accuracy_min=limits.accuracy_min, ece_max=limits.ece_max, policy=limits.ece_policy
-    ).to_json()
+    gate = decide(evaluation, accuracy_min=limits.accuracy_min, ece_max=limits.ece_max, policy=limits.ece_policy)
     return decide_release(
-        gate, _regression(case), replaces_real_data=_replaces_real_data(case), is_trial=_is_trial(case)
+        gate.to_json(), _regression(case), replaces_real_data=_replaces_real_data(case), is_trial=_is_trial(case)
     )
 
 
 def _is_trial(case: _Case) -> bool:
     """Whether a person asked for few rows, and the champion was trained on more."""
-    if case.champion is None or case.champion.model == case.digest or not case.workspace.options.samples:
+    if case.champion is None or case.is_champion or not case.workspace.options.samples:
         return False
-    registry = case.workspace.registry
-    rows = [registry.load(model)[0].training["train_rows"] for model in (case.digest, case.champion.model)]
+    rows = [case.registry.load(model)[0].training["train_rows"] for model in (case.model, case.champion.model)]
     return bool(rows[0] < rows[1])
 
 
 def _replaces_real_data(case: _Case) -> bool:
-    registry = case.workspace.registry
-    if case.champion is None or not registry.load(case.digest)[0].training["synthetic"]:
+    if case.champion is None or not case.registry.load(case.model)[0].training["synthetic"]:
         return False
-    return not registry.load(case.champion.model)[0].training["synthetic"]
+    return not case.registry.load(case.champion.model)[0].training["synthetic"]
 
 
 def _regression(case: _Case) -> Mapping[str, Any]:
     """The candidate against the champion, both scored on the candidate's test rows."""
-    workspace, settings = case.workspace, case.workspace.settings.file
-    frame = get_table(workspace.objects, case.split.objects["frame"])
-    test = frame[frame["split"] == TEST].reset_index(drop=True)
-    candidate = get_table(workspace.objects, case.evaluation.objects["predictions"])
+    from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.evaluation.regression import compare_with_champion
+    from nethical_assets.core.models.loading import load_detector, predict
+
+    settings, test = case.workspace.settings.file, case.test_rows
     champion = None
     special: dict[str, Any] = {}
-    if case.champion is not None and case.champion.model == case.digest:
+    if case.is_champion:
         special = {"reasons": ["This model is the champion."]}
     elif case.champion is not None:
-        manifest, _ = workspace.registry.load(case.champion.model)
+        manifest, _ = case.registry.load(case.champion.model)
         unknown = sorted(set(manifest.input_columns) - set(test.columns))
         if not unknown:
             spec = load_family(case.family)
-            detector = load_detector(workspace, case.champion.model, spec)
+            detector = load_detector(case.registry, case.champion.model, spec)
             champion = predict(detector, spec, test, manifest.input_columns)["probability"].to_numpy()
         elif manifest.training["synthetic"]:
             special = {"reasons": ["The champion was trained on synthetic data with other inputs."]}
@@ -140,7 +234,7 @@ def _regression(case: _Case) -> Mapping[str, Any]:
             special = {"verdict": "needs_more_data", "reasons": [reason]}
     report = compare_with_champion(
         test["label"].to_numpy(),
-        candidate["probability"].to_numpy(),
+        case.predictions["probability"].to_numpy(),
         champion,
         tolerance=settings.performance_thresholds.regression_tolerance,
         ece_bins=settings.performance_thresholds.ece_bins,
@@ -150,87 +244,74 @@ def _regression(case: _Case) -> Mapping[str, Any]:
     return {**report, **special}
 
 
-def _move(case: _Case, decision: ReleaseDecision, thresholds: str) -> ModelPointer:
-    """Store the decision, then move the pointers, and record both."""
-    workspace, registry = case.workspace, case.workspace.registry
-    document = {
-        "family": case.family,
-        "model": case.digest,
-        "evaluation": case.evaluation.objects["evaluation"],
-        "verdict": decision.verdict,
-        "reasons": list(decision.reasons),
-        "gate": dict(decision.gate),
-        "regression": dict(decision.regression),
-    }
-    decision_digest = workspace.objects.put(pretty_json(document))
-    manifest, _ = registry.load(case.digest)
+def _store(case: _Case, decision: ReleaseDecision) -> str:
+    return case.workspace.objects.put(
+        pretty_json(
+            {
+                "family": case.family,
+                "model": case.model,
+                "evaluation": case.evaluation.output,
+                "verdict": decision.verdict,
+                "reasons": list(decision.reasons),
+                "gate": dict(decision.gate),
+                "regression": dict(decision.regression),
+            }
+        )
+    )
+
+
+def _pointer(case: _Case, decision: ReleaseDecision, stored: str) -> ModelPointer:
+    from nethical_assets.core.delivery.release import next_version
+    from nethical_assets.core.models.registry import ModelPointer
+
     champion = case.champion
-    champion_manifest = registry.load(champion.model)[0] if champion else None
-    known = [one for one in registry.pointers([case.family]) if one.model == case.digest]
+    known = [one for one in case.registry.pointers([case.family]) if one.model == case.model]
     if known:
         version = known[0].version
     else:
-        version = next_version(manifest, champion_manifest, champion.version if champion else None)
+        before = case.registry.load(champion.model)[0] if champion else None
+        version = next_version(case.registry.load(case.model)[0], before, champion.version if champion else None)
     metrics = case.evaluation.facts["evaluation"]["metrics"]
-    pointer = ModelPointer(
+    return ModelPointer(
         family=case.family,
-        model=case.digest,
+        model=case.model,
         version=version,
-        decision=decision_digest,
-        decided_at=utc_now().isoformat(timespec="microseconds"),
-        run_id=workspace.run_id,
-        evaluation=case.evaluation.objects["evaluation"],
-        thresholds=thresholds,
+        decision=stored,
+        decided_at=case.workspace.now().isoformat(timespec="microseconds"),
+        run_id=case.workspace.run_id,
+        evaluation=case.evaluation.output,
+        thresholds=case.thresholds,
         compared_with=champion.model if champion else "",
         verdict=decision.verdict,
         reasons=decision.reasons,
         metrics={name: metric["value"] for name, metric in metrics.items()},
     )
-    workspace.record_event(
-        "gate_decided",
-        {f"releases/{case.family}": decision_digest, f"models/{case.family}": case.digest},
-        parents=[case.evaluation.objects["evaluation"]],
-        payload={"verdict": decision.verdict, "reasons": list(decision.reasons)},
-    )
-    if decision.verdict != "promoted":
-        if champion is None or champion.model != case.digest:
-            registry.set_candidate(pointer)
-        return pointer
-    pointer = ModelPointer.from_json({**pointer.to_json(), "reference": _reference(case)})
-    registry.promote(pointer)
-    workspace.record_event(
-        "model_promoted",
-        {f"models/{case.family}": case.digest, "drift reference": pointer.reference},
-        parents=[decision_digest],
-        payload={"version": version},
-    )
-    if champion is not None and champion.model != case.digest:
-        workspace.record_event("model_archived", {f"models/{case.family}": champion.model}, parents=[decision_digest])
-    return pointer
 
 
 def _reference(case: _Case) -> str:
     """The drift reference of a new champion, from its test rows; its digest."""
-    workspace = case.workspace
+    from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.drift.reference import build_reference
+    from nethical_assets.core.models.loading import input_columns, load_detector
+
     spec = load_family(case.family)
-    frame = get_table(workspace.objects, case.split.objects["frame"])
-    test = frame[frame["split"] == TEST].reset_index(drop=True)
-    predictions = get_table(workspace.objects, case.evaluation.objects["predictions"])
-    detector = load_detector(workspace, case.digest, spec)
+    detector = load_detector(case.registry, case.model, spec)
     reference = build_reference(
-        predictions["score"].to_numpy(),
-        predictions["probability"].to_numpy(),
-        detector.sketch(test[input_columns(spec, test)]),
+        case.predictions["score"].to_numpy(),
+        case.predictions["probability"].to_numpy(),
+        detector.sketch(case.test_rows[input_columns(spec, case.test_rows)]),
     )
-    return workspace.objects.put(pretty_json(reference.to_json()))
+    return case.workspace.objects.put(pretty_json(reference.to_json()))
 
 
-def _decision(workspace: Workspace, digest: str) -> ReleaseDecision:
+def read_decision(workspace: Workspace, digest: str) -> ReleaseDecision:
     """A stored decision.
 
     Raises:
         IntegrityError: it is missing or was changed.
     """
+    from nethical_assets.core.delivery.release import ReleaseDecision
+
     try:
         document = json.loads(workspace.objects.get(digest))
         return ReleaseDecision(
@@ -240,33 +321,52 @@ def _decision(workspace: Workspace, digest: str) -> ReleaseDecision:
         raise IntegrityError(f"decision {digest} is malformed ({error}); restore it from a backup") from None
 
 
-def _record(case: _Case, pointer: ModelPointer, decision: ReleaseDecision, verdict: str) -> StageRecord:
-    champion = case.workspace.registry.champion(case.family)
-    reasons = list(decision.reasons)
-    if verdict == UNCHANGED:
-        reasons = [f"nothing changed since {pointer.decided_at[:10]}, when it was {decision.verdict}", *reasons]
-    facts = {
+def _facts(case: _Case, pointer: ModelPointer, decision: ReleaseDecision, verdict: str, reasons: Any) -> dict[str, Any]:
+    from nethical_assets.core.delivery.release import is_severe_drop
+
+    limits = case.workspace.settings.file.performance_thresholds
+    return {
         "verdict": verdict,
         "decision_verdict": decision.verdict,
-        "reasons": reasons,
-        "stage": "current" if champion is not None and champion.model == pointer.model else "candidates",
+        "reasons": list(reasons),
+        "stage": "current" if verdict == "promoted" or case.is_champion else "candidates",
         "version": pointer.version,
         "model": pointer.model,
         "champion_before": pointer.compared_with,
         "gate": dict(decision.gate),
         "regression": dict(decision.regression),
-        "high_priority": is_severe_drop(
-            decision.regression, case.workspace.settings.file.performance_thresholds.accuracy_drop_alert
-        ),
+        "high_priority": is_severe_drop(decision.regression, limits.accuracy_drop_alert),
         "decided_at": pointer.decided_at,
     }
-    return StageRecord(
-        stage="releases",
-        subject=case.family,
-        fingerprint=digest_json({"model": case.digest, "evaluation": pointer.evaluation, "limits": pointer.thresholds}),
-        digest=pointer.decision,
-        inputs={"model": case.digest, "evaluation": pointer.evaluation},
-        objects={"decision": pointer.decision},
-        facts=facts,
-        reused=verdict == UNCHANGED,
-    )
+
+
+def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
+    facts = record.facts
+    return {
+        "verdict": facts["verdict"],
+        "stage": facts["stage"],
+        "version": facts["version"],
+        "model": facts["model"],
+        "champion_before": facts["champion_before"] or "none",
+        "reasons": Bullets(facts["reasons"]),
+    }
+
+
+RELEASES = Stage(
+    name="releases",
+    scope="family",
+    description="The gate (accuracy and calibration) and the comparison with the champion on the same test rows; a "
+    "passing candidate becomes the champion, the replaced one is archived.",
+    owner="team:ml-engineers",
+    needs=(SPLITS, MODELS, EVALUATIONS),
+    run=_release,
+    plan=_plan,
+    shows=_shown,
+    sums_up=lambda record: {
+        "verdict": record.facts["verdict"],
+        "reasons": record.facts["reasons"],
+        "model_digest": record.facts["model"],
+    },
+    of_family=True,
+    in_chain=True,
+)

@@ -8,19 +8,24 @@ from typing import Any
 
 import dagster as dg
 
-from nethical_assets.assets.audit import AUDIT_ROOTS
+from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import bullet_list, table
-from nethical_assets.assets.stage import expected_failures
 from nethical_assets.core.alerts.checks import HIGH_PRIORITY
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
+from nethical_assets.stages.carding import MODEL_CARDS
+from nethical_assets.stages.releasing import RELEASES
+from nethical_assets.stages.sealing import AUDIT_ROOTS
+from nethical_assets.stages.training import MODELS
+from nethical_assets.stages.watching import DRIFT_REPORTS
 
 _RECONCILED_EVENTS = 100
 
 
 def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
     """``gate`` and ``regression`` of ``releases/<family>``."""
-    key = dg.AssetKey(["releases", family])
+    key = asset_key(RELEASES, family)
 
     @dg.asset_check(
         asset=key, name="gate", description="Accuracy and calibration error are good enough to be promoted."
@@ -42,7 +47,7 @@ def build_drift_check(family: str) -> dg.AssetChecksDefinition:
     """``drift`` of ``drift_reports/<family>``: fails on drift; "needs more data" is a warning, never a pass."""
 
     @dg.asset_check(
-        asset=dg.AssetKey(["drift_reports", family]),
+        asset=asset_key(DRIFT_REPORTS, family),
         name="drift",
         description="What the champion scores still looks like its reference window.",
     )
@@ -63,13 +68,13 @@ def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:
     """``log_verifies`` of ``audit_roots``: everything recomputed from disk."""
 
     @dg.asset_check(
-        asset=AUDIT_ROOTS,
+        asset=asset_key(AUDIT_ROOTS),
         name="log_verifies",
         description="Every entry, tile, root, signature and payload on disk agrees with every other.",
         blocking=True,
     )
     def log_verifies() -> dg.AssetCheckResult:
-        from nethical_assets.stages.sealing import verify
+        from nethical_assets.operations.verification import verify
 
         with expected_failures():
             report = verify(settings)
@@ -90,19 +95,19 @@ def build_reconciliation_check(families: Sequence[str], settings: Settings) -> d
     """``events_reconciled`` of ``audit_roots``: what Dagster saw happen is in the log."""
 
     @dg.asset_check(
-        asset=AUDIT_ROOTS,
+        asset=asset_key(AUDIT_ROOTS),
         name="events_reconciled",
         description="Every model and card that Dagster's own event log says was made has its event in the audit log.",
     )
     def events_reconciled(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        from nethical_assets.stages.sealing import reconcile_facts
+        from nethical_assets.operations.verification import reconcile_facts
 
         facts = [
-            (event.run_id, kind, str(event.asset_materialization.metadata[name].value))
+            (event.run_id, kind, str(event.asset_materialization.metadata["digest"].value))
             for family in families
-            for stage, kind, name in (("models", "model_trained", "model"), ("model_cards", "card_issued", "digest"))
+            for stage, kind in ((MODELS, EventType.MODEL_TRAINED), (MODEL_CARDS, EventType.CARD_ISSUED))
             for event in context.instance.fetch_materializations(
-                dg.AssetKey([stage, family]), limit=_RECONCILED_EVENTS
+                asset_key(stage, family), limit=_RECONCILED_EVENTS
             ).records
             if event.asset_materialization is not None and not event.asset_materialization.metadata["reused"].value
         ]

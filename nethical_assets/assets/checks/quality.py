@@ -8,17 +8,20 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import table
-from nethical_assets.assets.stage import expected_failures
 from nethical_assets.core.quality.checks import CheckOutcome, Subject, checks_of
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
+from nethical_assets.stages.canonical import DATASETS
+from nethical_assets.stages.fetching import RAW
+from nethical_assets.stages.splitting import SPLITS
 
 
 def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``raw/<name>``."""
-    key = dg.AssetKey(["raw", entry.name])
+    key = asset_key(RAW, entry.name)
 
     @dg.multi_asset_check(name=f"check__raw__{entry.name}", specs=_specs(key, "raw"), can_subset=True)
     def raw_checks(
@@ -36,15 +39,14 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
 
 def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``datasets/<family>``; those that the settings name stop the family when they fail."""
-    key = dg.AssetKey(["datasets", family])
+    key = asset_key(DATASETS, family)
     blocking = settings.file.datasets.blocking_checks
 
     @dg.multi_asset_check(name=f"check__datasets__{family}", specs=_specs(key, "datasets", blocking), can_subset=True)
     def dataset_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
-        from nethical_assets.operations.restoring import blocking_failures
-        from nethical_assets.stages.checking import assess_family
+        from nethical_assets.stages.checking import assess_family, blocking_failures
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
@@ -52,7 +54,8 @@ def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
         yield from _results(context, key, outcomes)
         for failed in blocking_failures(workspace, outcomes):
             raise dg.Failure(
-                f"datasets/{family}: blocking check {failed.name} failed: {failed.message}; {failed.advice}",
+                f"{DATASETS.record_name(family)}: blocking check {failed.name} failed: {failed.message}; "
+                f"{failed.advice}",
                 allow_retries=False,
             )
 
@@ -61,7 +64,7 @@ def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
 
 def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``splits/<family>``."""
-    key = dg.AssetKey(["splits", family])
+    key = asset_key(SPLITS, family)
 
     @dg.multi_asset_check(name=f"check__splits__{family}", specs=_specs(key, "splits"), can_subset=True)
     def split_checks(

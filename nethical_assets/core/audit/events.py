@@ -62,6 +62,7 @@ class EventType(StrEnum):
     ALERT_CLOSED = "alert_closed"
     SETTINGS_CHANGED = "settings_changed"
     RULES_CHANGED = "rules_changed"
+    CATALOG_CHANGED = "catalog_changed"
     RETENTION_DELETED = "retention_deleted"
     """Subjects are what retention deleted; a payload named here may be missing from the payload store."""
     KEY_ROTATED = "key_rotated"

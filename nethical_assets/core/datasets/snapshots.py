@@ -20,7 +20,7 @@ from upath import UPath
 
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
-from nethical_assets.core.ground.storage import ObjectStore, read_json, write_atomically, write_json
+from nethical_assets.core.ground.storage import ObjectStore, read_json, write_json
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.sources.source import UpstreamState
 
@@ -155,8 +155,8 @@ class SnapshotStore:
             fetched_at=timestamp(now),
             refreshed_at=timestamp(now),
         )
-        self._put(data)
-        manifest_digest = self._put(pretty_json(stored.to_json()))
+        self.store(data)
+        manifest_digest = self.store(pretty_json(stored.to_json()))
         pointer = self._pointer(stored.name)
         manifests = [digest for digest in pointer["manifests"] if digest != manifest_digest]
         self._write_pointer(stored.name, [*manifests, manifest_digest], stored.refreshed_at)
@@ -172,8 +172,8 @@ class SnapshotStore:
         """
         if digest_bytes(data) != snapshot.digest:
             raise IntegrityError(f"dataset {snapshot.name}: the bytes to restore are not those of {snapshot.digest}")
-        self._put(data)
-        manifest_digest = self._put(pretty_json(snapshot.to_json()))
+        self.store(data)
+        manifest_digest = self.store(pretty_json(snapshot.to_json()))
         try:
             known = self._pointer(snapshot.name)["manifests"]
         except IntegrityError:
@@ -198,14 +198,10 @@ class SnapshotStore:
         """Drop the dataset's pointer, so that it is fetched anew; the objects stay."""
         self._pointer_path(name).unlink(missing_ok=True)
 
-    def _put(self, data: bytes) -> str:
-        """Store an object; one that is there but damaged is replaced."""
-        digest = self.objects.put(data)
-        try:
-            self.objects.get(digest)
-        except IntegrityError:
-            write_atomically(self.objects.path(digest), data)
-        return digest
+    def store(self, data: bytes) -> str:
+        """Store the bytes of a snapshot, without making it the newest; damaged ones of the same content are
+        replaced."""
+        return self.objects.put(data)
 
     def _pointer_path(self, name: str) -> UPath:
         return self.base / "datasets" / f"{name}.json"

@@ -13,7 +13,6 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from nethical_assets.core.ground.digests import digest_bytes, digest_json
 from nethical_assets.core.ground.errors import UnknownFamilyError
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 _PACKAGE = "nethical_assets.core.detectors.families"
 _FOLDER = Path(__file__).parent / "families"
-_SHARED_FOLDERS = (Path(__file__).parent,)
 
 
 def family_names() -> tuple[str, ...]:
@@ -46,13 +44,13 @@ def family_summary(name: str) -> str:
     return ast.get_docstring(ast.parse(source)) or ""
 
 
-def family_code_digest(name: str) -> str:
-    """The digest of the code that trains ``name``: its module and the modules all detectors share."""
-    check_family(name)
-    shared = sorted(path for folder in _SHARED_FOLDERS for path in folder.glob("*.py"))
-    private = sorted(_FOLDER.glob("_*.py"))
-    files = [_FOLDER / f"{name}.py", *private, *shared]
-    return digest_json({str(path.relative_to(_FOLDER.parent)): digest_bytes(path.read_bytes()) for path in files})
+def family_module(name: str) -> str:
+    """The dotted name of the family's module: from it the import graph gives the code that ``name`` depends on.
+
+    Raises:
+        UnknownFamilyError: no such family.
+    """
+    return f"{_PACKAGE}.{check_family(name)}"
 
 
 def load_family(name: str) -> DetectorSpec:
@@ -61,4 +59,4 @@ def load_family(name: str) -> DetectorSpec:
     Raises:
         UnknownFamilyError: no such family.
     """
-    return cast("DetectorSpec", importlib.import_module(f"{_PACKAGE}.{check_family(name)}").SPEC)
+    return cast("DetectorSpec", importlib.import_module(family_module(name)).SPEC)

@@ -37,7 +37,8 @@ _MAGIC_SEALED = b"aesgcm1\n"
 
 @dataclass(frozen=True)
 class QuarantineEntry:
-    """What may be listed about a row: no text. ``status`` is held, released or confirmed; times are ISO 8601 UTC."""
+    """What may be listed about a row: no text. ``status`` is held, released or confirmed; times are ISO 8601 UTC;
+    ``decision`` is the digest of the document that the log names."""
 
     row_id: str
     family: str
@@ -48,6 +49,7 @@ class QuarantineEntry:
     decided_at: str = ""
     actor: str = ""
     decision_reason: str = ""
+    decision: str = ""
 
 
 def quarantine_key(environment: Mapping[str, str] | None = None) -> bytes | None:
@@ -144,40 +146,59 @@ class QuarantineStore:
         content: dict[str, Any] = json.loads(self._opened(family, entry.row_id, data, path))
         return content
 
-    def release(self, family: str, row_id: str, *, actor: str, reason: str, now: datetime.datetime) -> dict[str, Any]:
-        """Let a row into the next cycle; returns the audit event.
-
-        Raises:
-            DatasetError: there is no such row, or actor or reason is empty.
-        """
-        return self._decide(family, row_id, RELEASED, actor=actor, reason=reason, now=now)
-
-    def confirm(self, family: str, row_id: str, *, actor: str, reason: str, now: datetime.datetime) -> dict[str, Any]:
-        """Keep a row out for good; returns the audit event.
-
-        Raises:
-            DatasetError: there is no such row, or actor or reason is empty.
-        """
-        return self._decide(family, row_id, CONFIRMED, actor=actor, reason=reason, now=now)
-
-    def released(self, family: str) -> frozenset[str]:
-        """The rows of ``family`` that ``screen_frame`` lets through."""
-        return frozenset(entry.row_id for entry in self.entries(family, status=RELEASED))
-
-    def _decide(
+    def decision(
         self, family: str, row_id: str, status: str, *, actor: str, reason: str, now: datetime.datetime
     ) -> dict[str, Any]:
+        """The decision to release a row into the next cycle, or to confirm that it stays out, as a document.
+
+        Nothing changes before :meth:`decide` is given it.
+
+        Raises:
+            DatasetError: there is no such row, or actor or reason is empty.
+        """
         if not actor.strip() or not reason.strip():
             raise DatasetError(f"row {row_id} of {family}: a decision needs an actor and a reason")
+        entry = self._entry(self._entries(family), family, row_id)
+        decided = replace(
+            entry, status=status, decided_at=_timestamp(now), actor=actor.strip(), decision_reason=reason.strip()
+        )
+        return _event(f"quarantine_{status}", decided)
+
+    def decide(self, digest: str, document: bytes) -> None:
+        """Carry a decision out; ``digest`` names its stored document. The same decision twice is the same as once.
+
+        Raises:
+            DatasetError: there is no such row.
+            IntegrityError: the document is no decision.
+        """
+        try:
+            said = json.loads(document)
+            family, row_id = said["family"], said["row_id"]
+            fields = {name: said[name] for name in ("status", "decided_at", "actor", "decision_reason")}
+        except (KeyError, TypeError, ValueError):
+            raise IntegrityError(f"{digest}: not a decision about a quarantined row; restore it") from None
         with self._locked(family):
             entries = self._entries(family)
             entry = self._entry(entries, family, row_id)
-            decided = replace(
-                entry, status=status, decided_at=_timestamp(now), actor=actor.strip(), decision_reason=reason.strip()
-            )
-            entries[entry.row_id] = decided
+            entries[entry.row_id] = replace(entry, **fields, decision=digest)
             self._write(family, entries)
-        return _event(f"quarantine_{status}", decided)
+
+    def check_decision(self, entry: QuarantineEntry, document: bytes) -> None:
+        """Make sure that ``document``, which the entry names, is the decision that the entry shows.
+
+        Raises:
+            IntegrityError: it is another one.
+        """
+        try:
+            said = json.loads(document)
+            same = all(said[name] == getattr(entry, name) for name in ("family", "row_id", "status", "decided_at"))
+        except (KeyError, TypeError, ValueError):
+            same = False
+        if not same:
+            raise IntegrityError(
+                f"row {entry.row_id} of {entry.family}: the index shows another decision than the one it names; "
+                "restore data/quarantine from a backup"
+            )
 
     def _entry(self, entries: Mapping[str, QuarantineEntry], family: str, row_id: str) -> QuarantineEntry:
         matching = [known for known in entries if known.startswith(row_id)] if row_id else []
@@ -247,7 +268,7 @@ def _timestamp(now: datetime.datetime) -> str:
 
 def _event(kind: str, entry: QuarantineEntry) -> dict[str, Any]:
     """An audit event: identifiers and reasons, never text."""
-    fields = dict(_present(asdict(entry)))
+    fields = {name: value for name, value in _present(asdict(entry)) if name != "decision"}
     return {"event": kind, **fields, "reasons": list(entry.reasons)}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_key
 from nethical_assets.core.audit.reader import KEYS, LoggedEvent, LogReader
 from nethical_assets.core.audit.verify import verify_prefix_root
 from nethical_assets.core.cards.card import audit_reference
+from nethical_assets.core.delivery.champion import PROMOTIONS
 from nethical_assets.core.ground.digests import digest_bytes, digest_json
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.storage import ObjectStore
@@ -29,18 +30,27 @@ from nethical_assets.core.signing.dsse import parse_json
 from nethical_assets.core.signing.keys import PublicKeys, key_digest
 
 LinkStatus = Literal["verified", "broken", "unreachable"]
-PREVIOUS = {
-    "raw": (),
-    "datasets": (),
-    "screened": ("datasets",),
-    "splits": ("screened",),
-    "models": ("splits",),
-    "evaluations": ("models", "splits"),
-    "releases": ("models", "evaluations"),
-}
-"""The stages that a stage's statement has to cite. Canonical datasets cite raw data unless they are synthetic."""
-ORDER = (*PREVIOUS, "card", "pointer")
-_PROMOTIONS = (EventType.MODEL_PROMOTED, EventType.MODEL_ROLLED_BACK, EventType.GATE_OVERRIDDEN)
+CARD = "card"
+POINTER = "pointer"
+"""The two links that no stage's statement is about."""
+
+
+@dataclass(frozen=True)
+class ChainShape:
+    """Through which stages a model's chain leads; the names are those of the stages' declarations.
+
+    Attributes:
+        previous: the stages in their order, each with the stages that its statement has to cite.
+        raw, datasets, models, releases: the stages whose outputs are checked in a way of their own.
+        on_card: digest name on a card -> the stage that made what it names.
+    """
+
+    previous: Mapping[str, Sequence[str]]
+    raw: str
+    datasets: str
+    models: str
+    releases: str
+    on_card: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,9 @@ class Lineage:
 class Evidence:
     """Where everything is that a chain is verified against.
 
-    ``trusted``: public keys to trust instead of the ones published beside the models.
+    Attributes:
+        shape: through which stages the chain leads.
+        trusted: public keys to trust instead of the ones published beside the models.
     """
 
     objects: ObjectStore
@@ -90,6 +102,7 @@ class Evidence:
     registry: ModelRegistry
     provenance: ProvenanceStore
     log: LogReader
+    shape: ChainShape
     trusted: PublicKeys | None = None
 
     @functools.cached_property
@@ -108,7 +121,8 @@ def trace(evidence: Evidence, pointer: ModelPointer, stage: str) -> Lineage:
     tracer.follow_release()
     tracer.check_card()
     tracer.check_pointer()
-    links = sorted(tracer.links.values(), key=lambda link: (ORDER.index(link.stage), link.name))
+    order = (*evidence.shape.previous, CARD, POINTER)
+    links = sorted(tracer.links.values(), key=lambda link: (order.index(link.stage), link.name))
     return Lineage(pointer.family, pointer.model, pointer.version, stage, tracer.synthetic, tuple(links))
 
 
@@ -120,14 +134,18 @@ class _Tracer:
     links: dict[tuple[str, str], Link] = field(default_factory=dict)
     synthetic: bool = False
 
+    @property
+    def shape(self) -> ChainShape:
+        return self.evidence.shape
+
     def follow_release(self) -> None:
         """Start at the decision and go back through every cited statement."""
         family, decision = self.pointer.family, self.pointer.decision
         problems: list[str] = []
         cited = None
         with _noting(problems):
-            cited = self.evidence.provenance.find("releases", family, decision)
-        self._follow("releases", family, decision, cited, problems)
+            cited = self.evidence.provenance.find(self.shape.releases, family, decision)
+        self._follow(self.shape.releases, family, decision, cited, problems)
 
     def check_card(self) -> None:
         """The card: the issued bytes, about these digests, named by the log."""
@@ -146,7 +164,7 @@ class _Tracer:
             leaf = self.evidence.leaves.find(EventType.CARD_ISSUED, pointer.card, pointer.model)
             claim = audit_reference(card)
             problems += verify_prefix_root(self.evidence.log.folder, claim.run_id, claim.size, claim.root)
-        self._add("card", pointer.family, pointer.card, problems, leaf=leaf)
+        self._add(CARD, pointer.family, pointer.card, problems, leaf=leaf)
 
     def check_pointer(self) -> None:
         """The pointer: moved by a decision, or by a person, that the log has."""
@@ -156,14 +174,11 @@ class _Tracer:
             if self.stage == "candidates":
                 leaf = self.evidence.leaves.find(EventType.GATE_DECIDED, pointer.decision, pointer.model)
             else:
-                leaf = self.evidence.leaves.find_any(_PROMOTIONS, pointer.model)
-        self._add("pointer", self.stage, digest_json(pointer.to_json()), problems, leaf=leaf)
+                leaf = self.evidence.leaves.find_any(PROMOTIONS, pointer.model)
+        self._add(POINTER, self.stage, digest_json(pointer.to_json()), problems, leaf=leaf)
 
     def _follow(self, stage: str, name: str, output: str, cited: str | None, problems: list[str]) -> None:
         """Check one link, then the ones that its statement cites."""
-        statement: Statement | None = None
-        leaf: LoggedEvent | None = None
-        signer = ""
         with _noting(problems):
             self._check_bytes(stage, output)
         if cited is None and not problems:
@@ -171,6 +186,21 @@ class _Tracer:
                 f"{stage}/{name}: there is no provenance statement about {output}: it was removed, or the stage is "
                 "older than statements; materialize it again"
             )
+        statement, leaf, signer = self._open(stage, name, output, cited, problems)
+        self._add(stage, name, output, problems, statement=cited or "", leaf=leaf, signer=signer)
+        if statement is None:
+            self._mark_unreachable(stage, name)
+        else:
+            self._follow_dependencies(statement)
+
+    def _open(
+        self, stage: str, name: str, output: str, cited: str | None, problems: list[str]
+    ) -> tuple[Statement | None, LoggedEvent | None, str]:
+        """The statement that a later link cites, its leaf and its signer; what is wrong with them goes to
+        ``problems``."""
+        statement: Statement | None = None
+        leaf: LoggedEvent | None = None
+        signer = ""
         if cited is not None:
             with _noting(problems):
                 statement, signer = self.evidence.provenance.open(cited, self.evidence.trusted)
@@ -179,35 +209,39 @@ class _Tracer:
                     self._check_statement(statement, stage, name, output)
                 with _noting(problems):
                     leaf = self.evidence.leaves.find(EventType.PROVENANCE_ISSUED, cited, key_digest(signer), output)
-        self._add(stage, name, output, problems, statement=cited or "", leaf=leaf, signer=signer)
-        if statement is None:
-            self._mark_unreachable(stage, name)
-        else:
-            self._follow_dependencies(statement)
+        return statement, leaf, signer
 
     def _follow_dependencies(self, statement: Statement) -> None:
         for dependency, output in statement.dependencies.items():
             stage, _, name = dependency.partition("/")
-            if stage not in PREVIOUS:
+            if stage not in self.shape.previous:
                 continue
             cited = statement.dependencies.get(statement_name(stage, name))
             found = self.links.get((stage, name))
             if found is None:
                 self._follow(stage, name, output, cited, [])
-            elif found.status != "unreachable" and (found.digest, found.statement) != (output, cited or ""):
+            elif found.status != "unreachable" and found.digest != output:
                 self._add_problem(found, f"{stage}/{name}: {statement.stage} was made from another one, {output}")
+            elif found.status != "unreachable" and found.statement != cited:
+                # The same result may have been attested twice; each statement that is cited has to hold.
+                problems: list[str] = []
+                self._open(stage, name, output, cited, problems)
+                if cited is None:
+                    problems.append(f"{stage}/{name}: {statement.stage} cites no statement about it")
+                for problem in problems:
+                    self._add_problem(self.links[stage, name], problem)
 
     def _check_bytes(self, stage: str, output: str) -> None:
         evidence = self.evidence
-        if stage == "raw":
+        if stage == self.shape.raw:
             evidence.snapshots.get(output)
-        elif stage == "models":
+        elif stage == self.shape.models:
             manifest, files = evidence.registry.load(output)
             if evidence.trusted is not None and evidence.registry.signatures is not None:
                 evidence.registry.signatures.verify(output, {**files, MANIFEST: manifest.to_bytes()}, evidence.trusted)
         else:
             data = evidence.objects.get(output)
-            if stage == "releases":
+            if stage == self.shape.releases:
                 self._check_decision(parse_json(data, f"decision {output}"))
 
     def _check_decision(self, decision: Any) -> None:
@@ -220,34 +254,26 @@ class _Tracer:
         if (statement.stage, statement.name, statement.outputs.get(f"{stage}/{name}")) != (stage, name, output):
             raise IntegrityError(f"{stage}/{name}: the cited statement is about {statement.stage}/{statement.name}")
         for digest in statement.outputs.values():
-            if stage not in ("raw", "models"):
+            if stage not in (self.shape.raw, self.shape.models):
                 self.evidence.objects.get(digest)
         stages = {dependency.partition("/")[0] for dependency in statement.dependencies}
-        if stage == "datasets":
+        if stage == self.shape.datasets:
             self.synthetic = statement.parameters.get("synthetic") is True
-        required = ("raw",) if stage == "datasets" and not self.synthetic else PREVIOUS[stage]
+        required = () if stage == self.shape.datasets and self.synthetic else self.shape.previous[stage]
         for missing in sorted(set(required) - stages):
             raise IntegrityError(f"{stage}/{name}: its statement cites no {missing}: a stage was removed")
-        if stage == "models":
+        if stage == self.shape.models:
             training = self.evidence.registry.load(output)[0].training
             if training.get("splits") != statement.dependencies.get(f"splits/{name}"):
                 raise IntegrityError(f"{stage}/{name}: the manifest names other splits than the statement")
 
     def _compare_card(self, card: Any, known: dict[str, str], problems: list[str]) -> None:
-        names = {
-            "model": "models",
-            "dataset": "datasets",
-            "screened": "screened",
-            "splits": "splits",
-            "evaluation": "evaluations",
-            "decision": "releases",
-        }
-        for name, stage in names.items():
+        for name, stage in self.shape.on_card.items():
             if known.get(stage) and card["digests"].get(name) != known[stage]:
                 problems.append(f"card: names {name} {card['digests'].get(name)}, the chain has {known[stage]}")
 
     def _mark_unreachable(self, stage: str, name: str) -> None:
-        for previous in PREVIOUS[stage]:
+        for previous in self.shape.previous[stage]:
             if (previous, name) not in self.links:
                 self.links[previous, name] = Link(previous, name, "", "unreachable")
                 self._mark_unreachable(previous, name)

@@ -214,14 +214,18 @@ class ModelRegistry:
         """Put a model among the candidates."""
         write_json(self._candidate(pointer.family, pointer.model), pointer.to_json())
 
-    def promote(self, pointer: ModelPointer) -> None:
-        """Make a model the champion. The replaced one is archived first, so that it is never without a pointer."""
-        previous = self.champion(pointer.family)
-        if previous is not None and previous.model != pointer.model:
-            replaced = ModelPointer.from_json({**previous.to_json(), "replaced_at": pointer.decided_at})
-            write_json(self._archived(replaced), replaced.to_json())
+    def set_champion(self, pointer: ModelPointer) -> None:
+        """Make a model the champion: no candidate, and no replaced champion, any more. The champion that it replaces
+        has to be archived before, so that it is never without a pointer."""
         write_json(self._current(pointer.family), pointer.to_json())
         self.remove_candidate(pointer.family, pointer.model)
+        for replaced in self.archived(pointer.family):
+            if replaced.model == pointer.model:
+                self.remove_archived(replaced)
+
+    def set_archived(self, pointer: ModelPointer) -> None:
+        """Put a champion that is about to be replaced into the archive."""
+        write_json(self._archived(pointer), pointer.to_json())
 
     def attach_card(self, pointer: ModelPointer, card: str) -> None:
         """Note the digest of the card that was issued for a pointer."""

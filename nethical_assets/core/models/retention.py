@@ -14,15 +14,14 @@ from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
 
 @dataclass(frozen=True)
-class Removal:
-    """A pointer that was removed, and whether the model's files went with it."""
+class Expired:
+    """A pointer whose time is over, and its stage: ``candidates`` or ``archived``."""
 
     pointer: ModelPointer
     stage: str
-    files_deleted: bool
 
 
-def remove_expired(
+def expired_pointers(
     registry: ModelRegistry,
     families: Sequence[str],
     *,
@@ -30,26 +29,15 @@ def remove_expired(
     keep_candidates: timedelta,
     keep_replaced: timedelta,
     archived_too: bool = False,
-) -> list[Removal]:
-    """Remove candidates decided longer than ``keep_candidates`` ago; with ``archived_too`` also champions replaced
-    longer than ``keep_replaced`` ago. Files that a remaining pointer names are kept.
-
-    Raises:
-        BusyError: another process is moving pointers.
-    """
-    removals: list[Removal] = []
-    with registry.locked():
-        for family in families:
-            for pointer in registry.candidates(family):
-                if now - datetime.fromisoformat(pointer.decided_at) > keep_candidates:
-                    registry.remove_candidate(family, pointer.model)
-                    removals.append(_removal(registry, families, pointer, "candidates"))
-            for pointer in registry.archived(family) if archived_too else []:
-                if now - datetime.fromisoformat(pointer.replaced_at) > keep_replaced:
-                    registry.remove_archived(pointer)
-                    removals.append(_removal(registry, families, pointer, "archived"))
-    return removals
-
-
-def _removal(registry: ModelRegistry, families: Sequence[str], pointer: ModelPointer, stage: str) -> Removal:
-    return Removal(pointer, stage, registry.remove_unreferenced(pointer.model, tuple(families)))
+) -> list[Expired]:
+    """Candidates decided longer than ``keep_candidates`` ago; with ``archived_too`` also champions replaced longer than
+    ``keep_replaced`` ago. Nothing is removed here."""
+    found: list[Expired] = []
+    for family in families:
+        for pointer in registry.candidates(family):
+            if now - datetime.fromisoformat(pointer.decided_at) > keep_candidates:
+                found.append(Expired(pointer, "candidates"))
+        for pointer in registry.archived(family) if archived_too else []:
+            if now - datetime.fromisoformat(pointer.replaced_at) > keep_replaced:
+                found.append(Expired(pointer, "archived"))
+    return found

@@ -1,0 +1,109 @@
+"""Assets from stage declarations: one factory for the whole graph.
+
+What belongs here: keys, dependencies and metadata of the asset of a stage, and what every stage's execution has in
+    common. What does not: any stage's own work (``stages``), or its checks (``assets.checks``)."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from nethical_assets.assets.presentation import present
+from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
+from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
+from nethical_assets.resources.records import RECORDS_IO_MANAGER
+from nethical_assets.stages.graph import dependencies_digest
+from nethical_assets.stages.stage import PLATFORM, Stage, carry_out
+from nethical_assets.stages.training import MODELS
+
+DEPENDS_ON = "depends_on"
+"""Under which name a model's metadata says what, beside data, it depends on."""
+
+
+def asset_key(stage: Stage, subject: str = PLATFORM) -> dg.AssetKey:
+    """The key of the asset that a stage makes of a subject."""
+    return dg.AssetKey([stage.name] if stage.scope == "platform" else [stage.name, subject])
+
+
+def subjects_of(stage: Stage, settings: Settings, families: Sequence[str]) -> tuple[str, ...]:
+    """What a stage is carried out for."""
+    if stage.scope == "dataset":
+        return tuple(entry.name for entry in settings.catalog.dataset)
+    return tuple(families) if stage.scope == "family" else (PLATFORM,)
+
+
+def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: Sequence[str]) -> dg.AssetsDefinition:
+    """The asset of one stage and subject."""
+    inputs = {
+        f"{needed.name}__{source}": dg.AssetIn(key=asset_key(needed, source))
+        for needed in stage.needs
+        for source in _sources(needed, stage, subject, settings, families)
+    }
+    before = [
+        asset_key(needed, source)
+        for needed in stage.follows
+        for source in _sources(needed, stage, subject, settings, families)
+    ]
+    description = stage.description if isinstance(stage.description, str) else stage.description(settings, subject)
+    age = None if stage.fresh_for is None else stage.fresh_for(settings)
+
+    @dg.asset(
+        key=asset_key(stage, subject),
+        ins=inputs,
+        deps=before,
+        group_name=stage.group or stage.name,
+        owners=[stage.owner],
+        kinds=set(stage.kinds),
+        description=description,
+        tags={"nethical/stage": stage.name, "nethical/subject": subject},
+        io_manager_key=RECORDS_IO_MANAGER,
+        # Two runs of a family never interleave: the queue keeps the second one waiting.
+        pool=subject if stage.scope == "family" else None,
+        freshness_policy=None
+        if age is None
+        else dg.FreshnessPolicy.time_window(fail_window=age, warn_window=age * 0.8),
+    )
+    def stage_asset(
+        context: dg.AssetExecutionContext,
+        data_sources: DataSourcesResource,
+        cycle: CycleResource,
+        **records: StageRecord,
+    ) -> dg.MaterializeResult[Any]:
+        with expected_failures():
+            workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
+            if stage.scope == "family":
+                workspace.hold_family(subject, said=context.log.info)
+            record = carry_out(stage, workspace, subject, list(records.values()))
+            shown = present(stage.shows(workspace, record))
+            if stage is MODELS:
+                shown[DEPENDS_ON] = dependencies_digest(workspace, subject)
+        if stage.ends_run:
+            return dg.MaterializeResult(data_version=dg.DataVersion(record.output), metadata=shown)
+        return dg.MaterializeResult(
+            value=record,
+            data_version=dg.DataVersion(record.output),
+            metadata={"digest": record.output, "reused": record.reused, **shown},
+        )
+
+    return stage_asset
+
+
+def _sources(needed: Stage, stage: Stage, subject: str, settings: Settings, families: Sequence[str]) -> tuple[str, ...]:
+    """The subjects of a needed stage: its own, or every dataset of a family, or everything there is."""
+    if needed.scope == stage.scope:
+        return (subject,)
+    if needed.scope == "dataset" and stage.scope == "family":
+        return tuple(entry.name for entry in settings.catalog.for_family(subject))
+    return subjects_of(needed, settings, families)
+
+
+@contextlib.contextmanager
+def expected_failures() -> Iterator[None]:
+    """Show an expected error as a step failure with its one line; trying again would not help."""
+    try:
+        yield
+    except NethicalError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error

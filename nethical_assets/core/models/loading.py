@@ -1,0 +1,57 @@
+"""Stored models at work: loading one verified, and what it says about canonical rows.
+
+What belongs here: what training, evaluation, release, scoring and serving all need of a stored model. What does not:
+    how a model is stored (``registry``) or packed (``core.detectors.artifact``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from nethical_assets.core.detectors.artifact import unpack
+from nethical_assets.core.detectors.base import COMMON_COLUMNS, Detector, DetectorSpec, LabelledRows
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.models.registry import ModelRegistry
+
+
+def load_detector(registry: ModelRegistry, model: str, spec: DetectorSpec) -> Detector:
+    """The stored model ``model``, every byte verified before it is used.
+
+    Raises:
+        IntegrityError: it is not what was stored.
+    """
+    _, files = registry.load(model)
+    return unpack(spec, files)
+
+
+def is_intact(registry: ModelRegistry, model: str) -> bool:
+    """Whether the files of a stored model are there and match its digest and signature."""
+    try:
+        registry.load(model)
+    except IntegrityError:
+        return False
+    return True
+
+
+def input_columns(spec: DetectorSpec, frame: pd.DataFrame) -> list[str]:
+    """The input columns of a canonical frame."""
+    return list(spec.input_columns) or [name for name in frame.columns if name not in (*COMMON_COLUMNS, "split")]
+
+
+def labelled_rows(spec: DetectorSpec, frame: pd.DataFrame, split: str) -> LabelledRows:
+    """The rows of one split as a family's ``fit`` takes them."""
+    rows = frame[frame["split"] == split].reset_index(drop=True)
+    return LabelledRows(rows[input_columns(spec, frame)], rows["label"].to_numpy())
+
+
+def predict(
+    detector: Detector, spec: DetectorSpec, rows: pd.DataFrame, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Label, source, score and probability of canonical rows; nothing else of them.
+
+    ``columns`` are what the detector reads, where it was trained on other rows than these.
+    """
+    inputs = rows[input_columns(spec, rows) if columns is None else list(columns)]
+    kept = rows[["row_id", "label", "source"]]
+    return kept.assign(score=detector.score(inputs), probability=detector.probability(inputs))

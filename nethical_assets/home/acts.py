@@ -1,0 +1,107 @@
+"""Record, then act: the one way in which state is changed.
+
+What belongs here: the order of writes that makes a change and its leaf in the audit log one thing, and completing or
+dropping what a killed process left. What does not: what a change does to a store (``changes``), or the log itself.
+
+An act is written in four steps, each durable before the next: the intent (a small file named by its digest), the leaf
+    of the audit log that names the intent, the change, and the removal of the intent. Killed before the leaf, the act
+    did not happen and its intent is dropped; killed after it, the next process applies the change again, which is
+    idempotent."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes, pretty_json
+from nethical_assets.core.ground.storage import (
+    TEMPORARY_PREFIX,
+    exclusive_lock,
+    read_json,
+    sync_folder,
+    write_atomically,
+)
+
+ACT_SUBJECT = "act"
+"""By which name a leaf names the intent of its act."""
+_LOCK_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an act does: the name of a change (``changes.CHANGES``) and everything it needs, as JSON."""
+
+    kind: str
+    document: Mapping[str, Any]
+
+
+class Acts:
+    """The acts of one home.
+
+    Args:
+        folder: where intents are while their act goes on.
+        is_recorded: whether the log, or a verified pending leaf, names an intent.
+        apply: carries a change out; the same change twice is the same as once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        is_recorded: Callable[[str], bool],
+        apply: Callable[[Change], None],
+    ) -> None:
+        self.folder = folder
+        self._is_recorded = is_recorded
+        self._apply = apply
+
+    def act(self, change: Change, record: Callable[[str], None]) -> None:
+        """Record the leaf of ``change`` with ``record`` (which is given the digest of the intent), then apply it.
+
+        Raises:
+            AuditError: the leaf could not be recorded; nothing changed.
+            BusyError: another process acts for more than two minutes.
+        """
+        with self._locked():
+            self._settle()
+            intent = pretty_json({"kind": change.kind, "document": dict(change.document), "id": str(uuid.uuid4())})
+            digest = digest_bytes(intent)
+            path = self._path(digest)
+            write_atomically(path, intent)
+            record(digest)
+            self._apply(change)
+            self._forget(path)
+
+    def settle(self) -> None:
+        """Complete or drop what killed processes left. Costs a look into an empty folder when there is nothing."""
+        if any(self._intents()):
+            with self._locked():
+                self._settle()
+
+    def _settle(self) -> None:
+        for path in self._intents():
+            digest = f"{ALGORITHM}:{path.stem}"
+            if digest_bytes(path.read_bytes()) == digest and self._is_recorded(digest):
+                document = read_json(path)
+                self._apply(Change(document["kind"], document["document"]))
+            self._forget(path)
+
+    def _intents(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            yield from sorted(path for path in self.folder.glob("*.json") if not path.name.startswith(TEMPORARY_PREFIX))
+
+    def _forget(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        sync_folder(self.folder)
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / f"{digest.partition(':')[2]}.json"
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with exclusive_lock(self.folder / ".lock", waiting_seconds=_LOCK_SECONDS, what="another act in this home"):
+            yield

@@ -1,0 +1,122 @@
+"""What each journaled change does to a store; only ``home.acts`` calls it, so that no state changes without its leaf.
+
+What belongs here: one function a change, each idempotent: the same change applied twice is the same as once. What does
+not: deciding on a change (``core``), or the order of leaf and change (``acts``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import write_json, write_object
+from nethical_assets.home.acts import Change
+
+if TYPE_CHECKING:
+    from nethical_assets.core.models.registry import ModelPointer
+    from nethical_assets.home.workspace import Workspace
+
+Document = Mapping[str, Any]
+
+
+def place_pointer(pointer: ModelPointer, stage: str) -> Change:
+    """Give a model a stage: ``current`` (the champion), ``candidates`` or ``archived``."""
+    return Change("pointer", {"stage": stage, "pointer": pointer.to_json()})
+
+
+def remove_pointer(pointer: ModelPointer, stage: str) -> Change:
+    """Take a candidate or a replaced champion away, with its files unless another pointer names them."""
+    return Change("removal", {"stage": stage, "pointer": pointer.to_json()})
+
+
+def attach_card(pointer: ModelPointer, card: str, files: Mapping[str, str]) -> Change:
+    """Put the formats of a card (suffix -> digest of a stored object) in their places and name it in the pointer."""
+    return Change("card", {"pointer": pointer.to_json(), "card": card, "files": dict(files)})
+
+
+def reinstate_snapshot(name: str, manifest: Document, data: str) -> Change:
+    """Make a snapshot, whose manifest and stored bytes are given, the newest of its dataset."""
+    return Change("snapshot", {"name": name, "manifest": dict(manifest), "data": data})
+
+
+def decide_quarantined(decision: str) -> Change:
+    """Release or confirm a quarantined row, as the stored document ``decision`` says."""
+    return Change("quarantine", {"decision": decision})
+
+
+def put_in_force(in_force: Mapping[str, str]) -> Change:
+    """Note which settings, rules and catalog are in force."""
+    return Change("in_force", {"in_force": dict(in_force)})
+
+
+def apply_change(workspace: Workspace, change: Change) -> None:
+    """Carry ``change`` out.
+
+    Raises:
+        IntegrityError: no change of that kind exists, or its document is malformed.
+    """
+    try:
+        carry_out = _CHANGES[change.kind]
+    except KeyError:
+        raise IntegrityError(f"unknown change {change.kind!r}: it was recorded by a newer version; update") from None
+    carry_out(workspace, change.document)
+
+
+def _place_pointer(workspace: Workspace, document: Document) -> None:
+    from nethical_assets.core.models.registry import ModelPointer
+
+    pointer = ModelPointer.from_json(document["pointer"])
+    match document["stage"]:
+        case "current":
+            workspace.registry.set_champion(pointer)
+        case "candidates":
+            workspace.registry.set_candidate(pointer)
+        case _:
+            workspace.registry.set_archived(pointer)
+
+
+def _remove_pointer(workspace: Workspace, document: Document) -> None:
+    from nethical_assets.core.detectors.registry import family_names
+    from nethical_assets.core.models.registry import ModelPointer
+
+    pointer = ModelPointer.from_json(document["pointer"])
+    if document["stage"] == "candidates":
+        workspace.registry.remove_candidate(pointer.family, pointer.model)
+    else:
+        workspace.registry.remove_archived(pointer)
+    workspace.registry.remove_unreferenced(pointer.model, family_names())
+
+
+def _attach_card(workspace: Workspace, document: Document) -> None:
+    from nethical_assets.core.models.registry import ModelPointer
+
+    pointer = ModelPointer.from_json(document["pointer"])
+    for suffix, digest in document["files"].items():
+        write_object(workspace.registry.card_path(pointer, suffix), workspace.objects.get(digest))
+    workspace.registry.attach_card(pointer, document["card"])
+
+
+def _reinstate_snapshot(workspace: Workspace, document: Document) -> None:
+    from nethical_assets.core.datasets.snapshots import Snapshot
+
+    snapshot = Snapshot.from_json(document["manifest"], refreshed_at="")
+    workspace.snapshots.reinstate(snapshot, workspace.snapshots.objects.get(document["data"]))
+
+
+def _decide_quarantined(workspace: Workspace, document: Document) -> None:
+    workspace.quarantine.decide(document["decision"], workspace.objects.get(document["decision"]))
+
+
+def _put_in_force(workspace: Workspace, document: Document) -> None:
+    write_json(workspace.in_force_path, document["in_force"])
+
+
+_CHANGES: Mapping[str, Callable[[Workspace, Document], None]] = {
+    "pointer": _place_pointer,
+    "removal": _remove_pointer,
+    "card": _attach_card,
+    "snapshot": _reinstate_snapshot,
+    "quarantine": _decide_quarantined,
+    "in_force": _put_in_force,
+}

@@ -1,0 +1,132 @@
+"""What the audit log and the signed statements say about something that was found on disk.
+
+What belongs here: what a statement about a stage record says, whether it verifies and is named by the log, and whether
+    the log names a digest. What does not: the log (``core.audit``), statements (``core.lineage``), or verifying
+    everything (``operations.verification``)."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from nethical_assets.core.audit.events import Event, EventType
+from nethical_assets.core.delivery.champion import check_champion
+from nethical_assets.core.ground.errors import AuditError, IntegrityError
+from nethical_assets.core.lineage.provenance import Statement, statement_name
+from nethical_assets.home.records import StageRecord
+
+if TYPE_CHECKING:
+    from nethical_assets.core.audit.reader import LogReader
+    from nethical_assets.core.lineage.provenance import ProvenanceStore
+    from nethical_assets.core.models.registry import ModelPointer
+
+RECORD_PARAMETER = "record"
+FINGERPRINT_PARAMETER = "fingerprint"
+
+
+class Evidence:
+    """The evidence of one home. What was found to hold once is not looked up again by the same object."""
+
+    def __init__(self, log: LogReader, provenance: ProvenanceStore) -> None:
+        self._log = log
+        self._provenance = provenance
+        self._verified: set[tuple[str, str]] = set()
+
+    def check_record(self, record: StageRecord) -> None:
+        """Make sure that a signed statement, which a leaf of the log names, says what ``record`` says.
+
+        Raises:
+            IntegrityError: it does not; one line that says why and what to do.
+        """
+        if (record.statement, record.digest) in self._verified:
+            return
+        where = f"record of {record.name}"
+        if not record.statement:
+            raise IntegrityError(f"{where}: no statement was issued about it; run again")
+        statement, _ = self._provenance.open(record.statement)
+        said = (
+            statement.stage,
+            statement.name,
+            statement.outputs.get(record.name),
+            statement.parameters.get(RECORD_PARAMETER),
+            statement.parameters.get(FINGERPRINT_PARAMETER),
+        )
+        if said != (record.stage, record.subject, record.output, record.digest, record.fingerprint):
+            raise IntegrityError(f"{where}: its signed statement is about something else; run again")
+        if self.named_by(record.statement, EventType.PROVENANCE_ISSUED) is None:
+            raise IntegrityError(f"{where}: the audit log does not name its statement; run again")
+        self._verified.add((record.statement, record.digest))
+
+    def is_recorded(self, digest: str) -> bool:
+        """Whether a leaf of the log, or a verified pending leaf, names ``digest``."""
+        return self.named_by(digest) is not None
+
+    def waits_for_validation(self, name: str, digest: str) -> bool:
+        """Whether the content ``digest`` of a dataset was restored and no validation of it passed since."""
+        newest = self.named_by(digest, EventType.DATA_RESTORED, EventType.DATA_VALIDATED, EventType.DATA_FETCHED)
+        return newest is not None and newest.type is EventType.DATA_RESTORED and digest in _subjects(newest, name)
+
+    def check_champion(self, champion: ModelPointer) -> None:
+        """Make sure that the newest promotion is the one the pointer claims, before anything acts on it.
+
+        Raises:
+            IntegrityError: the pointer was moved by something else than a recorded promotion.
+        """
+        check_champion(self._log, champion)
+
+    def named_by(self, digest: str, *kinds: EventType) -> Event | None:
+        """The newest leaf of any of ``kinds`` (any kind when none is given) that names ``digest``, or None."""
+        for run_id in self._log.pending_runs():
+            for leaf in reversed(self._log.pending.read(run_id).leaves):
+                event = Event.parse(leaf)
+                if (not kinds or event.type in kinds) and digest in _named(event):
+                    return event
+        try:
+            found = [one.event for one in self._log.find_events(digest=digest) if not kinds or one.event.type in kinds]
+        except AuditError:
+            return None
+        return found[-1] if found else None
+
+
+def _subjects(event: Event, name: str) -> set[str]:
+    return {subject.digest for subject in event.subjects if subject.name == name}
+
+
+def _named(event: Event) -> set[str | None]:
+    return {event.payload_digest, *event.parents, *(subject.digest for subject in event.subjects)}
+
+
+def statement_about(
+    record: StageRecord,
+    sources: Sequence[StageRecord],
+    *,
+    materials: Mapping[str, str],
+    parameters: Mapping[str, Any],
+    run_id: str,
+) -> Statement:
+    """The statement about a finished stage: all that it made, from what, and what it was told.
+
+    Who made a result that was found, and when, is not known here and not said.
+    """
+    dependencies = dict(materials)
+    for source in sources:
+        dependencies[source.name] = source.output
+        dependencies[statement_name(source.stage, source.subject)] = source.statement
+    others = {f"{record.name}/{name}": digest for name, digest in record.objects.items() if digest != record.output}
+    now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Statement(
+        stage=record.stage,
+        name=record.subject,
+        outputs={record.name: record.output, **others},
+        dependencies=dependencies,
+        parameters={**parameters, FINGERPRINT_PARAMETER: record.fingerprint, RECORD_PARAMETER: record.digest},
+        platform={} if record.reused else machine(),
+        metadata={} if record.reused else {"invocationId": run_id, "finishedOn": now},
+    )
+
+
+def machine() -> dict[str, str]:
+    """What kind of machine this is: same kind, same bytes."""
+    return {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}

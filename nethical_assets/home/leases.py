@@ -1,0 +1,133 @@
+"""Who is at work: locks that processes hold on runs and families, and release by ending.
+
+What belongs here: that a run is alive, and that a family belongs to one run at a time. What does not: what a run does,
+    or the queue of the orchestrator (its pools keep a run waiting; these locks are what makes interleaving impossible).
+
+A lock belongs to a process, and the operating system releases it when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+
+from nethical_assets.core.ground.errors import BusyError
+
+_POLL_SECONDS = 0.2
+_held: dict[Path, filelock.BaseFileLock] = {}
+
+
+def run_lock_path(home: Path, run_id: str) -> Path:
+    """The lock file that a process holds while it records events of a run."""
+    return home / "runs" / f"{run_id}.lock"
+
+
+def hold_run(home: Path, run_id: str) -> None:
+    """Hold the run's lock until this process ends; another process of the same run may hold it already."""
+    path = run_lock_path(home, run_id)
+    if path in _held:
+        return
+    with contextlib.suppress(filelock.Timeout):
+        _held[path] = _acquire(path, 0.0)
+
+
+def is_alive(home: Path, run_id: str) -> bool:
+    """Whether a process that records events of this run still exists: it holds the run's lock until it ends."""
+    path = run_lock_path(home, run_id)
+    if path in _held:
+        return True
+    if not path.exists():
+        return False
+    try:
+        lock = _acquire(path, 0.0)
+    except filelock.Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def end_run(home: Path, run_id: str) -> None:
+    """Let go of everything that this process holds for a run that is over."""
+    release_families(home, run_id)
+    path = run_lock_path(home, run_id)
+    lock = _held.pop(path, None)
+    if lock is not None:
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def hold_family(
+    home: Path, family: str, run_id: str, *, waiting_seconds: float, said: Callable[[str], None] | None = None
+) -> None:
+    """Keep ``family`` for a run until the run ends, or this process does. A run that holds it already goes on.
+
+    Args:
+        said: told once, in one line, when another run has the family and this one waits.
+
+    Raises:
+        BusyError: another run still has it after ``waiting_seconds``.
+    """
+    path = _family_path(home, family)
+    if path in _held:
+        if _holder(path) == run_id:
+            return
+        raise BusyError(f"family {family} is in use by run {_holder(path)} of this process; let it end first")
+    try:
+        lock = _acquire(path, 0.0)
+    except filelock.Timeout:
+        if said is not None and waiting_seconds > 0:
+            said(f"waiting for family {family}: run {_holder(path)} is at work on it")
+        try:
+            lock = _acquire(path, waiting_seconds)
+        except filelock.Timeout:
+            raise BusyError(
+                f"family {family} is in use by run {_holder(path)}; wait for it to end and run again"
+            ) from None
+    _held[path] = lock
+    path.with_suffix(".holder").write_text(run_id)
+
+
+def release_families(home: Path, run_id: str) -> None:
+    """Let go of the families that this process holds for a run."""
+    for path in [path for path in _held if path.parent == _families(home) and _holder(path) == run_id]:
+        _held.pop(path).release()
+
+
+@contextlib.contextmanager
+def families_held(home: Path, families: tuple[str, ...], run_id: str, *, waiting_seconds: float) -> Iterator[None]:
+    """Hold several families, always in the same order so that two runs never wait for each other."""
+    try:
+        for family in sorted(families):
+            hold_family(home, family, run_id, waiting_seconds=waiting_seconds)
+        yield
+    finally:
+        release_families(home, run_id)
+
+
+def _families(home: Path) -> Path:
+    return home / "runs" / "families"
+
+
+def _family_path(home: Path, family: str) -> Path:
+    return _families(home) / f"{family}.lock"
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.with_suffix(".holder").read_text()
+    except OSError:
+        return "of another process"
+
+
+def _acquire(path: Path, seconds: float) -> filelock.BaseFileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, thread_local=False)
+    lock.acquire(timeout=seconds, poll_interval=_POLL_SECONDS)
+    return lock
+
+
+os.register_at_fork(after_in_child=_held.clear)

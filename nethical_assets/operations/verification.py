@@ -1,0 +1,127 @@
+"""Verification of a home: the log, everything stored, pointers and cards held against it; and the export for a
+stranger.
+
+What belongs here: joining what ``core.audit`` verifies with the stores of a home. What does not: the log itself, or
+    what is wrong with stored objects (``evidence``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nethical_assets.core.audit import LogReader, export_bundle, verify_log, verify_prefix_root
+from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.audit.policy import Policy, read_checkpoints
+from nethical_assets.core.audit.reconcile import Fact, Reconciliation, reconcile
+from nethical_assets.core.cards import FORMATS, audit_reference
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.core.ground.storage import ObjectStore, read_json
+from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
+from nethical_assets.home.settings import Settings
+from nethical_assets.operations.evidence import evidence_problems
+from nethical_assets.stages.carding import MODEL_CARDS, format_subject
+from nethical_assets.stages.evaluating import EVALUATIONS
+from nethical_assets.stages.releasing import RELEASES
+from nethical_assets.stages.training import MODELS
+
+
+def reconcile_facts(settings: Settings, facts: Iterable[tuple[str, str, str]]) -> Reconciliation:
+    """Which of these (run id, event type, digest) the log has; an omitted event is a problem."""
+    return reconcile([Fact(*fact) for fact in facts], LogReader(settings.home / "audit"))
+
+
+def verify(settings: Settings, policy: Policy | None = None) -> dict[str, Any]:
+    """Recompute the log, all objects and all models from disk, and hold pointers and cards against the log."""
+
+    policy = policy or Policy()
+    report = verify_log(
+        settings.home / "audit",
+        policy.log_keys or None,
+        known_checkpoints=read_checkpoints(policy),
+        witness_keys=policy.witness_keys,
+        required_witnesses=policy.required_witnesses,
+    ).to_json()
+    problems = [*report["problems"], *evidence_problems(settings), *card_problems(settings)]
+    return {**report, "problems": problems, "ok": not problems}
+
+
+def export_run(settings: Settings, run_id: str, destination: Path) -> Path:
+    """Everything a stranger needs to verify one run, in one folder: its events with proofs, the cards it issued, the
+    manifests of the models it decided about, the evaluations and the decisions. Never rows of data.
+
+    Raises:
+        AuditError: the run is not in the log, or the destination exists.
+    """
+    return export_bundle(settings.home / "audit", run_id, destination, attachments=_evidence_files(settings, run_id))
+
+
+def _evidence_files(settings: Settings, run_id: str) -> dict[str, Path]:
+    """Attachment name -> file, for the documents that events of the run name."""
+    registry = ModelRegistry(settings.home / "models")
+    objects = ObjectStore(settings.home / "data" / "objects")
+    cards = {pointer.card: registry.card_path(pointer, "json") for pointer in registry.pointers(family_names())}
+    found: dict[str, Path] = {}
+    for event in LogReader(settings.home / "audit").find_events(run_id=run_id):
+        for subject in event.event.subjects:
+            stage, _, family = subject.name.partition("/")
+            path = {
+                MODELS.name: registry.manifest_path(subject.digest),
+                MODEL_CARDS.name: cards.get(subject.digest),
+                EVALUATIONS.name: objects.path(subject.digest),
+                RELEASES.name: objects.path(subject.digest),
+            }.get(stage)
+            if path is not None and path.exists():
+                short = subject.digest.partition(":")[2][:12]
+                found[f"{stage.removesuffix('s')}-{family}-{short}.json"] = Path(str(path))
+    return found
+
+
+def card_problems(settings: Settings) -> list[str]:
+    """What is wrong with the issued cards: bytes that are not what the pointer or the log names, roots that do not
+    verify. One line a problem; cards of models whose run has not been finalised yet are left alone."""
+    registry = ModelRegistry(settings.home / "models")
+    log = LogReader(settings.home / "audit")
+    unfinished = set(log.pending_runs())
+    problems: list[str] = []
+    for family in family_names():
+        try:
+            for pointer in registry.pointers([family]):
+                if pointer.card and pointer.run_id not in unfinished:
+                    problems += _card_problem(registry, log, pointer)
+        except NethicalError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _card_problem(registry: ModelRegistry, log: LogReader, pointer: ModelPointer) -> list[str]:
+    path = registry.card_path(pointer, "json")
+    if not _is_issued(path, pointer.card):
+        return [f"{path}: the card is missing or its bytes are not the ones that were issued; restore it"]
+    reference = audit_reference(read_json(path))
+    claims = verify_prefix_root(log.folder, reference.run_id, reference.size, reference.root)
+    if claims:
+        return [f"{path}: {problem}" for problem in claims]
+    events = list(log.find_events(run_id=reference.run_id, event_type=EventType.CARD_ISSUED, digest=pointer.card))
+    if not events:
+        return [f"{path}: the log of run {reference.run_id} has no event that issued this card"]
+    named = {subject.name: subject.digest for subject in events[-1].event.subjects}
+    return _format_problems(registry, pointer, named)
+
+
+def _format_problems(registry: ModelRegistry, pointer: ModelPointer, named: Mapping[str, str]) -> list[str]:
+    """The formats of a card that are not what its event names, by subject; one that it does not name may not exist."""
+    problems = []
+    for form in FORMATS:
+        path, digest = registry.card_path(pointer, form.suffix), named.get(format_subject(pointer.family, form.suffix))
+        if digest is None and path.exists():
+            problems.append(f"{path}: was not issued with the card of this model; remove it")
+        elif digest is not None and not _is_issued(path, digest):
+            problems.append(f"{path}: is missing or its bytes are not the ones that were issued; restore it")
+    return problems
+
+
+def _is_issued(path: Any, digest: str) -> bool:
+    return path.exists() and digest_bytes(path.read_bytes()) == digest

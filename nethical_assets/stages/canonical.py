@@ -1,0 +1,143 @@
+"""The stage of canonical datasets: the records of all sources of a family, identified, without duplicates.
+
+What belongs here: which fetched sources are used, and when synthetic rows stand in. What does not: joining, identity
+    and duplicates (``core.datasets.canonical``), or how a record becomes inputs (``core.detectors.families``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from nethical_assets.core.ground.errors import DatasetError, SourceUnavailableError
+from nethical_assets.stages.fetching import RAW, SNAPSHOT
+from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Shown, Table
+from nethical_assets.stages.stage import Plan, Result, Stage, Work
+
+if TYPE_CHECKING:
+    from nethical_assets.core.datasets.snapshots import Snapshot
+    from nethical_assets.core.rows.catalog import DatasetEntry
+    from nethical_assets.home.records import StageRecord
+    from nethical_assets.home.workspace import Workspace
+
+
+class _Sources:
+    """The fetched sources of a family: which there are, how they are understood, and which may train."""
+
+    def __init__(self, work: Work) -> None:
+        from nethical_assets.core.datasets.raw_rows import effective_entry, find_snapshot
+
+        raws = work.of_datasets(RAW)
+        damaged = {name: record for name, record in raws.items() if record.facts["status"] == "damaged"}
+        for name, record in damaged.items():
+            raise DatasetError(f"dataset {name}: {record.facts['reason']}")
+        self.entries = {entry.name: entry for entry in work.entries}
+        self.present = {name: record for name, record in raws.items() if SNAPSHOT in record.objects}
+        self.snapshots: dict[str, Snapshot] = {
+            name: find_snapshot(work.workspace.snapshots, name, record.objects[SNAPSHOT])
+            for name, record in self.present.items()
+        }
+        self.understood: dict[str, DatasetEntry] = {
+            name: effective_entry(self.entries[name], snapshot) for name, snapshot in self.snapshots.items()
+        }
+        self.trainable = [name for name, entry in self.understood.items() if work.subject in entry.families]
+        self.skipped = [
+            {"dataset": name, "reason": str(record.facts["reason"])}
+            for name, record in raws.items()
+            if name not in self.present
+        ]
+
+    @property
+    def label(self) -> str:
+        """Where the rows come from, for people."""
+        from nethical_assets.core.datasets.canonical import SYNTHETIC
+
+        used = sorted({str(self.present[name].facts["source"]) for name in self.trainable})
+        return "+".join(used) or SYNTHETIC
+
+
+def _plan(work: Work) -> Plan:
+    workspace, sources = work.workspace, _Sources(work)
+    choice, settings = workspace.options.source, workspace.settings.file
+    if not sources.trainable and choice in ("kaggle", "mirror"):
+        reasons = "; ".join(f"{row['dataset']}: {row['reason']}" for row in sources.skipped) or "the catalog has none"
+        raise SourceUnavailableError(f"--source {choice} can serve no dataset of family {work.subject} ({reasons})")
+    samples = workspace.options.samples
+    parameters = {"source": sources.label, "skipped": sources.skipped, "synthetic": not sources.trainable}
+    if not sources.trainable:
+        rows = samples or settings.training.synthetic_samples
+        return Plan({**parameters, "rows": rows, "seed": workspace.seed}, inputs=[])
+    for name in sources.present:
+        _refuse_unvalidated(workspace, sources.snapshots[name])
+    return Plan(
+        {
+            **parameters,
+            "maximum_rows": samples or settings.datasets.maximum_rows,
+            "entries": {name: entry.model_dump(mode="json") for name, entry in sources.understood.items()},
+        },
+        inputs=[RAW.record_name(name) for name in sources.present],
+    )
+
+
+def _refuse_unvalidated(workspace: Workspace, snapshot: Snapshot) -> None:
+    """Nothing trains on a restored copy before it was validated, whatever materializes this stage."""
+    if workspace.evidence.waits_for_validation(RAW.record_name(snapshot.name), snapshot.digest):
+        raise DatasetError(
+            f"dataset {snapshot.name} was restored and no validation of it passed yet; run: nethical data validate "
+            f"{snapshot.name}, or restore another copy: nethical data restore {snapshot.name}"
+        )
+
+
+def _build(work: Work) -> Result:
+    from nethical_assets.core.datasets.canonical import attach_sources, build_dataset, synthetic_dataset
+    from nethical_assets.core.datasets.raw_rows import snapshot_frame
+    from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.ground.parquet import column_types, put_table
+
+    workspace, family, sources = work.workspace, work.subject, _Sources(work)
+    settings, samples = workspace.settings.file, workspace.options.samples
+    spec = load_family(family)
+    if sources.trainable:
+        frames = []
+        for name, entry in sources.understood.items():
+            if family in (*entry.families, *entry.evaluation_families):
+                frame = snapshot_frame(workspace.snapshots, sources.entries[name], sources.snapshots[name])
+                frames.append((entry, frame.assign(_source=attach_sources(entry, frame))))
+        dataset = build_dataset(spec, frames, maximum_rows=samples or settings.datasets.maximum_rows)
+    else:
+        dataset = synthetic_dataset(spec, rows=samples or settings.training.synthetic_samples, seed=workspace.seed)
+    stored = put_table(workspace.objects, dataset.frame)
+    columns = column_types(dataset.frame)
+    facts = {**dataset.facts, "columns": columns, "source": sources.label, "skipped": sources.skipped}
+    return Result(stored, {"frame": stored}, facts)
+
+
+def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
+    facts = record.facts
+    return {
+        ROW_COUNT: facts["rows"],
+        COLUMN_SCHEMA: Columns(facts["columns"]),
+        "source": facts["source"],
+        "synthetic": facts["synthetic"],
+        "positives": facts["positives"],
+        "duplicates_removed": facts["duplicates_removed"],
+        "rows_with_conflicting_labels": facts["rows_with_conflicting_labels"],
+        "sources": Table([{"source": name, **numbers} for name, numbers in facts["sources"].items()]),
+        "skipped": Table(facts["skipped"]),
+    }
+
+
+DATASETS = Stage(
+    name="datasets",
+    scope="family",
+    description="Canonical records of the family: one row a record, duplicates and label conflicts resolved. "
+    "Synthetic, and labelled so, when no source can serve real data.",
+    owner="team:data-stewards",
+    needs=(RAW,),
+    run=_build,
+    plan=_plan,
+    shows=_shown,
+    sums_up=lambda record: {"source": record.facts["source"]},
+    kinds=frozenset({"parquet", "pandas"}),
+    of_family=True,
+    in_chain=True,
+)

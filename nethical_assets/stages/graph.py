@@ -1,0 +1,92 @@
+"""The graph: every stage in its order, and what follows from the declarations.
+
+What belongs here: the list of stages, and what is derived from it for the orchestrator, for lineage and for the docs.
+    What does not: any stage. A new stage is one file with its declaration, and one line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.stages.canonical import DATASETS
+from nethical_assets.stages.carding import MODEL_CARDS
+from nethical_assets.stages.checking import DATASET_VALIDATION
+from nethical_assets.stages.evaluating import EVALUATIONS
+from nethical_assets.stages.fetching import RAW
+from nethical_assets.stages.releasing import RELEASES
+from nethical_assets.stages.screening import ERROR_CARD, QUARANTINE, SCREENED
+from nethical_assets.stages.sealing import AUDIT_ROOTS
+from nethical_assets.stages.splitting import SPLITS
+from nethical_assets.stages.stage import code_digest, earlier_stages
+from nethical_assets.stages.training import MODELS
+from nethical_assets.stages.watching import DRIFT_REPORTS
+
+if TYPE_CHECKING:
+    from nethical_assets.core.lineage.chain import ChainShape
+    from nethical_assets.home.workspace import Workspace
+
+STAGES = (
+    RAW,
+    DATASETS,
+    SCREENED,
+    QUARANTINE,
+    SPLITS,
+    MODELS,
+    EVALUATIONS,
+    RELEASES,
+    MODEL_CARDS,
+    AUDIT_ROOTS,
+    DRIFT_REPORTS,
+    DATASET_VALIDATION,
+    ERROR_CARD,
+)
+FAMILY_CYCLE = tuple(stage for stage in STAGES if stage.scope == "family" and stage.in_cycle)
+"""What a training cycle carries out for a family, in order."""
+
+
+def chain_shape() -> ChainShape:
+    """Through which stages a model's chain of provenance leads, as the declarations say."""
+    from nethical_assets.core.lineage.chain import ChainShape
+
+    linked = [stage for stage in STAGES if stage.in_chain]
+    return ChainShape(
+        previous={stage.name: tuple(needed.name for needed in stage.needs if needed.in_chain) for stage in linked},
+        raw=RAW.name,
+        datasets=DATASETS.name,
+        models=MODELS.name,
+        releases=RELEASES.name,
+        on_card={
+            "model": MODELS.name,
+            "dataset": DATASETS.name,
+            "screened": SCREENED.name,
+            "splits": SPLITS.name,
+            "evaluation": EVALUATIONS.name,
+            "decision": RELEASES.name,
+        },
+    )
+
+
+def dependencies_digest(workspace: Workspace, family: str) -> str:
+    """The digest of everything but data that a family's model depends on: the code of its detector and of the stages
+    that lead to it, its catalog entries, the screening rules, and the settings of training."""
+    settings = workspace.settings
+    stages = [stage for stage in (*earlier_stages(MODELS), MODELS) if stage is not RAW]
+    return digest_json(
+        {
+            "code": {stage.name: code_digest(workspace, stage, family) for stage in stages},
+            "entries": [entry.model_dump(mode="json") for entry in settings.catalog.for_family(family)],
+            "rules": workspace.screener.ruleset.digest,
+            "training": settings.file.training.model_dump(mode="json", exclude={"bootstrap_samples"}),
+            "maximum_rows": settings.file.datasets.maximum_rows,
+        }
+    )
+
+
+def stage_table() -> str:
+    """The stages as a Markdown table, for the docs."""
+    rows = ["| stage | one for each | needs | event | owner |", "|---|---|---|---|---|"]
+    for stage in STAGES:
+        needs = ", ".join(f"`{needed.name}`" for needed in (*stage.needs, *stage.follows)) or "-"
+        event = "-" if stage.event is None else f"`{stage.event.value}`"
+        rows.append(f"| `{stage.name}` | {stage.scope} | {needs} | {event} | {stage.owner.removeprefix('team:')} |")
+    return "\n".join(rows)

@@ -1,0 +1,157 @@
+"""The stages of screening: what was found in every row, what was masked, what was kept out; and how good the rules are.
+
+What belongs here: screening a family's rows, and the error card of the rules. What does not: rules and decisions
+(``core.governance``). Matched text never appears: only kinds and counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.stages.canonical import DATASETS
+from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Markdown, Shown, Table
+from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work
+
+if TYPE_CHECKING:
+    from nethical_assets.home.records import StageRecord
+    from nethical_assets.home.workspace import Workspace
+
+
+def _plan_screening(work: Work) -> Plan:
+    from nethical_assets.core.detectors.registry import load_family
+
+    released = sorted(work.workspace.released_rows(work.subject))
+    columns = list(load_family(work.subject).text_columns)
+    ruleset = work.workspace.screener.ruleset.digest
+    return Plan({"columns": columns, "released": released}, {"ruleset": ruleset})
+
+
+def _screen(work: Work) -> Result:
+    """Every row of the canonical dataset through every screening rule: masked, kept out, or as it was."""
+    from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.governance.frames import screen_frame
+    from nethical_assets.core.governance.quarantine import REASONS_COLUMN
+    from nethical_assets.core.ground.parquet import column_types, get_table, put_table
+
+    workspace, family = work.workspace, work.subject
+    frame = get_table(workspace.objects, work.of(DATASETS).output)
+    released = workspace.released_rows(family)
+    result = screen_frame(frame, load_family(family).text_columns, workspace.screener, released=released)
+    kept, listed = result.frame, result.quarantined[["row_id", "label", "source", REASONS_COLUMN]]
+    objects = {"frame": put_table(workspace.objects, kept), "quarantined": put_table(workspace.objects, listed)}
+    acts = []
+    if len(listed):
+        subjects = {QUARANTINE.record_name(family): objects["quarantined"]}
+        acts.append(Act(EventType.DATA_QUARANTINED, subjects, payload={"rows": len(listed)}))
+    return Result(
+        objects["frame"],
+        objects,
+        {
+            **result.summary(),
+            "rows": len(kept),
+            "quarantined": len(listed),
+            "columns": column_types(kept),
+            "ruleset": workspace.screener.ruleset.digest,
+        },
+        subjects={"ruleset": workspace.screener.ruleset.digest},
+        acts=acts,
+        then=lambda: workspace.quarantine.add(family, result.quarantined, now=workspace.now()),
+    )
+
+
+def _keep_out(work: Work) -> Result:
+    """The rows that screening kept out."""
+    screened = work.of(SCREENED)
+    stored = screened.objects["quarantined"]
+    return Result(stored, {"frame": stored}, {"rows": screened.facts["quarantined"]})
+
+
+def _measure_rules(work: Work) -> Result:
+    """How often the rules miss and how often they are wrong, on the labelled corpora of the mirror folder.
+
+    Raises:
+        SettingsError: no mirror folder is configured.
+        DatasetError: a corpus is not in it.
+    """
+    from nethical_assets.core.evaluation.error_card import build_error_card
+    from nethical_assets.core.ground.digests import pretty_json
+
+    mirror = work.workspace.settings.mirror
+    if mirror is None:
+        raise SettingsError("the error card needs the labelled corpora: set NETHICAL_DATA_MIRROR to a mirror folder")
+    card = build_error_card(mirror, work.workspace.screener)
+    return Result(work.workspace.objects.put(pretty_json(card)), facts=card)
+
+
+def _shown_screened(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
+    facts = record.facts
+    return {
+        ROW_COUNT: facts["rows"],
+        COLUMN_SCHEMA: Columns(facts["columns"]),
+        "rows_masked": facts["rows_masked"],
+        "findings": facts["findings"],
+        "findings_by_kind": Table([{"kind": kind, "findings": count} for kind, count in facts["by_kind"].items()]),
+        "removed_share_by_label": Table(
+            [{"label": label, "share": share} for label, share in facts["removal_rate_by_label"].items()]
+        ),
+        "ruleset": facts["ruleset"],
+    }
+
+
+def _shown_error_card(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
+    from nethical_assets.core.evaluation.error_card import render_error_card
+
+    aims = record.facts["aims"]
+    return {
+        "error_card": Markdown(render_error_card(record.facts)),
+        "aims": Table(aims),
+        "aims_met": sum(bool(aim["met"]) for aim in aims),
+        "ruleset": record.facts["ruleset"],
+    }
+
+
+SCREENED = Stage(
+    name="screened",
+    scope="family",
+    description="The rows that may train and test, personal data and secrets masked.",
+    owner="team:data-stewards",
+    needs=(DATASETS,),
+    run=_screen,
+    plan=_plan_screening,
+    event=EventType.DATA_SCREENED,
+    tells=lambda record: {"by_kind": record.facts["by_kind"], "quarantined": record.facts["quarantined"]},
+    shows=_shown_screened,
+    kinds=frozenset({"parquet"}),
+    group="screening",
+    in_chain=True,
+)
+QUARANTINE = Stage(
+    name="quarantine",
+    scope="family",
+    description="The rows that screening kept out, for a person to decide about: nethical quarantine list.",
+    owner="team:data-stewards",
+    needs=(SCREENED,),
+    run=_keep_out,
+    shows=lambda workspace, record: {ROW_COUNT: record.facts["rows"]},
+    kinds=frozenset({"parquet"}),
+    group="screening",
+)
+ERROR_CARD = Stage(
+    name="screening_error_card",
+    scope="platform",
+    description="Precision and recall of every rule pack on labelled corpora, with intervals. Needs the corpora in the "
+    "mirror folder. `nethical error-card` prints the same.",
+    owner="team:data-stewards",
+    run=_measure_rules,
+    plan=lambda work: Plan(
+        {"corpora": str(work.workspace.settings.mirror)}, {"ruleset": work.workspace.screener.ruleset.digest}
+    ),
+    shows=_shown_error_card,
+    kinds=frozenset({"markdown"}),
+    group="screening",
+    in_cycle=False,
+    seals=True,
+)
