@@ -174,7 +174,11 @@ class Workspace:
         from nethical_assets.core.audit import RunRecorder
 
         hold_run(self.home, self.run_id)
-        return RunRecorder(self.home / "audit", self.run_id)
+        recorder = RunRecorder(self.home / "audit", self.run_id)
+        if recorder.prefix_root()[0] == 0:
+            # A run that changes nothing is an event too, and a card that it issues has something to refer to.
+            recorder.append(EventType.RUN_STARTED, actor=ACTOR)
+        return recorder
 
     @functools.cached_property
     def tracker(self) -> LocalIssueTracker:
