@@ -38,26 +38,45 @@ def format_subject(family: str, suffix: str) -> str:
 
 
 def _issue(work: Work) -> Result:
-    """The card of the decided model; an unchanged model keeps its card, and a damaged one gets the issued bytes
-    again."""
+    """The card of the decided model; an unchanged model keeps its card, a damaged one gets the issued bytes again."""
     from nethical_assets.core.cards import build_card, card_bytes, card_digest, render_all
 
-    workspace, family, release = work.workspace, work.subject, work.of(RELEASES)
-    pointer = _find_pointer(workspace, family, str(release.facts["model"]))
+    workspace, release = work.workspace, work.of(RELEASES)
+    pointer = _find_pointer(workspace, work.subject, str(release.facts["model"]))
     # A champion that was decided about again and refused stays the champion, with the card of its own decision.
     kept = release.facts["verdict"] == UNCHANGED or pointer.decision != release.output
-    before = work.find(MODEL_CARDS) if kept else None
-    if before is not None and pointer.card and before.output == pointer.card:
-        if _is_issued(workspace, pointer, before.objects):
-            return Result(before.output, before.objects, before.facts, reused=True)
-        if all(_is_stored(workspace, digest) for digest in before.objects.values()):
-            acts = [_act(work, pointer, before.output, before.objects)]
-            return Result(before.output, before.objects, before.facts, acts=acts)
+    issued = _issued(workspace, pointer) if kept else None
+    if issued is not None:
+        card = json.loads(issued[CARD_FORMAT])
+        files = {suffix: workspace.objects.put(data) for suffix, data in issued.items()}
+        intact = all(_is_file(workspace.registry.card_path(pointer, suffix), files[suffix]) for suffix in files)
+        acts = [] if intact else [_act(work, pointer, pointer.card, files)]
+        return Result(pointer.card, files, _facts(workspace, pointer, card), acts=acts, reused=intact)
     card = json.loads(card_bytes(build_card(_evidence(work, pointer))))
     formats = {CARD_FORMAT: card_bytes(card), **render_all(card)}
     files = {suffix: workspace.objects.put(data) for suffix, data in formats.items()}
     facts = _facts(workspace, pointer, card)
     return Result(card_digest(card), files, facts, acts=[_act(work, pointer, card_digest(card), files)])
+
+
+def _issued(workspace: Workspace, pointer: ModelPointer) -> dict[str, bytes] | None:
+    """The bytes of every format of the pointer's card as the log names them, from wherever they are still intact; None
+    where no card was issued, or one of them is lost."""
+    event = workspace.evidence.named_by(pointer.card, EventType.CARD_ISSUED) if pointer.card else None
+    if event is None:
+        return None
+    prefix = format_subject(pointer.family, "")
+    named = {one.name.removeprefix(prefix): one.digest for one in event.subjects if one.name.startswith(prefix)}
+    found: dict[str, bytes] = {}
+    for suffix, digest in {CARD_FORMAT: pointer.card, **named}.items():
+        path = workspace.registry.card_path(pointer, suffix)
+        if _is_file(path, digest):
+            found[suffix] = path.read_bytes()
+        elif _is_stored(workspace, digest):
+            found[suffix] = workspace.objects.get(digest)
+        else:
+            return None
+    return found
 
 
 def _act(work: Work, pointer: ModelPointer, card: str, files: Mapping[str, str]) -> Act:
@@ -90,9 +109,8 @@ def _find_pointer(workspace: Workspace, family: str, model: str) -> ModelPointer
     return pointer
 
 
-def _is_issued(workspace: Workspace, pointer: ModelPointer, files: Mapping[str, str]) -> bool:
-    paths = {suffix: workspace.registry.card_path(pointer, suffix) for suffix in files}
-    return all(paths[suffix].exists() and digest_bytes(paths[suffix].read_bytes()) == files[suffix] for suffix in files)
+def _is_file(path: Any, digest: str) -> bool:
+    return path.exists() and digest_bytes(path.read_bytes()) == digest
 
 
 def _is_stored(workspace: Workspace, digest: str) -> bool:
