@@ -398,7 +398,9 @@ def test_raw_records_are_scored(home: Path, promoted: None, command: Cli, tmp_pa
     assert ((scores["probability"] >= 0.5) == (scores["label"] == 1)).all()
     assert (scores["label"] == (rows["attack"] != "normal")).mean() > 0.9
     assert answer.document["positives"] == int(scores["label"].sum())
-    assert (home / "serving" / "inference").is_dir()
+    logged = sorted((home / "serving" / "inference" / "logistic").iterdir())
+    assert command("score", "logistic", str(records), "--output", str(tmp_path / "again.csv")).code == 0
+    assert sorted((home / "serving" / "inference" / "logistic").iterdir()) == logged != []
 
 
 def test_texts_with_the_canonical_column_are_scored_as_jsonl_and_parquet(

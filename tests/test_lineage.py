@@ -316,7 +316,7 @@ def test_what_differs_in_a_reproduction_is_said(settings: Settings, monkeypatch:
     assert not outcome.same
     assert any(line.startswith("library numpy: ") and line.endswith('-> "0.0"') for line in outcome.causes)
     assert any(line.startswith("training code: ") for line in outcome.causes)
-    assert outcome.largest_difference == 0.0
+    assert outcome.largest_probability_difference == 0.0
 
 
 def test_models_are_found_by_family_digest_and_prefix(settings: Settings, workspace: Workspace) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nethical_assets.core.detectors.registry import load_family
+from nethical_assets.core.ground.digests import digest_file
 from nethical_assets.core.ground.errors import NoChampionError
 from nethical_assets.core.models.loading import load_detector
 from nethical_assets.core.reading.tables import read_records, write_records
@@ -22,7 +23,8 @@ DECISION_THRESHOLD = 0.5
 def score_file(settings: Settings, family: str, file: Path, output: Path) -> dict[str, Any]:
     """Score the records of ``file`` with the champion of ``family`` and write one prediction a record to ``output``.
 
-    Only scores and numeric sketches of the inputs enter the inference log, never the records.
+    Only scores and numeric sketches of the inputs enter the inference log, never the records; a file that is scored
+    again enters it once.
 
     Raises:
         NoChampionError: no model of the family was promoted yet.
@@ -52,6 +54,8 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
             probabilities=probability,
             scores=scores,
             sketch=detector.sketch(inputs),
+            # Scoring a file again is a retry, unless another decision made the model champion in between.
+            occasion=f"{digest_file(file)} {champion.decision}",
             when=utc_now(),
         )
     return {

@@ -12,6 +12,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.stages.checking import DATASET_VALIDATION
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.graph import FAMILY_CYCLE
+from nethical_assets.stages.judging import ETHICAL_DRIFT_REPORT
 from nethical_assets.stages.sealing import AUDIT_ROOTS
 from nethical_assets.stages.watching import DRIFT_REPORTS
 
@@ -48,7 +49,7 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[dg.Unresol
         ),
         dg.define_asset_job(
             DRIFT_JOB,
-            selection=dg.AssetSelection.assets(*drift),
+            selection=dg.AssetSelection.assets(*drift, asset_key(ETHICAL_DRIFT_REPORT)),
             description="Compare what every champion scored with its reference window.",
         ),
     ]

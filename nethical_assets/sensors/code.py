@@ -27,8 +27,8 @@ def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Senso
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         target=dg.AssetSelection.assets(*cycle_assets(settings, families)),
-        description="Requests retraining of families whose detector, stages, catalog entries, screening rules or training "
-        "settings changed since their newest model was trained.",
+        description="Requests retraining of families whose detector, stages, catalog entries, screening rules or "
+        "training settings changed since their newest model was trained.",
     )
     def code_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         workspace, requests = Workspace(settings, CycleOptions(), _OBSERVER), []

@@ -24,7 +24,7 @@ from nethical_assets.stages.training import MODELS
 from nethical_assets.stages.watching import DRIFT_REPORTS
 
 if TYPE_CHECKING:
-    from nethical_assets.core.cards import CardEvidence
+    from nethical_assets.core.cards import AuditReference, CardEvidence
     from nethical_assets.core.models.registry import ModelPointer
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
@@ -122,13 +122,12 @@ def _is_stored(workspace: Workspace, digest: str) -> bool:
 
 
 def _evidence(work: Work, pointer: ModelPointer) -> CardEvidence:
-    from nethical_assets.core.cards import AuditReference, CardEvidence
+    from nethical_assets.core.cards import CardEvidence
     from nethical_assets.core.detectors.registry import load_family
 
     workspace, family = work.workspace, work.subject
     spec, settings = load_family(family), workspace.settings.file
     manifest, _ = workspace.registry.load(pointer.model)
-    size, root = workspace.recorder.prefix_root()
     dataset, screened, splits = work.of(DATASETS), work.of(SCREENED), work.of(SPLITS)
     drift = work.find(DRIFT_REPORTS)
     licences = {entry.name: entry.licence for entry in work.entries if RAW.record_name(entry.name) in dataset.inputs}
@@ -144,7 +143,8 @@ def _evidence(work: Work, pointer: ModelPointer) -> CardEvidence:
         splits=splits.facts,
         model=work.of(MODELS).facts,
         evaluation=work.of(EVALUATIONS).facts,
-        release=work.of(RELEASES).facts,
+        # The decision that put the model there: what a later run decided ("unchanged") is not about this card.
+        release={"version": pointer.version, "verdict": pointer.verdict, "reasons": pointer.reasons},
         training_config={
             **manifest.training,
             "libraries": dict(manifest.libraries),
@@ -165,12 +165,22 @@ def _evidence(work: Work, pointer: ModelPointer) -> CardEvidence:
             "evaluation_record": work.of(EVALUATIONS).digest,
             **dataset.inputs,
         },
-        audit=AuditReference(workspace.run_id, size, root),
+        audit=_reference(workspace, pointer),
         drift_report_id=drift.output if drift is not None else None,
         model_path=f"models/store/{pointer.model.partition(':')[2]}",
         issued_at=pointer.decided_at,
+        trained_at=work.of(MODELS).facts["trained_at"],
         input_kind=spec.kind,
     )
+
+
+def _reference(workspace: Workspace, pointer: ModelPointer) -> AuditReference:
+    """What a card cites: the events so far of the run that decided, which is this one unless it died before."""
+    from nethical_assets.core.cards import AuditReference
+
+    own = pointer.run_id == workspace.run_id
+    recorder = workspace.recorder if own else workspace.audit_log.recorder(pointer.run_id)
+    return AuditReference(pointer.run_id, *recorder.prefix_root())
 
 
 def _facts(workspace: Workspace, pointer: ModelPointer, card: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def _evaluate(work: Work) -> Result:
     from nethical_assets.core.datasets.splits import EVALUATION, TEST
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.evaluation.cross_source import leave_one_source_out
-    from nethical_assets.core.governance.frames import screen_frame
+    from nethical_assets.core.governance.predictions import screen_outputs
     from nethical_assets.core.ground.digests import pretty_json
     from nethical_assets.core.ground.parquet import get_table, put_table
     from nethical_assets.core.models.loading import load_detector, predict
@@ -57,7 +57,7 @@ def _evaluate(work: Work) -> Result:
     evaluation = _measure(predictions, measured)
     across, notes = leave_one_source_out(spec, frame[frame["split"] != EVALUATION], workspace.seed, measured)
     only_measured = frame[frame["split"] == EVALUATION].reset_index(drop=True)
-    findings = screen_frame(test, spec.text_columns, workspace.screener).summary()["by_kind"]
+    outputs = screen_outputs(predictions[["probability", "score"]], workspace.screener)
     # matplotlib keeps a cache of fonts, by default in the user's home, where nothing of ours belongs.
     os.environ.setdefault("MPLCONFIGDIR", str(workspace.home / "cache" / "matplotlib"))
     stored = objects.put(pretty_json(evaluation.to_json()))
@@ -72,7 +72,7 @@ def _evaluate(work: Work) -> Result:
             "evaluation": evaluation.to_json(),
             "across_sources": across,
             "held_out_sources": _held_out(detector, spec, only_measured, measured),
-            "prediction_findings": findings,
+            "prediction_findings": dict(outputs.by_kind),
             "notes": notes,
         },
     )
@@ -93,11 +93,12 @@ def _measure(predictions: pd.DataFrame, measured: Mapping[str, int]) -> Evaluati
 def _held_out(
     detector: Detector, spec: DetectorSpec, rows: pd.DataFrame, measured: Mapping[str, int]
 ) -> list[dict[str, Any]]:
+    from nethical_assets.core.ground.documents import to_document
     from nethical_assets.core.models.loading import predict
 
     if rows.empty:
         return []
-    return [source.to_json() for source in _measure(predict(detector, spec, rows), measured).sources]
+    return [to_document(source) for source in _measure(predict(detector, spec, rows), measured).sources]
 
 
 def _draw(evaluation: Evaluation) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from nethical_assets.stages.carding import MODEL_CARDS
 from nethical_assets.stages.checking import DATASET_VALIDATION
 from nethical_assets.stages.evaluating import EVALUATIONS
 from nethical_assets.stages.fetching import RAW
+from nethical_assets.stages.judging import ETHICAL_DRIFT_REPORT
 from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.screening import ERROR_CARD, QUARANTINE, SCREENED
 from nethical_assets.stages.sealing import AUDIT_ROOTS
@@ -37,6 +38,7 @@ STAGES = (
     MODEL_CARDS,
     AUDIT_ROOTS,
     DRIFT_REPORTS,
+    ETHICAL_DRIFT_REPORT,
     DATASET_VALIDATION,
     ERROR_CARD,
 )

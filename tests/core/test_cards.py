@@ -23,6 +23,7 @@ from nethical_assets.core.cards import (
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.evaluation.metrics import evaluate
 from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import IntegrityError
 
 DATASET_FIELDS = {"source", "samples", "train_samples", "val_samples", "features"}
 GOVERNANCE_FIELDS = {"enabled", "data_violations", "prediction_violations"}
@@ -87,6 +88,7 @@ def evidence_of(**changes: Any) -> CardEvidence:
         "drift_report_id": None,
         "model_path": "models/store/" + digest_bytes(b"model")[7:],
         "issued_at": "2026-11-22T02:00:00.000000+00:00",
+        "trained_at": "2026-11-21T23:00:00.000000+00:00",
     }
     return CardEvidence(**{**values, **changes})
 
@@ -114,7 +116,8 @@ def test_every_field_of_the_original_is_there_with_its_value_from_the_evidence()
     assert set(REQUIRED_FIELDS) <= set(card)
     assert card["model_version"] == "2.3.4"
     assert card["model_type"] == "logistic"
-    assert card["training_timestamp"] == evidence.issued_at
+    assert card["training_timestamp"] == evidence.trained_at != evidence.issued_at == card["decided_at"]
+    assert card_of(trained_at=None)["training_timestamp"] is None, "never the time of something else"
     assert card["metrics"] == evidence.evaluation["evaluation"]["metrics"]
     assert card["training_config"] == {"seed": 42, "train_ratio": 0.8}
     assert card["audit_merkle_root"] == ROOT
@@ -133,6 +136,23 @@ def test_every_field_of_the_original_is_there_with_its_value_from_the_evidence()
         "data_violations": 13,
         "prediction_violations": 7,
     }
+
+
+@pytest.mark.parametrize(
+    ("run", "size", "root"), [("run-77", 0, ROOT), ("run-77", -1, ROOT), ("", 1, ROOT), ("r", 1, "")]
+)
+def test_a_card_never_rests_on_nothing(run: str, size: int, root: str) -> None:
+    with pytest.raises(IntegrityError, match="cannot rest on"):
+        AuditReference(run, size, root)
+    stored = card_of() | {"audit": {"run_id": run, "size": size}, "audit_merkle_root": root}
+    with pytest.raises(IntegrityError, match="cannot rest on"):
+        audit_reference(stored)
+
+
+def test_a_card_issued_again_with_its_first_reference_is_the_same_card() -> None:
+    first = card_of()
+    again = card_of(audit=audit_reference(first))
+    assert card_bytes(again) == card_bytes(first)
 
 
 def test_every_metric_of_the_specification_is_there_with_its_interval() -> None:
@@ -191,7 +211,7 @@ def test_every_figure_of_the_card_is_in_the_markdown() -> None:
         assert f"| {name} | {numbers['rows']} | {numbers['positives']} |" in text
     for part in (ROOT, "run-77", "first 29 events", "4901 training", "1399 validation", "700 test", "1234 duplicates",
                  "17 rows had conflicting", "13 findings in the data", "11 rows masked", "2 rows kept out",
-                 "7 findings beside", "2.3.4", "promoted", "Accuracy 0.9312 is at least 0.85."):  # fmt: skip
+                 "7 findings in test", "2.3.4", "promoted", "Accuracy 0.9312 is at least 0.85."):  # fmt: skip
         assert part in text
     assert all(limit in text.replace("\\", "") for limit in card["limits"])
     assert text.count("| Source | Rows | Accuracy | F1 | ROC AUC | ECE |") == 3

@@ -10,10 +10,11 @@ in between. A problem's identity is its fingerprint, so titles, dates and number
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from nethical_assets.core.alerts.kinds import Alert, Severity
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import NethicalError
 
 State = Literal["open", "closed"]
@@ -65,7 +66,7 @@ class Issue:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return asdict(self) | {"labels": list(self.labels), "comments": [asdict(comment) for comment in self.comments]}
+        return to_document(self)
 
 
 class IssueTracker(Protocol):

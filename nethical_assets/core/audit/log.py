@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from nethical_assets.core.audit.keys import (
 )
 from nethical_assets.core.audit.reader import CHECKPOINT, CHECKPOINTS, KEYS, Head, LogReader
 from nethical_assets.core.audit.recorder import Clock, RunRecorder, discard_finalized, utc_now
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.ground.storage import exclusive_lock, write_atomically
 from nethical_assets.core.tlog.checkpoint import Checkpoint, open_checkpoint
@@ -62,7 +63,7 @@ class ChunkReceipt:
 
     def to_json(self) -> dict[str, Any]:
         """The receipt as a JSON object."""
-        return asdict(self)
+        return to_document(self)
 
 
 class AuditLog(LogReader):

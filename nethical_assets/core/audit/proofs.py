@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_keys
 from nethical_assets.core.audit.reader import KEYS, LogReader
 from nethical_assets.core.ground.digests import check_digest, digest_bytes
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.tlog.checkpoint import Checkpoint, open_checkpoint
 from nethical_assets.core.tlog.merkle import ProofError, hash_leaf, inclusion_proof, verify_inclusion
@@ -44,7 +45,7 @@ class ProofReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
-        return {"ok": self.ok, **asdict(self)}
+        return {"ok": self.ok, **to_document(self)}
 
 
 def prove(folder: Path, index_or_digest: int | str) -> dict[str, Any]:

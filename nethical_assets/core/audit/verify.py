@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from nethical_assets.core.audit.keys import (
 from nethical_assets.core.audit.reader import CHECKPOINT, CHECKPOINTS, KEYS, PAYLOADS, LogReader
 from nethical_assets.core.audit.verify_leaves import ChunkSummary, LeafVerification
 from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.ground.storage import TEMPORARY_PREFIX
 from nethical_assets.core.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
@@ -58,7 +59,7 @@ class VerificationReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
-        return {"ok": self.ok, **asdict(self)}
+        return {"ok": self.ok, **to_document(self)}
 
 
 def verify_log(

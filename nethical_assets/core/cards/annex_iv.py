@@ -175,12 +175,13 @@ def _functioning(card: Mapping[str, Any]) -> list[AnnexRow]:
 
 def _lifecycle(card: Mapping[str, Any]) -> AnnexRow:
     audit = card["audit"]
+    # The card was issued once, before anything that came later: it can prove no later promotion and no rollback.
     statement = (
-        f"Every training, decision, promotion and rollback is an event of the signed audit log; this version rests on "
-        f"the first {audit['size']} events of run {audit['run_id']}."
+        f"Version {card['model_version']} rests on the first {audit['size']} events of run {audit['run_id']} in the "
+        "signed audit log, which have this root. Changes after its decision are not part of this card."
     )
-    root = card["audit_merkle_root"]
-    evidence = (("audit_merkle_root", str(root)),) if root else ()
+    root, decision = card["audit_merkle_root"], card["digests"].get("decision")
+    evidence = (("audit_merkle_root", str(root)), ("decision", str(decision))) if root and decision else ()
     return _with_evidence("6", "Changes made through the lifecycle", statement, evidence)
 
 

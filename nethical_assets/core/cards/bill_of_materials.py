@@ -2,19 +2,29 @@
 
 What belongs here: the model with its model card, the data and the libraries it was made from, and what depends on what
 (https://cyclonedx.org/docs/1.6/json/). What does not: anything the card does not say.
+
+The library of the format writes what it knows. It has no type for model cards, for the data of a component, or for
+compositions; these three are put into the document that it wrote, at their places.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
-from urllib.parse import quote
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.cards.card import card_digest
 from nethical_assets.core.cards.figures import exact, slices
 from nethical_assets.core.ground.digests import pretty_json
+
+if TYPE_CHECKING:
+    from cyclonedx.model import HashType
+    from cyclonedx.model.bom import Bom
+    from cyclonedx.model.component import Component
+    from cyclonedx.model.license import DisjunctiveLicense
 
 _MODEL = "model"
 _RAW = "raw/"
@@ -31,51 +41,67 @@ Document = dict[str, Any]
 
 def render_bill_of_materials(card: Mapping[str, Any]) -> bytes:
     """The bill as JSON; the same card gives the same bytes."""
-    data, libraries = _data_components(card), _library_components(card)
-    digest = card_digest(card)
-    document = {
-        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, digest)}",
-        "version": 1,
-        "metadata": {
-            "timestamp": card["training_timestamp"],
-            "lifecycles": [{"phase": "post-build"}],
-            "tools": {"components": [{"type": "application", "name": "nethical-assets"}]},
-            "component": _model_component(card, data),
-            "properties": [{"name": "nethical:card", "value": digest}],
-        },
-        "components": [*data, *libraries],
-        "dependencies": _dependencies(card, data, libraries),
-        # The card records the libraries that fitted the model, not everything they need themselves.
-        "compositions": [{"aggregate": "incomplete", "dependencies": [_MODEL]}],
-    }
+    from cyclonedx.output.json import JsonV1Dot6
+
+    document = json.loads(JsonV1Dot6(_bill(card)).output_as_string())
+    names = _data_names(card)
+    components = {component["bom-ref"]: component for component in document.get("components", [])}
+    for name in names:
+        components[_reference(name)]["data"] = [_contents(card, name)]
+    document["metadata"]["component"]["modelCard"] = _model_card(card, [_reference(name) for name in names])
+    # The card records the libraries that fitted the model, not everything they need themselves.
+    document["compositions"] = [{"aggregate": "incomplete", "dependencies": [_MODEL]}]
     return pretty_json(document)
 
 
-def _model_component(card: Mapping[str, Any], data: list[Document]) -> Document:
-    considerations = {"useCases": [card["intended_use"]], "technicalLimitations": list(card["limits"])}
+def _bill(card: Mapping[str, Any]) -> Bom:
+    """What the library of the format can say: components, where they come from, and what depends on what."""
+    from cyclonedx.model import Property
+    from cyclonedx.model.bom import Bom, BomMetaData
+    from cyclonedx.model.component import Component, ComponentType
+    from cyclonedx.model.lifecycle import LifecyclePhase, PredefinedLifecycle
+    from cyclonedx.model.tool import ToolRepository
+
+    digest = card_digest(card)
+    model = Component(
+        name=card["model_type"],
+        type=ComponentType.MACHINE_LEARNING_MODEL,
+        bom_ref=_MODEL,
+        version=card["model_version"],
+        description=card["title"],
+        hashes=_hashes(card["digests"].get("model")),
+    )
+    data = [_data_component(card, name) for name in _data_names(card)]
+    libraries = _library_components(card)
+    bill = Bom(
+        serial_number=uuid.uuid5(uuid.NAMESPACE_URL, digest),
+        metadata=BomMetaData(
+            timestamp=datetime.fromisoformat(card["decided_at"]),
+            lifecycles=[PredefinedLifecycle(LifecyclePhase.POST_BUILD)],
+            tools=ToolRepository(components=[Component(name="nethical-assets", type=ComponentType.APPLICATION)]),
+            component=model,
+            properties=[Property(name="nethical:card", value=digest)],
+        ),
+        components=[*data, *libraries],
+    )
+    for component, needed in _dependencies(model, data, libraries):
+        bill.register_dependency(component, needed)
+    return bill
+
+
+def _model_card(card: Mapping[str, Any], datasets: list[str]) -> Document:
     return {
-        "type": "machine-learning-model",
-        "bom-ref": _MODEL,
-        "name": card["model_type"],
-        "version": card["model_version"],
-        "description": card["title"],
-        **_hashes(card["digests"].get("model")),
-        "modelCard": {
-            "bom-ref": "model-card",
-            "modelParameters": {
-                "task": "classification",
-                "modelArchitecture": card["model_form"],
-                "datasets": [{"ref": component["bom-ref"]} for component in data],
-                "inputs": [{"format": name} for name in card["dataset_info"]["features"]],
-                "outputs": [{"format": "calibrated probability"}],
-            },
-            "quantitativeAnalysis": {"performanceMetrics": list(_performance(card))},
-            "considerations": considerations,
-            "properties": [{"name": f"nethical:{name}", "value": value} for name, value in _facts(card)],
+        "bom-ref": "model-card",
+        "modelParameters": {
+            "task": "classification",
+            "modelArchitecture": card["model_form"],
+            "datasets": [{"ref": reference} for reference in datasets],
+            "inputs": [{"format": name} for name in card["dataset_info"]["features"]],
+            "outputs": [{"format": "calibrated probability"}],
         },
+        "quantitativeAnalysis": {"performanceMetrics": list(_performance(card))},
+        "considerations": {"useCases": [card["intended_use"]], "technicalLimitations": list(card["limits"])},
+        "properties": [{"name": f"nethical:{name}", "value": value} for name, value in _facts(card)],
     }
 
 
@@ -120,57 +146,79 @@ def _facts(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "audit:merkle_root", card["audit_merkle_root"]
 
 
-def _data_components(card: Mapping[str, Any]) -> list[Document]:
-    info, digests = card["dataset_info"], card["digests"]
-    named = [name for name in _STAGES if name in digests]
-    named += [name for name in digests if name.startswith(_RAW)]
-    components = []
-    for name in named:
-        source = name.removeprefix(_RAW)
-        licence = info["licences"].get(source) if name.startswith(_RAW) else None
-        numbers = info["sources"].get(source, {}) if name.startswith(_RAW) else {}
-        contents: Document = {"type": "dataset", "name": source}
-        if numbers:
-            counts = [{"name": f"nethical:{key}", "value": exact(count)} for key, count in numbers.items()]
-            contents["contents"] = {"properties": counts}
-        components.append(
-            {
-                "type": "data",
-                "bom-ref": f"data:{name}",
-                "name": source,
-                "description": _STAGES.get(name, "as it was fetched"),
-                **_hashes(digests[name]),
-                **({"licenses": [{"license": {"name": licence, "acknowledgement": "declared"}}]} if licence else {}),
-                "data": [contents],
-            }
-        )
-    return components
-
-
-def _library_components(card: Mapping[str, Any]) -> list[Document]:
+def _data_names(card: Mapping[str, Any]) -> list[str]:
+    """The names of the card's digests that are data: stages from the newest on, then raw datasets."""
+    digests = card["digests"]
     return [
-        {
-            "type": "library",
-            "bom-ref": f"library:{name}",
-            "name": name,
-            "version": version,
-            "purl": f"pkg:pypi/{quote(name.lower(), safe='')}@{quote(version, safe='')}",
-        }
+        *(name for name in _STAGES if name in digests),
+        *(name for name in digests if name.startswith(_RAW)),
+    ]
+
+
+def _reference(name: str) -> str:
+    return f"data:{name}"
+
+
+def _data_component(card: Mapping[str, Any], name: str) -> Component:
+    from cyclonedx.model.component import Component, ComponentType
+
+    return Component(
+        name=name.removeprefix(_RAW),
+        type=ComponentType.DATA,
+        bom_ref=_reference(name),
+        description=_STAGES.get(name, "as it was fetched"),
+        hashes=_hashes(card["digests"][name]),
+        licenses=_licences(card, name),
+    )
+
+
+def _licences(card: Mapping[str, Any], name: str) -> list[DisjunctiveLicense]:
+    from cyclonedx.model.license import DisjunctiveLicense, LicenseAcknowledgement
+
+    licence = card["dataset_info"]["licences"].get(name.removeprefix(_RAW)) if name.startswith(_RAW) else None
+    return [DisjunctiveLicense(name=licence, acknowledgement=LicenseAcknowledgement.DECLARED)] if licence else []
+
+
+def _contents(card: Mapping[str, Any], name: str) -> Document:
+    """What a component of data holds."""
+    source = name.removeprefix(_RAW)
+    contents: Document = {"type": "dataset", "name": source}
+    numbers = card["dataset_info"]["sources"].get(source, {}) if name.startswith(_RAW) else {}
+    if numbers:
+        counts = [{"name": f"nethical:{key}", "value": exact(count)} for key, count in numbers.items()]
+        contents["contents"] = {"properties": counts}
+    return contents
+
+
+def _library_components(card: Mapping[str, Any]) -> list[Component]:
+    from cyclonedx.model.component import Component, ComponentType
+    from packageurl import PackageURL
+
+    return [
+        Component(
+            name=name,
+            type=ComponentType.LIBRARY,
+            bom_ref=f"library:{name}",
+            version=version,
+            purl=PackageURL(type="pypi", name=name.lower(), version=version),
+        )
         for name, version in card["training_config"].get("libraries", {}).items()
     ]
 
 
-def _dependencies(card: Mapping[str, Any], data: list[Document], libraries: list[Document]) -> list[Document]:
+def _dependencies(
+    model: Component, data: list[Component], libraries: list[Component]
+) -> Iterator[tuple[Component, list[Component]]]:
     """The model depends on its rows and libraries; rows on the rows they were made from."""
-    references = [component["bom-ref"] for component in data]
-    raw = [reference for reference in references if reference.startswith(f"data:{_RAW}")]
-    chain = [_MODEL, *(reference for reference in references if reference not in raw)]
-    made_from: dict[str, list[str]] = {made: [source] for made, source in itertools.pairwise(chain)}
-    made_from.setdefault(chain[-1], []).extend(raw)
-    made_from.setdefault(_MODEL, []).extend(component["bom-ref"] for component in libraries)
-    everything = [_MODEL, *references, *(component["bom-ref"] for component in libraries)]
-    return [{"ref": reference, "dependsOn": made_from.get(reference, [])} for reference in everything]
+    raw = [component for component in data if str(component.bom_ref.value).startswith(f"data:{_RAW}")]
+    chain = [model, *(component for component in data if component not in raw)]
+    yield from ((made, [source]) for made, source in itertools.pairwise(chain))
+    yield chain[-1], raw
+    yield model, libraries
+    yield from ((component, []) for component in (*data, *libraries))
 
 
-def _hashes(digest: str | None) -> Document:
-    return {"hashes": [{"alg": "SHA-256", "content": digest.partition(":")[2]}]} if digest else {}
+def _hashes(digest: str | None) -> list[HashType]:
+    from cyclonedx.model import HashAlgorithm, HashType
+
+    return [HashType(alg=HashAlgorithm.SHA_256, content=digest.partition(":")[2])] if digest else []

@@ -7,13 +7,16 @@ the original pipeline's cards had; a field without a value is null, never invent
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import IntegrityError
 
-CARD_VERSION = 1
+CARD_VERSION = 2
+"""2: ``training_timestamp`` is the training's; before, it was the decision's, which is now ``decided_at``."""
 REQUIRED_FIELDS = (
     "model_version",
     "model_type",
@@ -26,15 +29,31 @@ REQUIRED_FIELDS = (
     "drift_report_id",
     "model_path",
 )
+_ROOT = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class AuditReference:
-    """By what the card's evidence can be verified: the root over the first ``size`` events of run ``run_id``."""
+    """By what the card's evidence can be verified: the root over the first ``size`` events of run ``run_id``.
+
+    ``size`` is at least 1 and ``root`` 64 hexadecimal digits: a claim over nothing proves nothing, and no log verifies
+    it. A card that is issued again cites what it cited first (``audit_reference`` of the issued card), and a card
+    whose run was killed before it could be issued cites the events of the run that decided.
+
+    Raises:
+        IntegrityError: there is no such claim.
+    """
 
     run_id: str
     size: int
     root: str
+
+    def __post_init__(self) -> None:
+        if not self.run_id or self.size < 1 or not _ROOT.fullmatch(self.root):
+            raise IntegrityError(
+                f"a card cannot rest on {self.size} events of run {self.run_id!r}: cite the run that decided about the "
+                "model, or the reference with which its card was issued first"
+            )
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,8 @@ class CardEvidence:
 
     ``dataset``, ``screening``, ``splits``, ``model``, ``evaluation`` and ``release`` are the facts of those stages;
     ``digests`` names what each of them produced; ``input_kind`` is what the family reads (``text``, ``sequence``,
-    ``records``), or empty where that is not said.
+    ``records``), or empty where that is not said. ``trained_at`` is when the model was fitted, None where no record
+    says it; ``issued_at`` when it was decided about. Both are ISO 8601 in UTC.
     """
 
     family: str
@@ -64,6 +84,7 @@ class CardEvidence:
     drift_report_id: str | None
     model_path: str
     issued_at: str
+    trained_at: str | None
     input_kind: str = ""
 
 
@@ -77,7 +98,8 @@ def build_card(evidence: CardEvidence) -> dict[str, Any]:
         "model_version": evidence.release["version"],
         "model_type": evidence.family,
         "title": evidence.title,
-        "training_timestamp": evidence.issued_at,
+        "training_timestamp": evidence.trained_at,
+        "decided_at": evidence.issued_at,
         "verdict": evidence.release["verdict"],
         "reasons": list(evidence.release["reasons"]),
         "metrics": metrics,
@@ -146,5 +168,9 @@ def card_digest(card: Mapping[str, Any]) -> str:
 
 
 def audit_reference(card: Mapping[str, Any]) -> AuditReference:
-    """Where in the log the card says its evidence is."""
+    """Where in the log the card says its evidence is.
+
+    Raises:
+        IntegrityError: it cites no event; cards of older versions that were issued again could.
+    """
     return AuditReference(card["audit"]["run_id"], card["audit"]["size"], card["audit_merkle_root"])

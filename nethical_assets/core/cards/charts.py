@@ -1,6 +1,6 @@
 """The pictures of a card as inline SVG: reliability, ROC, precision-recall, confusion matrix, composition.
 
-What belongs here: geometry from numbers of the card, coloured by the classes of ``page_style``. What does not:
+What belongs here: geometry from numbers of the card, coloured by the classes of ``templates/page.css``. What does not:
 computing a number that is shown; every text in a picture is a number of the card or a fixed label.
 """
 
@@ -34,7 +34,7 @@ def reliability_chart(card: Mapping[str, Any]) -> str:
     parts.append(_path(corners, "curve"))
     for row in bins:
         tooltip = (
-            f"{decimal(row['low'], 2)} to {decimal(row['high'], 2)}: {row['rows']} rows, mean probability "
+            f"{decimal(row['low'], 2)} to {decimal(row['high'], 2)}: {row['rows']:d} rows, mean probability "
             f"{decimal(row['mean_probability'])}, observed rate {decimal(row['observed_rate'])} "
             f"({interval(row['observed_low'], row['observed_high'])})"
         )
@@ -105,7 +105,7 @@ def confusion_chart(card: Mapping[str, Any]) -> str:
             parts.append(
                 f'<rect class="cell {right}" x="{x + 2:.1f}" y="{y + 2:.1f}" width="{half - 4:.1f}" '
                 f'height="{half - 4:.1f}" rx="4" fill-opacity="{0.08 + 0.4 * share:.2f}"/>'
-                f'<text class="count" text-anchor="middle" x="{x + half / 2:.1f}" y="{middle + 7:.1f}">{count}</text>'
+                f'<text class="count" text-anchor="middle" x="{x + half / 2:.1f}" y="{middle + 7:.1f}">{count:d}</text>'
             )
     for column, called in enumerate(("called positive", "called negative")):
         parts.append(_text("tick", _LEFT + (column + 0.5) * half, _TOP + _SIZE + 16, called))
@@ -149,7 +149,7 @@ def _histogram(bins: Iterable[Mapping[str, Any]]) -> list[str]:
         left, right = _x(row["low"]), _x(row["high"])
         bars.append(
             f'<rect class="rows" x="{left + 1:.1f}" y="{floor - height:.1f}" width="{max(right - left - 2, 1):.1f}" '
-            f'height="{height:.1f}"><title>{row["rows"]} rows</title></rect>'
+            f'height="{height:.1f}"><title>{row["rows"]:d} rows</title></rect>'
         )
     label = f'<text class="tick" text-anchor="end" x="{_LEFT - 7}" y="{floor}">rows</text>'
     return [label, *bars]

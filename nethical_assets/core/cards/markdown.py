@@ -79,7 +79,7 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         "",
         f"Every row and every test prediction was screened: {governance['data_violations']} findings in the data, "
         f"{governance['rows_masked']} rows masked, {governance['rows_quarantined']} rows kept out, "
-        f"{governance['prediction_violations']} findings beside test predictions.",
+        f"{governance['prediction_violations']} findings in test predictions.",
         "",
         *table(
             ("Kind", "Findings"),

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.readers import list_files, read_files
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry, FileFormat, LabelEntry
@@ -82,9 +83,7 @@ class DiscoveryReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON document."""
-        document = asdict(self)
-        document["files"] = [{**file, "columns": list(file["columns"])} for file in document["files"]]
-        return document
+        return to_document(self)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore, read_json, write_json
 from nethical_assets.core.rows.catalog import DatasetEntry
@@ -69,9 +70,8 @@ class Snapshot:
 
     def to_json(self) -> dict[str, Any]:
         """The manifest document: everything but ``refreshed_at``."""
-        document = asdict(self)
+        document = to_document(self)
         del document["refreshed_at"]
-        document["columns"] = [list(column) for column in self.columns]
         return document
 
     @classmethod
@@ -79,17 +79,9 @@ class Snapshot:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            IntegrityError: keys are missing or unknown.
+            IntegrityError: keys are missing or unknown, or a value has another type.
         """
-        try:
-            values = dict(document)
-            values["columns"] = tuple((name, kind) for name, kind in values["columns"])
-            values["upstream"] = UpstreamState(**values["upstream"])
-            return cls(**values, refreshed_at=refreshed_at)
-        except (TypeError, KeyError, ValueError) as error:
-            raise IntegrityError(
-                f"not a snapshot manifest ({error}); remove the dataset's pointer and fetch again"
-            ) from None
+        return replace(from_document(cls, document, "snapshot manifest"), refreshed_at=refreshed_at)
 
 
 class SnapshotStore:

@@ -1,206 +1,210 @@
-"""The ethical drift report: how violations and risk differ between cohorts of agents over time.
+"""The ethical drift report: whether a detector's errors, and what screening takes away, fall on some more than others.
 
-What belongs here: cohorts as plain values and the report as a pure function of them. What does not: where cohorts come
-from, and statistical drift of predictions (``verdict``). The spreads are descriptive, as the specification defines
-them; they are not tests.
+What belongs here: the report as a pure function of what the stages of each family recorded. What does not: where the
+records come from, and statistical drift of single columns (``verdict``).
+
+Groups are compared within a family only. Families look at different things, so rates of two families differ for reasons
+that are nobody's fault; so does the mean risk of two sources with different shares of attacks. What is compared is what
+happens to a row *given* what it is.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
+from nethical_assets.core.drift.verdict import DriftReport
+from nethical_assets.core.evaluation.gate import GateDecision
+from nethical_assets.core.evaluation.metrics import Evaluation, SourceEvaluation
+from nethical_assets.core.evaluation.rates import RateComparison, Verdict, compare_rates, judge_difference
+from nethical_assets.core.governance.frames import ALL_ROWS
 from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.documents import to_document
 
-TYPE_SPREAD = 0.1
-RISK_SPREAD = 0.2
-SEVERITY_SPREAD = 0.15
-HIGH_DRIFT_SCORE = 0.3
+ERROR_SPREAD = 0.1
+"""By how much the share of missed positives, or of false alarms, may differ between the sources of a family."""
+REMOVAL_SPREAD = 0.05
+"""By how much the share of rows that screening removes may differ between labels."""
+POSITIVE_RATE_SPREAD = 0.1
+"""By how much the share of rows called positive may differ between traffic and test rows."""
 
-RISK_TIERS = ("low", "normal", "high", "elevated")
-"""Risk below 0.25, 0.5, 0.75, and from there on."""
+Severity = Literal["medium", "high"]
+
+
+@dataclass(frozen=True)
+class FamilyEvidence:
+    """What the stages of one family recorded.
+
+    ``evaluation``: of the current candidate or champion, with its sources; ``gate``: the decision about it;
+    ``removed_by_label``: as ``ScreeningResult`` has it, label -> (rows that screening removed, rows); ``drift``: the
+    newest report, None without traffic.
+    """
+
+    family: str
+    evaluation: Evaluation
+    gate: GateDecision | None = None
+    removed_by_label: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    drift: DriftReport | None = None
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One violation: its type, severity, and when it happened (UTC; counted by day)."""
+    """A promise that the model of a family did not keep."""
 
-    kind: str
-    severity: str
-    when: datetime
+    kind: Literal["low_accuracy", "calibration_error"]
+    severity: Severity
+    reason: str
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """One cohort (for example a family's decisions in one period), already counted.
+    """The test rows of one source: how many positives were missed and how many negatives were called positive."""
 
-    ``avg_risk_score`` is None when nothing was scored; the three violation counts each add up to the same total.
-    """
+    source: str
+    rows: int
+    positives: int
+    missed: int
+    false_alarms: int
 
-    cohort_id: str
-    agent_count: int
-    action_count: int
-    violations_by_severity: Mapping[str, int] = field(default_factory=dict)
-    violations_by_type: Mapping[str, int] = field(default_factory=dict)
-    violations_by_time: Mapping[str, int] = field(default_factory=dict)
-    avg_risk_score: float | None = None
-    risk_distribution: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def violation_count(self) -> int:
-        """All violations."""
-        return sum(self.violations_by_severity.values())
+@dataclass(frozen=True)
+class FamilyReport:
+    """One family: ``comparisons`` by name (missed, false_alarms, removed_by_screening, called_positive)."""
 
-    @classmethod
-    def of(
-        cls,
-        cohort_id: str,
-        *,
-        agent_count: int,
-        risk_scores: npt.NDArray[np.float64],
-        violations: Iterable[Violation] = (),
-    ) -> Cohort:
-        """Count one cohort: an action per risk score (in [0, 1])."""
-        listed = list(violations)
-        tiers = np.bincount(np.digitize(risk_scores, (0.25, 0.5, 0.75)), minlength=len(RISK_TIERS))
-        return cls(
-            cohort_id=cohort_id,
-            agent_count=agent_count,
-            action_count=len(risk_scores),
-            violations_by_severity=Counter(violation.severity for violation in listed),
-            violations_by_type=Counter(violation.kind for violation in listed),
-            violations_by_time=Counter(violation.when.date().isoformat() for violation in listed),
-            avg_risk_score=float(risk_scores.mean()) if len(risk_scores) else None,
-            risk_distribution=dict(zip(RISK_TIERS, tiers.tolist(), strict=True)),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object with the specification's field names."""
-        return {
-            "cohort_id": self.cohort_id,
-            "agent_count": self.agent_count,
-            "action_count": self.action_count,
-            "violation_stats": {
-                "total_count": self.violation_count,
-                "by_severity": dict(self.violations_by_severity),
-                "by_type": dict(self.violations_by_type),
-                "by_time": dict(self.violations_by_time),
-            },
-            "avg_risk_score": self.avg_risk_score,
-            "risk_distribution": dict(self.risk_distribution),
-        }
+    cohorts: tuple[Cohort, ...]
+    violations: tuple[Violation, ...]
+    comparisons: Mapping[str, RateComparison]
 
 
 @dataclass(frozen=True)
 class EthicalDriftReport:
-    """The report; times are ISO 8601, ``cohorts`` maps cohort ids to ``Cohort.to_json``."""
+    """The report over all families.
+
+    ``verdict`` is fail when a comparison fails or a violation is known, pass when all comparisons pass, else
+    needs_more_data. ``recommendations`` has a sentence for each failure. The id is a digest of all the rest.
+    """
 
     report_id: str
-    start_time: str
-    end_time: str
-    cohorts: Mapping[str, Any]
-    drift_metrics: Mapping[str, Any]
+    verdict: Verdict
+    families: Mapping[str, FamilyReport]
     recommendations: tuple[str, ...]
-    generated_at: str
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return asdict(self) | {"recommendations": list(self.recommendations)}
+    def to_markdown(self) -> str:
+        """The verdict, and a table of all comparisons."""
+        lines = [f"**{self.verdict.replace('_', ' ')}**", "", *(f"- {line}" for line in self.recommendations), ""]
+        lines += [
+            "| Family | Compared | Verdict | Difference | 95 % bounds | Allowed |",
+            "|---|---|---|---:|---:|---:|",
+        ]
+        for family, report in self.families.items():
+            for name, found in report.comparisons.items():
+                bounds = f"{found.smallest:.3f} to {found.largest:.3f}"
+                verdict = found.verdict.replace("_", " ")
+                title = name.replace("_", " ")
+                lines.append(
+                    f"| {family} | {title} | {verdict} | {found.difference:.3f} | {bounds} | {found.maximum:.2f} |"
+                )
+        return "\n".join(lines) + "\n"
 
 
-def ethical_drift_report(
-    cohorts: Iterable[Cohort], *, start_time: datetime, end_time: datetime, generated_at: datetime
-) -> EthicalDriftReport:
-    """The report on cohorts between two moments.
-
-    The id is a digest of cohorts and period: the same input has the same id, whenever it is generated. With fewer than
-    two cohorts there is nothing to compare and no drift.
+def ethical_drift_report(families: Iterable[FamilyEvidence]) -> EthicalDriftReport:
+    """The report; the same evidence gives the same report, in whatever order it comes.
 
     Raises:
-        ValueError: two cohorts have the same id.
+        ValueError: two pieces of evidence are of one family.
     """
-    ordered = sorted(cohorts, key=lambda cohort: cohort.cohort_id)
-    documents = {cohort.cohort_id: cohort.to_json() for cohort in ordered}
-    if len(documents) < len(ordered):
-        raise ValueError("two cohorts have the same cohort_id")
-    period = {"start_time": start_time.isoformat(), "end_time": end_time.isoformat()}
-    digest = digest_json({**period, "cohorts": documents}).partition(":")[2]
-    metrics = _drift_metrics(ordered)
-    return EthicalDriftReport(
-        report_id=f"ethical-drift-{digest[:16]}",
-        **period,
-        cohorts=documents,
-        drift_metrics=metrics,
-        recommendations=_recommendations(metrics),
-        generated_at=generated_at.isoformat(),
-    )
+    ordered = sorted(families, key=lambda evidence: evidence.family)
+    reports = {evidence.family: _report(evidence) for evidence in ordered}
+    if len(reports) < len(ordered):
+        raise ValueError("evidence of a family was given twice")
+    comparisons = [found for report in reports.values() for found in report.comparisons.values()]
+    failed = any(found.verdict == "fail" for found in comparisons)
+    verdict: Verdict = "needs_more_data"
+    if failed or any(report.violations for report in reports.values()):
+        verdict = "fail"
+    elif comparisons and all(found.verdict == "pass" for found in comparisons):
+        verdict = "pass"
+    recommendations = tuple(sentence for family, report in reports.items() for sentence in _advice(family, report))
+    unnamed = EthicalDriftReport("", verdict, reports, recommendations)
+    digest = digest_json(to_document(unnamed)).partition(":")[2]
+    return EthicalDriftReport(f"ethical-drift-{digest[:16]}", verdict, reports, recommendations)
 
 
-def _drift_metrics(cohorts: list[Cohort]) -> dict[str, Any]:
-    metrics: dict[str, Any] = {
-        "cohort_count": len(cohorts),
-        "violation_type_drift": {},
-        "severity_drift": {},
-        "risk_score_drift": {},
-        "has_drift": False,
-        "drift_score": 0.0,
+def _report(evidence: FamilyEvidence) -> FamilyReport:
+    cohorts = tuple(cohort for source in evidence.evaluation.sources if (cohort := _cohort(source)) is not None)
+    comparisons = {
+        "missed": compare_rates(
+            {cohort.source: (cohort.missed, cohort.positives) for cohort in cohorts},
+            maximum_difference=ERROR_SPREAD,
+            event="positives that were missed",
+        ),
+        "false_alarms": compare_rates(
+            {cohort.source: (cohort.false_alarms, cohort.rows - cohort.positives) for cohort in cohorts},
+            maximum_difference=ERROR_SPREAD,
+            event="negatives that were called positive",
+        ),
+        "removed_by_screening": compare_rates(
+            {f"label {name}": counts for name, counts in evidence.removed_by_label.items() if name != ALL_ROWS},
+            maximum_difference=REMOVAL_SPREAD,
+            event="rows that screening removed",
+        ),
+        "called_positive": _traffic(evidence.drift),
     }
-    if len(cohorts) < 2:
-        return metrics
-    of_types = {cohort.cohort_id: (cohort.violations_by_type, cohort.action_count) for cohort in cohorts}
-    of_severities = {cohort.cohort_id: (cohort.violations_by_severity, cohort.violation_count) for cohort in cohorts}
-    metrics["violation_type_drift"] = _spreads(of_types)
-    metrics["severity_drift"] = _spreads(of_severities)
-    risks = [cohort.avg_risk_score for cohort in cohorts if cohort.avg_risk_score is not None]
-    if risks:
-        metrics["risk_score_drift"] = {
-            "max_risk": max(risks),
-            "min_risk": min(risks),
-            "drift": max(risks) - min(risks),
-            "avg_risk": sum(risks) / len(risks),
-        }
-    type_drifts = [spread["drift"] for spread in metrics["violation_type_drift"].values()]
-    metrics["has_drift"] = (
-        max(type_drifts, default=0.0) > TYPE_SPREAD or metrics["risk_score_drift"].get("drift", 0.0) > RISK_SPREAD
+    return FamilyReport(cohorts, _violations(evidence.gate), comparisons)
+
+
+def _cohort(source: SourceEvaluation) -> Cohort | None:
+    """The counts behind a source's accuracy and recall; None where its predictions were not numbers."""
+    accuracy, recall = source.metrics["accuracy"].value, source.metrics["recall"].value
+    if accuracy is None:
+        return None
+    missed = 0 if recall is None else round((1.0 - recall) * source.positives)
+    wrong = round((1.0 - accuracy) * source.rows)
+    return Cohort(source.source, source.rows, source.positives, missed, wrong - missed)
+
+
+def _traffic(drift: DriftReport | None) -> RateComparison:
+    """The share of rows called positive, traffic beside test rows."""
+    if drift is None or drift.positive_rate is None or drift.window_rows < drift.minimum_rows:
+        rows = 0 if drift is None else drift.window_rows
+        reason = f"rows called positive: {rows} rows of traffic are too few to compare"
+        return RateComparison("needs_more_data", 0.0, 0.0, 1.0, POSITIVE_RATE_SPREAD, rows, reason)
+    rate = drift.positive_rate
+    return judge_difference(
+        abs(rate.window - rate.reference),
+        max(0.0, rate.low, -rate.high),
+        max(abs(rate.low), abs(rate.high)),
+        maximum_difference=POSITIVE_RATE_SPREAD,
+        rows=drift.window_rows,
+        said=f"rows called positive: {rate.window:.2%} of traffic, {rate.reference:.2%} of the test rows",
     )
-    metrics["drift_score"] = sum(type_drifts) / len(type_drifts) if type_drifts else 0.0
-    return metrics
 
 
-def _spreads(counted: Mapping[str, tuple[Mapping[str, int], int]]) -> dict[str, dict[str, Any]]:
-    """Per key, the rates of the cohorts that have a total, and how far apart they are."""
-    keys = sorted({key for counts, _ in counted.values() for key in counts})
-    spreads = {}
-    for key in keys:
-        rates = {cohort: counts.get(key, 0) / total for cohort, (counts, total) in counted.items() if total > 0}
-        if rates:
-            highest, lowest = max(rates.values()), min(rates.values())
-            spreads[key] = {"max_rate": highest, "min_rate": lowest, "drift": highest - lowest, "cohort_rates": rates}
-    return spreads
+def _violations(gate: GateDecision | None) -> tuple[Violation, ...]:
+    """Accuracy and calibration that the gate refused, with the severities of the specification."""
+    if gate is None or gate.verdict != "fail":
+        return ()
+    found = []
+    if gate.accuracy is not None and gate.accuracy < gate.accuracy_min:
+        low = gate.accuracy < max(0.7, gate.accuracy_min - 0.15)
+        reason = f"accuracy {gate.accuracy:.4f} is below {gate.accuracy_min}"
+        found.append(Violation("low_accuracy", "high" if low else "medium", reason))
+    if gate.policy != "disable" and gate.ece is not None and gate.ece > gate.ece_max:
+        reason = f"calibration error {gate.ece:.4f} is above {gate.ece_max}"
+        found.append(Violation("calibration_error", "high" if gate.ece > 2 * gate.ece_max else "medium", reason))
+    return tuple(found)
 
 
-def _recommendations(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    if metrics["cohort_count"] < 2:
-        return ("Fewer than two cohorts: nothing to compare yet.",)
-    found = [
-        f"Violations of type {kind} differ by {spread['drift']:.1%} of actions between cohorts; review their policies."
-        for kind, spread in metrics["violation_type_drift"].items()
-        if spread["drift"] > TYPE_SPREAD
+def _advice(family: str, report: FamilyReport) -> list[str]:
+    what_to_do = {
+        "missed": "train on more positives of the source that is missed most",
+        "false_alarms": "train on more negatives of the source that is accused most",
+        "removed_by_screening": "read the quarantined rows: the rules take one class away",
+        "called_positive": "label a sample of the traffic and evaluate again",
+    }
+    failed = {name: found for name, found in report.comparisons.items() if found.verdict == "fail"}
+    return [
+        *(f"{family}: {violation.reason}." for violation in report.violations),
+        *(f"{family}: {found.reason}; {what_to_do[name]}." for name, found in failed.items()),
     ]
-    risk = metrics["risk_score_drift"].get("drift", 0.0)
-    if risk > RISK_SPREAD:
-        found.append(f"Mean risk differs by {risk:.2f} between cohorts; consider thresholds per cohort.")
-    found += [
-        f"The share of {severity} violations differs by {spread['drift']:.1%} between cohorts; find out why."
-        for severity, spread in metrics["severity_drift"].items()
-        if spread["drift"] > SEVERITY_SPREAD
-    ]
-    if metrics["drift_score"] > HIGH_DRIFT_SCORE:
-        found.append(f"The overall drift score is {metrics['drift_score']:.2f}; audit fairness across all cohorts.")
-    return tuple(found) or ("No ethical drift above the thresholds.",)

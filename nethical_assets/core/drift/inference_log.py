@@ -26,8 +26,25 @@ from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 from nethical_assets.core.ground.storage import write_atomically
 
 _FAMILY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_BATCH = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{64})-([0-9a-f]{16})\.parquet")
+_BATCH = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{64})(?:-([0-9a-f]{16}))?-([0-9a-f]{16})\.parquet")
+"""Time, model, occasion (not in the files of older versions) and content."""
 _TIME = "%Y%m%dT%H%M%S.%fZ"
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One file, as its name says."""
+
+    path: UPath
+    moment: datetime
+    model: str
+    occasion: str | None
+    content: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The same for files that hold one batch, which two writers may have appended at the same time."""
+        return (self.path.name,) if self.occasion is None else (self.model, self.occasion, self.content)
 
 
 @dataclass(frozen=True)
@@ -50,8 +67,9 @@ class LoggedWindow:
 class InferenceLog:
     """Scored batches under ``folder`` (a folder or a URL): one Parquet file each, in a folder per family.
 
-    A batch's file is named by its time, its model's digest and its content, so appending the same batch twice, as a
-    retry does, leaves one; files are written atomically and never changed.
+    A batch is known by its model, its content and the occasion its caller names, never by the clock: appending it
+    again, as a retry does minutes later, leaves the first one and its time. Files are written atomically and never
+    changed.
     """
 
     def __init__(self, folder: UPath | Path | str) -> None:
@@ -65,14 +83,18 @@ class InferenceLog:
         scores: FloatArray,
         sketch: pd.DataFrame,
         *,
+        occasion: str,
         when: datetime,
     ) -> UPath | None:
-        """Write one batch and return its file; None for an empty batch, which leaves no trace.
+        """Write one batch and return its file, or the file of the same batch that is there already; None for an empty
+        batch, which leaves no trace.
 
         Args:
             model_digest: of the model that scored it.
             probabilities, scores: shape (rows,).
             sketch: numeric columns, one row a prediction (``Detector.sketch``).
+            occasion: what the caller knows this act of scoring by, such as a request id or the digest of a scored file:
+                the same for a retry, another one for equal predictions that were made anew. Only its digest is kept.
             when: moment of scoring, with a time zone.
 
         Raises:
@@ -90,9 +112,11 @@ class InferenceLog:
         stream = io.BytesIO()
         pq.write_table(pa.table(columns), stream, compression="zstd")
         data = stream.getvalue()
-        target = folder / f"{moment}-{model}-{_content(data)}.parquet"
-        if not target.exists():
-            write_atomically(target, data)
+        batch = f"{model}-{_content(occasion.encode())}-{_content(data)}.parquet"
+        for earlier in folder.glob(f"*-{batch}") if folder.exists() else ():
+            return earlier
+        target = folder / f"{moment}-{batch}"
+        write_atomically(target, data)
         return target
 
     def window(
@@ -106,19 +130,19 @@ class InferenceLog:
         """
         start, end = _utc(since), None if until is None else _utc(until)
         model = None if model_digest is None else check_digest(model_digest).partition(":")[2]
-        chosen = [
-            (moment, path, content)
-            for moment, path, scored_by, content in self._batches(family)
-            if moment >= start and (end is None or moment < end) and model in (None, scored_by)
-        ]
+        found: dict[tuple[str, ...], _Batch] = {}
+        for batch in self._batches(family):
+            if batch.moment >= start and (end is None or batch.moment < end) and model in (None, batch.model):
+                found.setdefault(batch.identity, batch)
+        chosen = list(found.values())
         if not chosen:
             nothing = np.empty(0)
             return LoggedWindow(0, None, None, nothing, nothing, pd.DataFrame())
-        frame = pd.concat([_read(path, content) for _, path, content in chosen], ignore_index=True)
+        frame = pd.concat([_read(batch.path, batch.content) for batch in chosen], ignore_index=True)
         return LoggedWindow(
             batches=len(chosen),
-            first=chosen[0][0],
-            last=chosen[-1][0],
+            first=chosen[0].moment,
+            last=chosen[-1].moment,
             probabilities=frame[PROBABILITY].to_numpy(dtype=np.float64),
             scores=frame[SCORE].to_numpy(dtype=np.float64),
             sketch=frame.drop(columns=[PROBABILITY, SCORE]),
@@ -129,12 +153,12 @@ class InferenceLog:
             raise DatasetError(f"family {family!r}: a name is up to 64 of a-z, 0-9, _ and -")
         return self.folder / family
 
-    def _batches(self, family: str) -> Iterator[tuple[datetime, UPath, str, str]]:
+    def _batches(self, family: str) -> Iterator[_Batch]:
         folder = self._folder(family)
         for path in sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else ():
             if parts := _BATCH.fullmatch(path.name):
                 moment = datetime.strptime(parts[1], _TIME).replace(tzinfo=UTC)
-                yield moment, path, parts[2], parts[3]
+                yield _Batch(path, moment, parts[2], parts[3], parts[4])
 
 
 def _read(path: UPath, content: str) -> pd.DataFrame:

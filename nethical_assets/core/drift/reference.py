@@ -7,13 +7,14 @@ What belongs here: the reference document and the binning that makes a later win
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError
 
 FloatArray = npt.NDArray[np.float64]
@@ -97,25 +98,17 @@ class Reference:
         return self.positives / self.rows if self.rows else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        columns = [
-            asdict(sketch) | {"edges": list(sketch.edges), "counts": list(sketch.counts)} for sketch in self.columns
-        ]
-        return {**asdict(self), "columns": columns, "positive_rate": self.positive_rate}
+        """A JSON object; beside the fields it says the ``positive_rate``."""
+        return {**to_document(self), "positive_rate": self.positive_rate}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Reference:
-        """The inverse of ``to_json``."""
-        columns = tuple(
-            ColumnSketch(
-                column["name"],
-                tuple(float(edge) for edge in column["edges"]),
-                tuple(column["counts"]),
-                column["missing"],
-            )
-            for column in document["columns"]
-        )
-        return cls(document["rows"], document["positives"], document["decision_threshold"], columns)
+    def from_json(cls, document: Mapping[str, Any], where: str = "drift reference") -> Reference:
+        """The inverse of ``to_json``.
+
+        Raises:
+            IntegrityError: it is no such document; the line starts with ``where``.
+        """
+        return from_document(cls, {name: value for name, value in document.items() if name != "positive_rate"}, where)
 
 
 def build_reference(

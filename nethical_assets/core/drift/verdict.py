@@ -7,7 +7,7 @@ does not: the statistics (``statistics``), tables from files (``tables``), alert
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ import pandas as pd
 
 from nethical_assets.core.drift.reference import PROBABILITY, FloatArray, IntArray, Reference, prediction_columns
 from nethical_assets.core.drift.statistics import drift_effect, holm, rate_difference_interval
+from nethical_assets.core.ground.documents import to_document
 
 Verdict = Literal["drift", "stable", "needs_more_data"]
 
@@ -73,24 +74,7 @@ class DriftReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        document = asdict(self)
-        for name in ("reasons", "columns", "not_compared"):
-            document[name] = list(document[name])
-        return document
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> DriftReport:
-        """The inverse of ``to_json``."""
-        rate = document["positive_rate"]
-        return cls(
-            **{
-                **document,
-                "reasons": tuple(document["reasons"]),
-                "positive_rate": None if rate is None else RateShift(**rate),
-                "columns": tuple(ColumnDrift(**column) for column in document["columns"]),
-                "not_compared": tuple(document["not_compared"]),
-            }
-        )
+        return to_document(self)
 
     def to_markdown(self) -> str:
         """The verdict and the table of columns."""

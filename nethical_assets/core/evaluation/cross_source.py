@@ -14,6 +14,7 @@ import pandas as pd
 from nethical_assets.core.datasets.splits import TRAIN, VALIDATION
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, LabelledRows
 from nethical_assets.core.evaluation.metrics import evaluate
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import TrainingError
 
 
@@ -55,7 +56,7 @@ def leave_one_source_out(
             sources=rows["source"].to_numpy(dtype=object),
             **measured,
         )
-        found += [part.to_json() for part in evaluation.sources]
+        found += [to_document(part) for part in evaluation.sources]
     return found, notes
 
 

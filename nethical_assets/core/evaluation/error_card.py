@@ -19,6 +19,7 @@ import pandas as pd
 from nethical_assets.core.evaluation.estimate import proportion
 from nethical_assets.core.governance.findings import Findings
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import DatasetError
 
 SPANS = "nethical-mirror/pii-spans/synth_dataset_v2.json"
@@ -114,8 +115,8 @@ def _personal_data(data_root: Path, screener: Screener, half: str) -> dict[str, 
         report[kind] = {
             "labelled": len(expected),
             "found": len(seen),
-            "recall": proportion(_covered(expected, seen), len(expected), "no labelled span").to_json(),
-            "precision": proportion(_covered(seen, expected), len(seen), "nothing found").to_json(),
+            "recall": to_document(proportion(_covered(expected, seen), len(expected), "no labelled span")),
+            "precision": to_document(proportion(_covered(seen, expected), len(seen), "nothing found")),
         }
     return report
 
@@ -168,7 +169,7 @@ def _flagged_by_pack(texts: pd.Series, screener: Screener) -> dict[str, Any]:
     findings = screener.screen(texts)
     packs = np.asarray([rule.partition(".")[0] for rule in findings.names("rule")], dtype=object)
     return {
-        pack: proportion(_texts_with(findings, packs == pack), len(texts), "no texts").to_json()
+        pack: to_document(proportion(_texts_with(findings, packs == pack), len(texts), "no texts"))
         for pack in screener.ruleset.packs
     } | {"texts": len(texts)}
 

@@ -6,9 +6,7 @@ What belongs here: the value type every metric is reported as, and closed-form i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 
@@ -28,15 +26,6 @@ class Estimate:
         if self.low is None or self.high is None:
             return f"{self.value:.4f}"
         return f"{self.value:.4f} (95 % interval {self.low:.4f} to {self.high:.4f})"
-
-    def to_json(self) -> dict[str, Any]:
-        """The four fields as a JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Estimate:
-        """The inverse of ``to_json``."""
-        return cls(**document)
 
 
 def undefined(reason: str) -> Estimate:

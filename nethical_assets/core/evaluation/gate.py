@@ -7,13 +7,13 @@ What belongs here: the rule by which an evaluation passes, fails, or is too smal
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from nethical_assets.core.evaluation.metrics import Evaluation, ReliabilityBin
+from nethical_assets.core.ground.documents import to_document
 
 Verdict = Literal["pass", "fail", "needs_more_data"]
 Policy = Literal["strict", "probs_only", "disable"]
@@ -51,17 +51,7 @@ class GateDecision:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        document = asdict(self)
-        document["reasons"] = list(self.reasons)
-        document["ece_at_limit"] = None if self.ece_at_limit is None else list(self.ece_at_limit)
-        return document
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> GateDecision:
-        """The inverse of ``to_json``."""
-        band = document["ece_at_limit"]
-        fields = {"reasons": tuple(document["reasons"]), "ece_at_limit": None if band is None else tuple(band)}
-        return cls(**{**document, **fields})
+        return to_document(self)
 
 
 def decide(

@@ -7,7 +7,7 @@ What belongs here: ``evaluate`` and the documents it returns. What does not: thr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from nethical_assets.core.evaluation.bootstrap import percentile_interval, resam
 from nethical_assets.core.evaluation.estimate import Estimate, clopper_pearson, proportion, undefined
 from nethical_assets.core.evaluation.measures import METRICS, Columns, FloatArray, bin_of, columns_of, metrics_of
 from nethical_assets.core.evaluation.operating_points import OperatingPoints, operating_points
+from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError
 
 SOURCE_BOOTSTRAP_SAMPLES = 200
@@ -60,21 +61,6 @@ class SourceEvaluation:
     positives: int
     metrics: Mapping[str, Estimate]
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "source": self.source,
-            "rows": self.rows,
-            "positives": self.positives,
-            "metrics": {name: estimate.to_json() for name, estimate in self.metrics.items()},
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> SourceEvaluation:
-        """The inverse of ``to_json``."""
-        metrics = {name: Estimate.from_json(value) for name, value in document["metrics"].items()}
-        return cls(document["source"], document["rows"], document["positives"], metrics)
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -109,35 +95,16 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object (no NaN, no infinity)."""
-        return {
-            "rows": self.rows,
-            "positives": self.positives,
-            "decision_threshold": self.decision_threshold,
-            "ece_bins": self.ece_bins,
-            "bootstrap_samples": self.bootstrap_samples,
-            "seed": self.seed,
-            "has_probabilities": self.has_probabilities,
-            "confusion": None if self.confusion is None else asdict(self.confusion),
-            "metrics": {name: estimate.to_json() for name, estimate in self.metrics.items()},
-            "reliability": [asdict(row) for row in self.reliability],
-            "sources": [source.to_json() for source in self.sources],
-            "operating_points": None if self.operating_points is None else self.operating_points.to_json(),
-        }
+        return to_document(self)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Evaluation:
-        """The inverse of ``to_json``."""
-        confusion, points = document["confusion"], document.get("operating_points")
-        return cls(
-            **{
-                **document,
-                "confusion": None if confusion is None else ConfusionMatrix(**confusion),
-                "metrics": {name: Estimate.from_json(value) for name, value in document["metrics"].items()},
-                "reliability": tuple(ReliabilityBin(**row) for row in document["reliability"]),
-                "sources": tuple(SourceEvaluation.from_json(source) for source in document["sources"]),
-                "operating_points": None if points is None else OperatingPoints.from_json(points),
-            }
-        )
+    def from_json(cls, document: Mapping[str, Any], where: str = "evaluation") -> Evaluation:
+        """The inverse of ``to_json``.
+
+        Raises:
+            IntegrityError: it is no such document; the line starts with ``where``.
+        """
+        return from_document(cls, document, where)
 
 
 def evaluate(

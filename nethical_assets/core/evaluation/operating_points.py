@@ -5,9 +5,7 @@ What belongs here: computing a bounded number of points. What does not: the area
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,15 +26,6 @@ class OperatingPoints:
     false_positive_rate: tuple[float, ...]
     recall: tuple[float, ...]
     precision: tuple[float | None, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The three columns as lists."""
-        return {name: list(column) for name, column in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> OperatingPoints:
-        """The inverse of ``to_json``."""
-        return cls(**{name: tuple(column) for name, column in document.items()})
 
 
 def operating_points(labels: npt.NDArray[np.int8], scores: FloatArray) -> OperatingPoints:

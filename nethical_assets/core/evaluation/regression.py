@@ -5,8 +5,7 @@ What belongs here: paired differences, their intervals and the verdict. What doe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,7 @@ from nethical_assets.core.evaluation.bootstrap import percentile_interval, resam
 from nethical_assets.core.evaluation.gate import MINIMUM_ROWS
 from nethical_assets.core.evaluation.measures import FloatArray, columns_of, metrics_of
 from nethical_assets.core.evaluation.metrics import LabelArray, check_lengths, prediction_fault
+from nethical_assets.core.ground.documents import to_document
 
 Verdict = Literal["pass", "fail", "needs_more_data", "no_champion"]
 
@@ -47,16 +47,7 @@ class RegressionReport:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        document = asdict(self)
-        document["reasons"] = list(self.reasons)
-        document["comparisons"] = [asdict(comparison) for comparison in self.comparisons]
-        return document
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> RegressionReport:
-        """The inverse of ``to_json``."""
-        comparisons = tuple(Comparison(**comparison) for comparison in document["comparisons"])
-        return cls(**{**document, "reasons": tuple(document["reasons"]), "comparisons": comparisons})
+        return to_document(self)
 
 
 def compare_with_champion(

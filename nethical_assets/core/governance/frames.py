@@ -75,6 +75,7 @@ class ScreeningResult:
             **self.counts,
             "by_decision": {decision: int(count) for decision, count in decisions.items()},
             "removal_rate_by_label": self.removal_rate_by_label,
+            "removed_by_label": {label: list(counts) for label, counts in self.removed_by_label.items()},
             "ruleset": self.ruleset_digest,
         }
 

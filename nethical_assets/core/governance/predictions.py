@@ -1,98 +1,105 @@
-"""Screening what a model puts out: explanations and outputs that leak matched text are stopped.
+"""Screening what a model puts out: numbers that are no predictions, and texts that hold or repeat what is protected.
 
-What belongs here: the check of outputs against the findings in their inputs. What does not: screening of training
-rows (``frames``), the gateway that acts on the outcome.
+What belongs here: checking a table of predictions and counting what is wrong with it, by kind. What does not: screening
+of training rows (``frames``), or what follows from the counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.governance.findings import Findings, mask
+from nethical_assets.core.governance.findings import Findings
 from nethical_assets.core.governance.normalise import fold_characters
-from nethical_assets.core.governance.rules import Decision, Role
+from nethical_assets.core.governance.rules import Role
 from nethical_assets.core.governance.screener import Screener
 
+LABEL, PROBABILITY, SCORE = "label", "probability", "score"
+REPEATS_INPUT = "repeats_input"
+"""Outputs that repeat personal data or a secret of their input, in any spelling that folds to the same characters."""
+MALFORMED = "malformed_"
+"""Before the name of a column: values that are no label, no probability or no score."""
 MINIMUM_LEAK_CHARACTERS = 5
 """Shorter matched text is not looked for in outputs: it occurs there by chance."""
 
 
 @dataclass(frozen=True)
 class OutputScreening:
-    """What became of some outputs.
+    """What was found in some outputs: counts, never text.
 
-    ``outputs``: masked, and empty where stopped; ``stopped``: one truth value an output; ``leaked``: those that repeat
-    personal data or a secret of their input; ``findings``: in the outputs, positions as rows.
+    ``rows``: outputs; ``columns``: the columns whose texts were screened; ``by_kind``: how many findings there are of
+    each kind of the rules, of ``repeats_input``, and of ``malformed_<column>``; a kind without findings is left out.
     """
 
-    outputs: pd.Series
-    stopped: pd.Series
-    leaked: pd.Series
-    findings: Findings
-
-    def summary(self) -> dict[str, Any]:
-        """Counts as JSON, never text."""
-        return {
-            "outputs": len(self.outputs),
-            "stopped": int(self.stopped.sum()),
-            "leaked": int(self.leaked.sum()),
-            "findings": len(self.findings),
-            "by_kind": self.findings.counts_by("kind"),
-        }
+    rows: int
+    columns: tuple[str, ...]
+    by_kind: Mapping[str, int]
 
 
-def screen_outputs(outputs: pd.Series, screener: Screener, inputs: pd.Series | None = None) -> OutputScreening:
-    """Screen a model's outputs or explanations, one for each of ``inputs`` where given (same length).
+def screen_outputs(predictions: pd.DataFrame, screener: Screener, inputs: pd.Series | None = None) -> OutputScreening:
+    """Check every value of a model's outputs, one row an output.
 
-    An output is stopped when it repeats personal data or a secret found in its input, in any spelling that folds to
-    the same characters, or when the policy blocks it; other personal data and secrets in it are masked.
+    A label is 0 or 1, a probability in [0, 1], a score finite. Every other column is screened as text, numbers
+    included, because a number may be an identifier; equal texts are screened once and counted as often as they occur.
+
+    Args:
+        predictions: any of the columns ``label``, ``probability`` and ``score``, and whatever else an output carries
+            (explanations, names).
+        inputs: the text of each row's input, of the same length, where the family reads text.
 
     Raises:
         ValueError: ``inputs`` has another length.
     """
-    if inputs is not None and len(inputs) != len(outputs):
-        raise ValueError(f"{len(outputs)} outputs for {len(inputs)} inputs")
-    findings = screener.screen(outputs)
-    decisions = findings.names("decision")
-    stopped = np.zeros(len(outputs), dtype=bool)
-    stopped[findings.rows[np.isin(decisions, [decision for decision in Decision if decision.removes_row])]] = True
-    leaked = np.zeros(len(outputs), dtype=bool)
-    if inputs is not None:
-        leaked[_leaking_rows(outputs, inputs, screener)] = True
-    stopped |= leaked
-    safe = mask(outputs.astype("str"), findings.where(decisions == Decision.ALLOW_WITH_MODIFICATION))
+    if inputs is not None and len(inputs) != len(predictions):
+        raise ValueError(f"{len(predictions)} outputs for {len(inputs)} inputs")
+    counts: Counter[str] = Counter()
+    numeric = [name for name in (LABEL, PROBABILITY, SCORE) if name in predictions.columns]
+    for name in numeric:
+        counts[f"{MALFORMED}{name}"] += int((~_well_formed(name, predictions[name])).sum())
+    carried = [str(name) for name in predictions.columns if name not in numeric]
+    protected = [] if inputs is None or not carried else _protected_texts(inputs, screener)
+    for name in carried:
+        texts = predictions[name].astype("string").fillna("")
+        codes, distinct = pd.factorize(texts)
+        occurrences = np.bincount(codes, minlength=len(distinct))
+        found = screener.screen(pd.Series(distinct, dtype="str"))
+        for kind, row in zip(found.names("kind").tolist(), found.rows.tolist(), strict=True):
+            counts[str(kind)] += int(occurrences[row])
+        counts[REPEATS_INPUT] += len({row for row, text in protected if text in _folded(str(texts.iloc[row]))})
     return OutputScreening(
-        outputs=safe.mask(pd.Series(stopped, index=outputs.index), ""),
-        stopped=pd.Series(stopped, index=outputs.index),
-        leaked=pd.Series(leaked, index=outputs.index),
-        findings=findings,
+        rows=len(predictions),
+        columns=tuple(carried),
+        by_kind={kind: count for kind, count in sorted(counts.items()) if count},
     )
 
 
-def screen_explanation(explanation: str, screener: Screener, input_text: str | None = None) -> OutputScreening:
-    """``screen_outputs`` for one explanation of the prediction about ``input_text``."""
-    inputs = None if input_text is None else pd.Series([input_text], dtype="str")
-    return screen_outputs(pd.Series([explanation], dtype="str"), screener, inputs)
+def _well_formed(name: str, values: pd.Series) -> npt.NDArray[np.bool_]:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if name == LABEL:
+        well_formed = (numbers == 0.0) | (numbers == 1.0)
+    elif name == PROBABILITY:
+        well_formed = (numbers >= 0.0) & (numbers <= 1.0)
+    else:
+        well_formed = np.isfinite(numbers)
+    return np.asarray(well_formed, dtype=np.bool_)
 
 
-def _leaking_rows(outputs: pd.Series, inputs: pd.Series, screener: Screener) -> Sequence[int]:
-    protected = {rule.id for rule in screener.ruleset.rules if rule.role in (Role.PERSONAL_DATA, Role.SECRET)}
-    found = screener.screen(inputs)
-    found = found.where(np.isin(found.names("rule"), sorted(protected)))
+def _protected_texts(inputs: pd.Series, screener: Screener) -> list[tuple[int, str]]:
+    """(row, folded text) of the personal data and secrets in inputs."""
+    rules = sorted(rule.id for rule in screener.ruleset.rules if rule.role in (Role.PERSONAL_DATA, Role.SECRET))
+    found: Findings = screener.screen(inputs)
+    found = found.where(np.isin(found.names("rule"), rules))
     columns = (found.table[name].to_pylist() for name in ("row", "start", "end"))
-    return sorted(
-        {
-            row
-            for row, start, end in zip(*columns, strict=True)
-            if end - start >= MINIMUM_LEAK_CHARACTERS
-            and _folded(str(inputs.iloc[row])[start:end]) in _folded(str(outputs.iloc[row]))
-        }
-    )
+    return [
+        (row, _folded(str(inputs.iloc[row])[start:end]))
+        for row, start, end in zip(*columns, strict=True)
+        if end - start >= MINIMUM_LEAK_CHARACTERS
+    ]
 
 
 def _folded(text: str) -> str:

@@ -13,13 +13,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from nethical_assets.core.ground.digests import canonical_json
+from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock, read_json, write_atomically, write_json
 
@@ -211,14 +212,14 @@ class QuarantineStore:
         path = self._index_path(family)
         if not path.exists():
             return {}
-        try:
-            listed = [QuarantineEntry(**{**item, "reasons": tuple(item["reasons"])}) for item in read_json(path)]
-        except (TypeError, KeyError):
-            raise IntegrityError(f"{path}: not a quarantine index; restore it from a backup") from None
-        return {entry.row_id: entry for entry in listed}
+        listed = read_json(path)
+        if not isinstance(listed, list):
+            raise IntegrityError(f"{path}: not a quarantine index; restore it from a backup")
+        read = [from_document(QuarantineEntry, item, f"{path}: entry {number}") for number, item in enumerate(listed)]
+        return {entry.row_id: entry for entry in read}
 
     def _write(self, family: str, entries: Mapping[str, QuarantineEntry]) -> None:
-        write_json(self._index_path(family), [asdict(entry) for entry in entries.values()])
+        write_json(self._index_path(family), [to_document(entry) for entry in entries.values()])
 
     def _index_path(self, family: str) -> Path:
         return self._folder / f"{_safe_name(family)}.json"
@@ -268,8 +269,9 @@ def _timestamp(now: datetime.datetime) -> str:
 
 def _event(kind: str, entry: QuarantineEntry) -> dict[str, Any]:
     """An audit event: identifiers and reasons, never text."""
-    fields = {name: value for name, value in _present(asdict(entry)) if name != "decision"}
-    return {"event": kind, **fields, "reasons": list(entry.reasons)}
+    # ``reasons`` is named even where there are none.
+    fields = {name: value for name, value in _present(to_document(entry)) if name != "decision"}
+    return {"event": kind, **fields}
 
 
 def _present(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.ground.digests import canonical_json, digest_bytes
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.models.registry import ModelManifest
 
 
@@ -22,14 +23,14 @@ class Reproduction:
     """The outcome. ``differences`` has one line for everything that is not the same; ``causes`` those of them that the
     retraining was done with (libraries, code, parameters) and that can explain the others.
 
-    ``largest_difference`` is between the two models' probabilities for the same rows, in [0, 1].
+    ``largest_probability_difference`` is between the two models' probabilities for the same rows, in [0, 1].
     """
 
     stored: str
     retrained: str
     causes: tuple[str, ...]
     differences: tuple[str, ...]
-    largest_difference: float
+    largest_probability_difference: float
 
     @property
     def same(self) -> bool:
@@ -38,14 +39,7 @@ class Reproduction:
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as a JSON document."""
-        return {
-            "same": self.same,
-            "stored": self.stored,
-            "retrained": self.retrained,
-            "causes": list(self.causes),
-            "differences": list(self.differences),
-            "largest_probability_difference": self.largest_difference,
-        }
+        return {"same": self.same, **to_document(self)}
 
 
 def compare_models(
@@ -74,7 +68,7 @@ def compare_models(
         retrained=digest_bytes(retrained.to_bytes()),
         causes=tuple(causes),
         differences=(*causes, *effects),
-        largest_difference=largest,
+        largest_probability_difference=largest,
     )
 
 

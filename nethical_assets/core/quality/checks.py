@@ -7,8 +7,10 @@ does not: evaluating a check (``quality``). An outcome never holds a value from 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from nethical_assets.core.ground.documents import from_document, to_document
 
 Status = Literal["pass", "warn", "fail"]
 Subject = Literal["raw", "datasets", "splits"]
@@ -128,10 +130,13 @@ class CheckOutcome:
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as a JSON document."""
-        return {**asdict(self), "failures": list(self.failures), "example_rows": list(self.example_rows)}
+        return to_document(self)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> CheckOutcome:
-        """The inverse of :meth:`to_json`."""
-        lists = {name: tuple(document[name]) for name in ("failures", "example_rows")}
-        return cls(**{**document, **lists})
+    def from_json(cls, document: Mapping[str, Any], where: str = "outcome of a data check") -> CheckOutcome:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            IntegrityError: it is no such document; the line starts with ``where``.
+        """
+        return from_document(cls, document, where)

@@ -7,13 +7,14 @@ does not: file formats (``row_streams``), the sample (``sampling``), labels (``l
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.row_streams import FileTally, stream_rows
 from nethical_assets.core.reading.sampling import RowSample
@@ -63,10 +64,7 @@ class ReadReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON document."""
-        document = asdict(self)
-        document["files"] = list(document["files"])
-        document["unused"] = list(document["unused"])
-        return document
+        return to_document(self)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def example() -> dict[str, Any]:
         drift_report_id=digest_bytes(b"drift"),
         model_path="models/store/" + "cd" * 32,
         issued_at="2026-11-22T02:00:00.000000+00:00",
+        trained_at="2026-11-21T23:00:00.000000+00:00",
         input_kind="records",
     )
     return stored(build_card(evidence))

@@ -162,10 +162,11 @@ def cards(draw: st.DrawFn) -> dict[str, Any]:
             "libraries": draw(st.dictionaries(st.sampled_from(["numpy", "scikit-learn"]), st.just("1.2.3"))),
         },
         digests={**draw(named), **{f"raw/{name}": draw(digests) for name in raw}},
-        audit=AuditReference("run-77", draw(counts), "ab" * 32),
+        audit=AuditReference("run-77", draw(st.integers(1, 10**6)), "ab" * 32),
         drift_report_id=draw(st.none() | digests),
         model_path="models/store/" + "cd" * 32,
         issued_at="2026-11-22T02:00:00.000000+00:00",
+        trained_at=draw(st.sampled_from([None, "2026-11-21T23:00:00.000000+00:00"])),
         input_kind=draw(st.sampled_from(["text", "sequence", "records", ""])),
     )
     return stored(build_card(evidence))

@@ -27,6 +27,7 @@ def test_nothing_is_proven_without_evidence_of_the_card(card: dict[str, Any]) ->
     assert list(dict.fromkeys(row.point for row in rows)) == POINTS
     known = {*card["digests"].items(), ("audit_merkle_root", card["audit_merkle_root"])}
     known.add(("drift_report_id", card["drift_report_id"]))
+    assert not any("rollback" in row.statement for row in rows), "no card can know of one"
     for row in rows:
         assert (row.status == "proven") == bool(row.evidence)
         assert set(row.evidence) <= known

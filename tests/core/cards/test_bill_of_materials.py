@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given, settings
 
+from nethical_assets.core.cards import card_digest
 from nethical_assets.core.cards.bill_of_materials import render_bill_of_materials
 
 from .examples import cards, filled_with
@@ -45,7 +50,7 @@ def bill_of(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def reachable(bill: dict[str, Any]) -> set[str]:
-    graph = {entry["ref"]: entry["dependsOn"] for entry in bill["dependencies"]}
+    graph = {entry["ref"]: entry.get("dependsOn", []) for entry in bill["dependencies"]}
     found, waiting = set(), ["model"]
     while waiting:
         reference = waiting.pop()
@@ -59,7 +64,7 @@ def reachable(bill: dict[str, Any]) -> set[str]:
 @given(cards())
 def test_any_card_gives_a_valid_bill_in_which_the_model_depends_on_everything(card: dict[str, Any]) -> None:
     bill = bill_of(card)
-    assert reachable(bill) == {"model", *(component["bom-ref"] for component in bill["components"])}
+    assert reachable(bill) == {"model", *(component["bom-ref"] for component in bill.get("components", []))}
 
 
 @pytest.mark.parametrize("word", ["word", "<script>", 'a"b', "urn:cdx:x", "x y", "\u202e", "../.."])
@@ -91,8 +96,26 @@ def test_data_comes_with_digests_licences_and_counts(example: dict[str, Any]) ->
     }
 
 
+def test_number_and_time_are_those_of_the_card(example: dict[str, Any]) -> None:
+    bill = bill_of(example)
+    assert bill["serialNumber"] == f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, card_digest(example))}"
+    assert datetime.fromisoformat(bill["metadata"]["timestamp"]) == datetime.fromisoformat(example["decided_at"])
+    assert [tool["name"] for tool in bill["metadata"]["tools"]["components"]] == ["nethical-assets"]
+
+
+def test_the_library_is_loaded_only_when_a_bill_is_written_and_needs_no_validator(example: dict[str, Any]) -> None:
+    """What the wheel installs has not the extra with the schema validator."""
+    code = (
+        "import sys, nethical_assets.core.cards.formats as formats; loaded = set(sys.modules); "
+        "assert not {'cyclonedx', 'jinja2', 'packageurl'} & loaded, loaded; "
+        "sys.modules['jsonschema'] = sys.modules['referencing'] = None; "
+        "import json; formats.render_bill_of_materials(json.load(sys.stdin))"
+    )
+    subprocess.run([sys.executable, "-c", code], input=json.dumps(example), text=True, check=True)
+
+
 def test_what_was_made_from_what(example: dict[str, Any]) -> None:
-    graph = {entry["ref"]: entry["dependsOn"] for entry in bill_of(example)["dependencies"]}
+    graph = {entry["ref"]: entry.get("dependsOn", []) for entry in bill_of(example)["dependencies"]}
     assert graph["model"] == ["data:splits", "library:numpy", "library:scikit-learn"]
     assert graph["data:splits"] == ["data:screened"]
     assert graph["data:screened"] == ["data:dataset"]

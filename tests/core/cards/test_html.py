@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+from hashlib import sha256
+from importlib.resources import files
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from jinja2 import UndefinedError
 
-from nethical_assets.core.cards import charts
-from nethical_assets.core.cards.html import render_html
+from nethical_assets.core.cards import charts, render_all
+from nethical_assets.core.cards.html import _environment, render_html
 
 from .examples import HOSTILE, cards, filled_with
 from .pages import Page
@@ -74,6 +81,37 @@ def test_hostile_text_is_shown_and_changes_nothing_else(word: str, example: dict
     for visible in re.findall(r"[!-~]+", word):
         assert visible in attacked.text
     assert not set(attacked.text) & set("\x00\x07\x1b\x7f\x85\u202e\u2066\u200b\ufeff\u2028")
+
+
+def test_templates_cannot_forget_to_escape_or_misspell() -> None:
+    """What every template of the page gets: cleaning and escaping that nobody has to ask for."""
+    written = _environment().from_string("{{ word }}").render(word="<b>\u202e'\n\"")
+    assert written == "&lt;b&gt;\ufffd&#39; &#34;"
+    with pytest.raises(UndefinedError):
+        _environment().from_string("{{ card['titel'] }}").render(card={"title": "a"})
+    templates = sorted(files("nethical_assets.core.cards").joinpath("templates").iterdir(), key=str)
+    assert len(templates) > 5
+    for template in templates:
+        assert not re.search(r"\|\s*safe\b|autoescape|Markup", template.read_text(encoding="utf-8")), template.name
+
+
+def test_the_same_card_gives_the_same_bytes_in_another_process(example: dict[str, Any]) -> None:
+    code = (
+        "import json, sys; from nethical_assets.core.cards import render_all; from hashlib import sha256; "
+        "print({k: sha256(v).hexdigest() for k, v in render_all(json.load(sys.stdin)).items()})"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            input=json.dumps(example),
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    }
+    assert seen == {str({name: sha256(data).hexdigest() for name, data in render_all(example).items()}) + "\n"}
 
 
 def test_a_policy_forbids_scripts_and_requests(example: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.cards import FORMATS, render_all
+from nethical_assets.core.cards import FORMATS, audit_reference, render_all
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.storage import read_json
 from nethical_assets.home.records import StageRecord
@@ -28,9 +28,11 @@ SUFFIXES = ["json", *(form.suffix for form in FORMATS)]
 
 
 def cycle(settings: Settings, run_id: str) -> tuple[StageRecord, str, Workspace]:
-    """One cycle of one family on synthetic rows, as the assets run it; the card's record and Markdown."""
+    """One cycle of one family on synthetic rows, as the assets run it; the card's record and Markdown.
+
+    Nothing is recorded beside what the stages record: in an unchanged cycle that is no event before the card.
+    """
     workspace = Workspace(settings, CycleOptions(source="synthetic", samples=700), run_id)
-    workspace.record_event("run_started", {})
     dataset = canonical(workspace, FAMILY, {})
     screened = screen(workspace, FAMILY, dataset)
     split = split_rows(workspace, FAMILY, screened)
@@ -113,13 +115,15 @@ def test_a_cycle_without_changes_renders_nothing_and_shows_the_same(
 
 
 def test_the_next_cycle_issues_a_damaged_card_again(issued: tuple[Settings, dict[str, Path]]) -> None:
+    """With the bytes of its first issue: it cites the run that decided, whatever the present one recorded."""
     settings, paths = issued
     for suffix, path in paths.items():
+        intact = path.read_bytes()
         path.write_bytes(b"forged")
         record, _, workspace = cycle(settings, f"run-after-{suffix.replace('.', '-')}")
         finalize_run(workspace)
         assert not record.reused
-        assert path.read_bytes() != b"forged"
+        assert path.read_bytes() == intact
         assert verify(settings)["problems"] == [], suffix
 
 
@@ -150,6 +154,22 @@ def test_a_crash_before_the_card_itself_leaves_the_old_state_or_none(
     with pytest.raises(OSError, match="disk full"):
         cycle(settings, "run-1")
     monkeypatch.undo()
-    _, _, workspace = cycle(settings, "run-2")
+    record, _, workspace = cycle(settings, "run-2")
     finalize_run(workspace)
+    assert audit_reference(read_json(Path(record.facts["path"]))).size > 0
+    assert verify(settings)["problems"] == []
+
+
+def test_a_card_that_its_own_run_could_not_issue_cites_the_run_that_decided(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run was stopped after the decision; the next run decides nothing and records nothing before the card."""
+    with monkeypatch.context() as stopped:
+        stopped.setattr(card_stage, "build_card", lambda evidence: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            cycle(settings, "run-1")
+    finalize_run(Workspace(settings, CycleOptions(), "run-1"))
+    record, _, workspace = cycle(settings, "run-2")
+    finalize_run(workspace)
+    assert audit_reference(read_json(Path(record.facts["path"]))).run_id == "run-1"
     assert verify(settings)["problems"] == []

@@ -1,105 +1,137 @@
+"""The ethical drift report: errors and removals that fall on one group are named, too little data is said to be so."""
+
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nethical_assets.core.drift.ethical_report import Cohort, Violation, ethical_drift_report
+from nethical_assets.core.drift.ethical_report import EthicalDriftReport, FamilyEvidence, ethical_drift_report
+from nethical_assets.core.drift.verdict import DriftReport, RateShift
+from nethical_assets.core.evaluation import evaluate
+from nethical_assets.core.evaluation.gate import decide
+from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.core.ground.documents import from_document, to_document
 
-START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
-
-
-def cohort(name, actions, *, toxic=0, privacy=0, severity="medium", risk=0.1):
-    violations = [Violation("toxic_content", severity, START)] * toxic + [Violation("privacy", severity, END)] * privacy
-    return Cohort.of(name, agent_count=1, risk_scores=np.full(actions, risk), violations=violations)
-
-
-def report(*cohorts, generated_at=END):
-    return ethical_drift_report(cohorts, start_time=START, end_time=END, generated_at=generated_at)
+FAIR = {"0": (10, 5000), "1": (12, 5000), "all": (22, 10_000)}
+TRAFFIC = DriftReport("stable", (), 0.0, 0.15, 0.01, 100, 900, 900, RateShift(0.4, 0.41, -0.03, 0.05), (), ())
 
 
-def test_fields_of_the_specification():
-    document = json.loads(json.dumps(report(cohort("a", 10, toxic=1), cohort("b", 10)).to_json(), allow_nan=False))
-    assert set(document) == {
-        "report_id",
-        "start_time",
-        "end_time",
-        "cohorts",
-        "drift_metrics",
-        "recommendations",
-        "generated_at",
-    }
-    assert document["cohorts"]["a"] == {
-        "cohort_id": "a",
-        "agent_count": 1,
-        "action_count": 10,
-        "violation_stats": {
-            "total_count": 1,
-            "by_severity": {"medium": 1},
-            "by_type": {"toxic_content": 1},
-            "by_time": {"2026-01-01": 1},
-        },
-        "avg_risk_score": pytest.approx(0.1),
-        "risk_distribution": {"low": 10, "normal": 0, "high": 0, "elevated": 0},
-    }
-    metrics = document["drift_metrics"]
-    assert set(metrics) == {
-        "cohort_count",
-        "violation_type_drift",
-        "severity_drift",
-        "risk_score_drift",
-        "has_drift",
-        "drift_score",
-    }
-    assert metrics["violation_type_drift"]["toxic_content"] == {
-        "max_rate": 0.1,
-        "min_rate": 0.0,
-        "drift": 0.1,
-        "cohort_rates": {"a": 0.1, "b": 0.0},
-    }
+def evidence(rows: int = 4000, *, missed: float = 0.05, accused: float = 0.05, **changes: Any) -> FamilyEvidence:
+    """Two sources: the detector misses 5 % of a's positives and accuses 5 % of a's negatives; of b's what is given."""
+    labels = np.tile([1, 1, 0, 0], rows // 4).astype(np.int8)
+    sources = np.tile(["a", "b"], rows // 2).astype(object)
+    wrong = np.zeros(rows, dtype=bool)
+    for source, label, share in (("a", 1, 0.05), ("a", 0, 0.05), ("b", 1, missed), ("b", 0, accused)):
+        chosen = np.flatnonzero((sources == source) & (labels == label))
+        wrong[chosen[: round(share * len(chosen))]] = True
+    probability = np.where(wrong, 1 - labels, labels) * 0.9 + 0.05
+    found = evaluate(labels, probability, probability, sources=sources, ece_bins=5, bootstrap_samples=2, seed=0)
+    return replace(FamilyEvidence("logistic", found, removed_by_label=FAIR, drift=TRAFFIC), **changes)
 
 
-def test_thresholds_are_exceeded_not_reached():
-    assert not report(cohort("a", 10, toxic=1), cohort("b", 10)).drift_metrics["has_drift"]
-    assert report(cohort("a", 100, toxic=11), cohort("b", 100)).drift_metrics["has_drift"]
-    assert not report(cohort("a", 4, risk=0.25), cohort("b", 4, risk=0.45)).drift_metrics["has_drift"]
-    assert report(cohort("a", 4, risk=0.25), cohort("b", 4, risk=0.5)).drift_metrics["has_drift"]
+def verdicts(report: EthicalDriftReport, family: str = "logistic") -> dict[str, str]:
+    return {name: found.verdict for name, found in report.families[family].comparisons.items()}
 
 
-def test_score_is_the_mean_spread_and_recommendations_name_their_cause():
-    found = report(cohort("a", 10, toxic=8, severity="high"), cohort("b", 10, privacy=2, risk=0.9))
-    assert found.drift_metrics["drift_score"] == pytest.approx((0.8 + 0.2) / 2)
-    text = " ".join(found.recommendations)
-    for words in ("type toxic_content differ by 80.0%", "type privacy differ by 20.0%", "Mean risk differs by 0.80"):
-        assert words in text
-    assert "share of high violations" in text and "overall drift score is 0.50" in text
-    assert report(cohort("a", 10), cohort("b", 10)).recommendations == ("No ethical drift above the thresholds.",)
+def test_a_fair_family_passes() -> None:
+    report = ethical_drift_report([evidence()])
+    assert set(verdicts(report).values()) == {"pass"}
+    assert (report.verdict, report.recommendations) == ("pass", ())
+    cohort = report.families["logistic"].cohorts[0]
+    assert (cohort.source, cohort.rows, cohort.positives, cohort.missed, cohort.false_alarms) == (
+        "a",
+        2000,
+        1000,
+        50,
+        50,
+    )
 
 
-def test_risk_tiers():
-    counted = Cohort.of("a", agent_count=1, risk_scores=np.array([0.0, 0.25, 0.5, 0.74, 0.75, 1.0]))
-    assert counted.risk_distribution == {"low": 1, "normal": 1, "high": 2, "elevated": 2}
+@pytest.mark.parametrize(
+    ("unfair", "name"),
+    [
+        ({"missed": 0.4}, "missed"),
+        ({"accused": 0.4}, "false_alarms"),
+        ({"removed_by_label": {"0": (10, 5000), "1": (900, 5000), "all": (910, 10_000)}}, "removed_by_screening"),
+        ({"drift": replace(TRAFFIC, positive_rate=RateShift(0.4, 0.7, 0.25, 0.35))}, "called_positive"),
+        ({"drift": replace(TRAFFIC, positive_rate=RateShift(0.7, 0.4, -0.35, -0.25))}, "called_positive"),
+    ],
+)
+def test_what_falls_on_one_group_fails_and_nothing_else_does(unfair: dict[str, Any], name: str) -> None:
+    report = ethical_drift_report([evidence(**unfair)])
+    assert {key for key, verdict in verdicts(report).items() if verdict == "fail"} == {name}
+    assert report.verdict == "fail"
+    assert len(report.recommendations) == 1
+    assert report.recommendations[0].startswith("logistic: ")
+    assert f"| logistic | {name.replace('_', ' ')} | fail |" in report.to_markdown()
 
 
-def test_fewer_than_two_cohorts_have_nothing_to_compare():
-    for cohorts in ((), (cohort("a", 10, toxic=9, risk=0.9),)):
-        found = report(*cohorts)
-        assert not found.drift_metrics["has_drift"] and found.drift_metrics["drift_score"] == 0.0
-        assert "two cohorts" in found.recommendations[0]
+@pytest.mark.parametrize(
+    ("little", "name"),
+    [
+        ({"rows": 40}, "missed"),
+        ({"rows": 40}, "false_alarms"),
+        ({"removed_by_label": {}}, "removed_by_screening"),
+        ({"removed_by_label": {"0": (0, 10), "1": (1, 10)}}, "removed_by_screening"),
+        ({"drift": None}, "called_positive"),
+        ({"drift": replace(TRAFFIC, window_rows=99)}, "called_positive"),
+    ],
+)
+def test_too_little_data_is_neither_good_nor_bad(little: dict[str, Any], name: str) -> None:
+    report = ethical_drift_report([evidence(**little)])
+    assert verdicts(report)[name] == "needs_more_data"
+    assert report.verdict == "needs_more_data"
+    assert ethical_drift_report([]).verdict == "needs_more_data"
 
 
-def test_a_cohort_without_actions_has_no_rates_and_no_risk():
-    found = report(cohort("a", 10, toxic=5, risk=0.9), cohort("b", 0))
-    assert found.drift_metrics["violation_type_drift"]["toxic_content"]["cohort_rates"] == {"a": 0.5}
-    assert not found.drift_metrics["has_drift"] and found.cohorts["b"]["avg_risk_score"] is None
+def test_families_are_judged_by_themselves() -> None:
+    other = replace(evidence(missed=0.5), family="anomaly")
+    report = ethical_drift_report([evidence(), other])
+    assert verdicts(report)["missed"] == "pass"
+    assert verdicts(report, "anomaly")["missed"] == "fail"
+    with pytest.raises(ValueError, match="twice"):
+        ethical_drift_report([evidence(), evidence()])
 
 
-def test_ids_depend_on_content_alone():
-    first, second = cohort("a", 10, toxic=1), cohort("b", 10)
-    one = report(first, second)
-    assert one.report_id == report(second, first, generated_at=START).report_id
-    assert one.report_id != report(first, cohort("b", 11)).report_id
-    with pytest.raises(ValueError, match="same cohort_id"):
-        report(first, first)
+@pytest.mark.parametrize(
+    ("limits", "kinds"),
+    [
+        ({"accuracy_min": 0.97, "ece_max": 1.0}, {("low_accuracy", "medium")}),
+        ({"accuracy_min": 0.5, "ece_max": 0.0001}, {("calibration_error", "high")}),
+        ({"accuracy_min": 0.5, "ece_max": 0.0001, "policy": "disable"}, set()),
+        ({"accuracy_min": 0.5, "ece_max": 1.0}, set()),
+    ],
+)
+def test_what_the_gate_refused_is_a_violation(limits: dict[str, Any], kinds: set[tuple[str, str]]) -> None:
+    judged = evidence(missed=0.08, accused=0.08)
+    report = ethical_drift_report([replace(judged, gate=decide(judged.evaluation, **limits))])
+    assert {(found.kind, found.severity) for found in report.families["logistic"].violations} == kinds
+    assert report.verdict == ("fail" if kinds else "pass")
+
+
+def test_a_very_low_accuracy_is_severe() -> None:
+    judged = evidence(missed=0.9, accused=0.9)
+    report = ethical_drift_report([replace(judged, gate=decide(judged.evaluation, accuracy_min=0.85, ece_max=1.0))])
+    assert report.families["logistic"].violations[0].severity == "high"
+
+
+def test_a_source_without_usable_predictions_is_left_out() -> None:
+    labels, sources = np.array([0, 1] * 20, dtype=np.int8), np.array(["a", "b"] * 20, dtype=object)
+    bad = np.full(40, np.nan)
+    found = evaluate(labels, bad, bad, sources=sources, ece_bins=5, bootstrap_samples=2, seed=0)
+    report = ethical_drift_report([FamilyEvidence("logistic", found)])
+    assert report.families["logistic"].cohorts == ()
+    assert verdicts(report)["missed"] == "needs_more_data"
+
+
+def test_the_report_is_a_document_named_by_its_content_in_any_order() -> None:
+    both = [evidence(), replace(evidence(accused=0.3), family="anomaly")]
+    report = ethical_drift_report(both)
+    assert report == ethical_drift_report(reversed(both))
+    document = json.loads(pretty_json(to_document(report)))
+    assert from_document(EthicalDriftReport, document, "here") == report
+    assert ethical_drift_report(both[:1]).report_id != report.report_id

@@ -17,10 +17,12 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MODEL, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 
 
-def append(log, rows=3, *, family="logistic", model=MODEL, when=NOON, seed=0):
+def append(log, rows=3, *, family="logistic", model=MODEL, when=NOON, seed=0, occasion="request"):
     random = np.random.default_rng(seed)
     sketch = pd.DataFrame({"length": random.integers(0, 9, rows), "known": random.random(rows) < 0.5})
-    return log.append(family, model, random.random(rows), random.normal(size=rows), sketch, when=when)
+    return log.append(
+        family, model, random.random(rows), random.normal(size=rows), sketch, occasion=occasion, when=when
+    )
 
 
 @pytest.fixture
@@ -51,16 +53,45 @@ def test_windows_are_half_open_and_of_one_model(log):
     assert log.window("logistic", (NOON + hour).astimezone(plus_two)).batches == 2
 
 
-def test_the_same_batch_twice_is_one_and_an_empty_one_is_none(log):
-    assert append(log) == append(log)
-    assert log.window("logistic", NOON).batches == 1
+@pytest.mark.parametrize("later", [timedelta(), timedelta(microseconds=1), timedelta(days=40), timedelta(days=-1)])
+def test_a_batch_is_the_same_whatever_the_clock_says(log, later):
+    first = append(log)
+    assert append(log, when=NOON + later) == first
+    assert log.window("logistic", NOON - timedelta(days=2)).batches == 1
+    assert [path.name for path in (log.folder / "logistic").iterdir()] == [first.name]
+
+
+def test_another_occasion_model_or_content_is_another_batch(log):
+    append(log)
+    append(log, occasion="another request")
+    append(log, model=OTHER)
+    append(log, seed=1)
+    assert log.window("logistic", NOON).batches == 4
     assert append(log, 0) is None
+
+
+def test_two_writers_that_saw_no_earlier_file_leave_one_batch(log):
+    """Both looked before either wrote: the reader counts what they wrote once, with the time of the first."""
+    first = append(log)
+    twin = first.with_name(first.name.replace("20260301T12", "20260301T13"))
+    twin.write_bytes(first.read_bytes())
+    window = log.window("logistic", NOON)
+    assert (window.batches, window.rows, window.first, window.last) == (1, 3, NOON, NOON)
+
+
+def test_files_of_older_versions_are_read_each_for_itself(log):
+    first = append(log)
+    moment, model, _, content = first.name.split("-")
+    for hour in ("13", "14"):
+        (first.with_name(f"{moment.replace('T12', f'T{hour}')}-{model}-{content}")).write_bytes(first.read_bytes())
+    first.unlink()
+    assert log.window("logistic", NOON, MODEL).batches == 2
 
 
 def test_raw_text_is_refused(log):
     one = np.array([0.5])
     with pytest.raises(DatasetError, match="only numbers"):
-        log.append("logistic", MODEL, one, one, pd.DataFrame({"prompt": ["my password"]}), when=NOON)
+        log.append("logistic", MODEL, one, one, pd.DataFrame({"prompt": ["my password"]}), occasion="a", when=NOON)
     assert not (log.folder / "logistic").exists()
 
 
@@ -92,7 +123,8 @@ values = np.random.default_rng(0).random(20_000)
 print("ready", flush=True)
 for second in range(100_000):
     frame = pd.DataFrame({"x": values})
-    log.append("logistic", "sha256:" + "a" * 64, values, values, frame, when=start + timedelta(seconds=second))
+    when = start + timedelta(seconds=second)
+    log.append("logistic", "sha256:" + "a" * 64, values, values, frame, occasion=str(second), when=when)
 """
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from nethical_assets.core.drift import DriftReport, build_reference, compare
 from nethical_assets.core.drift.tables import compare_tables
+from nethical_assets.core.ground.documents import from_document
 
 OPTIONS = {"threshold": 0.15, "alpha": 0.01, "minimum_rows": 50}
 
@@ -119,7 +120,7 @@ def test_columns_on_one_side_only_are_named(reference):
 def test_report_is_json_deterministic_and_independent_of_row_order(reference):
     scores, probabilities, sketch = batch(300, np.random.default_rng(8), shift=0.4)
     report = compare(reference, probabilities, sketch, window_scores=scores, **OPTIONS)
-    assert DriftReport.from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
+    assert from_document(DriftReport, json.loads(json.dumps(report.to_json(), allow_nan=False)), "here") == report
     turned = compare(reference, probabilities[::-1], sketch[::-1], window_scores=scores[::-1], **OPTIONS)
     assert turned == report
 

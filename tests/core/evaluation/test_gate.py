@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nethical_assets.core.evaluation import Estimate, GateDecision, decide, evaluate
+from nethical_assets.core.ground.documents import from_document
 
 LIMITS = {"accuracy_min": 0.85, "ece_max": 0.08}
 
@@ -138,5 +139,5 @@ def test_many_bins_need_more_rows_for_the_ece(make_sample):
 def test_decision_is_json_and_deterministic(make_sample, quick):
     evaluation = quick(*make_sample(300, 0.9, 0.05, np.random.default_rng(0)))
     decision = decide(evaluation, **LIMITS)
-    assert GateDecision.from_json(json.loads(json.dumps(decision.to_json(), allow_nan=False))) == decision
+    assert from_document(GateDecision, json.loads(json.dumps(decision.to_json(), allow_nan=False)), "here") == decision
     assert decide(evaluation, **LIMITS) == decision

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from nethical_assets.core.evaluation import Evaluation, evaluate
 from nethical_assets.core.evaluation.operating_points import MAXIMUM_POINTS, OperatingPoints, operating_points
+from nethical_assets.core.ground.documents import from_document, to_document
 
 
 def points_of(labels, scores):
@@ -41,7 +42,7 @@ def test_curves_rise_stay_bounded_and_ignore_row_order(labelled, random):
     for rates in (points.false_positive_rate, points.recall):
         assert list(rates) == sorted(rates)
         assert not rates or (rates[0], rates[-1]) == (0.0, 1.0)
-    assert OperatingPoints.from_json(points.to_json()) == points
+    assert from_document(OperatingPoints, to_document(points), "here") == points
 
 
 def test_many_scores_are_reduced_without_losing_the_shape():

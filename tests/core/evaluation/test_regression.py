@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nethical_assets.core.evaluation import RegressionReport, compare_with_champion
+from nethical_assets.core.ground.documents import from_document
 
 OPTIONS = {"tolerance": 0.02, "ece_bins": 10, "bootstrap_samples": 300, "seed": 0}
 
@@ -105,4 +106,4 @@ def test_pairing_narrows_the_interval():
 
 def test_report_is_json():
     report = compare_with_champion(*two_models(600, 0.88, 0.9), **OPTIONS)
-    assert RegressionReport.from_json(json.loads(json.dumps(report.to_json(), allow_nan=False))) == report
+    assert from_document(RegressionReport, json.loads(json.dumps(report.to_json(), allow_nan=False)), "here") == report

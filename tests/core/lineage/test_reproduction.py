@@ -24,7 +24,7 @@ def test_the_same_model_is_reproduced_and_nothing_differs() -> None:
     outcome = compare_models(STORED, STORED, ROWS, ROWS, context={"python": ("3.11", "3.11")})
     assert outcome.same
     assert outcome.differences == ()
-    assert outcome.largest_difference == 0.0
+    assert outcome.largest_probability_difference == 0.0
 
 
 def test_a_tuple_is_the_list_it_is_stored_as() -> None:
@@ -59,4 +59,4 @@ def test_everything_that_differs_is_named_with_both_values() -> None:
 
 def test_no_rows_to_compare_is_no_difference() -> None:
     empty = np.array([])
-    assert compare_models(STORED, STORED, empty, empty, context={}).largest_difference == 0.0
+    assert compare_models(STORED, STORED, empty, empty, context={}).largest_probability_difference == 0.0

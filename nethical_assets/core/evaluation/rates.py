@@ -1,0 +1,81 @@
+"""Whether something happens to one group of rows more often than to another.
+
+What belongs here: the three-valued comparison of rates of groups. What does not: what is counted, or what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from nethical_assets.core.evaluation.estimate import CONFIDENCE, clopper_pearson
+
+Verdict = Literal["pass", "fail", "needs_more_data"]
+
+
+@dataclass(frozen=True)
+class RateComparison:
+    """How far apart the highest and the lowest rate of some groups are.
+
+    ``difference`` is the measured one; the true one lies between ``smallest`` and ``largest`` (95 % over all groups
+    together); all in [0, 1]. ``rows`` are those of all compared groups; ``reason`` is one sentence.
+    """
+
+    verdict: Verdict
+    difference: float
+    smallest: float
+    largest: float
+    maximum: float
+    rows: int
+    reason: str
+
+
+def compare_rates(counts: Mapping[str, tuple[int, int]], *, maximum_difference: float, event: str) -> RateComparison:
+    """Judge (how often it happened, rows) of each group; a group without rows is left out.
+
+    The exact intervals of the rates bound the difference between the highest and the lowest: above the maximum for
+    certain fails, not above it for certain passes, anything else needs more rows. Each interval has the confidence that
+    makes all of them hold together, since the extremes of many groups are picked after looking.
+
+    Args:
+        maximum_difference: by how much rates may differ, in [0, 1].
+        event: what is counted, as in "rows of b are ``event`` ..."; goes into the reason.
+
+    Raises:
+        ValueError: more happened than there are rows.
+    """
+    groups = {name: count for name, count in counts.items() if count[1] > 0}
+    rows = sum(total for _, total in groups.values())
+    if len(groups) < 2:
+        reason = f"{event}: fewer than two groups have rows, so there is nothing to compare"
+        return RateComparison("needs_more_data", 0.0, 0.0, 1.0, maximum_difference, rows, reason)
+    confidence = 1.0 - (1.0 - CONFIDENCE) / len(groups)
+    rates = {name: happened / total for name, (happened, total) in groups.items()}
+    intervals = {name: clopper_pearson(*count, confidence) for name, count in groups.items()}
+    most, least = max(rates, key=rates.__getitem__), min(rates, key=rates.__getitem__)
+    smallest = max(0.0, max(low for low, _ in intervals.values()) - min(high for _, high in intervals.values()))
+    largest = max(high for _, high in intervals.values()) - min(low for low, _ in intervals.values())
+    return judge_difference(
+        rates[most] - rates[least],
+        smallest,
+        largest,
+        maximum_difference=maximum_difference,
+        rows=rows,
+        said=f"{event}: {rates[most]:.2%} of the rows of {most}, {rates[least]:.2%} of {least}",
+    )
+
+
+def judge_difference(
+    difference: float, smallest: float, largest: float, *, maximum_difference: float, rows: int, said: str
+) -> RateComparison:
+    """The verdict on a difference that lies between ``smallest`` and ``largest``; ``said`` opens its reason."""
+    verdict: Verdict
+    if smallest > maximum_difference:
+        verdict, comparison = "fail", "certainly more"
+    elif largest <= maximum_difference:
+        verdict, comparison = "pass", "certainly not more"
+    else:
+        verdict, comparison = "needs_more_data", "not certain to be more or less"
+    reason = f"{said}; the difference is {comparison} than {maximum_difference:.0%}"
+    return RateComparison(verdict, difference, smallest, largest, maximum_difference, rows, reason)
