@@ -15,7 +15,6 @@ import typer
 from nethical_assets.command_line.output import JsonOption, print_json, print_table
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.home.settings import load_settings
-from nethical_assets.operations.quarantine import decide, quarantine_workspace
 
 app = typer.Typer(no_args_is_help=True, help="Rows that screening kept out: list, show, release, confirm.")
 Family = Annotated[str, typer.Argument(help="The family.")]
@@ -31,6 +30,8 @@ def list_rows(
     as_json: JsonOption = False,
 ) -> None:
     """The rows, without their content."""
+    from nethical_assets.operations.quarantine import quarantine_workspace
+
     workspace = quarantine_workspace(load_settings())
     chosen = None if family is None else check_family(family)
     entries = [asdict(entry) for entry in workspace.quarantine.entries(chosen, status=status)]
@@ -44,6 +45,8 @@ def list_rows(
 @app.command()
 def show(family: Family, row: Row, as_json: JsonOption = False) -> None:
     """The content of one row: personal text, for whoever decides about it."""
+    from nethical_assets.operations.quarantine import quarantine_workspace
+
     content = quarantine_workspace(load_settings()).quarantine.show(check_family(family), row)
     if as_json:
         print_json(content)
@@ -67,6 +70,8 @@ def confirm(family: Family, row: Row, reason: Reason, actor: Actor = None, as_js
 def _decide(
     verdict: Literal["release", "confirm"], family: str, row: str, reason: str, actor: str | None, as_json: bool
 ) -> None:
+    from nethical_assets.operations.quarantine import decide
+
     event = decide(load_settings(), verdict, check_family(family), row, actor=actor or getpass.getuser(), reason=reason)
     if as_json:
         print_json(event)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.drift.inference_log import InferenceLog
     from nethical_assets.core.governance import Screener
     from nethical_assets.core.governance.quarantine import QuarantineStore
+    from nethical_assets.core.governance.rules import Ruleset
     from nethical_assets.core.lineage.provenance import ProvenanceStore
     from nethical_assets.core.models.registry import ModelRegistry
     from nethical_assets.core.quality.history import ValidationHistory
@@ -190,10 +191,12 @@ class Workspace:
     @functools.cached_property
     def screener(self) -> Screener:
         """The screening rules, compiled."""
-        from nethical_assets.core.governance import Screener, load_ruleset
+        from nethical_assets.core.governance import Screener
 
+        folder = self.settings.screening_rules
+        stamps = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob("*.toml"))
         key = os.environ.get(FINDINGS_KEY_VARIABLE, "")
-        return Screener(load_ruleset(self.settings.screening_rules), hash_key=key.encode() or None)
+        return Screener(_ruleset(folder, stamps), hash_key=key.encode() or None)
 
     @functools.cached_property
     def quarantine(self) -> QuarantineStore:
@@ -323,6 +326,14 @@ class Workspace:
     def seal(self) -> None:
         """Append what this run recorded so far to the log as a signed chunk; the run may go on recording."""
         self.audit_log.finalize_run(self.run_id)
+
+
+@functools.lru_cache(maxsize=2)
+def _ruleset(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> Ruleset:
+    """The rules in ``folder``, read again when a file changed; every stage of a cycle asks for them."""
+    from nethical_assets.core.governance import load_ruleset
+
+    return load_ruleset(folder)
 
 
 def open_audit_log(home: Path) -> AuditLog:

@@ -22,6 +22,7 @@ from nethical_assets.home.workspace import CycleOptions, Workspace, open_model_k
 from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.instance import open_instance, storage_failures
 from nethical_assets.orchestration.jobs import TRAINING_JOB, cycle_assets, family_assets
+from nethical_assets.orchestration.retention import sweep_left_files
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.alerts import file_run_checks
 from nethical_assets.stages.fetching import RAW
@@ -57,6 +58,7 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
         open_instance(settings) as instance,
         exclusive_lock(settings.home / "cycle.lock", waiting_seconds=0.0, what="the training cycle of this home"),
     ):
+        sweep_left_files(settings.home)
         signing_key = SigningKeys(settings.home / "audit" / "keys").path
         had_key = signing_key.exists()
         model_key = open_model_keys(settings.home).path

@@ -19,6 +19,8 @@ from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
 
 _CREATION_SECONDS = 60.0
+_EVENTS_A_BATCH = 200
+"""Events that Dagster hands over together, such as those it plans at the start of a run, in one transaction."""
 
 
 def prepare_home(settings: Settings) -> Path:
@@ -55,6 +57,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """
     home = prepare_home(settings)
     os.environ["DAGSTER_HOME"] = str(home)
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(_EVENTS_A_BATCH))
     with exclusive_lock(home / "creation.lock", waiting_seconds=_CREATION_SECONDS, what="the Dagster instance"):
         opened = dg.DagsterInstance.get()
     with opened as instance:

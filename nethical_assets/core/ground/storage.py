@@ -1,7 +1,7 @@
 """Where bytes are kept: immutable content-addressed objects, atomically replaced small files, and locks.
 
-What belongs here: crash-safe writing and digest-verified reading, on a local folder or (by URL) any filesystem that
-universal-pathlib knows. What does not: what the bytes mean.
+What belongs here: crash-safe writing, removing what killed writers left, and digest-verified reading, on a local folder
+or (by URL) any filesystem that universal-pathlib knows. What does not: what the bytes mean.
 """
 
 from __future__ import annotations
@@ -9,25 +9,36 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
-from upath import UPath
 
 from nethical_assets.core.ground.digests import check_digest, digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
 
+if TYPE_CHECKING:
+    from upath import UPath
+
+if sys.platform != "win32":
+    import fcntl
+
 TEMPORARY_PREFIX = ".partial-"
+_SETTLED_SECONDS = 60.0
+"""Age from which a file that nobody has locked is taken for left: its writer locks it at once after creating it."""
 
 
 def write_atomically(path: UPath | Path, data: bytes) -> None:
     """Replace ``path`` with ``data`` so that a reader, or a crash at any instant, sees the old bytes or the new ones.
 
-    Locally: temporary file in the same folder, fsync, rename, fsync of the folder. On other filesystems a single
-    upload, which object stores make visible only when it is complete.
+    Locally: temporary file in the same folder, fsync, rename, fsync of the folder. The temporary file is locked until
+    it is renamed, so that ``sweep_partial_files`` can tell a writer that works from one that was killed. On other
+    filesystems a single upload, which object stores make visible only when it is complete.
 
     Raises:
         OSError: the disk is full or not writable; the old bytes are still in place and no temporary file is left.
@@ -40,10 +51,11 @@ def write_atomically(path: UPath | Path, data: bytes) -> None:
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            _lock(descriptor)
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, target)
+            os.fsync(descriptor)
+            os.replace(name, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -60,6 +72,60 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sweep_partial_files(folder: Path) -> list[Path]:
+    """Remove the temporary files that killed writers left anywhere below ``folder``; the files removed.
+
+    A file that a living process is writing is locked and stays. Where files cannot be locked, all stay.
+    """
+    left = (
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.startswith(TEMPORARY_PREFIX)
+    )
+    return _remove_unheld(left)
+
+
+def sweep_lock_files(folder: Path) -> list[Path]:
+    """Remove the ``*.lock`` files in ``folder`` that no living process holds; the files removed.
+
+    Only for locks named after something that never comes back, such as a run.
+    """
+    return _remove_unheld(folder.glob("*.lock"))
+
+
+def _remove_unheld(paths: Iterable[Path]) -> list[Path]:
+    removed = []
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        except OSError:
+            continue
+        try:
+            found = os.fstat(descriptor)
+            # A clock that was set back makes files of the future: they are as old as those of the past.
+            settled = abs(time.time() - found.st_mtime) > _SETTLED_SECONDS
+            if stat.S_ISREG(found.st_mode) and settled and _lock(descriptor):
+                path.unlink(missing_ok=True)
+                removed.append(path)
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+    return removed
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed or its process ends; False where it is locked, or cannot be."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_json(path: UPath | Path, value: Any) -> None:
@@ -84,6 +150,8 @@ class ObjectStore:
     """Immutable objects named by their SHA-256 digest, under ``base`` (a folder or a URL)."""
 
     def __init__(self, base: UPath | Path | str) -> None:
+        from upath import UPath
+
         self.base = UPath(base)
 
     def path(self, digest: str) -> UPath:

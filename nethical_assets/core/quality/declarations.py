@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 
 from nethical_assets.core.detectors.base import DetectorSpec
 from nethical_assets.core.quality.checks import EXAMPLES, CheckOutcome, Status
 from nethical_assets.core.rows.catalog import DatasetEntry
+
+if TYPE_CHECKING:
+    import pandera.pandas as pa
 
 _UNKNOWN_LICENCES = frozenset({"", "see its page", "unknown", "other", "none", "not specified"})
 
@@ -33,6 +36,8 @@ class QualityThresholds:
 
 def raw_schema(entry: DatasetEntry) -> pa.DataFrameSchema:
     """What the catalog promises about the raw columns of ``entry``."""
+    import pandera.pandas as pa
+
     columns: dict[str, pa.Column] = {}
     several = len(entry.files) > 1
     for file in entry.files:
@@ -56,6 +61,8 @@ def raw_schema(entry: DatasetEntry) -> pa.DataFrameSchema:
 
 def canonical_schema(spec: DetectorSpec, inputs: Iterable[str]) -> pa.DataFrameSchema:
     """What every canonical dataset of ``spec`` satisfies."""
+    import pandera.pandas as pa
+
     columns = {
         "row_id": pa.Column("str", pa.Check.str_matches(r"^[0-9a-f]{64}$", name="schema"), unique=True),
         "label": pa.Column("int8", pa.Check.isin([0, 1], name="schema")),
@@ -133,6 +140,8 @@ def licence_known(licence: str) -> CheckOutcome:
 
 
 def _numeric() -> pa.Check:
+    import pandera.pandas as pa
+
     return pa.Check(_is_numeric, name="schema", error="is not numeric")
 
 
@@ -141,6 +150,8 @@ def _is_numeric(series: pd.Series) -> bool:
 
 
 def _validate(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    import pandera.pandas as pa
+
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -275,4 +286,6 @@ def _examples(flagged: pd.Series) -> tuple[int, ...]:
 
 def _holds(frame: pd.DataFrame, condition: Callable[[pd.DataFrame], bool], name: str) -> bool:
     """Whether a whole-frame condition holds, asked through Pandera so that every rule lives in a schema."""
+    import pandera.pandas as pa
+
     return not len(_validate(frame, pa.DataFrameSchema(checks=pa.Check(condition, name=name))))

@@ -1,0 +1,279 @@
+"""Dagster's SQLite storage with connections that are kept: the same files and schema, fewer opens and commits.
+
+What belongs here: how Dagster's run, event and schedule stores reach their SQLite files; ``dagster.yaml`` names the
+class. What does not: what they store (Dagster), or the connections themselves (``sqlite_engines``).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import dagster as dg
+import sqlalchemy as db
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.event_api import EventHandlerFn
+from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
+    INDEX_SHARD_NAME,
+    SqliteEventLogStorage,
+    SqliteEventLogStorageWatchdog,
+)
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+from sqlalchemy.engine import Connection
+from watchdog.events import FileSystemEvent
+from watchdog.observers import Observer
+
+from nethical_assets.orchestration.sqlite_engines import SqliteEngines
+
+
+class PooledSqliteStorage(DagsterSqliteStorage):
+    """All of Dagster's state below ``base_dir``, laid out as Dagster's own default storage does."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self.base_dir = base_dir
+        self._inst_data = inst_data
+        history = Path(base_dir) / "history"
+        self._run_storage = PooledRunStorage.from_local(str(history))
+        self._event_log_storage = PooledEventLogStorage(str(history / "runs"))
+        self._schedule_storage = PooledScheduleStorage.from_local(str(Path(base_dir) / "schedules"))
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """The configuration in ``dagster.yaml``: ``base_dir``, the folder (or variable) of the instance."""
+        return {"base_dir": dg.StringSource}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        """The storage that ``dagster.yaml`` asks for."""
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+
+class PooledRunStorage(SqliteRunStorage):
+    """Dagster's runs, in ``runs.db``."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self.file = _PooledFile(self, conn_string)
+        super().__init__(conn_string, inst_data)
+
+    @classmethod
+    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> Self:
+        """The store in ``base_dir``; Dagster creates its file where there is none."""
+        store = cls(create_db_conn_string(base_dir, "runs"), inst_data)
+        return store if store.file.has_schema({"runs", "instance_info"}) else super().from_local(base_dir, inst_data)
+
+    def connect(self) -> Any:
+        """A connection in a transaction."""
+        return self.file.begin()
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        super().dispose()
+        self.file.engines.close()
+
+
+class PooledScheduleStorage(SqliteScheduleStorage):
+    """What schedules and sensors did, in ``schedules.db``."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self.file = _PooledFile(self, conn_string)
+        super().__init__(conn_string, inst_data)
+
+    @classmethod
+    def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> SqliteScheduleStorage:
+        """The store in ``base_dir``; Dagster creates its file where there is none."""
+        store = cls(create_db_conn_string(base_dir, "schedules"), inst_data)
+        return store if store.file.has_schema({"job_ticks"}) else super().from_local(base_dir, inst_data)
+
+    def connect(self) -> Any:
+        """A connection in a transaction."""
+        return self.file.begin()
+
+    def dispose(self) -> None:
+        """Close the connections."""
+        super().dispose()
+        self.file.engines.close()
+
+
+class PooledEventLogStorage(SqliteEventLogStorage):
+    """Dagster's events: a file a run, and ``index.db`` with what is asked across runs."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self.engines = _engines_of(self)
+        self._index_of_thread = threading.local()
+        self._tables: set[str] = set()
+        super().__init__(base_dir, inst_data)
+
+    def run_connection(self, run_id: str | None = None) -> Any:
+        """A connection to the events of one run, in a transaction."""
+        return self._begin(str(run_id))
+
+    @contextmanager
+    def index_connection(self) -> Iterator[Connection]:
+        """A connection to the index, in a transaction. Inside another one of this thread: that one."""
+        present: Connection | None = getattr(self._index_of_thread, "connection", None)
+        if present is not None:
+            yield present
+            return
+        with self._begin(INDEX_SHARD_NAME) as connection:
+            self._index_of_thread.connection = connection
+            try:
+                yield connection
+            finally:
+                self._index_of_thread.connection = None
+
+    def has_table(self, table_name: str) -> bool:
+        """Whether the index has the table. Dagster asks at every event of an asset; a table never goes away."""
+        if table_name not in self._tables:
+            with self.index_connection() as connection:
+                if not db.inspect(connection).has_table(table_name):
+                    return False
+            self._tables.add(table_name)
+        return True
+
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        """Store one event."""
+        self.store_event_batch([event])
+
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
+        """Store events: one transaction a run, then one for all that the index mirrors."""
+        of_run: dict[str, list[dg.EventLogEntry]] = defaultdict(list)
+        for event in events:
+            of_run[event.run_id].append(event)
+        for run_id, own in of_run.items():
+            with self.run_connection(run_id) as connection:
+                connection.execute(SqlEventLogStorageTable.insert(), [self._event_to_row(event) for event in own])
+        mirrored = [event for event in events if _is_mirrored(event)]
+        if mirrored:
+            with self.index_connection() as connection:
+                for event in mirrored:
+                    self._mirror(connection, event)
+
+    def _mirror(self, connection: Connection, event: dg.EventLogEntry) -> None:
+        result = connection.execute(SqlEventLogStorageTable.insert(), self._event_to_row(event))
+        event_id = result.inserted_primary_key[0]  # type: ignore[index]
+        if event.dagster_event_type in ASSET_EVENTS:
+            self._store_asset_event_tags(connection, [event], [event_id])
+            self._store_asset_event(connection, event, event_id)
+        if event.dagster_event_type in ASSET_CHECK_EVENTS:
+            self.store_asset_check_event(event, event_id)
+
+    def delete_events(self, run_id: str) -> None:
+        """Forget the events and check results of a run, and its file, which Dagster would empty and leave."""
+        super().delete_events(run_id)
+        with self.index_connection() as connection:
+            connection.execute(AssetCheckExecutionsTable.delete().where(AssetCheckExecutionsTable.c.run_id == run_id))
+        path = Path(self.path_for_shard(run_id))
+        self.engines.close_file(path)
+        for leftover in (f"{path}-wal", f"{path}-shm", path):
+            Path(leftover).unlink(missing_ok=True)
+
+    def runs_of_newest_results(self) -> set[str]:
+        """The runs that hold the newest plan, materialization or observation of an asset, or result of a check."""
+        events, checks = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c
+        newest_events = (
+            db.select(db.func.max(events.id))
+            .where(events.dagster_event_type.in_([kind.value for kind in ASSET_EVENTS]))
+            .group_by(events.asset_key, events.partition, events.dagster_event_type)
+        )
+        newest_checks = (
+            db.select(db.func.max(checks.id))
+            .where(checks.execution_status != AssetCheckExecutionRecordStatus.PLANNED.value)
+            .group_by(checks.asset_key, checks.check_name, checks.partition)
+        )
+        with self.index_connection() as connection:
+            return {
+                *connection.execute(db.select(events.run_id).where(events.id.in_(newest_events))).scalars(),
+                *connection.execute(db.select(checks.run_id).where(checks.id.in_(newest_checks))).scalars(),
+            }
+
+    def watch(self, run_id: str, cursor: str | None, callback: EventHandlerFn) -> None:
+        """Call ``callback`` with every new event of a run. New events are in the write-ahead log first."""
+        observer: Any = self._obs
+        if observer is None:
+            observer = self._obs = Observer()  # type: ignore[assignment]
+            observer.start()
+        handler = _Watchdog(self, run_id, callback, cursor)
+        watched = observer.schedule(handler, self._base_dir, recursive=True)
+        self._watchers[run_id][callback] = (handler, watched)
+
+    def dispose(self) -> None:
+        """Close the connections and stop watching."""
+        super().dispose()
+        self.engines.close()
+
+    @contextmanager
+    def _begin(self, shard: str) -> Iterator[Connection]:
+        path = Path(self.path_for_shard(shard))
+        if shard not in self._initialized_dbs or not path.exists():
+            self._initialized_dbs.discard(shard)
+            if _has_schema(self.engines, path, {"event_logs"}):
+                self._initialized_dbs.add(shard)
+            else:
+                with super()._connect(shard):
+                    pass
+        with self.engines.begin(path) as connection:
+            yield connection
+
+
+class _PooledFile:
+    """The one file of a store."""
+
+    def __init__(self, owner: object, conn_string: str) -> None:
+        self.engines = _engines_of(owner)
+        self._path = Path(str(db.make_url(conn_string).database))
+
+    def begin(self) -> Any:
+        return self.engines.begin(self._path)
+
+    def has_schema(self, tables: set[str]) -> bool:
+        return _has_schema(self.engines, self._path, tables)
+
+
+class _Watchdog(SqliteEventLogStorageWatchdog):
+    """Looks at a run's events when its file or the write-ahead log beside it changed."""
+
+    def __init__(self, storage: SqliteEventLogStorage, run_id: str, callback: EventHandlerFn, cursor: str | None):
+        super().__init__(storage, run_id, callback, cursor)
+        path = storage.path_for_shard(run_id)
+        self._patterns = [path, f"{path}-wal"]
+
+    def on_modified(self, event: FileSystemEvent) -> None:
+        self._process_log()
+
+
+def _engines_of(owner: object) -> SqliteEngines:
+    """Engines that are closed with their owner, also where nobody disposes of it."""
+    engines = SqliteEngines(timeout_seconds=SQLITE_BUSY_TIMEOUT_SECONDS)
+    weakref.finalize(owner, engines.close)
+    return engines
+
+
+def _has_schema(engines: SqliteEngines, path: Path, tables: set[str]) -> bool:
+    """Whether Dagster created these tables in the file and stamped the version of its schema."""
+    if not path.exists():
+        return False
+    with engines.begin(path) as connection:
+        present = set(connection.execute(db.text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
+        if not {*tables, "alembic_version"} <= present:
+            return False
+        return bool(connection.execute(db.text("SELECT count(*) FROM alembic_version")).scalar_one())
+
+
+def _is_mirrored(event: dg.EventLogEntry) -> bool:
+    kind = event.dagster_event_type
+    return event.is_dagster_event and (
+        kind in ASSET_EVENTS or kind in ASSET_CHECK_EVENTS or kind in EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+    )

@@ -1,0 +1,243 @@
+"""What is removed with time, and what never is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from filelock import FileLock
+
+from nethical_assets.core.ground.storage import (
+    TEMPORARY_PREFIX,
+    sweep_lock_files,
+    sweep_partial_files,
+    write_atomically,
+)
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions
+from nethical_assets.orchestration.cycle import run_cycle
+from nethical_assets.orchestration.instance import open_instance
+from nethical_assets.orchestration.retention import apply_retention, forget_runs
+from tests.tiny_mirror import CHECKOUT
+
+HOUR = 3600.0
+STOPPED = """
+import os, sys, time
+from pathlib import Path
+from nethical_assets.core.ground import storage
+def stop(*arguments):
+    print("stopped", flush=True)
+    sys.stdin.read(1)
+    return real(*arguments)
+real = getattr(os, sys.argv[2])
+setattr(os, sys.argv[2], stop)
+storage.write_atomically(Path(sys.argv[1]), b"new")
+"""
+Stop = Callable[[Path, str], subprocess.Popen[str]]
+
+
+@pytest.fixture
+def stopped_writer() -> Iterator[Stop]:
+    """A process that stands still in the middle of writing a file."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(target: Path, moment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", STOPPED, str(target), moment],
+            cwd=CHECKOUT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stopped\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def partial_files(folder: Path) -> list[Path]:
+    return list(folder.rglob(f"{TEMPORARY_PREFIX}*"))
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, (time.time() - seconds, time.time() - seconds))
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_killed_writers_file_is_removed_and_a_slow_writers_is_not(
+    moment: str, tmp_path: Path, stopped_writer: Stop
+) -> None:
+    slow, dead = tmp_path / "slow" / "file", tmp_path / "models" / "keys" / "key.pem"
+    living, killed = stopped_writer(slow, moment), stopped_writer(dead, moment)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    for path in partial_files(tmp_path):
+        age(path, HOUR)
+    assert len(partial_files(tmp_path)) == 2
+    (removed,) = sweep_partial_files(tmp_path)
+    assert removed.parent == dead.parent
+    living.communicate("\n", timeout=30)
+    assert living.returncode == 0
+    assert slow.read_bytes() == b"new"
+    assert partial_files(tmp_path) == []
+    assert sweep_partial_files(tmp_path) == []
+
+
+@pytest.mark.parametrize(("seconds", "stays"), [(0, True), (HOUR, False), (-400 * 24 * HOUR, False)])
+def test_a_file_of_this_moment_may_not_be_locked_yet_and_one_of_the_future_is_old(
+    seconds: float, stays: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{TEMPORARY_PREFIX}x"
+    path.write_bytes(b"")
+    age(path, seconds)
+    assert sweep_partial_files(tmp_path) == ([] if stays else [path])
+    assert path.exists() is stays
+
+
+def test_only_temporary_files_are_removed_and_links_and_folders_are_not_followed(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "kept", b"kept")
+    age(tmp_path / "kept", HOUR)
+    (tmp_path / f"{TEMPORARY_PREFIX}link").symlink_to(tmp_path / "kept")
+    (tmp_path / f"{TEMPORARY_PREFIX}folder").mkdir()
+    assert sweep_partial_files(tmp_path) == []
+    assert (tmp_path / "kept").read_bytes() == b"kept"
+    assert sweep_partial_files(tmp_path / "absent") == []
+
+
+def test_locks_of_ended_runs_are_removed_and_held_ones_are_not(tmp_path: Path) -> None:
+    held = FileLock(tmp_path / "held.lock")
+    with held:
+        for name in ("ended.lock", "held.lock", "other"):
+            (tmp_path / name).touch()
+            age(tmp_path / name, HOUR)
+        assert sweep_lock_files(tmp_path) == [tmp_path / "ended.lock"]
+        assert (tmp_path / "held.lock").exists()
+    assert (tmp_path / "other").exists()
+
+
+def test_a_cycle_begins_by_removing_what_killed_ones_left(settings: Settings) -> None:
+    left = settings.home / "models" / "keys" / f"{TEMPORARY_PREFIX}key"
+    lock = settings.home / "runs" / "dead.lock"
+    for path in (left, lock):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        age(path, HOUR)
+    summary = run_cycle(settings, ("logistic",), CycleOptions(source="synthetic", samples=300))
+    assert summary["run_id"]
+    assert not left.exists()
+    assert not lock.exists()
+
+
+@dg.asset
+def first() -> dg.MaterializeResult[None]:
+    return dg.MaterializeResult(data_version=dg.DataVersion("one"))
+
+
+@dg.asset
+def second() -> None:
+    return None
+
+
+@dg.asset_check(asset=first)
+def holds() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+def run_of(instance: dg.DagsterInstance, *what: dg.AssetsDefinition) -> str:
+    return dg.materialize([*what], instance=instance).run_id
+
+
+@pytest.fixture
+def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    with open_instance(settings) as opened:
+        yield opened
+
+
+def later(days: float) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
+
+
+def test_old_runs_go_with_everything_of_theirs_and_the_newest_results_stay(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    old = run_of(instance, first, holds)
+    only_second = run_of(instance, second)
+    newest = run_of(instance, first, holds)
+    home = settings.home / "dagster"
+    before = sorted(path.name for path in home.rglob(f"*{old}*"))
+    assert before
+
+    assert apply_retention(settings, instance, now=later(89)).runs == 0
+    assert apply_retention(settings, instance, now=later(91)).runs == 1
+
+    assert {run.run_id for run in instance.get_runs()} == {only_second, newest}
+    assert list(home.rglob(f"*{old}*")) == []
+    key = dg.AssetKey("first")
+    materialization = instance.get_latest_materialization_event(key)
+    assert materialization is not None
+    assert materialization.run_id == newest
+    version = instance.get_latest_data_version_record(key)
+    assert version is not None
+    assert version.event_log_entry.run_id == newest
+    assert instance.get_latest_materialization_event(dg.AssetKey("second")).run_id == only_second  # type: ignore[union-attr]
+    history = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(key, "holds"), limit=9)
+    assert [record.run_id for record in history] == [newest]
+    assert [event.dagster_event_type for event in instance.all_logs(newest)][-1] is dg.DagsterEventType.RUN_SUCCESS
+    assert apply_retention(settings, instance, now=later(91)).runs == 0
+
+
+def test_a_run_with_the_newest_check_result_stays(instance: dg.DagsterInstance) -> None:
+    checked = run_of(instance, first, holds)
+    run_of(instance, first)
+    assert forget_runs(instance, ended_before=later(1)) == []
+    assert checked in {run.run_id for run in instance.get_runs()}
+
+
+def test_a_run_that_goes_on_stays(instance: dg.DagsterInstance) -> None:
+    old = run_of(instance, second)
+    run_of(instance, second)
+    living = instance.create_run_for_job(
+        dg.define_asset_job("job").resolve(asset_graph=dg.Definitions([first]).resolve_asset_graph())
+    )
+    assert forget_runs(instance, ended_before=later(1)) == [old]
+    assert living.run_id in {run.run_id for run in instance.get_runs()}
+
+
+@pytest.mark.parametrize("moment", ["delete_events", "delete_run"])
+def test_a_retention_that_is_killed_is_completed_by_the_next(
+    moment: str, settings: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = run_of(instance, first, holds)
+    run_of(instance, first, holds)
+    store = instance.event_log_storage if moment == "delete_events" else instance.run_storage
+
+    def killed(run_id: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget_runs(instance, ended_before=later(1))
+    assert forget_runs(instance, ended_before=later(1)) == [old]
+    assert list((settings.home / "dagster").rglob(f"*{old}*")) == []
+
+
+def test_an_instance_with_another_storage_keeps_its_runs() -> None:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        run_of(ephemeral, second)
+        run_of(ephemeral, second)
+        assert forget_runs(ephemeral, ended_before=later(1)) == []
+        assert len(ephemeral.get_runs()) == 2
