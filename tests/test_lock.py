@@ -92,7 +92,8 @@ def test_what_the_project_asks_for_is_in_the_lock() -> None:
     import tomllib
 
     document = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [Requirement(text) for text in (*document["project"]["dependencies"], *document["dependency-groups"]["dev"])]
+    texts = (*document["project"]["dependencies"], *document["dependency-groups"]["dev"])
+    wanted = [Requirement(text) for text in texts]
     pins = in_force("3.11")
     missing = [
         str(requirement)

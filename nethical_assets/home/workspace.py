@@ -192,11 +192,13 @@ class Workspace:
     def screener(self) -> Screener:
         """The screening rules, compiled."""
         from nethical_assets.core.governance import Screener
+        from nethical_assets.core.governance.memo import memo_of
 
         folder = self.settings.screening_rules
         stamps = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob("*.toml"))
-        key = os.environ.get(FINDINGS_KEY_VARIABLE, "")
-        return Screener(_ruleset(folder, stamps), hash_key=key.encode() or None)
+        ruleset = _ruleset(folder, stamps)
+        key = os.environ.get(FINDINGS_KEY_VARIABLE, "").encode() or None
+        return Screener(ruleset, hash_key=key, memo=memo_of(ruleset.digest, key))
 
     @functools.cached_property
     def quarantine(self) -> QuarantineStore:

@@ -40,7 +40,8 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
     entries = settings.catalog.for_family(family)
     inputs = spec.inputs_of(read_records(file, entries), entries)
     detector = load_detector(workspace.registry, champion.model, spec)
-    probability, scores = detector.probability(inputs), detector.score(inputs)
+    found = detector.predict(inputs)
+    probability, scores = found.probability, found.score
     keys = inputs[[name for name in inputs.columns if name not in spec.input_columns]] if spec.input_columns else None
     predictions = inputs[[]] if keys is None else keys
     predictions = predictions.assign(

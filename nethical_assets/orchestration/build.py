@@ -59,7 +59,12 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     }
 
 
-def build_defs(settings: Settings, *, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+def build_defs(
+    settings: Settings,
+    *,
+    resource_overrides: Mapping[str, Any] | None = None,
+    executor: dg.ExecutorDefinition = dg.in_process_executor,
+) -> dg.Definitions:
     """The definitions of the code location."""
     families = family_names()
     return dg.Definitions(
@@ -73,5 +78,5 @@ def build_defs(settings: Settings, *, resource_overrides: Mapping[str, Any] | No
             *build_alert_sensors(settings),
         ],
         resources={**build_resources(settings), **(resource_overrides or {})},
-        executor=dg.in_process_executor,
+        executor=executor,
     )

@@ -40,22 +40,27 @@ def _plan(work: Work) -> Plan:
 
 
 def _evaluate(work: Work) -> Result:
+    import numpy as np
+
     from nethical_assets.core.datasets.splits import EVALUATION, TEST
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.evaluation.cross_source import leave_one_source_out
     from nethical_assets.core.governance.predictions import screen_outputs
     from nethical_assets.core.ground.digests import pretty_json
     from nethical_assets.core.ground.parquet import get_table, put_table
-    from nethical_assets.core.models.loading import load_detector, predict
+    from nethical_assets.core.models.loading import input_columns, load_detector, predict
 
     workspace, objects = work.workspace, work.workspace.objects
     spec, measured = load_family(work.subject), _measured(workspace)
     frame = get_table(objects, work.of(SPLITS).output)
     detector = load_detector(workspace.registry, work.of(MODELS).output, spec)
-    test = frame[frame["split"] == TEST].reset_index(drop=True)
-    predictions = predict(detector, spec, test)
+    known = frame[frame["split"] != EVALUATION]
+    features = None if spec.featurise is None else spec.featurise(known[input_columns(spec, known)])
+    tested = np.flatnonzero(known["split"] == TEST)
+    test = known.iloc[tested].reset_index(drop=True)
+    predictions = predict(detector, spec, test, features=None if features is None else features.take(tested))
     evaluation = _measure(predictions, measured)
-    across, notes = leave_one_source_out(spec, frame[frame["split"] != EVALUATION], workspace.seed, measured)
+    across, notes = leave_one_source_out(spec, known, workspace.seed, measured, features=features)
     only_measured = frame[frame["split"] == EVALUATION].reset_index(drop=True)
     outputs = screen_outputs(predictions[["probability", "score"]], workspace.screener)
     # matplotlib keeps a cache of fonts, by default in the user's home, where nothing of ours belongs.

@@ -126,6 +126,38 @@ def test_row_order_changes_neither_model_nor_scores(family: Fitted) -> None:
     np.testing.assert_array_equal(family.detector.score(some), family.detector.score(family.test.inputs)[:7])
 
 
+def test_one_pass_predicts_what_score_and_probability_say(family: Fitted) -> None:
+    found = family.detector.predict(family.test.inputs)
+    np.testing.assert_array_equal(found.score, family.detector.score(family.test.inputs))
+    np.testing.assert_array_equal(found.probability, family.detector.probability(family.test.inputs))
+
+
+def test_features_computed_once_give_the_same_model_and_scores(family: Fitted) -> None:
+    featurise = family.spec.featurise
+    if featurise is None:
+        return
+    everything = pd.concat([rows.inputs for rows in (family.test, family.training, family.validation)])
+    features = featurise(everything)
+    ends = np.cumsum([len(rows.labels) for rows in (family.test, family.training, family.validation)])
+    test, training, validation = (
+        features.take(np.arange(start, end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)
+    )
+    again = family.spec.fit(
+        LabelledRows(family.training.inputs, family.training.labels, training),
+        LabelledRows(family.validation.inputs, family.validation.labels, validation),
+        SEED,
+    )
+    assert dict(again.to_files()) == dict(family.detector.to_files())
+    order = np.random.default_rng(2).permutation(len(test))
+    plain = family.detector.score(family.test.inputs)
+    np.testing.assert_array_equal(family.detector.score(family.test.inputs, test), plain)
+    shuffled = family.detector.score(family.test.inputs.iloc[order], test.take(order))
+    np.testing.assert_array_equal(shuffled, plain[order])
+    assert len(features.take(np.zeros(0, dtype=np.int64))) == 0
+    odd = odd_rows(family)
+    np.testing.assert_array_equal(family.detector.score(odd, featurise(odd)), family.detector.score(odd))
+
+
 def test_scoring_does_not_touch_its_input(family: Fitted) -> None:
     before = family.test.inputs.copy(deep=True)
     family.detector.probability(family.test.inputs)

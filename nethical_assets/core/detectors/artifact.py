@@ -214,11 +214,8 @@ def _golden(detector: Detector, inputs: pd.DataFrame) -> dict[str, Any]:
         kept = inputs[name].astype("object").where(inputs[name].notna(), None)
         values = [value if value is None or not numeric else float(value) for value in kept]
         columns.append({"name": str(name), "kind": "number" if numeric else "text", "values": values})
-    return {
-        "columns": columns,
-        "score": detector.score(inputs).tolist(),
-        "probability": detector.probability(inputs).tolist(),
-    }
+    found = detector.predict(inputs)
+    return {"columns": columns, "score": found.score.tolist(), "probability": found.probability.tolist()}
 
 
 def _check_golden(detector: Detector, golden: _Golden) -> None:
@@ -229,10 +226,13 @@ def _check_golden(detector: Detector, golden: _Golden) -> None:
         {c.name: pd.Series(c.values, dtype="float64" if c.kind == "number" else "str") for c in golden.columns}
     )
     try:
-        score, probability = detector.score(inputs), detector.probability(inputs)
+        found = detector.predict(inputs)
     except DatasetError as error:
         raise IntegrityError(f"{GOLDEN}: does not fit the model: {error}") from None
-    for what, now, then in (("score", score, golden.score), ("probability", probability, golden.probability)):
+    for what, now, then in (
+        ("score", found.score, golden.score),
+        ("probability", found.probability, golden.probability),
+    ):
         if not np.allclose(now, then, rtol=SCORE_TOLERANCE, atol=SCORE_TOLERANCE):
             worst = float(np.max(np.abs(now - np.array(then))))
             raise IntegrityError(f"{GOLDEN}: the model's {what} differs from the stored one by up to {worst:.3g}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,22 +24,53 @@ COMMON_COLUMNS = ("row_id", "label", "source", "group", "time")
 (UTC timestamp, missing without one). A family's input columns follow."""
 
 
+class Features(Protocol):
+    """What a family reads of its inputs before anything is fitted: an element a row, each from its own row alone.
+
+    So features of a table may be computed once, and taken apart for every fit and every score.
+    """
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+    def take(self, positions: npt.NDArray[np.int64]) -> Self:
+        """The features of the rows at ``positions``, in that order."""
+
+
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows to fit or calibrate on: ``inputs`` holds the family's input columns, ``labels`` is int8, as long."""
+    """Rows to fit or calibrate on: ``inputs`` holds the family's input columns, ``labels`` is int8, as long.
+
+    ``features`` are those of ``inputs`` where they were computed already; ``fit`` gives the same detector without.
+    """
 
     inputs: pd.DataFrame
     labels: npt.NDArray[np.int8]
+    features: Any = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Score and calibrated probability of rows, each of shape ``(rows,)``."""
+
+    score: FloatArray
+    probability: FloatArray
 
 
 class Detector(Protocol):
     """A fitted detector. Everything is deterministic: the same rows give the same numbers, whatever their order."""
 
-    def score(self, inputs: pd.DataFrame) -> FloatArray:
-        """The uncalibrated score, shape ``(rows,)``: any finite real number, higher is more suspicious."""
+    def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
+        """The uncalibrated score, shape ``(rows,)``: any finite real number, higher is more suspicious.
+
+        ``features`` are those of ``inputs`` where they were computed already; the score is the same without.
+        """
 
     def probability(self, inputs: pd.DataFrame) -> FloatArray:
         """The calibrated probability of the positive class, shape ``(rows,)``, in [0, 1]; monotone in the score."""
+
+    def predict(self, inputs: pd.DataFrame, features: Any = None) -> Prediction:
+        """``score`` and ``probability`` in one pass over the rows."""
 
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """A few numeric columns that describe the inputs for drift monitoring; never content that could be personal."""
@@ -62,6 +93,7 @@ class DetectorSpec:
             Never looks at the label to compute an input, and fits nothing.
         inputs_of: raw or canonical records without labels -> input columns, for batch scoring.
         fit: training rows, validation rows (for calibration only), seed -> detector.
+        featurise: input columns -> ``Features``; None where reading the inputs costs next to nothing.
         load: artifact files -> detector; raises IntegrityError on anything malformed.
         synthesise: number of rows, generator -> canonical frame (inputs and ``label``) with the distributions
             documented for the family; vectorised.
@@ -83,3 +115,4 @@ class DetectorSpec:
     intended_use: str
     limits: tuple[str, ...]
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    featurise: Callable[[pd.DataFrame], Features] | None = None

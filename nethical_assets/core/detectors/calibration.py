@@ -10,13 +10,15 @@ ranking by score. Where the validation labels do not rise with the score at all,
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from abc import ABC, abstractmethod
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nethical_assets.core.detectors.base import FloatArray
+from nethical_assets.core.detectors.base import FloatArray, Prediction
 from nethical_assets.core.ground.errors import TrainingError
 
 ISOTONIC_MINIMUM_ROWS = 1000
@@ -61,6 +63,28 @@ class Calibration(BaseModel):
         with np.errstate(over="ignore"):  # an infinite exponent is cut like any other large one
             exponent = np.clip(self.slope * scores + self.intercept, -700.0, 700.0)
         return np.asarray(1.0 / (1.0 + np.exp(-exponent)), dtype=np.float64)
+
+
+class CalibratedDetector(ABC):
+    """The part of ``base.Detector`` that is the same for every family: a probability is a calibrated score."""
+
+    @property
+    @abstractmethod
+    def calibration(self) -> Calibration:
+        """The map from score to probability."""
+
+    @abstractmethod
+    def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
+        """See ``base.Detector``."""
+
+    def probability(self, inputs: pd.DataFrame) -> FloatArray:
+        """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
+        return self.predict(inputs).probability
+
+    def predict(self, inputs: pd.DataFrame, features: Any = None) -> Prediction:
+        """Score and probability in one pass over the rows."""
+        score = self.score(inputs, features)
+        return Prediction(score, self.calibration.probability(score))
 
 
 def fit_calibration(scores: FloatArray, labels: npt.NDArray[np.int8]) -> Calibration:

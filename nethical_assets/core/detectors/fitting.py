@@ -22,7 +22,8 @@ def in_content_order(rows: LabelledRows) -> LabelledRows:
     columns = sorted(map(str, rows.inputs.columns))
     keys = pd.util.hash_pandas_object(rows.inputs[columns], index=False, categorize=False).to_numpy()
     order = np.lexsort((rows.labels, keys))
-    return LabelledRows(rows.inputs.iloc[order].reset_index(drop=True), rows.labels[order])
+    features = None if rows.features is None else rows.features.take(order)
+    return LabelledRows(rows.inputs.iloc[order].reset_index(drop=True), rows.labels[order], features)
 
 
 def require_both_classes(labels: npt.NDArray[np.int8], family: str) -> None:

@@ -6,7 +6,7 @@ What belongs here: rendering of an ``Evaluation`` as small PNG bytes and as Mark
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.evaluation.estimate import Estimate
 from nethical_assets.core.evaluation.measures import METRICS
@@ -141,11 +141,14 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _png(figure: Figure) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
+    # Drawn once into memory: saving would lay out the figure twice, and encode and decode it on the way.
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
+    small = io.BytesIO()
     # Few colours, so that a picture embedded in an event stays small.
-    with Image.open(drawn) as image:
-        image.convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    image.convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from nethical_assets.core.governance.columns import TextColumn, batches, holds_bare_numbers, is_numeric, read_column
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
 from nethical_assets.core.governance.matching import GaveUpError, Pattern, Plan, spans
+from nethical_assets.core.governance.memo import Hit, Hits, ScreeningMemo
 from nethical_assets.core.governance.normalise import (
     DISGUISE_PATTERN,
     ENCODED_PATTERN,
@@ -77,9 +78,14 @@ class _View:
 class Screener:
     """A compiled ruleset. Immutable, so one screener serves any number of calls."""
 
-    def __init__(self, ruleset: Ruleset, *, hash_key: bytes | None = None) -> None:
-        """With ``hash_key`` every finding carries the HMAC-SHA-256 of its normalised matched text."""
+    def __init__(self, ruleset: Ruleset, *, hash_key: bytes | None = None, memo: ScreeningMemo | None = None) -> None:
+        """With ``hash_key`` every finding carries the HMAC-SHA-256 of its normalised matched text.
+
+        With ``memo`` (of this ruleset and key) a text that was screened before is not screened again; the findings are
+        the same without.
+        """
         self.ruleset = ruleset
+        self.memo = memo
         self._rules = ruleset.all_rules
         self._number = {rule.id: number for number, rule in enumerate(self._rules)}
         self._vocabulary = Vocabulary(ruleset.vocabulary)
@@ -104,11 +110,23 @@ class Screener:
         for first, batch in batches(column.texts, rows=ROWS_PER_BATCH, size=BYTES_PER_BATCH):
             until = first + len(batch)
             hits = [hit for hit in outcomes if first <= hit.row < until] if outcomes else []
-            parts.append(self._table(hits + self._screen_batch(batch, first), first))
+            parts.append(self._table(hits + self._hits_of_batch(batch, first), first))
         findings = concatenate(parts)
         if len(findings) and holds_bare_numbers(column.texts):
             return _believable_cards(findings, len(column.texts) - column.texts.null_count)
         return findings
+
+    def _hits_of_batch(self, texts: pa.LargeStringArray, first: int) -> list[_Hit]:
+        if self.memo is None:
+            return self._screen_batch(texts, first)
+        found = self.memo.hits(texts, self._hits_by_text)
+        return [_Hit(row, *hit) for row, hits in enumerate(found, first) for hit in hits]
+
+    def _hits_by_text(self, texts: pa.LargeStringArray) -> list[Hits]:
+        by_text: list[list[Hit]] = [[] for _ in range(len(texts))]
+        for hit in self._screen_batch(texts, 0):
+            by_text[hit.row].append(Hit(hit.rule, hit.start, hit.end, hit.keyed_hash))
+        return [tuple(hits) for hits in by_text]
 
     def _screen_batch(self, texts: pa.LargeStringArray, first: int) -> list[_Hit]:
         sink: list[_Hit] = []

@@ -6,6 +6,7 @@ What belongs here: what training, evaluation, release, scoring and serving all n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -46,12 +47,18 @@ def labelled_rows(spec: DetectorSpec, frame: pd.DataFrame, split: str) -> Labell
 
 
 def predict(
-    detector: Detector, spec: DetectorSpec, rows: pd.DataFrame, columns: Sequence[str] | None = None
+    detector: Detector,
+    spec: DetectorSpec,
+    rows: pd.DataFrame,
+    columns: Sequence[str] | None = None,
+    *,
+    features: Any = None,
 ) -> pd.DataFrame:
     """Label, source, score and probability of canonical rows; nothing else of them.
 
-    ``columns`` are what the detector reads, where it was trained on other rows than these.
+    ``columns`` are what the detector reads, where it was trained on other rows than these; ``features`` are those of
+    the rows where they were computed already.
     """
     inputs = rows[input_columns(spec, rows) if columns is None else list(columns)]
-    kept = rows[["row_id", "label", "source"]]
-    return kept.assign(score=detector.score(inputs), probability=detector.probability(inputs))
+    found = detector.predict(inputs, features)
+    return rows[["row_id", "label", "source"]].assign(score=found.score, probability=found.probability)

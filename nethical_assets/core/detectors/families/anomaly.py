@@ -8,6 +8,7 @@ anomalies are used for nothing but calibration.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from nethical_assets.core.detectors.artifact import (
     write_tensors,
 )
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
-from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
+from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
 from nethical_assets.core.detectors.families._novelty import (
     MAXIMUM_REFERENCES,
     MEASURES,
@@ -56,20 +57,21 @@ class _Model(FileModel):
     calibration: Calibration
 
 
-class AnomalyDetector:
+class AnomalyDetector(CalibratedDetector):
     """Score: the mean standardised novelty of a sequence; see ``base.Detector``."""
 
     def __init__(self, behaviour: NormalBehaviour, calibration: Calibration) -> None:
         self._behaviour = behaviour
         self._calibration = calibration
 
-    def score(self, inputs: pd.DataFrame) -> FloatArray:
+    def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Novelty in standard deviations of normal behaviour, shape ``(rows,)``, within -50 and 50."""
         return self._behaviour.novelty(_sequences(inputs))
 
-    def probability(self, inputs: pd.DataFrame) -> FloatArray:
-        """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
-        return self._calibration.probability(self.score(inputs))
+    @property
+    def calibration(self) -> Calibration:
+        """The map from score to probability."""
+        return self._calibration
 
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """Length (log) and the novelty measures."""

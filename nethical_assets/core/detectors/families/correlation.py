@@ -8,13 +8,14 @@ does not: how trees are stored and walked (``_forest``), how evidence is grouped
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
-from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
+from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
 from nethical_assets.core.detectors.families._forest import Forest, fit_forest, read_forest
 from nethical_assets.core.detectors.families._groups import GROUP_MAPPINGS, GROUP_QUANTITIES
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
@@ -48,20 +49,21 @@ class _Model(FileModel):
     calibration: Calibration
 
 
-class CorrelationDetector:
+class CorrelationDetector(CalibratedDetector):
     """Score: the share of positives in the leaves a group falls into, averaged over trees; see ``base.Detector``."""
 
     def __init__(self, forest: Forest, calibration: Calibration) -> None:
         self._forest = forest
         self._calibration = calibration
 
-    def score(self, inputs: pd.DataFrame) -> FloatArray:
+    def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """The mean leaf share, shape ``(rows,)``, in [0, 1]; a missing quantity counts as 0."""
         return self._forest.score(_quantities(inputs))
 
-    def probability(self, inputs: pd.DataFrame) -> FloatArray:
-        """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
-        return self._calibration.probability(self.score(inputs))
+    @property
+    def calibration(self) -> Calibration:
+        """The map from score to probability."""
+        return self._calibration
 
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """The five quantities."""

@@ -11,6 +11,7 @@ paper and no rise of a risk signal can ever lower it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from pydantic import Field, model_validator
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
-from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
+from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
 from nethical_assets.core.detectors.families._signals import MAPPINGS, SIGNALS
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
@@ -61,13 +62,13 @@ class _ScoreTable(FileModel):
         return self
 
 
-class HeuristicDetector:
+class HeuristicDetector(CalibratedDetector):
     """Score: the sum of the points of the five signals, in log-odds; see ``base.Detector``."""
 
     def __init__(self, table: _ScoreTable) -> None:
         self._table = table
 
-    def score(self, inputs: pd.DataFrame) -> FloatArray:
+    def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Base points plus the points of each signal, shape ``(rows,)``; a missing signal counts as 0."""
         signals = _signals(inputs)
         total = np.full(len(inputs), self._table.base_points)
@@ -77,9 +78,10 @@ class HeuristicDetector:
             total += np.interp(signals[:, column], positions, [step.points for step in steps])
         return total
 
-    def probability(self, inputs: pd.DataFrame) -> FloatArray:
-        """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
-        return self._table.calibration.probability(self.score(inputs))
+    @property
+    def calibration(self) -> Calibration:
+        """The map from score to probability."""
+        return self._table.calibration
 
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """The five signals."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, FloatArray, LabelledRows
-from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
+from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
 from nethical_assets.core.detectors.families._signals import SIGNALS
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
@@ -65,7 +66,7 @@ class _Model(FileModel):
         return (*self.numeric_columns, *(each.column for each in self.categorical_columns))
 
 
-class LogisticDetector:
+class LogisticDetector(CalibratedDetector):
     """Score: the log-odds of the regression; see ``base.Detector``."""
 
     def __init__(self, model: _Model, centre: FloatArray, scale: FloatArray, coefficients: FloatArray) -> None:
@@ -74,7 +75,7 @@ class LogisticDetector:
         self._scale = scale
         self._coefficients = coefficients
 
-    def score(self, inputs: pd.DataFrame) -> FloatArray:
+    def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Log-odds before calibration, shape ``(rows,)``."""
         require_columns(inputs, self._model.columns, f"inputs of family {_FAMILY}")
         design = _design(inputs, self._model, self._centre, self._scale)
@@ -82,9 +83,10 @@ class LogisticDetector:
         products = np.einsum("ij,j->i", design, self._coefficients[1:])
         return np.asarray(products + self._coefficients[0], dtype=np.float64)
 
-    def probability(self, inputs: pd.DataFrame) -> FloatArray:
-        """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
-        return self._model.calibration.probability(self.score(inputs))
+    @property
+    def calibration(self) -> Calibration:
+        """The map from score to probability."""
+        return self._model.calibration
 
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """Signed logarithms of the numeric columns that weigh most in the score, and the share of rare levels."""

@@ -10,8 +10,9 @@ fitted on training rows, each half scaled to unit length.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from pydantic import Field
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
 from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
-from nethical_assets.core.detectors.calibration import Calibration, fit_calibration
+from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
 from nethical_assets.core.detectors.families._prompts import synthesise
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
@@ -75,13 +76,31 @@ class _Counts:
     buckets: npt.NDArray[np.int32]
     counts: npt.NDArray[np.float32]
 
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def take(self, positions: npt.NDArray[np.int64]) -> _Counts:
+        """The rows at ``positions``, in that order."""
+        import scipy.sparse
+
+        whole = scipy.sparse.csr_matrix((self.counts, self.buckets, self.offsets), shape=(len(self), _BUCKETS))
+        taken = whole[positions]
+        return _Counts(taken.indptr.astype(np.int64), taken.indices, taken.data)
+
+    def pieces(self) -> Iterator[_Counts]:
+        """The same rows, some at a time."""
+        for at in range(0, len(self), _ROWS_AT_A_TIME):
+            offsets = self.offsets[at : at + _ROWS_AT_A_TIME + 1]
+            here = slice(offsets[0], offsets[-1])
+            yield _Counts(offsets - offsets[0], self.buckets[here], self.counts[here])
+
     @property
     def rows(self) -> npt.NDArray[np.int64]:
         """The row of each bucket."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
-class PromptInjectionDetector:
+class PromptInjectionDetector(CalibratedDetector):
     """Score: the log-odds of the linear model; see ``base.Detector``."""
 
     def __init__(self, model: _Model, idf: npt.NDArray[np.float32], coefficients: npt.NDArray[np.float32]) -> None:
@@ -89,20 +108,20 @@ class PromptInjectionDetector:
         self._idf = idf
         self._coefficients = coefficients
 
-    def score(self, inputs: pd.DataFrame) -> FloatArray:
+    def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Log-odds before calibration, shape ``(rows,)``; an empty text has the intercept's."""
-        readable = _readable(inputs)
-        result = np.full(len(readable), self._model.intercept)
-        for at in range(0, len(readable), _ROWS_AT_A_TIME):
-            piece = readable.slice(at, _ROWS_AT_A_TIME)
-            counts = _count(piece)
+        result = np.full(len(inputs), self._model.intercept)
+        at = 0
+        for counts in _counted(inputs) if features is None else features.pieces():
             weights = _weigh(counts, self._idf) * self._coefficients[counts.buckets]
-            result[at : at + len(piece)] += np.bincount(counts.rows, weights=weights, minlength=len(piece))
+            result[at : at + len(counts)] += np.bincount(counts.rows, weights=weights, minlength=len(counts))
+            at += len(counts)
         return result
 
-    def probability(self, inputs: pd.DataFrame) -> FloatArray:
-        """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
-        return self._model.calibration.probability(self.score(inputs))
+    @property
+    def calibration(self) -> Calibration:
+        """The map from score to probability."""
+        return self._model.calibration
 
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """Lengths (log) and shares of digits, punctuation, capitals and non-ASCII characters."""
@@ -172,17 +191,11 @@ def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> PromptIn
 
     require_both_classes(training.labels, _FAMILY)
     rows = in_content_order(training)
-    readable = _readable(rows.inputs)
-    parts = [_count(readable.slice(at, _ROWS_AT_A_TIME)) for at in range(0, len(readable), _ROWS_AT_A_TIME)]
-    frequency = np.sum([np.bincount(part.buckets, minlength=_BUCKETS) for part in parts], axis=0)
-    idf = (np.log((1.0 + len(readable)) / (1.0 + frequency)) + 1.0).astype(np.float32)
-    weighed = [
-        scipy.sparse.csr_matrix(
-            (_weigh(part, idf).astype(np.float32), part.buckets, part.offsets), shape=(len(part.offsets) - 1, _BUCKETS)
-        )
-        for part in parts
-    ]
-    design = scipy.sparse.vstack(weighed, format="csr")
+    counts = featurise(rows.inputs) if rows.features is None else rows.features
+    frequency = np.bincount(counts.buckets, minlength=_BUCKETS)
+    idf = (np.log((1.0 + len(counts)) / (1.0 + frequency)) + 1.0).astype(np.float32)
+    weights = np.concatenate([_weigh(piece, idf).astype(np.float32) for piece in counts.pieces()])
+    design = scipy.sparse.csr_matrix((weights, counts.buckets, counts.offsets), shape=(len(counts), _BUCKETS))
     model = LogisticRegression(C=_INVERSE_PENALTY, tol=1e-3, max_iter=200).fit(design, rows.labels)
     plain = PromptInjectionDetector(
         _Model(
@@ -194,9 +207,21 @@ def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> PromptIn
         idf,
         model.coef_[0].astype(np.float32),
     )
-    calibration = fit_calibration(plain.score(validation.inputs), validation.labels)
+    calibration = fit_calibration(plain.score(validation.inputs, validation.features), validation.labels)
     return PromptInjectionDetector(
         plain._model.model_copy(update={"calibration": calibration}), plain._idf, plain._coefficients
+    )
+
+
+def featurise(inputs: pd.DataFrame) -> _Counts:
+    """The hashed n-grams of every text."""
+    pieces = list(_counted(inputs))
+    ends = np.cumsum([0, *(len(piece.buckets) for piece in pieces)])
+    offsets = [piece.offsets[:-1] + end for piece, end in zip(pieces, ends, strict=False)]
+    return _Counts(
+        np.concatenate([*offsets, ends[-1:]]).astype(np.int64),
+        np.concatenate([np.zeros(0, dtype=np.int32), *(piece.buckets for piece in pieces)]),
+        np.concatenate([np.zeros(0, dtype=np.float32), *(piece.counts for piece in pieces)]),
     )
 
 
@@ -230,6 +255,12 @@ def _readable(inputs: pd.DataFrame) -> pa.Array:
     return pc.utf8_trim_whitespace(spaced)
 
 
+def _counted(inputs: pd.DataFrame) -> Iterator[_Counts]:
+    readable = _readable(inputs)
+    for at in range(0, len(readable), _ROWS_AT_A_TIME):
+        yield _count(readable.slice(at, _ROWS_AT_A_TIME))
+
+
 def _count(readable: pa.Array) -> _Counts:
     words = split_tokens(pc.replace_substring_regex(readable, r"([^\pL\pN\s])", r" \1 "))
     hashed = [(part.rows, part.hashes % np.uint64(_WORD_BUCKETS)) for part in (ngrams(words, n) for n in _WORD_RUNS)]
@@ -237,9 +268,10 @@ def _count(readable: pa.Array) -> _Counts:
     for size in _CHARACTER_RUNS:
         rows, hashes = _within_words(padded, size)
         hashed.append((rows, hashes % np.uint64(_CHARACTER_BUCKETS) + np.uint64(_WORD_BUCKETS)))
-    keys = np.concatenate([rows * _BUCKETS + buckets.astype(np.int64) for rows, buckets in hashed])
+    # Keys of 32 bits hold _ROWS_AT_A_TIME rows, and sort in half the time.
+    keys = np.concatenate([(rows * _BUCKETS + buckets.astype(np.int64)).astype(np.int32) for rows, buckets in hashed])
     unique, counts = np.unique(keys, return_counts=True)
-    offsets = np.searchsorted(unique, np.arange(len(readable) + 1) * _BUCKETS)
+    offsets = np.searchsorted(unique, np.arange(len(readable) + 1, dtype=np.int32) * np.int32(_BUCKETS))
     return _Counts(offsets, (unique % _BUCKETS).astype(np.int32), counts.astype(np.float32))
 
 
@@ -268,6 +300,7 @@ SPEC = DetectorSpec(
     canonicalise=canonicalise,
     inputs_of=inputs_of,
     fit=fit,
+    featurise=featurise,
     load=load,
     synthesise=synthesise,
     model_form=(

@@ -1,0 +1,231 @@
+"""Processes that run steps of one run one after another, and keep what they imported.
+
+What belongs here: starting a worker, talking to it, and making sure that it ends. What does not: which step it runs
+(``executor``).
+
+Workers come from a fork server: a process without threads that imports the heavy libraries once. A worker reads from a
+pipe that only its parent holds, and ends at once when the parent does, however that ended. It ignores the terminal's
+interrupt: the parent says when to stop, and a step then fails as it does in one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.execution.retries import RetryMode
+from dagster._core.instance import DagsterInstance
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.dagster_run import DagsterRun
+from dagster._core.system_config.objects import ResolvedRunConfig
+from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster_shared.error import SerializableErrorInfo
+
+from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.home.progress import observed_by
+
+PRELOADED = (
+    "nethical_assets.orchestration.step_workers",
+    "nethical_assets.orchestration.build",
+    "pandas",
+    "pyarrow.parquet",
+    "scipy.stats",
+    "sklearn.linear_model",
+    "sklearn.ensemble",
+)
+"""What the fork server imports, so that no worker has to."""
+
+_ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_SECONDS_TO_END = 10.0
+
+
+class WorkerEndedError(NethicalError):
+    """A worker process ended in the middle of a step."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a run needs to know of it; ``environment`` is that of the process that runs it."""
+
+    job: ReconstructableJob
+    instance: InstanceRef
+    run: DagsterRun
+    run_config: Mapping[str, Any]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """A stage started or ended in a worker."""
+
+    event: Literal["started", "finished", "failed"]
+    stage: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The step is over; ``error`` where it ended without an event that says how."""
+
+    error: SerializableErrorInfo | None
+
+
+class StepWorker:
+    """One process, seen from its parent."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self.subject = ""
+        self.step_key: str | None = None
+        self._start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it works on a step."""
+        return self.step_key is not None
+
+    def run(self, step_key: str, subject: str, known_state: KnownExecutionState) -> None:
+        """Begin a step; its events arrive through ``connection``."""
+        self.step_key, self.subject = step_key, subject
+        # A worker that has died meanwhile is noticed when its answer is read.
+        with contextlib.suppress(BrokenPipeError):
+            self.connection.send((step_key, known_state))
+
+    def receive(self) -> DagsterEvent | Progressed | Finished:
+        """The next message of the step at work; ``Finished`` is its last one.
+
+        Raises:
+            WorkerEndedError: the process ended before the step did.
+        """
+        try:
+            message: DagsterEvent | Progressed | Finished = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(_SECONDS_TO_END)
+            code = self._process.exitcode
+            how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            hint = " (the machine may have run out of memory)" if code == -signal.SIGKILL else ""
+            raise WorkerEndedError(f"the process that ran {self.step_key} ended with {how}{hint}; run again") from None
+        if isinstance(message, Finished):
+            self.step_key = None
+        return message
+
+    def interrupt(self) -> None:
+        """Have the step at work fail at its next safe point; a process without one ends."""
+        if self._process.is_alive():
+            self._process.terminate()
+
+    def restart(self) -> None:
+        """A fresh process in place of one that ended."""
+        self.end()
+        self._start()
+
+    def end(self) -> None:
+        """End the process: at once when it is idle, by force when it does not answer."""
+        self.connection.close()
+        if self.busy:
+            self._process.terminate()
+        self._process.join(_SECONDS_TO_END)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self.step_key = None
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(PRELOADED))
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, self._job), daemon=True)
+        with _one_thread_each():
+            self._process.start()
+        theirs.close()
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Any:
+    """Linear algebra on one thread in whatever is started here: as many processes as cores, and sums in one order."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def work(pipe: Connection, job: Job) -> None:
+    """What a worker process does: run the steps it is asked for until its parent closes the pipe or ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The fork server keeps the environment of the moment it was started.
+    kept = {name: os.environ[name] for name in _ONE_THREAD if name in os.environ}
+    os.environ.clear()
+    os.environ.update({**job.environment, **kept})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def tell(event: Literal["started", "finished", "failed"], stage: str, subject: str) -> None:
+        pipe.send(Progressed(event, stage, subject))
+
+    runner = _Runner(pipe, job)
+    with DagsterInstance.from_ref(job.instance) as instance, observed_by(tell):
+        while True:
+            try:
+                step_key, known_state = pipe.recv()
+            except (EOFError, ConnectionResetError):
+                return
+            pipe.send(Finished(runner.run(instance, step_key, known_state)))
+
+
+class _Runner:
+    """Definitions and plan of the run, built once: a reconstructable job would build them again for every step."""
+
+    def __init__(self, pipe: Connection, job: Job) -> None:
+        self._pipe = pipe
+        self._job = job
+        self._definition = job.job.get_definition()
+        self._config = ResolvedRunConfig.build(self._definition, job.run_config)
+        self._plan = create_execution_plan(job=self._definition, run_config=job.run_config)
+
+    def run(
+        self, instance: DagsterInstance, step_key: str, known_state: KnownExecutionState
+    ) -> SerializableErrorInfo | None:
+        try:
+            whole = self._plan._replace(known_state=known_state)
+            for event in execute_plan_iterator(
+                whole.build_subset_plan([step_key], self._definition, self._config),
+                InMemoryJob(self._definition),
+                self._job.run,
+                run_config=self._job.run_config,
+                retry_mode=RetryMode.ENABLED.for_inner_plan(),
+                instance=instance,
+            ):
+                self._pipe.send(event)
+        except BrokenPipeError:
+            # The parent is gone or gave up on this worker: nobody is left to be told.
+            sys.exit(1)
+        except BaseException:  # whatever it is, the run has to hear of it, and the worker goes on
+            return serializable_error_info_from_exc_info(sys.exc_info())
+        return None
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        # No clean-up: it could wait for what the parent held, and a kill at any instant is safe.
+        os._exit(1)
