@@ -88,10 +88,9 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
         if result["card"]:
             console.print(f"  Card: {result['card']}", highlight=False, markup=False, soft_wrap=True)
     for name, dataset in summary["datasets"].items():
-        if dataset["status"] == "skipped":
-            console.print(
-                f"Skipped {name}: {dataset['reason']}", highlight=False, markup=False, soft_wrap=True, style="yellow"
-            )
+        if dataset["status"] in ("skipped", "damaged"):
+            line = f"{dataset['status'].capitalize()} {name}: {dataset['reason']}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True, style="yellow")
     checks, audit = summary["checks"], summary["audit"]
     for line in (
         f"Data came from: {summary['sources']}",

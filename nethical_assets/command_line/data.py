@@ -55,7 +55,7 @@ def fetch(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the snapshots up to date. Exits with 1 when a dataset that was named cannot be had."""
-    from nethical_assets.stages.fetching import RAW, SKIPPED
+    from nethical_assets.stages.fetching import DAMAGED, RAW, SKIPPED
     from nethical_assets.stages.sealing import finish_errand
     from nethical_assets.stages.stage import carry_out
 
@@ -73,7 +73,7 @@ def fetch(
     finish_errand(workspace)
     if as_json:
         print_json({"datasets": rows})
-    if names and any(row["status"] == SKIPPED for row in rows):
+    if names and any(row["status"] in (SKIPPED, DAMAGED) for row in rows):
         raise typer.Exit(1)
 
 

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import SettingsError
-from nethical_assets.core.quality.checks import checks_of
+from nethical_assets.core.quality.checks import BLOCKABLE
 from nethical_assets.core.rows.catalog import Catalog, describe_validation_error, load_catalog
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -101,10 +101,9 @@ class DatasetSettings(_Strict):
     @field_validator("blocking_checks")
     @classmethod
     def _known_checks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = sorted(checks_of("datasets"))
         for name in names:
-            if name not in known:
-                raise ValueError(f"{name!r} is not a check of datasets/<family>; allowed are {', '.join(known)}")
+            if name not in BLOCKABLE:
+                raise ValueError(f"{name!r} is no check that can stop a family; allowed are {', '.join(BLOCKABLE)}")
         return names
 
 

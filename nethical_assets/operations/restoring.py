@@ -6,7 +6,7 @@ What belongs here: which copy is restored. What does not: verifying bytes (``cor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
 from typing import TYPE_CHECKING, Literal
 
 from nethical_assets.core.audit.events import EventType
@@ -21,7 +21,6 @@ from nethical_assets.stages.fetching import RAW, downloads_folder, raw_result
 from nethical_assets.stages.stage import Work, conclude
 
 if TYPE_CHECKING:
-    from nethical_assets.core.datasets.backups import Backup
     from nethical_assets.core.datasets.snapshots import Snapshot
 
 Origin = Literal["backup", "mirror"]
@@ -31,9 +30,12 @@ _WAITING_SECONDS = 600.0
 def restore(workspace: Workspace, entry: DatasetEntry, origin: Origin | None = None) -> StageRecord:
     """Make an older or undamaged copy of ``entry`` the newest snapshot; it counts as not validated.
 
-    From a backup: the newest intact one where the present snapshot is damaged or gone; else the newest one that was
-    made before the present snapshot's. From the mirror: its files, read anew. Without ``origin``: a backup if there is
-    a suitable one, else the mirror.
+    From a backup: where the present snapshot is damaged or gone, its own content, else what was current before it;
+    where it is intact, what was current before it. Older damaged snapshots that have a backup are repaired too. From
+    the mirror: its files, read anew. Without ``origin``: a backup if there is a suitable one, else the mirror.
+
+    The event is recorded before the copy becomes the newest snapshot, and a copy that an event names as restored waits
+    for its validation: whoever was killed meanwhile restores again.
 
     Raises:
         IntegrityError: no backup can be used; the message names the damaged files.
@@ -48,12 +50,13 @@ def restore(workspace: Workspace, entry: DatasetEntry, origin: Origin | None = N
                 raise
             return restore(workspace, entry, "mirror")
     snapshot, reason = _from_backup(workspace, entry) if origin == "backup" else _from_mirror(workspace, entry)
-    workspace.act(
-        EventType.DATA_RESTORED,
-        {RAW.record_name(entry.name): snapshot.digest},
-        reinstate_snapshot(entry.name, snapshot.to_json(), snapshot.digest),
-        payload={"slug": entry.slug, "from": origin, "rows": snapshot.rows, "reason": reason},
-    )
+    if origin == "backup":
+        workspace.act(
+            EventType.DATA_RESTORED,
+            {RAW.record_name(entry.name): snapshot.digest},
+            reinstate_snapshot(entry.name, snapshot.to_json(), snapshot.digest),
+            payload={"slug": entry.slug, "from": origin, "rows": snapshot.rows, "reason": reason},
+        )
     work = Work(workspace, RAW, entry.name, {})
     record = conclude(work, RAW.plan(work), raw_result(entry, snapshot, status="restored", reason=reason))
     workspace.records.publish(record, workspace.run_id)
@@ -73,14 +76,17 @@ def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
         what=f"the refresh of {entry.name}",
     ):
         present = _intact_snapshot(workspace, entry.name)
+        current = workspace.snapshots.newest_digest(entry.name)
         problems: list[str] = []
-        for backup in reversed(_candidates(workspace.backups.list(entry.name), present)):
+        _repair_older(workspace, entry.name)
+        for backup in workspace.backups.candidates(entry.name, current, damaged=present is None):
             try:
                 snapshot, data = backup.load()
             except IntegrityError as error:
                 problems.append(str(error))
                 continue
-            workspace.snapshots.store(data)
+            workspace.backups.note_restored(backup, utc_now())
+            workspace.snapshots.repair(snapshot, data)
             skipped = "".join(f"; {problem}" for problem in problems)
             return snapshot, f"backup of the snapshot of {snapshot.fetched_at} from {snapshot.source}{skipped}"
     if present is None:
@@ -90,10 +96,13 @@ def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
     raise IntegrityError(f"dataset {entry.name}: {'; '.join(problems)}")
 
 
-def _candidates(backups: Sequence[Backup], present: Snapshot | None) -> Sequence[Backup]:
-    """The backups that were made before that of the present snapshot; all where it has none."""
-    own = [number for number, backup in enumerate(backups) if present is not None and backup.holds(present)]
-    return backups[: own[0]] if own else backups
+def _repair_older(workspace: Workspace, name: str) -> None:
+    """Store the bytes of every snapshot that has an intact backup and is damaged itself."""
+    for backup in workspace.backups.list(name):
+        with contextlib.suppress(IntegrityError):
+            snapshot, data = backup.load()
+            if not workspace.snapshots.is_intact(snapshot):
+                workspace.snapshots.repair(snapshot, data)
 
 
 def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, str]:
@@ -101,6 +110,14 @@ def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
 
     if workspace.settings.mirror is None:
         raise SourceUnavailableError("--from mirror needs NETHICAL_DATA_MIRROR: a folder laid out <owner>/<slug>/files")
+
+    def announce(snapshot: Snapshot) -> None:
+        workspace.record_event(
+            EventType.DATA_RESTORED,
+            {RAW.record_name(entry.name): snapshot.digest},
+            payload={"slug": entry.slug, "from": "mirror", "rows": snapshot.rows},
+        )
+
     outcome = refresh_dataset(
         entry,
         [MirrorSource(workspace.settings.mirror)],
@@ -110,6 +127,7 @@ def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
         maximum_rows=workspace.settings.file.datasets.maximum_rows,
         seed=workspace.settings.file.training.seed,
         force=True,
+        announce=announce,
     )
     if outcome.snapshot is None or outcome.stale:
         raise SourceUnavailableError(f"dataset {entry.name} cannot be restored from the mirror: {outcome.reason}")

@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 
 class _Sources:
-    """The fetched sources of a family: which there are, how they are understood, and which may train."""
+    """The fetched sources of a family: which there are, how they are understood, and which may train.
+
+    Raises:
+        IntegrityError: a source is damaged.
+        DatasetError: no source is left of a family that had real data before.
+    """
 
     def __init__(self, work: Work) -> None:
+        from nethical_assets.core.datasets.availability import Absence, check_absences
         from nethical_assets.core.datasets.raw_rows import effective_entry, find_snapshot
 
         raws = work.of_datasets(RAW)
-        damaged = {name: record for name, record in raws.items() if record.facts["status"] == "damaged"}
-        for name, record in damaged.items():
-            raise DatasetError(f"dataset {name}: {record.facts['reason']}")
         self.entries = {entry.name: entry for entry in work.entries}
         self.present = {name: record for name, record in raws.items() if SNAPSHOT in record.objects}
         self.snapshots: dict[str, Snapshot] = {
@@ -41,10 +44,15 @@ class _Sources:
         }
         self.trainable = [name for name, entry in self.understood.items() if work.subject in entry.families]
         self.skipped = [
-            {"dataset": name, "reason": str(record.facts["reason"])}
+            {"dataset": name, "reason": str(record.facts["reason"]), "cause": record.facts["cause"]}
             for name, record in raws.items()
             if name not in self.present
         ]
+        check_absences(
+            work.subject,
+            [Absence(**row, had_data=raws[row["dataset"]].facts["had_data"]) for row in self.skipped],
+            has_real_data=bool(self.trainable),
+        )
 
     @property
     def label(self) -> str:

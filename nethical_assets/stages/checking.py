@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nethical_assets.core.datasets.snapshots import Snapshot
-    from nethical_assets.core.quality.checks import CheckOutcome
+    from nethical_assets.core.quality.checks import CheckOutcome, Subject
     from nethical_assets.core.quality.declarations import QualityThresholds
     from nethical_assets.core.quality.report import DatasetReport
     from nethical_assets.core.rows.catalog import DatasetEntry
@@ -34,27 +34,32 @@ if TYPE_CHECKING:
     from nethical_assets.stages.content_checks import Groups
 
 _PROGRESS = "checks"
+_CHECKED: Mapping[Stage, Subject] = {RAW: "raw", DATASETS: "datasets", SPLITS: "splits"}
+"""By which name the declarations of checks know the tables of a stage."""
 _NOT_MEASURED = ("refresh_interval_days", "newest_record_days_max", "backups_kept", "blocking_checks")
 
 
 def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome, ...]:
     """Every check of one raw dataset; one that cannot be had is only reported as not available."""
+    from nethical_assets.core.datasets.availability import advice_for, raw_availability
     from nethical_assets.core.quality.checks import CheckOutcome
     from nethical_assets.core.quality.declarations import freshness, licence_known, newest_record
 
     record = _record(workspace, RAW, entry.name)
     if record is None or SNAPSHOT not in record.objects:
-        reason = "it was never fetched" if record is None else str(record.facts["reason"])
-        return _dated(workspace, RAW, entry.name, [CheckOutcome("available", "warn", reason, {})])
+        available = raw_availability(entry.name, None if record is None else record.facts)
+        return _dated(workspace, RAW, entry.name, [available])
     with announced(_PROGRESS, record.name):
         snapshot = _snapshot(workspace, record)
         damage = _damage(workspace, snapshot)
         if damage:
-            return _dated(workspace, RAW, entry.name, [CheckOutcome("available", "fail", damage, {})])
+            advice = advice_for(entry.name, "damaged")
+            available = CheckOutcome("available", "fail", damage, {"cause": "damaged"}, what_to_do=advice)
+            return _dated(workspace, RAW, entry.name, [available])
         found = carry_out(QUALITY_OF_RAW, workspace, entry.name, [record], quietly=True)
         limits, newest, now = workspace.settings.file.datasets, found.facts["newest"], workspace.now()
         outcomes = [
-            CheckOutcome("available", "pass", f"{snapshot.source}: {snapshot.rows} rows", {"rows": snapshot.rows}),
+            raw_availability(entry.name, record.facts),
             *_outcomes(found),
             freshness(datetime.fromisoformat(snapshot.refreshed_at), now, limits.refresh_interval_days),
             licence_known(snapshot.licence),
@@ -71,12 +76,14 @@ def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
     Raises:
         DatasetError: it was never built.
     """
+    from nethical_assets.core.datasets.availability import family_availability
+
     record = _record(workspace, DATASETS, family)
     if record is None:
         raise DatasetError(f"{DATASETS.record_name(family)} was never built; run: nethical run --families {family}")
     with announced(_PROGRESS, record.name):
         found = carry_out(QUALITY_OF_DATASETS, workspace, family, [record], quietly=True)
-        outcomes = [_real_data(record), *_outcomes(found), *_oldest_source(workspace, record)]
+        outcomes = [family_availability(record.facts), *_outcomes(found), *_oldest_source(workspace, record)]
         return _dated(workspace, DATASETS, family, outcomes)
 
 
@@ -92,12 +99,6 @@ def assess_splits(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
     with announced(_PROGRESS, split.name):
         found = carry_out(QUALITY_OF_SPLITS, workspace, family, [split, dataset], quietly=True)
         return _dated(workspace, SPLITS, family, _outcomes(found))
-
-
-def blocking_failures(workspace: Workspace, outcomes: Sequence[CheckOutcome]) -> list[CheckOutcome]:
-    """The outcomes that stop a family by the settings."""
-    blocking = workspace.settings.file.datasets.blocking_checks
-    return [outcome for outcome in outcomes if outcome.name in blocking and outcome.status == "fail"]
 
 
 def family_reports(workspace: Workspace) -> list[DatasetReport]:
@@ -353,9 +354,11 @@ def _outcomes(found: StageRecord) -> list[CheckOutcome]:
 
 def _settle_restored(workspace: Workspace, record: StageRecord, outcomes: Sequence[CheckOutcome]) -> None:
     """Record that a restored snapshot was validated: it may be used from now on unless a blocking check fails."""
-    if workspace.evidence.waits_for_validation(record.name, record.output) and not blocking_failures(
-        workspace, outcomes
-    ):
+    from nethical_assets.core.quality.checks import stopping
+
+    blocking = workspace.settings.file.datasets.blocking_checks
+    stopped = stopping(outcomes, _CHECKED[RAW], blocking)
+    if workspace.evidence.waits_for_validation(record.name, record.output) and not stopped:
         workspace.record_event(
             EventType.DATA_VALIDATED,
             {record.name: record.output},
@@ -387,7 +390,10 @@ def _thresholds(workspace: Workspace) -> QualityThresholds:
 def _dated(
     workspace: Workspace, stage: Stage, subject: str, outcomes: Sequence[CheckOutcome]
 ) -> tuple[CheckOutcome, ...]:
-    return workspace.validation_history.dated(stage.name, subject, outcomes, workspace.now())
+    from nethical_assets.core.quality.checks import enforced
+
+    found = enforced(outcomes, _CHECKED[stage], workspace.settings.file.datasets.blocking_checks)
+    return workspace.validation_history.dated(stage.name, subject, found, workspace.now())
 
 
 def _declared_columns(entry: DatasetEntry) -> list[str]:
@@ -401,14 +407,6 @@ def _declared_columns(entry: DatasetEntry) -> list[str]:
 
 def _text_columns(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name, kind in frame.dtypes.items() if str(kind) in ("str", "string", "object")]
-
-
-def _real_data(record: StageRecord) -> CheckOutcome:
-    from nethical_assets.core.quality.checks import CheckOutcome
-
-    if record.facts["synthetic"]:
-        return CheckOutcome("available", "warn", "no source could serve real data: the rows are synthetic", {})
-    return CheckOutcome("available", "pass", f"real data from {record.facts['source']}", {})
 
 
 def _oldest_source(workspace: Workspace, record: StageRecord) -> list[CheckOutcome]:

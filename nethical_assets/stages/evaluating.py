@@ -59,7 +59,7 @@ def _evaluate(work: Work) -> Result:
     tested = np.flatnonzero(known["split"] == TEST)
     test = known.iloc[tested].reset_index(drop=True)
     predictions = predict(detector, spec, test, features=None if features is None else features.take(tested))
-    evaluation = _measure(predictions, measured)
+    evaluation = _measure(predictions, test, measured)
     across, notes = leave_one_source_out(spec, known, workspace.seed, measured, features=features)
     only_measured = frame[frame["split"] == EVALUATION].reset_index(drop=True)
     outputs = screen_outputs(predictions[["probability", "score"]], workspace.screener)
@@ -83,7 +83,7 @@ def _evaluate(work: Work) -> Result:
     )
 
 
-def _measure(predictions: pd.DataFrame, measured: Mapping[str, int]) -> Evaluation:
+def _measure(predictions: pd.DataFrame, rows: pd.DataFrame, measured: Mapping[str, int]) -> Evaluation:
     from nethical_assets.core.evaluation.metrics import evaluate
 
     return evaluate(
@@ -91,6 +91,7 @@ def _measure(predictions: pd.DataFrame, measured: Mapping[str, int]) -> Evaluati
         predictions["probability"].to_numpy(),
         predictions["score"].to_numpy(),
         sources=predictions["source"].to_numpy(dtype=object),
+        groups=rows["group"].to_numpy(dtype=object),
         **measured,
     )
 
@@ -103,7 +104,7 @@ def _held_out(
 
     if rows.empty:
         return []
-    return [to_document(source) for source in _measure(predict(detector, spec, rows), measured).sources]
+    return [to_document(source) for source in _measure(predict(detector, spec, rows), rows, measured).sources]
 
 
 def _draw(evaluation: Evaluation) -> dict[str, bytes]:

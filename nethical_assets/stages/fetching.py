@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_json
-from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.errors import BusyError, IntegrityError
 from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Shown
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
 
 if TYPE_CHECKING:
+    from nethical_assets.core.datasets.availability import Cause
     from nethical_assets.core.datasets.snapshots import Snapshot
     from nethical_assets.core.rows.catalog import DatasetEntry
     from nethical_assets.home.records import StageRecord
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nethical_assets.home.workspace import Workspace
 
 SKIPPED = "skipped"
+DAMAGED = "damaged"
 SNAPSHOT = "snapshot"
 """By which name a record of raw data names its snapshot; a dataset that could not be had has none."""
 
@@ -45,6 +47,16 @@ def _fetch(work: Work) -> Result:
 
     workspace = work.workspace
     entry = catalog_entry(workspace, work.subject)
+    before = workspace.snapshots.newest_digest(entry.name)
+
+    def announce(snapshot: Snapshot) -> None:
+        if snapshot.digest != before or not _is_known(workspace, snapshot):
+            workspace.record_event(
+                EventType.DATA_FETCHED,
+                {RAW.record_name(entry.name): snapshot.digest},
+                payload={"slug": entry.slug, "source": snapshot.source, "rows": snapshot.rows},
+            )
+
     outcome = refresh_dataset(
         entry,
         workspace.sources() if workspace.options.download else [],
@@ -54,21 +66,42 @@ def _fetch(work: Work) -> Result:
         maximum_rows=workspace.settings.file.datasets.maximum_rows,
         seed=workspace.settings.file.training.seed,
         force=workspace.options.force_download,
+        announce=announce,
     )
     if workspace.options.source == "synthetic":
-        return raw_result(entry, None, status=SKIPPED, reason="synthetic data was asked for")
-    if outcome.snapshot is None:
-        return raw_result(entry, None, status=outcome.status, reason=outcome.reason)
-    reason = outcome.reason + _back_up(workspace, outcome.snapshot)
-    return raw_result(entry, outcome.snapshot, status=outcome.status, reason=reason)
+        return raw_result(entry, None, status=SKIPPED, reason="synthetic data was asked for", cause="not_asked")
+    if outcome.snapshot is not None and not _is_known(workspace, outcome.snapshot):
+        where = workspace.snapshots.objects.path(outcome.snapshot.digest)
+        reason = f"{where}: the audit log knows of no fetch or restore of it; fetch the dataset again with --force"
+        return raw_result(entry, None, status=DAMAGED, reason=reason, cause="damaged", had_data=True)
+    had_data = outcome.had_data or bool(workspace.backups.list(entry.name))
+    reason = outcome.reason + ("" if outcome.snapshot is None else _back_up(workspace, outcome.snapshot))
+    return raw_result(
+        entry, outcome.snapshot, status=outcome.status, reason=reason, cause=outcome.cause, had_data=had_data
+    )
 
 
-def raw_result(entry: DatasetEntry, snapshot: Snapshot | None, *, status: str, reason: str) -> Result:
-    """What is recorded of a fetched or restored dataset, or of one that could not be had."""
+def _is_known(workspace: Workspace, snapshot: Snapshot) -> bool:
+    """Whether the log says that the content of a snapshot was fetched or restored."""
+    kinds = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
+    return workspace.evidence.named_by(snapshot.digest, *kinds) is not None
+
+
+def raw_result(
+    entry: DatasetEntry,
+    snapshot: Snapshot | None,
+    *,
+    status: str,
+    reason: str,
+    cause: Cause | None = None,
+    had_data: bool = False,
+) -> Result:
+    """What is recorded of a fetched or restored dataset, or of one that could not be had, with the cause."""
     facts: dict[str, Any] = {"status": status, "reason": reason, "slug": entry.slug, "licence": entry.licence}
+    facts |= {"cause": cause, "had_data": had_data}
     if snapshot is None:
         return Result(digest_json({status: entry.name}), facts=facts, reused=True)
-    facts |= {"source": snapshot.source, "rows": snapshot.rows}
+    facts |= {"source": snapshot.source, "rows": snapshot.rows, "snapshot": snapshot.digest}
     return Result(snapshot.digest, {SNAPSHOT: snapshot.digest}, facts, reused=status != "new")
 
 
@@ -76,7 +109,7 @@ def _back_up(workspace: Workspace, snapshot: Snapshot) -> str:
     """Back up a snapshot; a backup that cannot be made is said, and stops nothing."""
     try:
         workspace.backups.keep(snapshot, lambda: workspace.snapshots.objects.get(snapshot.digest), workspace.now())
-    except (OSError, IntegrityError) as error:
+    except (OSError, IntegrityError, BusyError) as error:
         return f"; no backup was made: {error}"
     return ""
 
@@ -110,8 +143,6 @@ RAW = Stage(
     owner="team:data-stewards",
     run=_fetch,
     plan=lambda work: Plan(lookup=False),
-    event=EventType.DATA_FETCHED,
-    tells=lambda record: {name: record.facts[name] for name in ("slug", "source", "rows", "reason")},
     shows=_shown,
     sums_up=lambda record: {name: record.facts.get(name) for name in ("status", "source", "rows", "reason")},
     fresh_for=refresh_interval,

@@ -22,9 +22,11 @@ from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work
 from nethical_assets.stages.training import MODELS
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
-    from nethical_assets.core.delivery.release import ReleaseDecision
+    from nethical_assets.core.delivery.release import ChampionWatch, ReleaseDecision
     from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
@@ -189,9 +191,14 @@ def _decide(case: _Case) -> ReleaseDecision:
 
     limits = case.workspace.settings.file.performance_thresholds
     evaluation = Evaluation.from_json(case.evaluation.facts["evaluation"])
+    regression, watch = _against_champion(case)
     gate = decide(evaluation, accuracy_min=limits.accuracy_min, ece_max=limits.ece_max, policy=limits.ece_policy)
     return decide_release(
-        gate.to_json(), _regression(case), replaces_real_data=_replaces_real_data(case), is_trial=_is_trial(case)
+        gate.to_json(),
+        regression,
+        champion=watch,
+        replaces_real_data=_replaces_real_data(case),
+        is_trial=_is_trial(case),
     )
 
 
@@ -209,14 +216,15 @@ def _replaces_real_data(case: _Case) -> bool:
     return not case.registry.load(case.champion.model)[0].training["synthetic"]
 
 
-def _regression(case: _Case) -> Mapping[str, Any]:
-    """The candidate against the champion, both scored on the candidate's test rows."""
+def _against_champion(case: _Case) -> tuple[Mapping[str, Any], ChampionWatch | None]:
+    """The candidate against the champion on the candidate's test rows, and the champion against itself."""
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.evaluation.regression import compare_with_champion
     from nethical_assets.core.models.loading import load_detector, predict
 
     settings, test = case.workspace.settings.file, case.test_rows
     champion = None
+    watch = None
     special: dict[str, Any] = {}
     if case.is_champion:
         special = {"reasons": ["This model is the champion."]}
@@ -227,6 +235,8 @@ def _regression(case: _Case) -> Mapping[str, Any]:
             spec = load_family(case.family)
             detector = load_detector(case.registry, case.champion.model, spec)
             champion = predict(detector, spec, test, manifest.input_columns)["probability"].to_numpy()
+            if manifest.training["synthetic"] == case.registry.load(case.model)[0].training["synthetic"]:
+                watch = _watch(case, case.champion, champion)
         elif manifest.training["synthetic"]:
             special = {"reasons": ["The champion was trained on synthetic data with other inputs."]}
         else:
@@ -240,8 +250,31 @@ def _regression(case: _Case) -> Mapping[str, Any]:
         ece_bins=settings.performance_thresholds.ece_bins,
         bootstrap_samples=settings.training.bootstrap_samples,
         seed=settings.training.seed,
+        sources=test["source"].to_numpy(dtype=object),
+        groups=test["group"].to_numpy(dtype=object),
     ).to_json()
-    return {**report, **special}
+    return {**report, **special}, watch
+
+
+def _watch(case: _Case, champion: ModelPointer, probabilities: npt.NDArray[np.float64]) -> ChampionWatch:
+    """The champion on these test rows against its own evaluation.
+
+    Raises:
+        IntegrityError: the champion's evaluation is missing or was changed.
+    """
+    from nethical_assets.core.delivery.release import watch_champion
+    from nethical_assets.core.evaluation.metrics import Evaluation, accuracy_of
+
+    recorded = Evaluation.from_json(json.loads(case.workspace.objects.get(champion.evaluation)))
+    test = case.test_rows
+    now = accuracy_of(
+        test["label"].to_numpy(),
+        probabilities,
+        sources=test["source"].to_numpy(dtype=object),
+        groups=test["group"].to_numpy(dtype=object),
+    )
+    limit = case.workspace.settings.file.performance_thresholds.accuracy_drop_alert
+    return watch_champion(recorded.metrics["accuracy"], recorded.rows, now, len(test), limit=limit)
 
 
 def _store(case: _Case, decision: ReleaseDecision) -> str:
@@ -255,6 +288,7 @@ def _store(case: _Case, decision: ReleaseDecision) -> str:
                 "reasons": list(decision.reasons),
                 "gate": dict(decision.gate),
                 "regression": dict(decision.regression),
+                "champion_fell": decision.champion_fell,
             }
         )
     )
@@ -315,7 +349,11 @@ def read_decision(workspace: Workspace, digest: str) -> ReleaseDecision:
     try:
         document = json.loads(workspace.objects.get(digest))
         return ReleaseDecision(
-            document["verdict"], tuple(document["reasons"]), document["gate"], document["regression"]
+            document["verdict"],
+            tuple(document["reasons"]),
+            document["gate"],
+            document["regression"],
+            document.get("champion_fell"),
         )
     except (KeyError, ValueError) as error:
         raise IntegrityError(f"decision {digest} is malformed ({error}); restore it from a backup") from None
@@ -335,6 +373,7 @@ def _facts(case: _Case, pointer: ModelPointer, decision: ReleaseDecision, verdic
         "champion_before": pointer.compared_with,
         "gate": dict(decision.gate),
         "regression": dict(decision.regression),
+        "champion_fell": decision.champion_fell,
         "high_priority": is_severe_drop(decision.regression, limits.accuracy_drop_alert),
         "decided_at": pointer.decided_at,
     }

@@ -8,6 +8,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from nethical_assets.core.alerts.checks import HIGH_PRIORITY
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.core.rows.catalog import Catalog
 from nethical_assets.home.records import get_table
@@ -133,6 +134,37 @@ def test_a_better_candidate_replaces_the_champion_which_is_archived(
     now = registry.champion("logistic")
     assert now is not None and now.model == release["model"] != champion.model
     assert (champion.version, now.version) == ("1.0.0", "1.0.1")
+
+
+def test_a_champion_that_falls_on_new_labels_is_an_issue_and_its_candidate_waits(
+    environment: dict[str, str], own_mirror: Path, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    write_settings(tmp_path / "state", performance_thresholds={"accuracy_min": 0.5, "ece_policy": "disable"})
+    settings = load_settings({**environment, "NETHICAL_DATA_MIRROR": str(own_mirror)})
+    rows = connections(4000, np.random.default_rng(3))
+    write_connections(own_mirror, rows)
+    first = materialize(settings, instance, "logistic")
+    assert first.checks("releases", "logistic")["champion"].passed
+    champion = registry_of(settings).champion("logistic")
+    # The same records come back, every fifth with the wrong label: nothing that trains on them is a regression.
+    wrong = np.arange(len(rows)) % 5 == 0
+    rows.loc[wrong, "attack"] = np.where(rows.loc[wrong, "attack"] == "normal", "neptune", "normal")
+    write_connections(own_mirror, rows)
+    second = materialize(settings, instance, "logistic")
+
+    assert second.success
+    checks = second.checks("releases", "logistic")
+    assert checks["gate"].passed and checks["regression"].passed
+    assert not checks["champion"].passed
+    assert checks["champion"].severity is dg.AssetCheckSeverity.ERROR
+    assert checks["champion"].metadata[HIGH_PRIORITY].value is True
+    assert checks["champion"].metadata["drop"].value > 0.05
+    assert second.metadata("releases", "logistic")["verdict"] == "candidate"
+    assert registry_of(settings).champion("logistic") == champion
+    # Asked again without news, it still waits, and says so again.
+    again = materialize(settings, instance, "logistic")
+    assert again.metadata("releases", "logistic")["verdict"] == "unchanged"
+    assert not again.checks("releases", "logistic")["champion"].passed
 
 
 def test_the_audit_check_fails_after_one_byte_changed_and_blocks(

@@ -93,7 +93,7 @@ def test_checks(definitions: dg.Definitions) -> None:
     for family in family_names():
         wanted |= {(f"datasets/{family}", name) for name in checks_of("datasets")}
         wanted |= {(f"splits/{family}", name) for name in checks_of("splits")}
-        wanted |= {(f"releases/{family}", "gate"), (f"releases/{family}", "regression")}
+        wanted |= {(f"releases/{family}", name) for name in ("gate", "regression", "champion")}
         wanted |= {(f"drift_reports/{family}", "drift")}
     assert found == wanted | {("audit_roots", "log_verifies"), ("audit_roots", "events_reconciled")}
 
@@ -105,7 +105,7 @@ def test_only_the_audit_check_and_what_the_settings_name_block(definitions: dg.D
         for spec in checks.check_specs
         if spec.blocking
     }
-    assert blocking == {("audit_roots", "log_verifies"), ("datasets", "schema")}
+    assert blocking == {("audit_roots", "log_verifies"), ("datasets", "schema"), ("raw", "schema")}
 
 
 def test_jobs_schedules_and_sensors_run_as_soon_as_the_daemon_does(definitions: dg.Definitions) -> None:

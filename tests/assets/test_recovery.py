@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
+import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,16 +14,26 @@ from typing import Any
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 import pytest
 
-from nethical_assets.core.ground.errors import IntegrityError, NethicalError, SettingsError, SourceUnavailableError
+from nethical_assets.core.alerts.checks import CheckResult, alert_of
+from nethical_assets.core.ground.errors import (
+    DatasetError,
+    IntegrityError,
+    NethicalError,
+    SettingsError,
+    SourceUnavailableError,
+)
 from nethical_assets.core.quality.declarations import licence_known
+from nethical_assets.core.rows.catalog import Catalog
+from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
-from nethical_assets.operations.restoring import is_restored, restore
+from nethical_assets.operations.restoring import is_pending, is_restored, restore
 from nethical_assets.stages import fetching as data
-from nethical_assets.stages.checking import assess_raw
-from nethical_assets.stages.fetching import fetch
+from nethical_assets.stages.checking import assess_family, assess_raw
+from nethical_assets.stages.fetching import canonical, fetch
 from nethical_assets.stages.sealing import finalize_run, verify
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
@@ -92,6 +105,165 @@ def test_a_tampered_snapshot_is_named_although_its_checks_are_known_and_a_backup
     assert verify(workspace.settings)["problems"] == []
 
 
+def test_what_was_current_comes_back_and_the_log_verifies_although_worse_data_were_backed_up_later(
+    open_workspace: Callable[[], Workspace], folder: Path
+) -> None:
+    workspace = open_workspace()
+    good, digests = connections(400, np.random.default_rng(2)), []
+    for frame in (good, good.assign(duration=1), good.assign(duration=2), good):
+        write_connections(folder, frame)
+        digests.append(fetched(workspace))
+    assert len(set(digests)) == 3
+    damage(workspace, digests[-1])
+    damage(workspace, digests[1])
+    assert restore(workspace, ENTRY, "backup").objects["snapshot"] == digests[0]
+    assert all(workspace.snapshots.is_intact(one) for one in workspace.snapshots.history("nslkdd"))
+    # Twice is once: what is current comes back again when it is damaged again.
+    damage(workspace, digests[0])
+    assert restore(workspace, ENTRY, "backup").objects["snapshot"] == digests[0]
+    assert statuses(workspace)["schema"] == "pass"
+    finalize_run(workspace)
+    assert verify(workspace.settings)["problems"] == []
+    assert restore(workspace, ENTRY, "backup").objects["snapshot"] == digests[2]
+
+
+@pytest.mark.parametrize("origin", ["backup", "mirror"])
+@pytest.mark.parametrize("step", range(9))
+def test_a_restore_killed_at_any_write_leaves_nothing_that_counts_as_validated(
+    step: int, origin: Any, open_workspace: Callable[[], Workspace], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = open_workspace()
+    good = connections(400, np.random.default_rng(2))
+    first = fetched(workspace)
+    write_connections(folder, good.assign(duration=1))
+    second = fetched(workspace)
+    write_connections(folder, good.assign(duration=2))
+    replaced, writes = os.replace, itertools.count()
+
+    def dying(source: str, target: str) -> None:
+        if next(writes) == step:
+            raise KeyboardInterrupt
+        replaced(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", dying)
+        with contextlib.suppress(KeyboardInterrupt):
+            restore(workspace, ENTRY, origin)
+    latest = workspace.snapshots.latest("nslkdd")
+    assert latest is not None
+    assert workspace.snapshots.is_intact(latest)
+    assert latest.digest == second or is_pending(workspace, "nslkdd", latest.digest)
+    if origin == "backup" and latest.digest == second:
+        assert restore(workspace, ENTRY, origin).objects["snapshot"] == first
+    assert is_pending(workspace, "nslkdd", restore(workspace, ENTRY, "mirror").objects["snapshot"])
+
+
+@pytest.mark.parametrize("place", ["object", "pointer", "manifest"])
+@pytest.mark.parametrize("download", [False, True])
+def test_damaged_data_stops_its_families_with_one_line_and_never_becomes_synthetic(
+    download: bool,
+    place: str,
+    environment: dict[str, str],
+    folder: Path,
+    open_workspace: Callable[[], Workspace],
+) -> None:
+    workspace = open_workspace()
+    digest = fetched(workspace)
+    finalize_run(workspace)
+    base = workspace.home / "data" / "snapshots"
+    objects = [path for path in (base / "objects").rglob("*") if path.is_file() and path.name not in digest]
+    damaged = {"object": [Path(str(workspace.snapshots.objects.path(digest)))], "manifest": objects}
+    for path in damaged.get(place, [base / "datasets" / "nslkdd.json"]):
+        path.chmod(0o644)
+        path.write_bytes(path.read_bytes()[:-9])
+    # No source can replace it: none is asked, or those that are have nothing.
+    settings = load_settings(environment)
+    for number in range(2):
+        cycle = Workspace(settings, CycleOptions(download=download, samples=700), f"cycle-{number}")
+        raws = fetched_for(cycle, "logistic")
+        assert raws["nslkdd"].facts["status"] == "damaged"
+        with pytest.raises(IntegrityError) as refusal:
+            canonical(cycle, "logistic", raws)
+        assert "nslkdd is damaged, and nothing stands in for damaged data" in str(refusal.value)
+        assert "nethical data restore nslkdd" in str(refusal.value)
+        (available,) = assess_raw(cycle, ENTRY)
+        assert (available.name, available.status) == ("available", "fail")
+        assert "nethical data restore nslkdd" in available.advice
+    assert restore(cycle, ENTRY).objects["snapshot"] == digest
+    last = Workspace(settings, CycleOptions(download=download, samples=700), "last")
+    assert canonical(last, "logistic", fetched_for(last, "logistic")).facts["synthetic"] is False
+
+
+def fetched_for(workspace: Workspace, family: str) -> dict[str, StageRecord]:
+    """What the raw stage gives a family."""
+    raws = {entry.name: fetch(workspace, entry) for entry in workspace.settings.catalog.for_family(family)}
+    for record in raws.values():
+        workspace.save_record(record)
+    return raws
+
+
+def test_synthetic_data_stands_in_only_where_there_never_was_real_data(
+    environment: dict[str, str], folder: Path, open_workspace: Callable[[], Workspace]
+) -> None:
+    fresh = Workspace(load_settings(environment), CycleOptions(download=False, samples=700), "fresh")
+    dataset = canonical(fresh, "logistic", fetched_for(fresh, "logistic"))
+    fresh.save_record(dataset)
+    assert dataset.facts["synthetic"] is True
+    (available, *_) = assess_family(fresh, "logistic")
+    assert (available.status, available.numbers["cause"]) == ("warn", "not_asked")
+
+    workspace = open_workspace()
+    fetched(workspace)
+    # The catalog names a column now that the stored snapshot lacks, and no source is there to read it again.
+    changed = ENTRY.model_copy(update={"time_column": "when"})
+    settings = load_settings(environment, catalog=Catalog(dataset=(changed,)))
+    cycle = Workspace(settings, CycleOptions(download=False, samples=700), "changed")
+    with pytest.raises(DatasetError, match="it had real data before, and synthetic data does not stand in") as refusal:
+        canonical(cycle, "logistic", fetched_for(cycle, "logistic"))
+    assert "'when'" in str(refusal.value)
+    # Nor where only backups are left of it; it may be asked for.
+    shutil.rmtree(cycle.home / "data" / "snapshots")
+    settings = load_settings(environment)
+    cycle = Workspace(settings, CycleOptions(download=False, samples=700), "gone")
+    with pytest.raises(DatasetError, match="it had real data before"):
+        canonical(cycle, "logistic", fetched_for(cycle, "logistic"))
+    asked = Workspace(settings, CycleOptions(source="synthetic", samples=700), "asked")
+    assert canonical(asked, "logistic", fetched_for(asked, "logistic")).facts["synthetic"] is True
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"", "empty"),
+        (b"1,2,3\n4,5,6\n", "nslkdd"),
+        (b"\x00\x01\x02\xff\xfe" * 2000, "nslkdd"),
+        (None, "two classes are needed"),
+    ],
+    ids=["empty", "wrong columns", "unreadable", "wrong label values"],
+)
+def test_what_is_there_and_unusable_is_an_issue_that_names_the_cause(
+    content: bytes | None, named: str, configured: Settings, folder: Path
+) -> None:
+    file = next((folder / ENTRY.slug).iterdir())
+    if content is None:
+        write_connections(folder, connections(400, np.random.default_rng(2)).assign(attack="normal"))
+    else:
+        file.write_bytes(content)
+    workspace = Workspace(configured, CycleOptions(source="auto", samples=700), "unusable")
+    raws = fetched_for(workspace, "logistic")
+    workspace.save_record(canonical(workspace, "logistic", raws))
+    (of_dataset,), (of_family, *_) = assess_raw(workspace, ENTRY), assess_family(workspace, "logistic")
+    for subject, outcome in (("raw/nslkdd", of_dataset), ("datasets/logistic", of_family)):
+        assert (outcome.name, outcome.status, outcome.numbers["cause"]) == ("available", "fail", "unusable")
+        assert named in outcome.message
+        assert "compare it with the catalog entry" in outcome.advice
+        assert "NETHICAL_DATA_MIRROR" not in outcome.advice
+        found = CheckResult(subject, outcome.name, False, False, False, outcome.message, datetime.now(UTC), "run")
+        alert = alert_of(found)
+        assert alert is not None
+        assert named in alert.summary
+
+
 def test_going_back_takes_the_backup_before_the_present_one_and_then_has_none(
     open_workspace: Callable[[], Workspace], folder: Path
 ) -> None:
@@ -118,11 +290,11 @@ def test_a_damaged_backup_is_passed_over_and_named(open_workspace: Callable[[], 
     record = restore(workspace, ENTRY, "backup")
     assert record.facts["rows"] == 400
     assert newer.data.name in record.facts["reason"]
-    older.manifest.write_bytes(b"{}")
+    older.data.write_bytes(b"PAR1")
     damage(workspace, record.objects["snapshot"])
     with pytest.raises(IntegrityError, match="there is no intact backup") as refusal:
         restore(workspace, ENTRY, "backup")
-    assert older.manifest.name in str(refusal.value)
+    assert older.data.name in str(refusal.value)
 
 
 def test_the_mirror_is_refused_in_one_line_when_it_cannot_serve(
@@ -170,10 +342,13 @@ def test_a_restored_dataset_that_fails_a_blocking_check_stops_the_family_with_on
     finalize_run(workspace)
     keys = [dg.AssetKey(["raw", entry.name]) for entry in settings.catalog.for_family("logistic")]
     graph = materialize(settings, instance, keys=[*keys, dg.AssetKey(["datasets", "logistic"])])
-    reason = graph.failures()["datasets__logistic"]
-    assert "dataset nslkdd was restored and its check missing_values fails" in reason
-    assert "nethical data restore nslkdd" in reason
+    reason = graph.failures()["check__raw__nslkdd"]
+    assert reason.startswith("raw/nslkdd: blocking check missing_values failed: ")
     assert "\n" not in reason
+    assert "datasets/logistic" not in graph.materialized()
+    # Where the check of the dataset itself was left out of the run, the family looks again.
+    with pytest.raises(DatasetError, match="was restored and its check missing_values fails"):
+        canonical(workspace, "logistic", fetched_for(workspace, "logistic"))
     assert is_restored(workspace, "nslkdd")
 
 
@@ -200,6 +375,58 @@ def test_a_blocking_check_stops_its_family_and_says_why(
     assert "models/logistic" not in graph.materialized()
 
 
+@pytest.mark.parametrize(
+    ("name", "subject", "limits", "stopped"),
+    [
+        ("minimum_samples", "datasets", {"minimum_samples": 9999}, "screened"),
+        ("personal_data", "raw", {}, "datasets"),
+        ("newest_record", "raw", {}, None),
+        ("duplicates", "raw", {"duplicate_share_max": 0.0}, "datasets"),
+        ("licence", "raw", {}, "datasets"),
+        ("class_balance", "datasets", {"minority_share_min": 1.0}, "screened"),
+        ("available", "datasets", {}, "screened"),
+    ],
+)
+def test_whatever_may_be_named_stops_the_family_although_it_only_warns_otherwise(
+    name: str,
+    subject: str,
+    limits: dict[str, Any],
+    stopped: str | None,
+    environment: dict[str, str],
+    tmp_path: Path,
+    folder: Path,
+    instance: dg.DagsterInstance,
+) -> None:
+    rows = connections(400, np.random.default_rng(2))
+    if name == "duplicates":
+        rows = pd.concat([rows, rows.head(40)], ignore_index=True)
+    if name == "personal_data":
+        rows["service"] = rows["service"].mask(rows.index % 9 == 0, "jane.doe@clinic.example.com")
+    write_connections(folder, rows)
+    if name == "available":
+        shutil.rmtree(folder / ENTRY.slug)
+    base = {"minimum_samples": 100, "maximum_rows": 5000}
+    write_settings(tmp_path / "state", datasets={**base, **limits, "blocking_checks": [name]})
+    catalog = Catalog(dataset=(ENTRY.model_copy(update={"licence": ""}),))
+    settings = load_settings({**environment, "NETHICAL_DATA_MIRROR": str(folder)}, catalog=catalog)
+    keys = [dg.AssetKey([stage, "logistic"]) for stage in ("datasets", "screened", "quarantine", "splits")]
+    graph = materialize(settings, instance, keys=[dg.AssetKey(["raw", "nslkdd"]), *keys], samples=700)
+    family = {place for place in graph.materialized() if place.endswith("/logistic")}
+    if stopped is None:
+        assert "splits/logistic" in family
+        return
+    assert f"{stopped}/logistic" not in family
+    assert "splits/logistic" not in family
+    subject_key = (subject, "nslkdd" if subject == "raw" else "logistic")
+    check = graph.checks(*subject_key)[name]
+    assert not check.passed
+    assert check.blocking
+    assert check.severity is dg.AssetCheckSeverity.ERROR
+    reason = graph.failures()[f"check__{'__'.join(subject_key)}"]
+    assert f"blocking check {name} failed: " in reason
+    assert "\n" not in reason
+
+
 def test_without_a_blocking_check_the_same_failure_only_informs(
     configured: Settings, instance: dg.DagsterInstance
 ) -> None:
@@ -213,7 +440,7 @@ def test_without_a_blocking_check_the_same_failure_only_informs(
     assert "models/logistic" in graph.materialized()
 
 
-@pytest.mark.parametrize("names", [["nonsense"], ["gate"], "schema", [3]])
+@pytest.mark.parametrize("names", [["nonsense"], ["gate"], ["drift"], ["log_verifies"], "schema", [3]])
 def test_an_unknown_blocking_check_is_one_line(names: Any, environment: Mapping[str, str], tmp_path: Path) -> None:
     path = tmp_path / "wrong.json"
     path.write_text(json.dumps({"datasets": {"blocking_checks": names}}))

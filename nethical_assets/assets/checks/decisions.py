@@ -24,7 +24,7 @@ _RECONCILED_EVENTS = 100
 
 
 def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
-    """``gate`` and ``regression`` of ``releases/<family>``."""
+    """``gate``, ``regression`` and ``champion`` of ``releases/<family>``."""
     key = asset_key(RELEASES, family)
 
     @dg.asset_check(
@@ -40,7 +40,24 @@ def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
         passed = decision["verdict"] in ("pass", "no_champion")
         return _decision_result(decision, passed=passed, numbers={HIGH_PRIORITY: release.facts["high_priority"]})
 
-    return [gate, regression]
+    @dg.asset_check(
+        asset=key,
+        name="champion",
+        description="The champion has not fallen on newly labelled rows since it was released.",
+    )
+    def champion(release: StageRecord) -> dg.AssetCheckResult:
+        fell = release.facts.get("champion_fell")
+        if fell is None:
+            return dg.AssetCheckResult(passed=True, description="the champion did not fall")
+        numbers = {name: fell[name] for name in ("recorded", "recorded_rows", "now", "rows", "drop", "limit")}
+        return dg.AssetCheckResult(
+            passed=False,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description=fell["reason"],
+            metadata={"verdict": fell["verdict"], HIGH_PRIORITY: True, **numbers},
+        )
+
+    return [gate, regression, champion]
 
 
 def build_drift_check(family: str) -> dg.AssetChecksDefinition:

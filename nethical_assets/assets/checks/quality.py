@@ -10,7 +10,7 @@ import dagster as dg
 
 from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import table
-from nethical_assets.core.quality.checks import CheckOutcome, Subject, checks_of
+from nethical_assets.core.quality.checks import CheckOutcome, Subject, checks_of, stopping, stops
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
@@ -20,10 +20,12 @@ from nethical_assets.stages.splitting import SPLITS
 
 
 def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksDefinition:
-    """The checks of ``raw/<name>``."""
+    """The checks of ``raw/<name>``; those that the settings name stop the families that read it when they fail."""
     key = asset_key(RAW, entry.name)
+    used = bool(entry.families or entry.evaluation_families)
+    specs = _specs(key, "raw", settings, used=used)
 
-    @dg.multi_asset_check(name=f"check__raw__{entry.name}", specs=_specs(key, "raw"), can_subset=True)
+    @dg.multi_asset_check(name=f"check__raw__{entry.name}", specs=specs, can_subset=True)
     def raw_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
@@ -32,7 +34,9 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             outcomes = assess_raw(workspace, entry)
-        yield from _results(context, key, outcomes)
+        yield from _results(context, key, specs, outcomes)
+        if used:
+            _stop(settings, key, "raw", outcomes)
 
     return raw_checks
 
@@ -40,33 +44,29 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
 def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``datasets/<family>``; those that the settings name stop the family when they fail."""
     key = asset_key(DATASETS, family)
-    blocking = settings.file.datasets.blocking_checks
+    specs = _specs(key, "datasets", settings)
 
-    @dg.multi_asset_check(name=f"check__datasets__{family}", specs=_specs(key, "datasets", blocking), can_subset=True)
+    @dg.multi_asset_check(name=f"check__datasets__{family}", specs=specs, can_subset=True)
     def dataset_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
-        from nethical_assets.stages.checking import assess_family, blocking_failures
+        from nethical_assets.stages.checking import assess_family
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             outcomes = assess_family(workspace, family)
-        yield from _results(context, key, outcomes)
-        for failed in blocking_failures(workspace, outcomes):
-            raise dg.Failure(
-                f"{DATASETS.record_name(family)}: blocking check {failed.name} failed: {failed.message}; "
-                f"{failed.advice}",
-                allow_retries=False,
-            )
+        yield from _results(context, key, specs, outcomes)
+        _stop(settings, key, "datasets", outcomes)
 
     return dataset_checks
 
 
 def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
-    """The checks of ``splits/<family>``."""
+    """The checks of ``splits/<family>``; those that the settings name stop the family when they fail."""
     key = asset_key(SPLITS, family)
+    specs = _specs(key, "splits", settings)
 
-    @dg.multi_asset_check(name=f"check__splits__{family}", specs=_specs(key, "splits"), can_subset=True)
+    @dg.multi_asset_check(name=f"check__splits__{family}", specs=specs, can_subset=True)
     def split_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
@@ -75,22 +75,51 @@ def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinit
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             outcomes = assess_splits(workspace, family)
-        yield from _results(context, key, outcomes)
+        yield from _results(context, key, specs, outcomes)
+        _stop(settings, key, "splits", outcomes)
 
     return split_checks
 
 
-def _specs(key: dg.AssetKey, subject: Subject, blocking: Sequence[str] = ()) -> list[dg.AssetCheckSpec]:
+def _specs(key: dg.AssetKey, subject: Subject, settings: Settings, *, used: bool = True) -> list[dg.AssetCheckSpec]:
+    """The specs; a table that no family reads has nothing to stop."""
+    blocking = settings.file.datasets.blocking_checks if used else ()
     return [
-        dg.AssetCheckSpec(name, asset=key, description=kind.description, blocking=name in blocking)
+        dg.AssetCheckSpec(name, asset=key, description=kind.description, blocking=stops(name, subject, blocking))
         for name, kind in checks_of(subject).items()
     ]
 
 
+def _stop(settings: Settings, key: dg.AssetKey, subject: Subject, outcomes: Sequence[CheckOutcome]) -> None:
+    """Fail the step where a check that the settings name did not pass, so that nothing after the table runs."""
+    for failed in stopping(outcomes, subject, settings.file.datasets.blocking_checks):
+        raise dg.Failure(
+            f"{key.to_user_string()}: blocking check {failed.name} failed: {failed.message}; {failed.advice}",
+            allow_retries=False,
+        )
+
+
 def _results(
-    context: dg.AssetCheckExecutionContext, key: dg.AssetKey, outcomes: Sequence[CheckOutcome]
+    context: dg.AssetCheckExecutionContext,
+    key: dg.AssetKey,
+    specs: Sequence[dg.AssetCheckSpec],
+    outcomes: Sequence[CheckOutcome],
 ) -> Iterator[dg.AssetCheckResult]:
-    """One result an outcome; a check that had nothing to look at has no outcome and gives no result."""
+    """One result an outcome; a check that had nothing to look at has no outcome and gives no result.
+
+    Only where it would stop families, it says so: it is undecided then, and stops nothing.
+    """
+    known = {outcome.name for outcome in outcomes}
+    for spec in specs:
+        if spec.blocking and spec.name not in known and spec.key in context.selected_asset_check_keys:
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name=spec.name,
+                passed=False,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="there was nothing to look at",
+                metadata={"status": "undecided", "verdict": "needs_more_data"},
+            )
     for outcome in outcomes:
         if dg.AssetCheckKey(key, outcome.name) not in context.selected_asset_check_keys:
             continue

@@ -29,6 +29,7 @@ _KIND_BY_CHECK = {
     "freshness": "stale_dataset",
     "gate": "gate_refused",
     "regression": "regression",
+    "champion": "regression",
     "drift": "drift",
     "log_verifies": "audit_failure",
 }

@@ -7,12 +7,13 @@ how sources fetch, how files are read, how snapshots are stored.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from nethical_assets.core.datasets.availability import Cause, cause_of, gravest
 from nethical_assets.core.datasets.discovery import DiscoveryReport, discover
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
 from nethical_assets.core.ground.digests import digest_json
@@ -24,7 +25,7 @@ from nethical_assets.core.rows.labels import check_labels
 from nethical_assets.core.sources.kaggle_source import UNPACKED_PREFIX
 from nethical_assets.core.sources.source import FetchedFiles, Source, Unchanged
 
-Status = Literal["new", "unchanged", "skipped"]
+Status = Literal["new", "unchanged", "skipped", "damaged"]
 _LOCK_SECONDS = 3600.0
 _PRESENTATION_FIELDS = {
     "title",
@@ -44,13 +45,16 @@ class RefreshOutcome:
 
     Attributes:
         snapshot: the snapshot to use, or nothing.
-        status: ``new`` content, ``unchanged`` content (confirmed, or stale), or ``skipped``: nothing to use.
+        status: ``new`` content, ``unchanged`` content (confirmed, or stale), ``skipped``: there is nothing to use,
+            or ``damaged``: there was a snapshot, its stored bytes are damaged, and no source could replace it.
         source: where the snapshot came from.
         reason: one line; names every source that was asked.
         downloaded: whether files were fetched and read.
         stale: no source could confirm the snapshot; it is the last good one.
         entry: the entry the snapshot was read by: layout filled in, and without families where a discovered dataset
             has no usable label. The given entry when there is no snapshot.
+        cause: why no source could serve or confirm it, the gravest of several; None where one did.
+        had_data: whether there ever was a snapshot of it.
     """
 
     snapshot: Snapshot | None
@@ -60,6 +64,8 @@ class RefreshOutcome:
     downloaded: bool
     stale: bool
     entry: DatasetEntry
+    cause: Cause | None
+    had_data: bool
 
 
 def refresh_dataset(
@@ -72,14 +78,15 @@ def refresh_dataset(
     maximum_rows: int,
     seed: int,
     force: bool = False,
+    announce: Callable[[Snapshot], None] = lambda snapshot: None,
 ) -> RefreshOutcome:
     """Bring the newest snapshot of ``entry`` up to date through the first source that can.
 
     Nothing is downloaded when the source says that nothing changed and the entry and the reading parameters are those
     of the snapshot, unless ``force``. Whatever is wrong with one dataset (sources, content, disk, store) ends in the
     outcome and not in an exception; the previous snapshot, when there is one that fits the entry, is then used as it
-    is. ``work_folder`` holds downloads while they are incomplete.
-    """
+    is. ``work_folder`` holds downloads while they are incomplete; ``announce`` is told of what was read before it
+    becomes the newest snapshot. """
     folder = work_folder / entry.name
     try:
         with exclusive_lock(
@@ -94,10 +101,21 @@ def refresh_dataset(
                 maximum_rows=maximum_rows,
                 seed=seed,
                 force=force,
+                announce=announce,
             )
             return refresh.run(sources)
     except (NethicalError, OSError) as error:
-        return RefreshOutcome(None, "skipped", None, _one_line(error), downloaded=False, stale=False, entry=entry)
+        return RefreshOutcome(
+            None,
+            "skipped",
+            None,
+            _one_line(error),
+            downloaded=False,
+            stale=False,
+            entry=entry,
+            cause=cause_of(error),
+            had_data=snapshots.was_fetched(entry.name),
+        )
 
 
 def reading_definition(entry: DatasetEntry, *, maximum_rows: int, seed: int) -> str:
@@ -125,6 +143,7 @@ class _Refresh:
         maximum_rows: int,
         seed: int,
         force: bool,
+        announce: Callable[[Snapshot], None],
     ) -> None:
         self.entry = entry
         self.snapshots = snapshots
@@ -133,9 +152,13 @@ class _Refresh:
         self.maximum_rows = maximum_rows
         self.seed = seed
         self.force = force
+        self.announce = announce
         self.definition = reading_definition(entry, maximum_rows=maximum_rows, seed=seed)
         self.problems: list[str] = []
+        self.causes: list[Cause] = []
         self.downloaded = False
+        self.damaged = False
+        self.had_data = snapshots.was_fetched(entry.name)
         self.latest = self._usable_latest()
 
     def run(self, sources: Sequence[Source]) -> RefreshOutcome:
@@ -145,22 +168,24 @@ class _Refresh:
             except (NethicalError, OSError) as error:
                 problem = _one_line(error)
                 self.problems.append(problem if problem.startswith(source.name) else f"{source.name}: {problem}")
+                self.causes.append(cause_of(error))
         return self._without_source(asked=bool(sources))
 
     def _usable_latest(self) -> Snapshot | None:
+        """The newest snapshot if every byte of it is as it was stored; what is damaged stays until it is replaced."""
         try:
             latest = self.snapshots.latest(self.entry.name)
-        except IntegrityError as error:
-            self.problems.append(f"stored snapshot: {error}")
-            self.snapshots.forget(self.entry.name)
-            return None
-        if latest is not None and not self.snapshots.is_intact(latest):
-            self.problems.append(
-                f"stored snapshot: {self.snapshots.objects.path(latest.digest)} was damaged (nethical data restore "
-                f"{self.entry.name} brings back a backup)"
+            if latest is None or self.snapshots.is_intact(latest):
+                return latest
+            damage = (
+                f"{self.snapshots.objects.path(latest.digest)} was damaged (nethical data restore {self.entry.name} "
+                "brings back a backup)"
             )
-            return None
-        return latest
+        except (IntegrityError, OSError) as error:
+            damage = _one_line(error)
+        self.damaged = True
+        self.problems.append(f"stored snapshot: {damage}")
+        return None
 
     def _through(self, source: Source) -> RefreshOutcome:
         latest = self.latest
@@ -199,7 +224,7 @@ class _Refresh:
             upstream_date=fetched.upstream_date,
             discovery=None if discovery is None else discovery.to_json(),
         )
-        return self.snapshots.add(raw.table, manifest, self.now)
+        return self.snapshots.add(raw.table, manifest, self.now, self.announce)
 
     def _layout(self, folder: Path) -> tuple[DatasetEntry, DiscoveryReport | None]:
         if not self.entry.discover:
@@ -214,15 +239,22 @@ class _Refresh:
             self.problems.append("no source was asked")
         tried = "; ".join(self.problems)
         latest = self.latest
+        if self.damaged:
+            return self._outcome(None, "damaged", tried, cause="damaged")
         if latest is None:
-            return self._outcome(None, "skipped", tried)
+            return self._outcome(None, "skipped", tried, cause=gravest(self.causes))
         if latest.definition != self.definition:
             try:
                 self._check_fit(latest)
             except NethicalError as error:
-                return self._outcome(None, "skipped", f"{tried}; the stored snapshot does not fit: {error}")
+                reason = f"{tried}; the stored snapshot does not fit: {error}"
+                return self._outcome(None, "skipped", reason, cause=gravest([*self.causes, "unusable"]))
         return self._outcome(
-            latest, "unchanged", f"{tried}; using the snapshot of {latest.fetched_at} from {latest.source}", stale=asked
+            latest,
+            "unchanged",
+            f"{tried}; using the snapshot of {latest.fetched_at} from {latest.source}",
+            stale=asked,
+            cause=gravest(self.causes),
         )
 
     def _check_fit(self, latest: Snapshot) -> None:
@@ -233,9 +265,15 @@ class _Refresh:
             check_labels(self.entry, table)
 
     def _outcome(
-        self, snapshot: Snapshot | None, status: Status, reason: str, *, stale: bool = False
+        self,
+        snapshot: Snapshot | None,
+        status: Status,
+        reason: str,
+        *,
+        stale: bool = False,
+        cause: Cause | None = None,
     ) -> RefreshOutcome:
-        if status != "skipped" and not stale:
+        if snapshot is not None and not stale:
             reason = "; ".join([*self.problems, reason])
         if snapshot is not None and snapshot.discovery is not None:
             reason = f"{reason}; {snapshot.discovery['summary']}"
@@ -247,6 +285,8 @@ class _Refresh:
             downloaded=self.downloaded,
             stale=stale,
             entry=self._effective_entry(snapshot),
+            cause=cause,
+            had_data=self.had_data or snapshot is not None,
         )
 
     def _effective_entry(self, snapshot: Snapshot | None) -> DatasetEntry:

@@ -6,9 +6,10 @@ one is needed (``refresh``).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,11 +130,17 @@ class SnapshotStore:
             return False
         return True
 
-    def add(self, table: pa.Table, manifest: Snapshot, now: datetime) -> Snapshot:
+    def add(
+        self,
+        table: pa.Table,
+        manifest: Snapshot,
+        now: datetime,
+        announce: Callable[[Snapshot], None] = lambda snapshot: None,
+    ) -> Snapshot:
         """Store ``table`` and make it the newest snapshot of ``manifest.name``.
 
         ``manifest`` says everything but digest, rows, columns and dates, which are filled in. Until the last step, the
-        replacement of the pointer, the previous snapshot stays the newest.
+        replacement of the pointer, the previous snapshot stays the newest. ``announce`` is told right before that step.
 
         Raises:
             OSError: the disk is full or not writable; the previous snapshot is still the newest.
@@ -149,9 +156,8 @@ class SnapshotStore:
         )
         self.store(data)
         manifest_digest = self.store(pretty_json(stored.to_json()))
-        pointer = self._pointer(stored.name)
-        manifests = [digest for digest in pointer["manifests"] if digest != manifest_digest]
-        self._write_pointer(stored.name, [*manifests, manifest_digest], stored.refreshed_at)
+        announce(stored)
+        self._write_pointer(stored.name, self._intact(stored.name, manifest_digest), stored.refreshed_at)
         return stored
 
     def reinstate(self, snapshot: Snapshot, data: bytes) -> Snapshot:
@@ -162,16 +168,9 @@ class SnapshotStore:
         Raises:
             IntegrityError: ``data`` are not the bytes that the snapshot names.
         """
-        if digest_bytes(data) != snapshot.digest:
-            raise IntegrityError(f"dataset {snapshot.name}: the bytes to restore are not those of {snapshot.digest}")
-        self.store(data)
+        self.repair(snapshot, data)
         manifest_digest = self.store(pretty_json(snapshot.to_json()))
-        try:
-            known = self._pointer(snapshot.name)["manifests"]
-        except IntegrityError:
-            known = []
-        others = [digest for digest in known if digest != manifest_digest]
-        self._write_pointer(snapshot.name, [*others, manifest_digest], snapshot.fetched_at)
+        self._write_pointer(snapshot.name, self._intact(snapshot.name, manifest_digest), snapshot.fetched_at)
         return replace(snapshot, refreshed_at=snapshot.fetched_at)
 
     def mark_refreshed(self, name: str, when: datetime) -> Snapshot:
@@ -186,9 +185,27 @@ class SnapshotStore:
         self._write_pointer(name, self._pointer(name)["manifests"], timestamp(when))
         return replace(newest, refreshed_at=timestamp(when))
 
-    def forget(self, name: str) -> None:
-        """Drop the dataset's pointer, so that it is fetched anew; the objects stay."""
-        self._pointer_path(name).unlink(missing_ok=True)
+    def repair(self, snapshot: Snapshot, data: bytes) -> None:
+        """Store the bytes of a snapshot anew where they are missing or damaged; what is the newest stays so.
+
+        Raises:
+            IntegrityError: ``data`` are not the bytes that the snapshot names.
+        """
+        if digest_bytes(data) != snapshot.digest:
+            raise IntegrityError(f"dataset {snapshot.name}: the bytes to restore are not those of {snapshot.digest}")
+        self.store(data)
+
+    def newest_digest(self, name: str) -> str | None:
+        """The digest of the newest snapshot's data, damaged or not; None where it cannot be told."""
+        try:
+            newest = self.latest(name)
+        except (IntegrityError, OSError):
+            return None
+        return None if newest is None else newest.digest
+
+    def was_fetched(self, name: str) -> bool:
+        """Whether the dataset ever had a snapshot, damaged or not."""
+        return bool(self._pointer_path(name).exists())
 
     def store(self, data: bytes) -> str:
         """Store the bytes of a snapshot, without making it the newest; damaged ones of the same content are
@@ -211,6 +228,19 @@ class SnapshotStore:
         ):
             raise IntegrityError(f"{path}: not a snapshot pointer; remove it and fetch the dataset again")
         return document
+
+    def _intact(self, name: str, newest: str) -> list[str]:
+        """The manifests of the dataset that can be read, oldest first, with ``newest`` at the end."""
+        try:
+            known = self._pointer(name)["manifests"]
+        except IntegrityError:
+            known = []
+        kept: list[str] = []
+        for digest in known:
+            with contextlib.suppress(IntegrityError):
+                self.objects.get(digest)
+                kept.append(digest)
+        return [*(digest for digest in kept if digest != newest), newest]
 
     def _write_pointer(self, name: str, manifests: list[str], refreshed_at: str) -> None:
         write_json(self._pointer_path(name), {"name": name, "manifests": manifests, "refreshed_at": refreshed_at})

@@ -1,20 +1,24 @@
 """Release decisions: what becomes of a trained and evaluated model.
 
-What belongs here: combining the gate and the comparison with the champion into one verdict, and semantic versions. What
-does not: measuring (``core.evaluation``) or moving pointers (``registry``).
+What belongs here: combining the gate, the comparison with the champion and the watch over the champion into one
+verdict, and semantic versions. What does not: measuring (``core.evaluation``) or moving pointers (``registry``).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from nethical_assets.core.evaluation.estimate import Estimate
+from nethical_assets.core.evaluation.gate import MINIMUM_ROWS
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelManifest
 
 ReleaseVerdict = Literal["promoted", "candidate"]
+WatchVerdict = Literal["held", "fell", "needs_more_data"]
 TRIAL_REFUSAL = "It was trained on a sample, with fewer rows than the champion, so it cannot replace the champion."
 SYNTHETIC_REFUSAL = "It was trained on synthetic data and the champion on real data, so it cannot replace the champion."
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -22,35 +26,131 @@ _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 @dataclass(frozen=True)
 class ReleaseDecision:
-    """What was decided and why. ``gate`` and ``regression`` are the evidence as JSON documents."""
+    """What was decided and why. ``gate`` and ``regression`` are the evidence as JSON documents.
+
+    ``champion_fell`` is a ``ChampionWatch`` as a JSON document where the champion fell, else None.
+    """
 
     verdict: ReleaseVerdict
     reasons: tuple[str, ...]
     gate: Mapping[str, Any]
     regression: Mapping[str, Any]
+    champion_fell: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ChampionWatch:
+    """The champion's accuracy when it was released against that on rows that were labelled since.
+
+    Attributes:
+        recorded, now: accuracy in [0, 1], None where undefined; ``recorded_rows`` and ``rows`` it was measured on.
+        drop: ``recorded - now``, with its 95 % interval ``drop_low`` to ``drop_high``.
+        limit: the drop that is tolerated.
+    """
+
+    verdict: WatchVerdict
+    reason: str
+    recorded: float | None
+    recorded_rows: int
+    now: float | None
+    rows: int
+    drop: float | None
+    drop_low: float | None
+    drop_high: float | None
+    limit: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+
+def watch_champion(
+    recorded: Estimate,
+    recorded_rows: int,
+    now: Estimate,
+    rows: int,
+    *,
+    limit: float,
+    minimum_rows: int = MINIMUM_ROWS,
+) -> ChampionWatch:
+    """Whether the champion fell by more than ``limit`` since its own evaluation.
+
+    The interval of the drop follows from those of both accuracies (Newcombe 1998, method 10; Zou and Donner 2008), as
+    if the two samples shared no row, which is cautious where they do. From ``minimum_rows`` rows in both samples on,
+    a drop above the limit counts if its interval excludes 0; below, only if it lies wholly above the limit.
+    """
+    drop, low, high = _drop(recorded, now)
+
+    def watch(verdict: WatchVerdict, reason: str) -> ChampionWatch:
+        return ChampionWatch(verdict, reason, recorded.value, recorded_rows, now.value, rows, drop, low, high, limit)
+
+    if drop is None or low is None or high is None:
+        return watch("needs_more_data", f"The champion's accuracy is undefined on these {rows} rows.")
+    measured = (
+        f"the champion's accuracy was {recorded.value:.4f} on {recorded_rows} rows when it was released and is "
+        f"{now.value:.4f} on these {rows} (lower by {drop:+.4f}, 95 % interval {low:+.4f} to {high:+.4f})"
+    )
+    settled = min(rows, recorded_rows) >= minimum_rows
+    if drop > limit and low > (0.0 if settled else limit):
+        return watch(
+            "fell",
+            f"The champion fell: {measured}, more than {limit:g}. Its labels or its data changed, so a person decides: "
+            "look at what changed in the family's datasets before anything is released.",
+        )
+    if drop > limit or not (settled or high <= limit):
+        return watch(
+            "needs_more_data", f"It cannot be told whether the champion fell by more than {limit:g}: {measured}."
+        )
+    return watch("held", f"The champion held: {measured}.")
+
+
+def _drop(recorded: Estimate, now: Estimate) -> tuple[float, float, float] | tuple[None, None, None]:
+    numbers = (recorded.value, recorded.low, recorded.high, now.value, now.low, now.high)
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(numbers):
+        return None, None, None
+    before, before_low, before_high, after, after_low, after_high = known
+    drop = before - after
+    low = drop - math.hypot(before - before_low, after_high - after)
+    return drop, low, drop + math.hypot(before_high - before, after - after_low)
 
 
 def decide_release(
-    gate: Mapping[str, Any], regression: Mapping[str, Any], *, replaces_real_data: bool = False, is_trial: bool = False
+    gate: Mapping[str, Any],
+    regression: Mapping[str, Any],
+    *,
+    champion: ChampionWatch | None = None,
+    replaces_real_data: bool = False,
+    is_trial: bool = False,
 ) -> ReleaseDecision:
     """Promote exactly when the gate passed and there is no regression; "needs more data" never promotes.
 
     A model trained on synthetic data never replaces one trained on real data, however well it does on its own rows.
+    Nothing replaces a champion that fell: better than a fallen one is easily said, and new labels may be wrong.
 
     Args:
         gate: verdict ``pass``, ``fail`` or ``needs_more_data``, and ``reasons``.
         regression: verdict ``pass``, ``fail``, ``needs_more_data`` or ``no_champion``, and ``reasons``.
+        champion: the watch over the present champion; None where there is none, where it is this model, or where it was
+            trained on synthetic data and these rows are real.
         is_trial: whether it was trained on fewer rows than the champion because somebody asked for a sample.
         replaces_real_data: whether the candidate is trained on synthetic data and the champion on real data.
     """
     better = gate["verdict"] == "pass" and regression["verdict"] in ("pass", "no_champion")
-    refusal = (*((SYNTHETIC_REFUSAL,) if replaces_real_data else ()), *((TRIAL_REFUSAL,) if is_trial else ()))
+    fell = champion is not None and champion.verdict == "fell"
+    refusal = (
+        *((champion.reason,) if champion is not None and fell else ()),
+        *((SYNTHETIC_REFUSAL,) if replaces_real_data else ()),
+        *((TRIAL_REFUSAL,) if is_trial else ()),
+    )
+    undecided = (champion.reason,) if champion is not None and champion.verdict == "needs_more_data" else ()
     promoted = better and not refusal
     return ReleaseDecision(
         verdict="promoted" if promoted else "candidate",
-        reasons=(*refusal, *gate["reasons"], *regression["reasons"]),
+        reasons=(*refusal, *gate["reasons"], *regression["reasons"], *undecided),
         gate=gate,
         regression=regression,
+        champion_fell=champion.to_json() if champion is not None and fell else None,
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nethical_assets.core.evaluation.estimate import CONFIDENCE
+from nethical_assets.core.evaluation.clusters import IntArray, cluster_sums
+from nethical_assets.core.evaluation.estimate import CONFIDENCE, few_units_factor
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,12 +25,14 @@ _DRAWN_AT_ONCE = 1 << 16
 _DECIMALS = 6
 
 
-def resampled_sums(columns: FloatArray, samples: int, seed: int) -> FloatArray:
+def resampled_sums(columns: FloatArray, samples: int, seed: int, clusters: IntArray | None = None) -> FloatArray:
     """Sums of ``columns`` (rows x k) over ``samples`` resamples of the rows with replacement: shape (samples, k).
 
-    Every resample has as many rows (or blocks, see ``BLOCK_LIMIT``) as there are. Deterministic in ``seed``.
+    Every resample has as many rows (or blocks, see ``BLOCK_LIMIT``) as there are; with ``clusters`` (rows,) whole
+    clusters are drawn, as many as there are. Deterministic in ``seed``.
     """
     generator = np.random.default_rng(seed)
+    columns = cluster_sums(columns, clusters)
     units = _blocks(columns, generator) if len(columns) > BLOCK_LIMIT else columns
     count = len(units)
     sums = np.empty((samples, columns.shape[1]))
@@ -46,14 +49,20 @@ def resampled_sums(columns: FloatArray, samples: int, seed: int) -> FloatArray:
     return sums
 
 
-def percentile_interval(replicates: FloatArray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The central ``confidence`` range of the finite replicates.
+def percentile_interval(
+    replicates: FloatArray, confidence: float = CONFIDENCE, *, clusters: IntArray | None = None
+) -> tuple[float, float]:
+    """The central ``confidence`` range of the finite replicates; wider where they were drawn from few clusters.
 
     Rounded to six decimals, so that the last bits of a matrix product cannot change stored documents.
     """
     finite = replicates[np.isfinite(replicates)]
     tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(finite, (tail, 1.0 - tail))
+    low, middle, high = np.quantile(finite, (tail, 0.5, 1.0 - tail))
+    if clusters is not None:
+        units = len(np.unique(clusters))
+        factor = few_units_factor(units, confidence) * np.sqrt(units / max(units - 1, 1))
+        low, high = middle - factor * (middle - low), middle + factor * (high - middle)
     return round(float(low), _DECIMALS), round(float(high), _DECIMALS)
 
 

@@ -27,7 +27,8 @@ def leave_one_source_out(
     """For every source of ``frame``: a model fitted on the training rows of the others, measured on all of its rows.
 
     Args:
-        frame: canonical rows with a ``split`` column, without evaluation-only sources.
+        frame: canonical rows with a ``split`` column, without evaluation-only sources; rows that are left out of the
+            splits are measured on too.
         measured: ``ece_bins``, ``bootstrap_samples`` and ``seed`` of the measurement.
         features: those of ``frame`` where they were computed already.
 
@@ -42,7 +43,7 @@ def leave_one_source_out(
     if features is None and spec.featurise is not None:
         features = spec.featurise(frame[columns])
     table = _Table(frame, columns, features)
-    split, origin = frame["split"].to_numpy(), frame["source"].to_numpy(dtype=object)
+    split, origin, groups = (frame[name].to_numpy(dtype=object) for name in ("split", "source", "group"))
     found: list[dict[str, Any]] = []
     notes: list[str] = []
     for source in sources:
@@ -62,6 +63,7 @@ def leave_one_source_out(
             predicted.probability,
             predicted.score,
             sources=np.full(len(rows.labels), source, dtype=object),
+            groups=groups[origin == source],
             **measured,
         )
         found += [to_document(part) for part in evaluation.sources]

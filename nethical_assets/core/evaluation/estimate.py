@@ -33,10 +33,27 @@ def undefined(reason: str) -> Estimate:
     return Estimate(None, reason=reason)
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def normal_quantile(confidence: float = CONFIDENCE) -> float:
+    """How many standard errors the central ``confidence`` range of a normal distribution reaches to either side."""
+    from scipy.special import ndtri
+
+    return float(ndtri((1.0 + confidence) / 2.0))
+
+
+def few_units_factor(units: int, confidence: float = CONFIDENCE) -> float:
+    """How much wider an interval is whose variance was estimated from ``units`` (Student's t); 1 from many on.
+
+    From one unit no variance can be estimated; it counts as two.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(units - 1, 1), (1.0 + confidence) / 2.0)) / normal_quantile(confidence)
+
+
+def clopper_pearson(successes: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact interval of a proportion (Clopper and Pearson 1934): covers at least ``confidence`` at any size.
 
-    With no trials nothing is known: ``(0, 1)``.
+    Effective numbers of a sample in clusters need not be whole. With no trials nothing is known: ``(0, 1)``.
     """
     from scipy.special import betaincinv
 
@@ -48,8 +65,13 @@ def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE)
     return low, high
 
 
-def proportion(successes: int, trials: int, reason: str) -> Estimate:
-    """``successes / trials`` with its exact interval; undefined for ``reason`` without trials."""
+def proportion(successes: int, trials: int, reason: str, design_effect: float = 1.0) -> Estimate:
+    """``successes / trials`` with its exact interval; undefined for ``reason`` without trials.
+
+    A design effect above 1 says that the trials are worth that many times fewer independent ones.
+    """
     if trials == 0:
         return undefined(reason)
-    return Estimate(successes / trials, *clopper_pearson(successes, trials))
+    low, high = clopper_pearson(successes / design_effect, trials / design_effect)
+    value = successes / trials
+    return Estimate(value, min(low, value), max(high, value))

@@ -16,8 +16,8 @@ IntArray = npt.NDArray[np.int64]
 
 METRICS = ("accuracy", "precision", "recall", "f1", "roc_auc", "brier", "ece")
 
-_ROWS, _POSITIVES, _TRUE_POSITIVES, _FALSE_POSITIVES, _SQUARED_ERROR, _AUC_POSITIVE, _AUC_NEGATIVE = range(7)
-_BINS = 7
+_ROWS, _POSITIVES, _TRUE_POSITIVES, _FALSE_POSITIVES, _SQUARED_ERROR = range(5)
+_BINS = 5
 
 
 def bin_of(probabilities: FloatArray, bins: int) -> IntArray:
@@ -27,11 +27,26 @@ def bin_of(probabilities: FloatArray, bins: int) -> IntArray:
 
 @dataclass(frozen=True)
 class Columns:
-    """Per-row contributions of one model: shape (rows, 7 + bins); ``roc_auc`` is the point value or NaN."""
+    """Per-row contributions of one model: ``values`` has shape (rows, 5 + bins).
+
+    ``roc_auc`` is the point value or NaN; ``auc_components``, shape (rows,), each row's centred share of correct pairs
+    (the structural components of DeLong et al. 1988).
+    """
 
     values: FloatArray
     roc_auc: float
+    auc_components: FloatArray
     has_probabilities: bool
+
+    @property
+    def positive(self) -> npt.NDArray[np.bool_]:
+        """Which rows are positive."""
+        return np.asarray(self.values[:, _POSITIVES] == 1.0, dtype=np.bool_)
+
+    @property
+    def called(self) -> npt.NDArray[np.bool_]:
+        """Which rows were called positive."""
+        return np.asarray(self.values[:, _TRUE_POSITIVES] + self.values[:, _FALSE_POSITIVES] == 1.0, dtype=np.bool_)
 
 
 def columns_of(
@@ -54,30 +69,24 @@ def columns_of(
         values[:, _SQUARED_ERROR] = difference**2
         values[np.arange(len(labels)), _BINS + bin_of(probabilities, bins)] = difference
     roc_auc, components = _placements(positive, scores)
-    values[positive, _AUC_POSITIVE] = components[positive]
-    values[~positive, _AUC_NEGATIVE] = components[~positive]
-    return Columns(values, roc_auc, probabilities is not None)
+    return Columns(values, roc_auc, components, probabilities is not None)
 
 
 def metrics_of(sums: FloatArray, columns: Columns) -> dict[str, FloatArray]:
-    """The metrics of column sums of shape (samples, 7 + bins), each of shape (samples,); undefined ones are NaN.
+    """The metrics of column sums of shape (samples, 5 + bins), each of shape (samples,); undefined ones are NaN.
 
-    ROC AUC of a resample is its first-order expansion around the point value in the structural components of
-    DeLong et al. (1988), clipped to [0, 1]: the neglected terms are of order 1/rows, the interval's width is of order
-    1/sqrt(rows).
+    All but ROC AUC, which does not follow from sums over rows.
     """
     rows, positives = sums[:, _ROWS], sums[:, _POSITIVES]
     hits, alarms = sums[:, _TRUE_POSITIVES], sums[:, _FALSE_POSITIVES]
     negatives = rows - positives
     nothing = np.full(len(sums), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shift = sums[:, _AUC_POSITIVE] / positives + sums[:, _AUC_NEGATIVE] / negatives
         return {
             "accuracy": (hits + negatives - alarms) / rows,
             "precision": hits / (hits + alarms),
             "recall": hits / positives,
             "f1": 2 * hits / (positives + hits + alarms),
-            "roc_auc": np.clip(columns.roc_auc + shift, 0.0, 1.0),
             "brier": sums[:, _SQUARED_ERROR] / rows if columns.has_probabilities else nothing,
             "ece": np.abs(sums[:, _BINS:]).sum(axis=1) / rows if columns.has_probabilities else nothing,
         }

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nethical_assets.core.evaluation.bootstrap import percentile_interval, resampled_sums
-from nethical_assets.core.evaluation.estimate import Estimate, clopper_pearson, proportion, undefined
+from nethical_assets.core.evaluation.clusters import IntArray, cluster_codes, design_effect
+from nethical_assets.core.evaluation.estimate import Estimate, proportion, undefined
 from nethical_assets.core.evaluation.measures import METRICS, Columns, FloatArray, bin_of, columns_of, metrics_of
 from nethical_assets.core.evaluation.operating_points import OperatingPoints, operating_points
+from nethical_assets.core.evaluation.ranking import auc_interval
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError
 
@@ -66,10 +68,10 @@ class SourceEvaluation:
 class Evaluation:
     """What one model scored on labelled rows.
 
-    ``metrics`` maps each name in ``measures.METRICS`` to its estimate. Accuracy, precision and recall carry exact
-    Clopper-Pearson intervals; F1, ROC AUC, Brier and ECE bootstrap intervals. ``confusion`` is None, and metrics are
-    undefined with a reason, when predictions are not finite numbers. ``operating_points`` are the points of the ROC and
-    the precision-recall curve; None then, and in evaluations that were stored before there were any.
+    ``metrics`` maps each name in ``measures.METRICS`` to its estimate. Accuracy, precision, recall and F1 carry exact
+    Clopper-Pearson intervals, ROC AUC a score interval, Brier and ECE bootstrap intervals. ``confusion`` is None, and
+    metrics are undefined with a reason, when predictions are not finite numbers. ``operating_points`` are the points of
+    the ROC and the precision-recall curve; None then, and in evaluations that were stored before there were any.
     """
 
     rows: int
@@ -117,6 +119,7 @@ def evaluate(
     bootstrap_samples: int,
     seed: int,
     sources: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
 ) -> Evaluation:
     """Every metric of one model on labelled rows.
 
@@ -131,6 +134,8 @@ def evaluate(
         bootstrap_samples: resamples behind the bootstrap intervals.
         seed: of the bootstrap.
         sources: name of each row's source, shape (rows,).
+        groups: name of each row's group within its source, shape (rows,), empty for a row without one. Rows of one
+            group are not independent; intervals say so.
 
     Raises:
         DatasetError: a label is neither 0 nor 1.
@@ -145,11 +150,13 @@ def evaluate(
     if source_names is not None and source_names.shape != labels.shape:
         raise ValueError(f"{source_names.shape} sources for {labels.shape} labels")
 
+    clusters = cluster_codes(groups, source_names, len(labels))
+
     def measure(rows: npt.NDArray[Any] | slice, samples: int) -> tuple[Columns | None, dict[str, Estimate]]:
         chosen = None if probabilities is None else probabilities[rows]
         fault = prediction_fault(chosen, scores[rows])
         columns = None if fault else columns_of(labels[rows], chosen, scores[rows], decision_threshold, ece_bins)
-        return columns, _estimates(columns, fault, samples, seed)
+        return columns, _estimates(columns, fault, samples, seed, None if clusters is None else clusters[rows])
 
     columns, metrics = measure(slice(None), bootstrap_samples)
     by_source = []
@@ -167,10 +174,34 @@ def evaluate(
         has_probabilities=probabilities is not None,
         confusion=None if columns is None else _confusion(columns),
         metrics=metrics,
-        reliability=() if columns is None or probabilities is None else _reliability(labels, probabilities, ece_bins),
+        reliability=()
+        if columns is None or probabilities is None
+        else _reliability(labels, probabilities, ece_bins, clusters),
         sources=tuple(by_source),
         operating_points=None if columns is None else operating_points(labels, scores),
     )
+
+
+def accuracy_of(
+    labels: LabelArray,
+    probabilities: FloatArray,
+    *,
+    decision_threshold: float = 0.5,
+    sources: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+) -> Estimate:
+    """The accuracy that ``evaluate`` gives, alone; undefined where a probability is not a number in [0, 1].
+
+    Raises:
+        DatasetError: a label is neither 0 nor 1.
+        ValueError: lengths differ.
+    """
+    check_lengths(labels, probabilities)
+    fault = prediction_fault(probabilities, probabilities)
+    if fault:
+        return undefined(fault)
+    right = (labels == 1) == (probabilities >= decision_threshold)
+    return _share(right, np.ones_like(right), cluster_codes(groups, sources, len(labels)), "no rows")
 
 
 def check_lengths(labels: LabelArray, *others: FloatArray) -> None:
@@ -198,37 +229,60 @@ def _confusion(columns: Columns) -> ConfusionMatrix:
     return ConfusionMatrix(hits, alarms, rows - positives - alarms, positives - hits)
 
 
-def _estimates(columns: Columns | None, fault: str, samples: int, seed: int) -> dict[str, Estimate]:
+def _estimates(
+    columns: Columns | None, fault: str, samples: int, seed: int, clusters: IntArray | None
+) -> dict[str, Estimate]:
     if columns is None:
         return {name: undefined(fault) for name in METRICS}
-    matrix = _confusion(columns)
-    hits, alarms = matrix.true_positives, matrix.false_positives
-    misses, rejections = matrix.false_negatives, matrix.true_negatives
-    rows = hits + alarms + misses + rejections
+    positive, called = columns.positive, columns.called
+    rows, everything = len(positive), np.ones(len(positive), dtype=bool)
+    overlap = _share(positive & called, positive | called, clusters, "no positive rows and none called positive")
     estimates = {
-        "accuracy": proportion(hits + rejections, rows, "no rows"),
-        "precision": proportion(hits, hits + alarms, "no row was called positive"),
-        "recall": proportion(hits, hits + misses, "no positive rows"),
+        "accuracy": _share(positive == called, everything, clusters, "no rows"),
+        "precision": _share(positive & called, called, clusters, "no row was called positive"),
+        "recall": _share(positive & called, positive, clusters, "no positive rows"),
+        # Of the rows that are positive or called so, the share that is both, p, is binomial, and F1 is 2p / (1 + p).
+        "f1": _f1_of_overlap(overlap),
+        "roc_auc": undefined("rows of one class only"),
     }
-    reasons = {
-        "f1": "" if hits + alarms + misses else "no positive rows and none called positive",
-        "roc_auc": "" if hits + misses and alarms + rejections else "rows of one class only",
-        "brier": _probability_reason(columns, rows),
-        "ece": _probability_reason(columns, rows),
-    }
-    if all(reasons.values()):
-        return estimates | {name: undefined(reason) for name, reason in reasons.items()}
-    # `values` is centred on the point AUC, so the sums of its components vanish and the point value comes out.
+    if positive.any() and not positive.all():
+        interval = auc_interval(columns.roc_auc, columns.auc_components, positive, clusters)
+        estimates["roc_auc"] = Estimate(columns.roc_auc, *_around(columns.roc_auc, interval))
+    reason = _probability_reason(columns, rows)
+    if reason:
+        return estimates | {name: undefined(reason) for name in ("brier", "ece")}
     point = metrics_of(columns.values.sum(axis=0, keepdims=True), columns)
-    replicates = metrics_of(resampled_sums(columns.values, samples, seed), columns)
-    for name, reason in reasons.items():
-        if reason:
-            estimates[name] = undefined(reason)
-            continue
+    replicates = metrics_of(resampled_sums(columns.values, samples, seed, clusters), columns)
+    for name in ("brier", "ece"):
         value = float(point[name][0])
-        interval = _bias_corrected(value, replicates[name]) if name == "ece" else percentile_interval(replicates[name])
-        estimates[name] = Estimate(value, *_around(value, interval))
+        low, high = percentile_interval(replicates[name], clusters=clusters)
+        # The reverse percentile interval: noise makes every ECE too large, and a resampled one twice as much.
+        interval = (2 * value - high, 2 * value - low) if name == "ece" else (low, high)
+        low, high = _around(value, interval) if _several(clusters) else (0.0, 1.0)
+        estimates[name] = Estimate(value, max(0.0, low), min(1.0, high))
     return estimates
+
+
+def _share(
+    hits: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], clusters: IntArray | None, reason: str
+) -> Estimate:
+    """The share of the rows ``among`` that are ``hits``."""
+    chosen, trials = hits[among], int(among.sum())
+    centred = chosen - chosen.mean() if trials else np.zeros(0)
+    effect = design_effect(centred, None if clusters is None else clusters[among])
+    return proportion(int(chosen.sum()), trials, reason, effect)
+
+
+def _f1_of_overlap(overlap: Estimate) -> Estimate:
+    if overlap.value is None or overlap.low is None or overlap.high is None:
+        return overlap
+    value, low, high = (2.0 * share / (1.0 + share) for share in (overlap.value, overlap.low, overlap.high))
+    return Estimate(value, low, high)
+
+
+def _several(clusters: IntArray | None) -> bool:
+    """Whether there is more than one independent unit to learn the variation from."""
+    return clusters is None or len(np.unique(clusters)) > 1
 
 
 def _probability_reason(columns: Columns, rows: int) -> str:
@@ -237,28 +291,20 @@ def _probability_reason(columns: Columns, rows: int) -> str:
     return "" if rows else "no rows"
 
 
-def _bias_corrected(value: float, replicates: FloatArray) -> tuple[float, float]:
-    """The reverse percentile interval: noise makes every ECE too large, and a resampled one twice as much."""
-    low, high = percentile_interval(replicates)
-    return max(0.0, 2 * value - high), min(1.0, 2 * value - low)
-
-
 def _around(value: float, interval: tuple[float, float]) -> tuple[float, float]:
     return min(value, interval[0]), max(value, interval[1])
 
 
-def _reliability(labels: LabelArray, probabilities: FloatArray, bins: int) -> tuple[ReliabilityBin, ...]:
-    which = bin_of(probabilities, bins)
-    rows = np.bincount(which, minlength=bins)
-    positives = np.bincount(which, weights=labels == 1, minlength=bins)
+def _reliability(
+    labels: LabelArray, probabilities: FloatArray, bins: int, clusters: IntArray | None
+) -> tuple[ReliabilityBin, ...]:
+    which, positive = bin_of(probabilities, bins), labels == 1
     totals = np.bincount(which, weights=probabilities, minlength=bins)
     table = []
     for index in range(bins):
-        count, edges = int(rows[index]), (index / bins, (index + 1) / bins)
-        if count == 0:
-            table.append(ReliabilityBin(*edges, 0, None, None, None, None))
-            continue
-        interval = clopper_pearson(round(positives[index]), count)
-        rate, mean = float(positives[index] / count), float(totals[index] / count)
-        table.append(ReliabilityBin(*edges, count, mean, rate, *interval))
+        inside, edges = which == index, (index / bins, (index + 1) / bins)
+        count = int(inside.sum())
+        rate = _share(positive & inside, inside, clusters, "")
+        mean = float(totals[index] / count) if count else None
+        table.append(ReliabilityBin(*edges, count, mean, rate.value, rate.low, rate.high))
     return tuple(table)

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from nethical_assets.core.evaluation.bootstrap import percentile_interval, resampled_sums
+from nethical_assets.core.evaluation.clusters import IntArray, cluster_codes
+from nethical_assets.core.evaluation.estimate import clopper_pearson
 from nethical_assets.core.evaluation.gate import MINIMUM_ROWS
 from nethical_assets.core.evaluation.measures import FloatArray, columns_of, metrics_of
 from nethical_assets.core.evaluation.metrics import LabelArray, check_lengths, prediction_fault
@@ -61,12 +64,15 @@ def compare_with_champion(
     bootstrap_samples: int,
     seed: int,
     minimum_rows: int = MINIMUM_ROWS,
+    sources: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
 ) -> RegressionReport:
     """Whether accuracy or F1 is lower, or ECE higher, than the champion's by more than ``tolerance``.
 
     All arrays have shape (rows,); both models scored the same rows. The point difference decides from ``minimum_rows``
     rows on; below, only if the paired bootstrap's 95 % interval lies wholly on one side of the tolerance. One settled
     regression fails; otherwise one unsettled metric needs more data. Without a champion there is nothing to compare.
+    With ``groups`` (and ``sources``) of the rows, as in ``evaluate``, the bootstrap draws whole groups.
 
     Raises:
         DatasetError: a label is neither 0 nor 1.
@@ -97,12 +103,15 @@ def compare_with_champion(
         return metrics_of(sums[:, :width], columns["candidate"]), metrics_of(sums[:, width:], columns["champion"])
 
     point = measured(both.sum(axis=0, keepdims=True))
-    replicates = measured(resampled_sums(both, bootstrap_samples, seed))
+    clusters = cluster_codes(groups, sources, len(labels))
+    replicates = measured(resampled_sums(both, bootstrap_samples, seed, clusters))
+    same = np.array_equal(candidate_probabilities, champion_probabilities)
     comparisons, verdicts, reasons = [], set(), []
     for metric, sign in _LOSS_SIGN.items():
         candidate, champion = (float(side[metric][0]) for side in point)
         losses = sign * (replicates[0][metric] - replicates[1][metric])
-        comparison = _compare(metric, candidate, champion, sign, losses)
+        interval = (0.0, 0.0) if same else _loss_interval(losses, len(labels), clusters)
+        comparison = _compare(metric, candidate, champion, sign, interval)
         verdict, reason = _judge(comparison, tolerance, len(labels), minimum_rows)
         comparisons.append(comparison)
         verdicts.add(verdict)
@@ -111,10 +120,21 @@ def compare_with_champion(
     return report(worst, reasons, tuple(comparisons))
 
 
-def _compare(metric: str, candidate: float, champion: float, sign: float, losses: FloatArray) -> Comparison:
+def _loss_interval(losses: FloatArray, rows: int, clusters: IntArray | None) -> tuple[float, float]:
+    """The interval of a loss: models that are equally good on a few rows, or on one group, may differ on others."""
+    if not np.isfinite(losses).any():
+        return -1.0, 1.0
+    low, high = percentile_interval(losses, clusters=clusters)
+    if low == high:
+        unseen = clopper_pearson(0, rows if clusters is None else len(np.unique(clusters)))[1]
+        low, high = low - unseen, high + unseen
+    return max(-1.0, low), min(1.0, high)
+
+
+def _compare(metric: str, candidate: float, champion: float, sign: float, interval: tuple[float, float]) -> Comparison:
     if not (np.isfinite(candidate) and np.isfinite(champion)):
         return Comparison(metric, None, None, None, None, None)
-    return Comparison(metric, candidate, champion, sign * (candidate - champion), *percentile_interval(losses))
+    return Comparison(metric, candidate, champion, sign * (candidate - champion), *interval)
 
 
 def _judge(comparison: Comparison, tolerance: float, rows: int, minimum_rows: int) -> tuple[Verdict, str]:

@@ -6,8 +6,8 @@ does not: evaluating a check (``quality``). An outcome never holds a value from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from nethical_assets.core.ground.documents import from_document, to_document
@@ -21,17 +21,28 @@ EXAMPLES = 10
 
 @dataclass(frozen=True)
 class CheckKind:
-    """A check as it is declared: what a pass means, what to do otherwise, and which stages' tables have it."""
+    """A check as it is declared: what a pass means, what to do otherwise, and which stages' tables have it.
+
+    ``stops``: the tables at which it stops the families that read them, where the settings name it; all by default.
+    """
 
     description: str
     advice: str
     subjects: tuple[Subject, ...] = ("raw", "datasets")
+    stops: tuple[Subject, ...] | None = None
+
+    @property
+    def stops_at(self) -> tuple[Subject, ...]:
+        """Where it stops families."""
+        return self.subjects if self.stops is None else self.stops
 
 
 CHECKS: Mapping[str, CheckKind] = {
     "available": CheckKind(
         "A source could serve the dataset.",
-        "set Kaggle credentials, or name a mirror folder with NETHICAL_DATA_MIRROR; then: nethical data fetch",
+        "fetch the dataset (nethical data fetch), and read why no source could serve it",
+        # One source of several may be missing: what counts is whether the family has real data.
+        stops=("datasets",),
     ),
     "schema": CheckKind(
         "The columns the catalog promises are there and have their types.",
@@ -40,6 +51,8 @@ CHECKS: Mapping[str, CheckKind] = {
     "minimum_samples": CheckKind(
         "There are enough rows for verdicts to mean something.",
         "add rows, or accept wider intervals: small samples make verdicts uncertain",
+        # A small source beside a large one is no reason to stop.
+        stops=("datasets",),
     ),
     "missing_values": CheckKind(
         "No column misses too many of its values.",
@@ -48,10 +61,13 @@ CHECKS: Mapping[str, CheckKind] = {
     "class_balance": CheckKind(
         "The minority class is not too small.",
         "add rows of the minority class, or judge the model by precision and recall instead of accuracy",
+        stops=("datasets",),
     ),
     "duplicates": CheckKind(
         "Not too many rows repeat another row.",
         "duplicates are removed before splitting; many of them mean less information than the row count says",
+        # A canonical dataset has none left.
+        stops=("raw",),
     ),
     "freshness": CheckKind("The last successful refresh is recent enough.", "run: nethical data fetch"),
     "personal_data": CheckKind(
@@ -93,11 +109,15 @@ CHECKS: Mapping[str, CheckKind] = {
         ("datasets",),
     ),
     "split_overlap": CheckKind(
-        "No row and no group is in two splits, and few test texts nearly repeat a training text.",
+        "No row, group or input is in two splits, and few test texts nearly repeat a training text.",
         "declare the column that the rows have in common as the group_column of the catalog entry",
         ("splits",),
     ),
 }
+
+
+BLOCKABLE = tuple(sorted(name for name, kind in CHECKS.items() if kind.stops_at))
+"""The checks that the settings may name to stop a family."""
 
 
 def checks_of(subject: Subject) -> Mapping[str, CheckKind]:
@@ -113,6 +133,7 @@ class CheckOutcome:
         failures: a table: column, check, failing rows, share of rows.
         example_rows: numbers of rows to look at, counted from 0 in the snapshot (raw) or the stage's table.
         failing_since: when a validation first found this problem, which every one since has found too (ISO 8601).
+        what_to_do: advice for this outcome, where it depends on the cause; the check's own when empty.
     """
 
     name: str
@@ -122,11 +143,12 @@ class CheckOutcome:
     failures: tuple[Mapping[str, str | int | float], ...] = ()
     example_rows: tuple[int, ...] = ()
     failing_since: str = ""
+    what_to_do: str = ""
 
     @property
     def advice(self) -> str:
         """What to do when the check did not pass."""
-        return CHECKS[self.name].advice
+        return self.what_to_do or CHECKS[self.name].advice
 
     def to_json(self) -> dict[str, Any]:
         """The outcome as a JSON document."""
@@ -140,3 +162,23 @@ class CheckOutcome:
             IntegrityError: it is no such document; the line starts with ``where``.
         """
         return from_document(cls, document, where)
+
+
+def stops(name: str, subject: Subject, blocking: Collection[str]) -> bool:
+    """Whether the check ``name`` of a table of ``subject`` stops families by the settings."""
+    return name in blocking and subject in CHECKS[name].stops_at
+
+
+def enforced(outcomes: Sequence[CheckOutcome], subject: Subject, blocking: Collection[str]) -> tuple[CheckOutcome, ...]:
+    """The outcomes with every warning of a check that stops families as the failure it is then."""
+    return tuple(
+        replace(outcome, status="fail")
+        if outcome.status == "warn" and stops(outcome.name, subject, blocking)
+        else outcome
+        for outcome in outcomes
+    )
+
+
+def stopping(outcomes: Sequence[CheckOutcome], subject: Subject, blocking: Collection[str]) -> list[CheckOutcome]:
+    """The outcomes that stop the families which read the table, warnings included."""
+    return [outcome for outcome in outcomes if outcome.status != "pass" and stops(outcome.name, subject, blocking)]

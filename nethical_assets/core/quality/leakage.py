@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.datasets.splits import TEST, TRAIN, VALIDATION
+from nethical_assets.core.datasets.splits import LEFT_OUT, TEST, TRAIN, VALIDATION, group_keys, input_keys
 from nethical_assets.core.quality.checks import EXAMPLES, CheckOutcome, Status
 from nethical_assets.core.quality.near_duplicates import NearDuplicates
 from nethical_assets.core.rows.frames import normalised_text
@@ -68,20 +68,23 @@ def split_overlap_outcome(
     near_duplicates: NearDuplicates | None,
     maximum_share: float,
 ) -> CheckOutcome:
-    """Whether splits share rows or groups, and how many test texts nearly repeat a training text.
+    """Whether splits share rows, groups or inputs, and how many test texts nearly repeat a training text.
+
+    Rows that are left out take no part, and inputs of rows that are only measured on may be anywhere.
 
     Masking personal data can make two texts equal that were not; such a pair counts as a near repetition.
 
     Args:
-        frame: the rows of all splits with ``row_id``, ``source``, ``group`` and ``split``.
+        frame: the rows of all splits with ``row_id``, ``source``, ``group``, ``split`` and the input columns.
         near_duplicates: of the same rows in the same order, or None where the family reads no text.
         maximum_share: of near-duplicates of training texts among the test texts.
     """
     split = frame["split"].astype("str")
-    grouped = frame["group"].astype("str") != ""
+    used = split.where(split != LEFT_OUT)
     shared = {
-        "row_id": _shared(frame["row_id"], split),
-        "group": _shared((frame["source"] + "\x00" + frame["group"]).where(grouped), split),
+        "row_id": _shared(frame["row_id"], used),
+        "group": _shared(group_keys(frame), used),
+        "inputs": _shared(input_keys(frame), split.where(split.isin([TRAIN, VALIDATION, TEST]))),
     }
     table: tuple[Mapping[str, str | int | float], ...] = tuple(
         {
@@ -98,25 +101,31 @@ def split_overlap_outcome(
     nearly = int(_repeats_training(frame, split, text_columns, near_duplicates).sum())
     share = nearly / max(tested, 1)
     groups = len(frame.iloc[shared["group"]][["source", "group"]].drop_duplicates())
-    rows = len(shared["row_id"])
+    rows, inputs = len(shared["row_id"]), len(shared["inputs"])
     status: Status = "fail" if table else "warn" if share > maximum_share else "pass"
     near = f"; {nearly} of {tested} test texts nearly repeat a training text" if text_columns else ""
     return CheckOutcome(
         "split_overlap",
         status,
-        f"{rows} rows and {groups} groups are in several splits, none may be{near}",
-        {"rows": rows, "groups": groups, "near_duplicates": nearly, "maximum_near_duplicate_share": maximum_share},
+        f"{rows} rows, {groups} groups and {inputs} rows with equal inputs are in several splits, none may be{near}",
+        {
+            "rows": rows,
+            "groups": groups,
+            "rows_with_equal_inputs": inputs,
+            "near_duplicates": nearly,
+            "maximum_near_duplicate_share": maximum_share,
+        },
         table,
         example_rows=tuple(examples.tolist()),
     )
 
 
 def _shared(keys: pd.Series, split: pd.Series) -> IndexArray:
-    """Positions of the rows whose key occurs in more than one split; missing keys are nobody's."""
+    """Positions of the rows whose key occurs in more than one split; missing keys and splits are nobody's."""
     pairs = pd.DataFrame({"key": keys.to_numpy(), "split": split.to_numpy()}).dropna()
     distinct = pairs.drop_duplicates()
     repeated = distinct.loc[distinct["key"].duplicated(), "key"]
-    return np.flatnonzero(keys.isin(repeated.unique()).to_numpy())
+    return np.flatnonzero((keys.isin(repeated.unique()) & split.notna()).to_numpy())
 
 
 def _repeats_training(

@@ -108,8 +108,6 @@ class DatasetEntry(_Strict):
             raise ValueError("give 'files', or 'discover = true' where the layout is unknown")
         if self.test_from is not None and self.time_column is None:
             raise ValueError("'test_from' needs a 'time_column'")
-        if self.test_from is not None and self.group_column is not None:
-            raise ValueError("'test_from' splits by day and 'group_column' by group; give one of them")
         if set(self.families) & set(self.evaluation_families):
             raise ValueError("a family is either in 'families' or in 'evaluation_families'")
         strangers = set(self.constant_labels) - {*self.families, *self.evaluation_families}

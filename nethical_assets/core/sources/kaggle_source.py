@@ -25,7 +25,14 @@ from nethical_assets.core.ground.errors import SourceUnavailableError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.sources import archives, kaggle_client
-from nethical_assets.core.sources.source import FetchedFiles, Unchanged, UpstreamState
+from nethical_assets.core.sources.source import (
+    CredentialsError,
+    FetchedFiles,
+    NotThereError,
+    Unchanged,
+    UnusableContentError,
+    UpstreamState,
+)
 
 UNPACKED_PREFIX = "unpacked-"
 _MARKER_SUFFIX = ".kaggle-partial"
@@ -54,12 +61,23 @@ DEFAULT_RETRIES = RetryPolicy()
 
 
 class _TemporaryError(Exception):
-    """Worth another attempt, after the seconds the service asked for; ``slow`` when it took a time limit to notice."""
+    """Worth another attempt, after the seconds the service asked for; ``slow`` when it took a time limit to notice.
 
-    def __init__(self, reason: str, wait_seconds: float = 0.0, *, slow: bool = False) -> None:
+    ``finally_raised``: what it is called when there is no attempt left.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        wait_seconds: float = 0.0,
+        *,
+        slow: bool = False,
+        finally_raised: type[SourceUnavailableError] = SourceUnavailableError,
+    ) -> None:
         super().__init__(reason)
         self.wait_seconds = wait_seconds
         self.slow = slow
+        self.finally_raised = finally_raised
 
 
 class KaggleSource:
@@ -128,7 +146,7 @@ class KaggleSource:
                     kaggle_client.remember_unreachable(self._service, reason)
                     raise SourceUnavailableError(f"kaggle: {reason}") from None
                 if attempt >= self._retries.attempts:
-                    raise SourceUnavailableError(
+                    raise error.finally_raised(
                         f"kaggle: {entry.slug}: {error} (the last of {attempt} attempts)"
                     ) from None
                 if error.wait_seconds > self._retries.retry_after_seconds:
@@ -194,6 +212,7 @@ class KaggleSource:
         status = None if error.response is None else error.response.status_code
         if status not in _FINAL_STATUSES:
             return _TemporaryError(f"the service answered {status}", _retry_after(error.response))
+        kind: type[SourceUnavailableError] = CredentialsError
         anonymous = self._client is not None and self._client.anonymous
         if status == 401 and anonymous:
             reason = "needs credentials (401): set KAGGLE_USERNAME and KAGGLE_KEY, or KAGGLE_API_TOKEN"
@@ -202,10 +221,10 @@ class KaggleSource:
         elif status == 403:
             reason = "access is forbidden (403): accept its terms on its page, or use an account that may read it"
         elif status == 404:
-            reason = "there is no such dataset (404): correct 'slug' in datasets.toml"
+            kind, reason = NotThereError, "there is no such dataset (404): correct 'slug' in datasets.toml"
         else:
-            reason = f"the request was refused ({status})"
-        return SourceUnavailableError(f"kaggle: {entry.slug}: {reason}")
+            kind, reason = SourceUnavailableError, f"the request was refused ({status})"
+        return kind(f"kaggle: {entry.slug}: {reason}")
 
     def _unpack(self, entry: DatasetEntry, archive: Path, folder: Path, upstream: UpstreamState) -> FetchedFiles:
         unpacked = Path(tempfile.mkdtemp(prefix=UNPACKED_PREFIX, dir=folder))
@@ -216,9 +235,11 @@ class KaggleSource:
             if not isinstance(error, KeyboardInterrupt | SystemExit) and not _disk_problem(error):
                 _discard(archive)
             if isinstance(error, archives.DamagedArchiveError):
-                raise _TemporaryError(f"the archive arrived damaged ({error})") from None
+                raise _TemporaryError(
+                    f"the archive arrived damaged ({error})", finally_raised=UnusableContentError
+                ) from None
             if isinstance(error, archives.RefusedArchiveError):
-                raise SourceUnavailableError(f"kaggle: {entry.slug}: the archive is refused: {error}") from None
+                raise UnusableContentError(f"kaggle: {entry.slug}: the archive is refused: {error}") from None
             raise
         _discard(archive)
         return FetchedFiles(

@@ -13,7 +13,13 @@ from typing import Any
 from nethical_assets.core.ground.digests import digest_file, digest_json
 from nethical_assets.core.ground.errors import SourceUnavailableError
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.core.sources.source import FetchedFiles, Unchanged, UpstreamState
+from nethical_assets.core.sources.source import (
+    FetchedFiles,
+    NotThereError,
+    Unchanged,
+    UnusableContentError,
+    UpstreamState,
+)
 
 MIRROR_CATALOG = "catalog.json"
 
@@ -56,15 +62,15 @@ class MirrorSource:
 
     def _files(self, place: Path, slug: str) -> list[tuple[str, Path]]:
         if not place.is_dir():
-            raise SourceUnavailableError(f"mirror: {self.folder} has no dataset {slug}")
+            raise NotThereError(f"mirror: {self.folder} has no dataset {slug}")
         root = self.folder.resolve()
         everything = [place, *sorted(place.rglob("*"))]
         for path in everything:
             if not path.resolve().is_relative_to(root):
-                raise SourceUnavailableError(f"mirror: {path} is a link to a place outside the mirror; copy its target")
+                raise UnusableContentError(f"mirror: {path} is a link to a place outside the mirror; copy its target")
         files = [(path.relative_to(place).as_posix(), path) for path in everything if path.is_file()]
         if not files:
-            raise SourceUnavailableError(f"mirror: {place} holds no files")
+            raise NotThereError(f"mirror: {place} holds no files")
         return files
 
     def _facts(self, slug: str) -> dict[str, Any]:
@@ -74,7 +80,7 @@ class MirrorSource:
         except FileNotFoundError:
             return {}
         except (ValueError, AttributeError):
-            raise SourceUnavailableError(f"mirror: {path} is not a JSON object; repair or remove it") from None
+            raise UnusableContentError(f"mirror: {path} is not a JSON object; repair or remove it") from None
         return facts if isinstance(facts, dict) else {}
 
 

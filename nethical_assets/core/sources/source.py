@@ -10,7 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from nethical_assets.core.ground.errors import SourceUnavailableError
 from nethical_assets.core.rows.catalog import DatasetEntry
+
+
+class CredentialsError(SourceUnavailableError):
+    """The source wants other credentials, or terms to be accepted."""
+
+
+class NotThereError(SourceUnavailableError):
+    """The source answers, and has no such dataset."""
+
+
+class UnusableContentError(SourceUnavailableError):
+    """The source has the dataset, in a form that is refused: a damaged archive, a link that leads elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,7 @@ class Source(Protocol):
         ``Unchanged`` is answered only when ``known`` is given and still holds.
 
         Raises:
-            SourceUnavailableError: the source cannot serve this dataset now; one line says why.
+            SourceUnavailableError: the source cannot serve this dataset now; one line says why, and the type which kind
+                of reason it is.
             OSError: the local disk is full or not writable.
         """

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from nethical_assets.core.datasets.backups import BackupStore
+from nethical_assets.core.datasets.backups import MANIFESTS_KEPT, Backup, BackupStore
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.quality.checks import CheckOutcome
 from nethical_assets.core.quality.history import ValidationHistory
@@ -56,6 +58,118 @@ def test_none_are_made_or_dropped_when_none_are_wanted(
     keep(BackupStore(tmp_path, kept=2), snapshots, add(0), 0)
     assert not keep(BackupStore(tmp_path, kept=0), snapshots, add(1), 1)
     assert len(BackupStore(tmp_path, kept=0).list("toy")) == 1
+
+
+class Timeline:
+    """A dataset whose contents become current one after another; a letter is a content."""
+
+    def __init__(self, folder: Path, kept: int = 3) -> None:
+        self.store = BackupStore(folder / "backups", kept=kept)
+        self.snapshots = SnapshotStore(folder / "snapshots")
+        self.days = 0
+
+    def fetch(self, letters: str) -> Timeline:
+        for letter in letters:
+            self.days += 1
+            manifest = Snapshot("toy", "o/toy", "mirror", "MIT", "", 0, (), "", "d", {}, {})
+            snapshot = self.snapshots.add(pa.table({"x": [letter]}), manifest, NOW + timedelta(days=self.days))
+            keep(self.store, self.snapshots, snapshot, self.days)
+        return self
+
+    def letter(self, backup: Backup) -> str:
+        return str(pq.read_table(pa.BufferReader(backup.load()[1]))["x"][0])
+
+    def options(self, *, damaged: bool, current: str | None = "") -> str:
+        newest = self.snapshots.newest_digest("toy") if current == "" else current
+        return "".join(map(self.letter, self.store.candidates("toy", newest, damaged=damaged)))
+
+    def restore(self, *, damaged: bool = False) -> str:
+        backup = self.store.candidates("toy", self.snapshots.newest_digest("toy"), damaged=damaged)[0]
+        self.days += 1
+        self.store.note_restored(backup, NOW + timedelta(days=self.days))
+        self.snapshots.reinstate(*backup.load())
+        return self.letter(backup)
+
+
+@pytest.mark.parametrize(
+    ("fetched", "own_first", "going_back"),
+    [
+        ("A", "A", ""),
+        ("AB", "BA", "A"),
+        ("ABCA", "ACB", "CB"),
+        ("ABCDA", "ADC", "DC"),
+        ("ABAB", "BA", "A"),
+        ("AAB", "BA", "A"),
+        ("ABB", "BA", "A"),
+        ("ABCB", "BCA", "CA"),
+    ],
+)
+def test_what_was_current_is_known_for_every_time(
+    fetched: str, own_first: str, going_back: str, tmp_path: Path
+) -> None:
+    dataset = Timeline(tmp_path).fetch(fetched)
+    assert dataset.options(damaged=True) == own_first
+    assert dataset.options(damaged=False) == going_back
+    # The pointer is damaged too: the backups know by themselves what was current last.
+    assert dataset.options(damaged=True, current=None) == own_first
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_what_is_current_is_never_dropped(kept: int, tmp_path: Path) -> None:
+    dataset = Timeline(tmp_path, kept=kept).fetch("ABCDA")
+    assert dataset.options(damaged=True) == "AD"[:kept]
+    dataset.fetch("BA" * 40 + "B")
+    assert dataset.options(damaged=True) == "BA"[:kept]
+    files = [path.suffix for path in (tmp_path / "backups" / "toy").iterdir()]
+    assert files.count(".parquet") == kept
+    assert kept <= files.count(".json") <= MANIFESTS_KEPT
+
+
+def test_restoring_again_goes_further_back_and_then_ends(tmp_path: Path) -> None:
+    dataset = Timeline(tmp_path).fetch("ABC")
+    assert [dataset.restore(), dataset.restore()] == ["B", "A"]
+    assert dataset.options(damaged=False) == ""
+    # What was restored is current now: its own damage brings it back, and new data goes back to it.
+    assert dataset.options(damaged=True)[0] == "A"
+    assert dataset.restore(damaged=True) == "A"
+    assert dataset.fetch("D").options(damaged=False)[0] == "A"
+
+
+def test_a_clock_that_is_set_back_changes_no_order(tmp_path: Path) -> None:
+    dataset = Timeline(tmp_path).fetch("AB")
+    dataset.days = -500
+    assert dataset.fetch("CA").options(damaged=True) == "ACB"
+
+
+def test_a_restore_that_was_killed_before_the_snapshot_moved_is_completed_by_the_next(tmp_path: Path) -> None:
+    dataset = Timeline(tmp_path).fetch("ABC")
+    (target, *_) = dataset.store.candidates("toy", dataset.snapshots.newest_digest("toy"), damaged=False)
+    dataset.store.note_restored(target, NOW + timedelta(days=9))
+    assert dataset.restore() == "B"
+    assert dataset.restore() == "A"
+
+
+def test_a_snapshot_that_was_stored_and_not_yet_noted_goes_back_to_the_last_noted_one(tmp_path: Path) -> None:
+    dataset = Timeline(tmp_path).fetch("AB")
+    manifest = Snapshot("toy", "o/toy", "mirror", "MIT", "", 0, (), "", "d", {}, {})
+    dataset.snapshots.add(pa.table({"x": ["C"]}), manifest, NOW + timedelta(days=9))
+    assert dataset.options(damaged=False) == "BA"
+    assert dataset.options(damaged=True) == "BA"
+
+
+def test_backups_of_the_earlier_form_are_read_in_their_order(tmp_path: Path) -> None:
+    dataset = Timeline(tmp_path).fetch("ABC")
+    for backup in dataset.store.list("toy"):
+        snapshot, data = backup.load()
+        document = pretty_json(snapshot.to_json())
+        name = f"{backup.manifest.stem[:39]}-{digest_bytes(document).partition(':')[2]}"
+        backup.data.unlink()
+        backup.manifest.unlink()
+        (backup.manifest.parent / f"{name}.json").write_bytes(document)
+        (backup.manifest.parent / f"{name}.parquet").write_bytes(data)
+    assert (dataset.options(damaged=True), dataset.options(damaged=False)) == ("CBA", "BA")
+    assert dataset.fetch("A").options(damaged=True) == "ACB"
+    assert dataset.restore() == "C"
 
 
 @pytest.mark.parametrize("part", ["manifest", "data"])

@@ -139,9 +139,6 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "day that is text": (
         entry_with(test_from="new year", time_column="t"), ["test_from (toy) = 'new year'", "date"]
     ),
-    "day and group": (
-        entry_with(test_from="2026-01-01", time_column="t", group_column="g"), ["by day", "by group", "give one"]
-    ),
     "name twice": (entry_with() + entry_with(slug="owner/other"), ["name 'toy' is used twice"]),
     "slug twice": (entry_with() + entry_with(name="other"), ["slug 'owner/toy' is used twice"]),
 }  # fmt: skip

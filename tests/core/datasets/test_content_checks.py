@@ -185,6 +185,17 @@ class TestSplitOverlap:
         frame.loc[5, "source"] = "b"
         assert split_overlap_outcome(frame, [], None, 0.2).status == "pass"
 
+    def test_equal_inputs_in_two_splits_fail_unless_they_are_left_out(self) -> None:
+        frame = self.frame()
+        trained, tested = (int(np.flatnonzero(frame["split"] == name)[0]) for name in ("train", "test"))
+        frame.loc[tested, "text"] = frame.loc[trained, "text"]
+        outcome = split_overlap_outcome(frame, [], None, 0.2)
+        assert (outcome.status, outcome.numbers["rows_with_equal_inputs"]) == ("fail", 2)
+        assert set(outcome.example_rows) == {trained, tested}
+        for unused in ("left_out", "evaluation"):
+            frame.loc[tested, "split"] = unused
+            assert split_overlap_outcome(frame, [], None, 0.2).numbers["rows_with_equal_inputs"] == 0
+
     def test_near_repetitions_of_training_texts_warn_above_the_limit(self) -> None:
         found = NearDuplicates(6, np.arange(6), np.array([0, 1, 2, 0, 4, 4]))
         outcome = split_overlap_outcome(self.frame(), ["text"], found, 0.2)

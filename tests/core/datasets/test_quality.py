@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nethical_assets.core.datasets.canonical import synthetic_dataset
 from nethical_assets.core.detectors.registry import family_names, load_family
-from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
+from nethical_assets.core.quality.checks import BLOCKABLE, CHECKS, CheckOutcome, enforced, stopping
 from nethical_assets.core.quality.declarations import QualityThresholds, assess, canonical_schema, freshness, raw_schema
 from nethical_assets.core.quality.report import DatasetReport, render_validation_report
 from nethical_assets.core.rows.catalog import DatasetEntry, load_catalog
@@ -264,3 +264,24 @@ def test_the_report_shows_every_check_and_what_to_do() -> None:
     assert "  - column `y`: column is present, 20 rows" in text
     assert bad.to_row()["schema"] == "fail"
     assert good.to_row() == {"dataset": "good", **dict.fromkeys(CHECKS, ""), "freshness": "pass"}
+
+
+class TestBlocking:
+    @pytest.mark.parametrize("name", CHECKS)
+    def test_every_check_that_may_be_named_stops_somewhere_and_its_warning_is_a_failure_there(self, name: str) -> None:
+        assert name in BLOCKABLE
+        places = CHECKS[name].stops_at
+        assert set(places) <= set(CHECKS[name].subjects)
+        for subject in CHECKS[name].subjects:
+            for status in ("pass", "warn", "fail"):
+                outcomes = [CheckOutcome(name, status, "said", {})]
+                stopped = status != "pass" and subject in places
+                assert stopping(outcomes, subject, [name]) == (outcomes if stopped else [])
+                assert stopping(outcomes, subject, []) == []
+                (outcome,) = enforced(outcomes, subject, [name])
+                assert outcome.status == ("fail" if stopped else status)
+                assert enforced(outcomes, subject, []) == tuple(outcomes)
+
+    def test_duplicates_stop_where_there_can_be_any(self) -> None:
+        # A canonical dataset has one row a record, so the check cannot fail there.
+        assert CHECKS["duplicates"].stops_at == ("raw",)

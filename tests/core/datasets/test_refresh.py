@@ -17,10 +17,17 @@ import pytest
 from nethical_assets.core.datasets.refresh import reading_definition, refresh_dataset
 from nethical_assets.core.datasets.snapshots import SnapshotStore
 from nethical_assets.core.ground.digests import digest_bytes
-from nethical_assets.core.ground.errors import SourceUnavailableError
+from nethical_assets.core.ground.errors import BusyError, SourceUnavailableError
 from nethical_assets.core.sources.kaggle_source import KaggleSource
 from nethical_assets.core.sources.mirror_source import MirrorSource
-from nethical_assets.core.sources.source import FetchedFiles, Unchanged, UpstreamState
+from nethical_assets.core.sources.source import (
+    CredentialsError,
+    FetchedFiles,
+    NotThereError,
+    Unchanged,
+    UnusableContentError,
+    UpstreamState,
+)
 from tests.core.datasets.conftest import CHECKOUT, NOW, csv_of, entry_of
 from tests.core.datasets.kaggle_double import wait_for, zip_of
 
@@ -223,9 +230,13 @@ def test_a_damaged_store_is_healed_by_the_next_refresh(damage, refresh, snapshot
     path = {"table": table, "manifest": objects[0], "pointer": store / "datasets" / "toy.json"}[damage]
     path.write_bytes(path.read_bytes()[:-7])
     down = FakeSource(failure=SourceUnavailableError("mirror: gone"))
-    if damage == "table":
-        assert refresh(down).status == "skipped"
+    # Damage is not absence, however often it is looked at, and whoever is asked.
+    for sources in ((), (down,), (down, FakeSource(content=b"")), ()):
+        damaged = refresh(*sources)
+        assert (damaged.status, damaged.snapshot, damaged.cause, damaged.had_data) == ("damaged", None, "damaged", True)
+        assert damaged.reason.startswith("stored snapshot: ")
     outcome = refresh(source)
+    assert outcome.cause is None
     assert outcome.status == "new" and outcome.downloaded
     assert "stored snapshot: " in outcome.reason
     assert snapshots.load(snapshots.latest("toy")).num_rows == 100
@@ -327,3 +338,52 @@ def test_a_process_killed_at_any_write_leaves_a_readable_state_and_the_next_refr
     assert outcome.snapshot is not None and outcome.snapshot.rows == 200
     assert store.load(store.latest("toy")).num_rows == 200
     assert not list((tmp_path / "work").rglob("unpacked-*"))
+
+
+@pytest.mark.parametrize(
+    ("failure", "content", "cause"),
+    [
+        (SourceUnavailableError("mirror: cannot be reached"), b"", "unreachable"),
+        (CredentialsError("mirror: refused (401)"), b"", "credentials"),
+        (NotThereError("mirror: no such dataset"), b"", "missing"),
+        (UnusableContentError("mirror: the archive is refused"), b"", "unusable"),
+        (OSError(errno.ENOSPC, "No space left on device"), b"", "disk"),
+        (BusyError("mirror: in use"), b"", "busy"),
+        (None, b"", "unusable"),
+        (None, b"id,other\n1,1\n2,0\n", "unusable"),
+        (None, b"id,label\n1,yes\n2,no\n", "unusable"),
+        (None, b"\0" * 100, "unusable"),
+    ],
+)
+def test_the_outcome_says_which_kind_of_reason_there_is_with_and_without_a_snapshot(failure, content, cause, refresh):
+    source = FakeSource(failure=failure, content=content)
+    first = refresh(source)
+    assert (first.status, first.cause, first.had_data) == ("skipped", cause, False)
+    refresh(FakeSource())
+    second = refresh(source)
+    assert (second.status, second.stale, second.cause, second.had_data) == ("unchanged", True, cause, True)
+
+
+def test_the_gravest_of_several_reasons_counts(refresh):
+    unreachable = FakeSource(name="kaggle", failure=SourceUnavailableError("kaggle: cannot be reached"))
+    missing = FakeSource(failure=NotThereError("mirror: no such dataset"))
+    assert refresh(unreachable, missing).cause == "missing"
+    assert refresh(unreachable, FakeSource(content=b"")).cause == "unusable"
+    assert refresh().cause == "not_asked"
+
+
+def test_a_snapshot_that_cannot_be_read_is_damaged_and_not_absent(refresh, snapshots, monkeypatch):
+    refresh(FakeSource())
+
+    def unreadable(name):
+        raise PermissionError(errno.EACCES, "Permission denied", name)
+
+    monkeypatch.setattr(snapshots, "latest", unreadable)
+    outcome = refresh()
+    assert (outcome.status, outcome.cause) == ("damaged", "damaged")
+
+
+def test_a_snapshot_that_does_not_fit_any_more_is_remembered_as_data_that_was_there(refresh):
+    refresh(FakeSource())
+    outcome = refresh(entry=entry_of(time_column="when"))
+    assert (outcome.status, outcome.cause, outcome.had_data) == ("skipped", "unusable", True)

@@ -110,9 +110,9 @@ def test_a_changed_manifest_and_a_damaged_pointer_are_noticed_by_file(tmp_path):
         pointer.write_text(damaged)
         with pytest.raises(IntegrityError, match=r"toy\.json"):
             store.latest("toy")
-    pointer.write_text(pointer.read_text())
-    store.forget("toy")
-    assert store.latest("toy") is None
+    assert store.was_fetched("toy")
+    assert store.newest_digest("toy") is None
+    assert store.add(TABLE, manifest(), NOW) == store.latest("toy")
 
 
 def test_a_pointer_to_another_datasets_snapshot_is_refused(tmp_path):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from datetime import date
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.datasets.splits import SPLITS, assign_splits
+from nethical_assets.core.datasets.splits import SPLITS, assign_splits, input_keys
 from nethical_assets.core.ground.errors import DatasetError
 
 ROWS = 400
@@ -150,3 +151,110 @@ def test_a_split_of_one_class_is_refused() -> None:
     frame.loc[split_of(frame) == "test", "label"] = 0
     with pytest.raises(DatasetError, match="the test split has"):
         split_of(frame)
+
+
+USED = ["train", "validation", "test"]
+
+
+def with_inputs(frame: pd.DataFrame, values: int, seed: int = 0) -> pd.DataFrame:
+    """Add two input columns with about ``values`` different contents, the first ones far more common."""
+    generator = np.random.default_rng(seed)
+    content = np.minimum(generator.geometric(10.0 / values, len(frame)), generator.integers(1, values, len(frame)))
+    return frame.assign(size=content / 8.0, kind=pd.array([f"kind {number % 3}" for number in content], dtype="str"))
+
+
+def straddling(frame: pd.DataFrame, split: pd.Series, columns: list[str]) -> int:
+    used = split.isin(USED)
+    return int((split[used].groupby([frame.loc[used, name] for name in columns]).nunique() > 1).sum())
+
+
+MIXED = pd.concat([frame_of(1500, groups=90), frame_of(1500, source="b")], ignore_index=True)
+DATED = MIXED.assign(time=pd.to_datetime("2026-01-01", utc=True) + pd.to_timedelta(np.arange(3000) % 89, unit="D"))
+
+
+@pytest.mark.parametrize("values", [400, 2000])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("rule", ["rows", "groups", "days", "groups and days"])
+def test_neither_an_input_nor_a_group_straddles_whatever_decides(rule: str, seed: int, values: int) -> None:
+    frame = with_inputs(DATED if "days" in rule else MIXED, values, seed)
+    if "groups" not in rule:
+        frame = frame.assign(group="")
+    test_from = {"a": date(2026, 3, 10), "b": date(2026, 3, 1)} if "days" in rule else {}
+    split = split_of(frame, test_from=test_from)
+    assert straddling(frame, split, ["size", "kind"]) == 0
+    grouped = frame[frame["group"] != ""]
+    assert straddling(grouped, split[grouped.index], ["source", "group"]) == 0
+    for source, day in test_from.items():
+        late = frame["time"] >= pd.Timestamp(day, tz="UTC")
+        assert not set(split[(frame["source"] == source) & late]) & {"train", "validation"}
+        assert "test" not in set(split[(frame["source"] == source) & ~late])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("dated_rows", [False, True])
+def test_a_refresh_may_leave_a_row_out_but_never_moves_it_between_training_and_test(
+    dated_rows: bool, grouped: bool
+) -> None:
+    frame = with_inputs(DATED if dated_rows else MIXED, 300)
+    frame = frame if grouped else frame.assign(group="")
+    options = {"test_from": {"a": date(2026, 3, 1)}} if dated_rows else {}
+    whole = by_row(frame, **options)
+    for part in (frame.sample(frac=0.5, random_state=1), frame.iloc[300:2400], frame[frame["time"].dt.day != 7]):
+        before = by_row(part, **options)
+        moved = {row for row, name in before.items() if {name, whole[row]} <= set(USED) and name != whole[row]}
+        assert not moved
+        if not grouped and not dated_rows:
+            assert before == {row: whole[row] for row in before}
+
+
+def test_new_groups_are_tested_and_of_earlier_ones_some_with_their_later_rows() -> None:
+    frame = DATED[DATED["source"] == "a"].reset_index(drop=True)
+    day = pd.Timestamp("2026-01-20", tz="UTC")
+    new = frame["group"].isin(["g1", "g2"])
+    frame["time"] = pd.to_datetime("2026-01-01", utc=True) + pd.to_timedelta(np.arange(len(frame)) // 50, unit="D")
+    frame.loc[new, "time"] = day + pd.Timedelta(days=3)
+    split = split_of(frame, test_from={"a": day.date()})
+    late = frame["time"] >= day
+    assert set(split[new]) == {"test"}
+    tested, fitted = (
+        frame["group"].isin(frame.loc[~new & split.isin(names), "group"])
+        for names in (["test"], ["train", "validation"])
+    )
+    assert not (tested & fitted).any()
+    assert (new | tested | fitted).all()
+    assert 0.1 < tested.mean() < 0.3
+    for groups, when, names in ((tested, late, "test"), (tested, ~late, "left_out"), (fitted, late, "left_out")):
+        assert set(split[groups & when & ~new]) == {names}
+    assert set(split[fitted & ~late]) == {"train", "validation"}
+
+
+def test_an_input_that_every_group_shares_costs_only_its_own_rows() -> None:
+    frame = frame_of(4000, groups=200).assign(size=np.arange(4000.0))
+    frame.loc[frame.index % 4 == 0, "size"] = -1.0
+    split = split_of(frame)
+    common = frame["size"] == -1.0
+    assert "left_out" not in set(split[~common])
+    assert len(set(split[common]) - {"left_out"}) == 1
+    assert {"train", "validation", "test"} <= set(split[~common])
+
+
+def test_inputs_are_compared_by_value() -> None:
+    frame = frame_of(6).assign(size=[0.0, -0.0, np.nan, -np.nan, 1.0, 2.0], kind=["Ab  c", "ab C", "x", "x", "x", "x"])
+    keys = input_keys(frame)
+    assert keys[0] == keys[1]
+    assert keys[2] == keys[3]
+    assert keys.nunique() == 4
+    whole = frame_of(3).assign(size=[1, 2, 3])
+    assert input_keys(whole).equals(input_keys(whole.assign(size=[1.0, 2.0, 3.0])))
+    assert input_keys(whole).equals(input_keys(whole[whole.columns[::-1]]))
+    joined = frame_of(2).assign(first=["a", "ab"], second=["bc", "c"])
+    assert input_keys(joined).nunique() == 2
+    assert input_keys(frame_of(9)).tolist() == frame_of(9)["row_id"].tolist()
+
+
+def test_sources_that_only_measure_decide_nothing_about_others() -> None:
+    frame = with_inputs(pd.concat([frame_of(900), frame_of(900, source="b")], ignore_index=True), 100)
+    split = split_of(frame, evaluation_sources=frozenset({"b"}))
+    assert set(split[frame["source"] == "b"]) == {"evaluation"}
+    alone = frame[frame["source"] == "a"]
+    assert dict(zip(alone["row_id"], split[alone.index], strict=True)) == by_row(alone)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
+import numpy as np
 import pytest
 
-from nethical_assets.core.delivery.release import decide_release, is_severe_drop, next_version
+from nethical_assets.core.delivery.release import decide_release, is_severe_drop, next_version, watch_champion
+from nethical_assets.core.evaluation.estimate import Estimate, proportion, undefined
 from nethical_assets.core.ground.errors import IntegrityError
 
 from .conftest import manifest_of
@@ -62,3 +65,87 @@ def test_a_drop_is_severe_above_the_limit(loss: float | None, severe: bool) -> N
 
 def test_without_a_comparison_there_is_no_drop() -> None:
     assert not is_severe_drop({"verdict": "no_champion", "comparisons": []}, 0.05)
+
+
+def watch(before: tuple[int, int], after: tuple[int, int], limit: float = 0.05, effect: float = 1.0) -> Any:
+    """The watch over a champion that was right on so many of so many rows, then and now."""
+    recorded, now = (proportion(*numbers, "no rows", effect) for numbers in (before, after))
+    return watch_champion(recorded, before[1], now, after[1], limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ((4886, 4981), (4341, 4981), "fell"),  # 0.981 to 0.8715: 12 % of the labels were flipped
+        ((4886, 4981), (4880, 4981), "held"),
+        ((4886, 4981), (4700, 4981), "held"),
+        ((4000, 5000), (4900, 5000), "held"),
+        ((950, 1000), (890, 1000), "fell"),
+        ((95, 100), (88, 100), "needs_more_data"),
+        ((95, 100), (60, 100), "fell"),
+        ((4886, 4981), (88, 100), "needs_more_data"),
+        ((4886, 4981), (50, 100), "fell"),
+        ((95, 100), (95, 100), "needs_more_data"),
+        ((395, 400), (399, 400), "held"),
+        ((5, 5), (0, 1), "needs_more_data"),
+    ],
+)
+def test_the_watch_over_the_champion_has_three_values(
+    before: tuple[int, int], after: tuple[int, int], verdict: str
+) -> None:
+    found = watch(before, after)
+    assert found.verdict == verdict
+    assert (found.recorded_rows, found.rows) == (before[1], after[1])
+    assert found.drop == pytest.approx(before[0] / before[1] - after[0] / after[1])
+    assert found.drop_low < found.drop <= found.drop_high
+    assert json.loads(json.dumps(found.to_json())) == found.to_json()
+
+
+def test_rows_in_few_groups_are_no_proof_of_a_fall() -> None:
+    assert watch((950, 1000), (880, 1000)).verdict == "fell"
+    assert watch((950, 1000), (880, 1000), effect=25.0).verdict == "needs_more_data"
+
+
+@pytest.mark.parametrize("unknown", [undefined("no rows"), Estimate(0.9)])
+def test_a_champion_that_cannot_be_measured_is_not_said_to_have_fallen(unknown: Estimate) -> None:
+    known = proportion(900, 1000, "")
+    for recorded, now in ((known, unknown), (unknown, known)):
+        found = watch_champion(recorded, 1000, now, 0, limit=0.05)
+        assert (found.verdict, found.drop) == ("needs_more_data", None)
+
+
+@pytest.mark.parametrize("rows", [60, 200, 600, 5000])
+def test_noise_alone_rarely_is_a_fall_and_a_large_fall_is_seen(rows: int) -> None:
+    generator = np.random.default_rng(rows)
+
+    def falls(first: float, second: float) -> float:
+        pairs = generator.binomial(rows, (first, second), size=(300, 2)).tolist()
+        return float(np.mean([watch((before, rows), (after, rows)).verdict == "fell" for before, after in pairs]))
+
+    assert falls(0.9, 0.9) <= 0.01
+    assert falls(0.9, 0.88) <= 0.1
+    assert falls(0.95, 0.6) >= 0.99
+
+
+@pytest.mark.parametrize("gate", GATE)
+@pytest.mark.parametrize("regression", REGRESSION)
+def test_nothing_replaces_a_champion_that_fell(gate: str, regression: str) -> None:
+    fell = watch((4886, 4981), (4341, 4981))
+    decision = decide_release(
+        {"verdict": gate, "reasons": ["g"]}, {"verdict": regression, "reasons": ["r"]}, champion=fell
+    )
+    assert decision.verdict == "candidate"
+    assert decision.reasons[0] == fell.reason
+    assert "0.9809 on 4981 rows" in fell.reason and "0.8715 on these 4981" in fell.reason
+    assert decision.champion_fell is not None
+    assert [decision.champion_fell[name] for name in ("recorded_rows", "rows", "limit")] == [4981, 4981, 0.05]
+
+
+@pytest.mark.parametrize(("after", "said"), [((4880, 4981), False), ((88, 100), True)])
+def test_a_champion_that_held_or_cannot_be_told_stops_nothing(after: tuple[int, int], said: bool) -> None:
+    held = watch((4886, 4981), after)
+    decision = decide_release(
+        {"verdict": "pass", "reasons": ["g"]}, {"verdict": "pass", "reasons": ["r"]}, champion=held
+    )
+    assert (decision.verdict, decision.champion_fell) == ("promoted", None)
+    assert (held.reason in decision.reasons) is said

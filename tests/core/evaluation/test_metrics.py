@@ -152,31 +152,139 @@ def test_clopper_pearson_matches_published_values_and_covers():
     assert covered >= 0.95
 
 
-def test_bootstrap_intervals_cover_the_truth():
+def normal_cdf(value):
+    return 0.5 * (1 + math.erf(value / math.sqrt(2)))
+
+
+def coverage(truth, intervals):
+    """The share of intervals that hold the truth, ends included."""
+    return float(np.mean([low - 1e-9 <= truth <= high + 1e-9 for low, high in intervals]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "distance", "spread"),
+    [
+        (20, 0.5, 2.0, 1.0),
+        (40, 0.3, 3.0, 1.0),
+        (60, 0.2, 2.5, 1.0),
+        (100, 0.9, 2.0, 1.0),
+        (300, 0.4, 1.0, 1.0),
+        (500, 0.5, 3.0, 1.0),
+        (1000, 0.05, 3.0, 1.0),
+        (1000, 0.02, 2.0, 1.0),
+        (200, 0.2, 2.5, 3.0),
+        (300, 0.4, 1.0, 0.3),
+    ],
+)
+def test_intervals_of_roc_auc_cover_the_truth_over_a_grid(rows, share, distance, spread):
+    truth = normal_cdf(distance / math.sqrt(1 + spread**2))
     generator = np.random.default_rng(11)
-    # The truth by a very large sample: AUC of N(1,1) against N(0,1) is Phi(1/sqrt(2)).
-    truth = 0.5 * (1 + math.erf(0.5))
-    hits = 0
-    for seed in range(150):
-        labels = (generator.random(300) < 0.4).astype(np.int8)
-        scores = generator.normal(size=300) + labels
-        result = measure(labels, None, scores=scores, bootstrap_samples=200, seed=seed)
-        hits += result.metrics["roc_auc"].low <= truth <= result.metrics["roc_auc"].high
-    assert 0.90 <= hits / 150 <= 0.99
+    intervals = []
+    for _ in range(800):
+        labels = (generator.random(rows) < share).astype(np.int8)
+        scores = generator.normal(size=rows) * np.where(labels == 1, spread, 1.0) + distance * labels
+        estimate = measure(labels, None, scores=scores, bootstrap_samples=200).metrics["roc_auc"]
+        if estimate.value is not None:
+            intervals.append((estimate.low, estimate.high))
+    assert coverage(truth, intervals) >= 0.93
+    assert all(0.0 <= low < high <= 1.0 for low, high in intervals)
 
 
-def test_linearised_auc_interval_agrees_with_the_plain_bootstrap():
-    from sklearn.metrics import roc_auc_score
-
+@pytest.mark.parametrize(("rows", "hit", "alarm"), [(60, 0.95, 0.02), (1000, 0.9, 0.02), (300, 0.6, 0.4)])
+def test_intervals_of_roc_auc_cover_where_scores_are_tied(rows, hit, alarm):
     generator = np.random.default_rng(5)
-    labels = (generator.random(400) < 0.3).astype(np.int8)
-    scores = np.round(generator.normal(size=400) + 1.5 * labels, 1)
-    estimate = measure(labels, None, scores=scores, bootstrap_samples=2000).metrics["roc_auc"]
-    plain = []
-    for _ in range(400):
-        rows = generator.integers(0, 400, 400)
-        plain.append(roc_auc_score(labels[rows], scores[rows]))
-    assert (estimate.low, estimate.high) == pytest.approx(np.quantile(plain, (0.025, 0.975)), abs=0.008)
+    intervals = []
+    for _ in range(300):
+        labels = (generator.random(rows) < 0.2).astype(np.int8)
+        scores = (generator.random(rows) < np.where(labels == 1, hit, alarm)).astype(np.float64)
+        estimate = measure(labels, None, scores=scores, bootstrap_samples=200).metrics["roc_auc"]
+        if estimate.value is not None:
+            intervals.append((estimate.low, estimate.high))
+    assert coverage(0.5 + (hit - alarm) / 2, intervals) >= 0.91
+
+
+@pytest.mark.parametrize(("rows", "share", "hit", "alarm"), [(20, 0.5, 0.95, 0.02), (60, 0.2, 0.9, 0.05)])
+@pytest.mark.parametrize("name", ["accuracy", "precision", "recall", "f1"])
+def test_intervals_of_shares_cover_the_truth(name, rows, share, hit, alarm):
+    precision = share * hit / (share * hit + (1 - share) * alarm)
+    truth = {
+        "accuracy": share * hit + (1 - share) * (1 - alarm),
+        "precision": precision,
+        "recall": hit,
+        "f1": 2 * precision * hit / (precision + hit),
+    }[name]
+    generator = np.random.default_rng(7)
+    intervals = []
+    for _ in range(300):
+        labels = (generator.random(rows) < share).astype(np.int8)
+        called = (generator.random(rows) < np.where(labels == 1, hit, alarm)).astype(np.float64)
+        estimate = measure(labels, called, bootstrap_samples=1).metrics[name]
+        if estimate.value is not None:
+            intervals.append((estimate.low, estimate.high))
+    assert coverage(truth, intervals) >= 0.93
+
+
+@pytest.mark.parametrize("groups", [None, "in groups"])
+@pytest.mark.parametrize("rows", [8, 30, 400])
+def test_a_perfect_sample_is_no_certainty(rows, groups):
+    labels = np.arange(rows) % 4 == 0
+    named = None if groups is None else [f"g{number // 4}" for number in range(rows)]
+    result = measure(labels, np.where(labels, 0.9, 0.1), groups=named)
+    for name in ("accuracy", "precision", "recall", "f1", "roc_auc"):
+        estimate = result.metrics[name]
+        assert (estimate.value, estimate.high) == (1.0, 1.0)
+        assert 0.0 < estimate.low < 1.0 - 0.3 / rows, name
+
+
+def grouped_sample(generator, groups, size):
+    """Labels and probabilities of a model that is right or wrong by group: its accuracy is 0.8 over all groups."""
+    labels = (generator.random(groups * size) < 0.5).astype(np.int8)
+    ease = np.repeat(generator.normal(0, 1.0, groups), size)
+    # Right where the sum of two standard normals is above a quantile of N(0, 2).
+    right = ease + generator.normal(size=groups * size) > -0.8416212 * math.sqrt(2)
+    return labels, np.where(right == (labels == 1), 0.8, 0.2), np.repeat(np.arange(groups).astype(str), size)
+
+
+@pytest.mark.parametrize(("groups", "size"), [(12, 30), (40, 25), (150, 4)])
+def test_intervals_of_grouped_rows_cover_the_truth(groups, size):
+    generator = np.random.default_rng(3)
+    # Brier is 0.04 where it is right and 0.64 where it is wrong.
+    truths = {"accuracy": 0.8, "recall": 0.8, "f1": 0.8, "roc_auc": 0.8, "brier": 0.16}
+    found = {name: [] for name in truths}
+    for _ in range(200):
+        labels, probabilities, names = grouped_sample(generator, groups, size)
+        metrics = measure(labels, probabilities, groups=names, bootstrap_samples=200).metrics
+        for name in truths:
+            found[name].append((metrics[name].low, metrics[name].high))
+    covered = {name: coverage(truths[name], found[name]) for name in truths}
+    assert min(covered.values()) >= 0.91, covered
+
+
+def test_one_group_says_next_to_nothing_and_groups_of_one_row_change_nothing():
+    generator = np.random.default_rng(3)
+    labels, probabilities, _ = grouped_sample(generator, 40, 25)
+    alone = measure(labels, probabilities, groups=["g"] * 1000)
+    for estimate in alone.metrics.values():
+        assert estimate.high - estimate.low > 0.5
+    independent = measure(labels, probabilities)
+    assert measure(labels, probabilities, groups=[""] * 1000) == independent
+    singles = measure(labels, probabilities, groups=[f"g{number}" for number in range(1000)])
+    assert singles.values() == independent.values()
+    assert singles.metrics["accuracy"].low == pytest.approx(independent.metrics["accuracy"].low, abs=0.001)
+
+
+def test_groups_of_the_same_name_in_two_sources_are_two_groups():
+    generator = np.random.default_rng(3)
+    labels, probabilities, names = grouped_sample(generator, 40, 25)
+    sources = np.where(names.astype(int) < 20, "west", "east")
+    renamed = (names.astype(int) % 20).astype(str)
+    first, second = (measure(labels, probabilities, groups=given, sources=sources) for given in (renamed, names))
+    for name in ("accuracy", "f1", "roc_auc"):
+        assert first.metrics[name].low == pytest.approx(second.metrics[name].low)
+    merged = measure(labels, probabilities, groups=renamed)
+    assert merged.metrics["accuracy"].low != pytest.approx(first.metrics["accuracy"].low)
+    with pytest.raises(ValueError, match="groups"):
+        measure(labels, probabilities, groups=["g"])
 
 
 def test_resampled_sums_have_the_variance_of_the_bootstrap_with_and_without_blocks():
@@ -194,7 +302,7 @@ def test_same_seed_same_bytes_other_seed_other_interval():
     labels = generator.random(500) < probabilities
     first, again, other = (measure(labels, probabilities, seed=seed) for seed in (4, 4, 5))
     assert first == again
-    assert first.metrics["f1"].low != other.metrics["f1"].low
+    assert first.metrics["brier"].low != other.metrics["brier"].low
     assert first.values() == other.values()
 
 

@@ -107,3 +107,38 @@ def test_pairing_narrows_the_interval():
 def test_report_is_json():
     report = compare_with_champion(*two_models(600, 0.88, 0.9), **OPTIONS)
     assert from_document(RegressionReport, json.loads(json.dumps(report.to_json(), allow_nan=False)), "here") == report
+
+
+def test_rows_of_one_group_count_as_what_they_are():
+    # Two equally good models, each right or wrong by group: the interval of their difference excludes 0 in 5 %.
+    generator = np.random.default_rng(0)
+    groups, size, samples = 40, 25, 150
+    excluded = {"grouped": 0, "independent": 0}
+    for _ in range(samples):
+        rows = groups * size
+        labels = (generator.random(rows) < 0.5).astype(np.int8)
+
+        def model(truth=labels, rows=rows):
+            ease = np.repeat(generator.normal(0, 1, groups), size) + generator.normal(0, 1, rows)
+            return 1 / (1 + np.exp(-((2 * truth - 1) * 1.6 + ease)))
+
+        candidate, champion = model(), model()
+        names = np.repeat(np.arange(groups).astype(str), size)
+        for how, given in (("grouped", names), ("independent", None)):
+            report = compare_with_champion(labels, candidate, champion, groups=given, **OPTIONS)
+            (accuracy,) = (row for row in report.comparisons if row.metric == "accuracy")
+            excluded[how] += accuracy.loss_low > 0 or accuracy.loss_high < 0
+    assert excluded["grouped"] / samples <= 0.08
+    assert excluded["independent"] / samples > 0.12
+
+
+def test_models_that_are_equally_good_on_a_few_rows_or_one_group_are_not_settled():
+    labels = np.array([0, 1] * 4, dtype=np.int8)
+    candidate, champion = np.where(labels == 1, 0.9, 0.1), np.where(labels == 1, 0.8, 0.2)
+    report = compare_with_champion(labels, candidate, champion, **OPTIONS)
+    assert report.verdict == "needs_more_data"
+    (accuracy,) = (row for row in report.comparisons if row.metric == "accuracy")
+    assert accuracy.loss == 0.0 and accuracy.loss_low < -0.2 and accuracy.loss_high > 0.2
+    labels, candidate, champion = two_models(400, 0.9, 0.88)
+    report = compare_with_champion(labels, candidate, champion, groups=["g"] * 400, **OPTIONS)
+    assert report.verdict == "needs_more_data"
