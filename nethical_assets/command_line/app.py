@@ -58,20 +58,21 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Overrides the seed of the settings.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One full training cycle. Exits with 1 when a family ended in an error."""
+    """One full training cycle. Exits with 1 when its run failed, as the run is shown in the UI."""
     chosen = parse_families(families)
     settings = load_settings()
     options = CycleOptions(source=source, force=force, download=not no_download, samples=samples, seed=seed)
     from nethical_assets.command_line.console import CycleDisplay, print_cycle
     from nethical_assets.orchestration.cycle import run_cycle
 
-    with CycleDisplay(errors).running():
-        summary = run_cycle(settings, chosen, options)
+    display = CycleDisplay(errors)
+    with display.running():
+        summary = run_cycle(settings, chosen, options, said=display.say)
     if as_json:
         print_json(summary)
     else:
         print_cycle(stdout_console(), summary)
-    if any(result["verdict"] == "error" for result in summary["families"].values()):
+    if summary["status"] == "failed":
         raise typer.Exit(1)
 
 

@@ -6,7 +6,7 @@ What belongs here: rendering with rich. What does not: doing anything.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,10 @@ class CycleDisplay:
                 return
             with Live(get_renderable=self._line, console=self.console, refresh_per_second=5, transient=True):
                 yield
+
+    def say(self, line: str) -> None:
+        """Say what the cycle waits for."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def observe(self, event: Event, stage: str, subject: str) -> None:
         """Take note of a stage that started or ended."""
@@ -94,7 +98,8 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
     checks, audit = summary["checks"], summary["audit"]
     for line in (
         f"Data came from: {summary['sources']}",
-        f"Checks: {checks['passed']} passed, {checks['failed']} did not (see: nethical alerts list, or the UI)",
+        f"Checks: {checks['passed']} passed, {checks['failed']} did not; {checks['issues']} of these became issues "
+        "(see: nethical alerts list)",
         f"Audit: {audit['size']} leaves, root {audit['root']}",
         f"Took {summary['wall_seconds']:.1f} s. Run {summary['run_id']}.",
         "Open the UI with: make ui    Verify the audit log with: nethical audit verify",
@@ -109,6 +114,25 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
                 markup=False,
                 soft_wrap=True,
             )
+
+    if summary["unfiled"]:
+        console.print(
+            f"Issues are not filed yet: {summary['unfiled']}. The next run, or the daemon of the UI, files them.",
+            style="yellow",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    if summary["status"] == "failed":
+        console.print(_failure(summary["failures"]), style="bold red", highlight=False, markup=False, soft_wrap=True)
+
+
+def _failure(failures: Sequence[Mapping[str, str]]) -> str:
+    """The last line of a failed cycle: what failed first, and why."""
+    if not failures:
+        return "Failed: the run's log in the UI says why"
+    more = f" ({len(failures) - 1} more steps failed)" if len(failures) > 1 else ""
+    return f"Failed at {failures[0]['step']}: {failures[0]['error']}{more}"
 
 
 def _value(metric: Mapping[str, Any] | None) -> str:

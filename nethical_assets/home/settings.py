@@ -67,6 +67,7 @@ class ModelRetention(_Strict):
 
     candidates: Duration = "30d"
     production: Duration = "365d"
+    schedule: Cron = "0 4 * * 0"
 
 
 class PerformanceThresholds(_Strict):

@@ -184,9 +184,7 @@ class Workspace:
     @functools.cached_property
     def tracker(self) -> LocalIssueTracker:
         """The issue tracker."""
-        from nethical_assets.core.alerts import LocalIssueTracker
-
-        return LocalIssueTracker(self.home / "alerts" / "issues.sqlite")
+        return open_tracker(self.home)
 
     @functools.cached_property
     def screener(self) -> Screener:
@@ -343,6 +341,19 @@ def open_audit_log(home: Path) -> AuditLog:
     from nethical_assets.core.audit import AuditLog
 
     return AuditLog(home / "audit")
+
+
+def tracker_path(home: Path) -> Path:
+    """The file of the local issue tracker of a home."""
+    return home / "alerts" / "issues.sqlite"
+
+
+def open_tracker(home: Path) -> LocalIssueTracker:
+    """The issue tracker of a home; what it opens, reopens or closes is recorded before."""
+    from nethical_assets.core.alerts import LocalIssueTracker
+    from nethical_assets.home.announcing import alert_announcer
+
+    return LocalIssueTracker(tracker_path(home), alert_announcer(home))
 
 
 def open_model_keys(home: Path) -> ModelKeys:

@@ -1,19 +1,20 @@
 """One training cycle as one Dagster run in this process, and its summary.
 
-What belongs here: launching the training job for some families and reading what became of it. What does not: any stage
-(``pipeline``), or how the summary is shown (``console``).
+What belongs here: running the training job for some families and reading what became of it. What does not: any stage
+(``pipeline``), the run's place in the instance (``runs``), or how the summary is shown (``console``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from nethical_assets.assets.factory import asset_key
+from nethical_assets.core.alerts.checks import alert_of
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
@@ -23,8 +24,10 @@ from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.instance import open_instance, storage_failures
 from nethical_assets.orchestration.jobs import TRAINING_JOB, cycle_assets, family_assets
 from nethical_assets.orchestration.retention import sweep_left_files
+from nethical_assets.orchestration.runs import execute_here, fail_dead_runs
 from nethical_assets.resources.platform import IssueTrackerResource
-from nethical_assets.sensors.alerts import file_run_checks
+from nethical_assets.sensors.alerts import file_cycle
+from nethical_assets.sensors.results import RunEvents, StepFailure
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.graph import FAMILY_CYCLE
 from nethical_assets.stages.sealing import AUDIT_ROOTS
@@ -32,17 +35,28 @@ from nethical_assets.stages.sealing import AUDIT_ROOTS
 
 @dataclass(frozen=True)
 class _Finished:
-    """A finished run: its id, what was materialized, why steps failed, and its check results."""
+    """A finished run: its id and outcome, what was materialized, which steps failed and why, and its check results.
+
+    ``issues`` of the ``checks_failed`` are something that somebody should act on.
+    """
 
     run_id: str
+    succeeded: bool
     materialized: frozenset[dg.AssetKey]
-    failures: Mapping[dg.AssetKey, str]
+    failures: tuple[StepFailure, ...]
+    reasons: Mapping[dg.AssetKey, str]
     checks_passed: int
     checks_failed: int
+    issues: int
 
 
-def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions) -> dict[str, Any]:
-    """Run one cycle and return its summary, the JSON document of ``nethical run``.
+def run_cycle(
+    settings: Settings,
+    families: Sequence[str],
+    options: CycleOptions,
+    said: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Run one cycle and return its summary, the JSON document of ``nethical run``; ``said`` is told what it waits for.
 
     Raises:
         BusyError: another cycle runs in this home.
@@ -63,17 +77,34 @@ def run_cycle(settings: Settings, families: Sequence[str], options: CycleOptions
         had_key = signing_key.exists()
         model_key = open_model_keys(settings.home).path
         had_model_key = model_key.exists()
-        finished = _execute(settings, tuple(families), options, instance)
+        fail_dead_runs(instance, settings)
+        finished = _execute(settings, tuple(families), options, instance, said)
         workspace = Workspace(settings, options, finished.run_id)
-        audit = _audit_head(workspace, finished, instance)
-        file_run_checks(instance, IssueTrackerResource.of(settings), finished.run_id)
+        _finalize_failed(workspace, finished, instance)
+        unfiled = _file_results(settings, instance, finished.run_id)
+        audit = _audit_head(workspace)
         audit["key_created"] = None if had_key else str(signing_key)
         audit["model_key_created"] = str(model_key) if model_key.exists() and not had_model_key else None
-        return _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)
+        summary = _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)
+        return {**summary, "unfiled": unfiled}
+
+
+def _file_results(settings: Settings, instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """File what the run told with the issue tracker. A tracker that does not work costs no cycle its summary: one line
+    that says why, and the next cycle or sensor tick files it from the event log."""
+    try:
+        file_cycle(instance, IssueTrackerResource.of(settings).open(), run_id)
+    except NethicalError as error:
+        return str(error)
+    return None
 
 
 def _execute(
-    settings: Settings, families: tuple[str, ...], options: CycleOptions, instance: dg.DagsterInstance
+    settings: Settings,
+    families: tuple[str, ...],
+    options: CycleOptions,
+    instance: dg.DagsterInstance,
+    said: Callable[[str], None],
 ) -> _Finished:
     definitions = build_defs(settings)
     keys_of_step = {
@@ -82,11 +113,13 @@ def _execute(
     for checks in definitions.asset_checks or ():
         # A blocking check that fails stops what depends on its asset.
         keys_of_step[checks.op.name] = {spec.key.asset_key for spec in checks.check_specs}
-    job = definitions.resolve_job_def(TRAINING_JOB)
     cycle = {"force": options.force, "samples": options.samples, "seed": -1 if options.seed is None else options.seed}
-    result = job.execute_in_process(
-        instance=instance,
-        asset_selection=cycle_assets(settings, families),
+    run = execute_here(
+        settings,
+        definitions.resolve_job_def(TRAINING_JOB),
+        instance,
+        families=families,
+        assets=cycle_assets(settings, families),
         run_config={
             "resources": {
                 "cycle": {"config": cycle},
@@ -94,42 +127,40 @@ def _execute(
             },
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
-        raise_on_error=False,
-        tags={"nethical/trigger": "command line"},
+        said=said,
     )
-    materialized: set[dg.AssetKey] = set()
-    failures: dict[dg.AssetKey, str] = {}
-    for event in result.all_events:
-        if event.is_step_materialization and event.asset_key is not None:
-            materialized.add(event.asset_key)
-        elif event.is_step_failure:
-            reason = _failure_reason(event)
-            failures |= dict.fromkeys(keys_of_step.get(str(event.node_name), ()), reason)
-    evaluations = result.get_asset_check_evaluations()
-    passed = sum(evaluation.passed for evaluation in evaluations)
-    return _Finished(result.run_id, frozenset(materialized), failures, passed, len(evaluations) - passed)
+    told = RunEvents.read(instance, run)
+    failures = tuple(told.failures())
+    reasons: dict[dg.AssetKey, str] = {}
+    for failure in failures:
+        reasons |= dict.fromkeys(keys_of_step.get(failure.step, ()), failure.error)
+    results = told.check_results()
+    passed = sum(result.passed for result in results)
+    return _Finished(
+        run_id=run.run_id,
+        succeeded=run.is_success,
+        materialized=told.materialized(),
+        failures=failures,
+        reasons=reasons,
+        checks_passed=passed,
+        checks_failed=len(results) - passed,
+        issues=sum(alert_of(result) is not None for result in results),
+    )
 
 
-def _failure_reason(event: dg.DagsterEvent) -> str:
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    if error is None:
-        return "the step failed; its log in the UI says why"
-    cause = error.cause or error
-    return " ".join(f"{cause.cls_name}: {cause.message.partition(':')[2] or cause.message}".split())
-
-
-def _audit_head(workspace: Workspace, finished: _Finished, instance: dg.DagsterInstance) -> dict[str, Any]:
-    """The head of the log. A run in which a step failed could not materialize ``audit_roots``: its chunk is
-    finalised here, and reported to the asset's history."""
+def _finalize_failed(workspace: Workspace, finished: _Finished, instance: dg.DagsterInstance) -> None:
+    """A run in which a step failed could not materialize ``audit_roots``: its chunk is finalised here, and reported to
+    the asset's history."""
     from nethical_assets.stages.sealing import finalize_run
 
     if asset_key(AUDIT_ROOTS) not in finished.materialized:
         facts = finalize_run(workspace, failed=True)
         numbers = {key: facts[key] for key in ("size", "events", "root", "chunk_root")}
         instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(AUDIT_ROOTS), metadata=numbers))
+    workspace.end()
+
+
+def _audit_head(workspace: Workspace) -> dict[str, Any]:
     head = workspace.audit_log.head()
     if head is None:
         raise NethicalError(f"{workspace.home / 'audit'}: the audit log has no checkpoint; run: nethical audit verify")
@@ -140,6 +171,7 @@ def _summary(
     workspace: Workspace, families: tuple[str, ...], finished: _Finished, audit: dict[str, Any], seconds: float
 ) -> dict[str, Any]:
     results = {family: _family_result(workspace, family, finished) for family in families}
+    broken = any(result["verdict"] == "error" for result in results.values())
     datasets: dict[str, Any] = {}
     for family in families:
         for entry in workspace.settings.catalog.for_family(family):
@@ -148,12 +180,14 @@ def _summary(
                 datasets[entry.name] = RAW.sums_up(record)
     return {
         "run_id": finished.run_id,
+        "status": "success" if finished.succeeded and not broken else "failed",
+        "failures": [{"step": failure.step, "error": failure.error} for failure in finished.failures],
         "wall_seconds": round(seconds, 3),
         "sources": _sources_sentence(workspace, results),
         "families": results,
         "datasets": datasets,
         "audit": audit,
-        "checks": {"passed": finished.checks_passed, "failed": finished.checks_failed},
+        "checks": {"passed": finished.checks_passed, "failed": finished.checks_failed, "issues": finished.issues},
     }
 
 
@@ -170,7 +204,7 @@ def _family_result(workspace: Workspace, family: str, finished: _Finished) -> di
     }
     if asset_key(FAMILY_CYCLE[-1], family) not in finished.materialized:
         wanted = family_assets(workspace.settings, family)
-        reasons = [finished.failures[key] for key in wanted if key in finished.failures]
+        reasons = [finished.reasons[key] for key in wanted if key in finished.reasons]
         said = list(dict.fromkeys(reasons)) or ["a step it depends on failed; the run's log in the UI says why"]
         return {**empty, "verdict": "error", "reasons": said}
     found = dict(empty)

@@ -14,6 +14,7 @@ from pathlib import Path
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
+from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
@@ -61,7 +62,15 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     with exclusive_lock(home / "creation.lock", waiting_seconds=_CREATION_SECONDS, what="the Dagster instance"):
         opened = dg.DagsterInstance.get()
     with opened as instance:
+        _limit_pools(instance)
         yield instance
+
+
+def _limit_pools(instance: dg.DagsterInstance) -> None:
+    """One run a family at a time: a pool that was never used has no limit until it is given one."""
+    storage = instance.event_log_storage
+    for family in set(family_names()) - storage.get_concurrency_keys():
+        storage.initialize_concurrency_limit_to_default(family)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Schedules: weekly training, weekly dataset validation, drift reports every few hours.
+"""Schedules: weekly training, weekly dataset validation, drift reports every few hours, weekly retention.
 
 What belongs here: when and with which run key. What does not: what a run does (``jobs``). All times are UTC.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from nethical_assets.home.settings import Settings
-from nethical_assets.orchestration.jobs import DRIFT_JOB, VALIDATION_JOB, cycle_assets, family_assets
+from nethical_assets.orchestration.jobs import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB, family_request
 
 
 def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.ScheduleDefinition]:
@@ -21,16 +21,14 @@ def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.Sc
         cron_schedule=settings.file.default_schedule,
         execution_timezone="UTC",
         default_status=running,
-        target=dg.AssetSelection.assets(*cycle_assets(settings, families)),
+        job_name=TRAINING_JOB,
         description="One training run a family, so that one family's failure never stops another.",
     )
     def weekly_training(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest]:
         when = context.scheduled_execution_time.strftime("%Y-%m-%dT%H:%M")
         for family in families:
-            yield dg.RunRequest(
-                run_key=f"weekly:{when}:{family}",
-                asset_selection=family_assets(settings, family),
-                tags={"nethical/family": family, "nethical/trigger": "weekly"},
+            yield family_request(
+                context.repository_def, settings, family, run_key=f"weekly:{when}:{family}", trigger="weekly"
             )
 
     validation = dg.ScheduleDefinition(
@@ -50,4 +48,12 @@ def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.Sc
         job_name=DRIFT_JOB,
         description="Write new drift reports for the drift sensor to read.",
     )
-    return [weekly_training, validation, drift]
+    retention = dg.ScheduleDefinition(
+        name="retention_schedule",
+        cron_schedule=settings.file.model_retention.schedule,
+        execution_timezone="UTC",
+        default_status=running,
+        job_name=RETENTION_JOB,
+        description="Remove candidates that are older than the settings keep them.",
+    )
+    return [weekly_training, validation, drift, retention]

@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, SourceChoice, Workspace
+from nethical_assets.home.workspace import CycleOptions, SourceChoice, Workspace, tracker_path
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import IssueTracker
@@ -56,13 +56,13 @@ class IssueTrackerResource(dg.ConfigurableResource):
     @classmethod
     def of(cls, settings: Settings) -> IssueTrackerResource:
         """The tracker of a home."""
-        return cls(path=str(settings.home / "alerts" / "issues.sqlite"))
+        return cls(path=str(tracker_path(settings.home)))
 
     def open(self) -> IssueTracker:
         """The tracker; the file is created on first use."""
-        from nethical_assets.core.alerts import LocalIssueTracker
+        from nethical_assets.home.workspace import open_tracker
 
-        return LocalIssueTracker(Path(self.path))
+        return open_tracker(Path(self.path).parents[1])
 
 
 def open_workspace(

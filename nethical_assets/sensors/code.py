@@ -11,7 +11,7 @@ import dagster as dg
 from nethical_assets.assets.factory import DEPENDS_ON, asset_key
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
-from nethical_assets.orchestration.jobs import cycle_assets, family_assets
+from nethical_assets.orchestration.jobs import TRAINING_JOB, family_request
 from nethical_assets.stages.graph import dependencies_digest
 from nethical_assets.stages.training import MODELS
 
@@ -26,7 +26,7 @@ def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Senso
         name="code_sensor",
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        target=dg.AssetSelection.assets(*cycle_assets(settings, families)),
+        job_name=TRAINING_JOB,
         description="Requests retraining of families whose detector, stages, catalog entries, screening rules or "
         "training settings changed since their newest model was trained.",
     )
@@ -37,11 +37,13 @@ def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Senso
             now = None if model is None else dependencies_digest(workspace, family)
             if model is not None and model.depends_on != now:
                 requests.append(
-                    dg.RunRequest(
+                    family_request(
+                        context.repository_def,
+                        settings,
+                        family,
                         # Dagster remembers run keys forever: code that returns to an earlier state has to ask again.
                         run_key=f"code:{family}:{now}:{model.materialized_at:.6f}",
-                        asset_selection=family_assets(settings, family),
-                        tags={"nethical/family": family, "nethical/trigger": "code"},
+                        trigger="code",
                     )
                 )
         if not requests:

@@ -1,54 +1,84 @@
-"""The drift sensor: reads the newest drift reports and asks for retraining.
+"""The drift sensor: reads the newest drift reports, asks for retraining, and says on the issue what came of it.
 
-What belongs here: reading metadata and requesting runs. What does not: computing drift (an asset does, on a schedule),
-or deciding (``core.delivery.retraining``).
+What belongs here: reading metadata, requesting runs, commenting. What does not: computing drift (an asset does, on a
+schedule), or deciding (``core.delivery.retraining``).
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from nethical_assets.core.delivery.retraining import NewestReport, decide_retraining
+from nethical_assets.assets.factory import asset_key
+from nethical_assets.core.alerts import fingerprint
+from nethical_assets.core.delivery.retraining import NewestReport, Situation, decide_retraining, remarks
+from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import utc_now
-from nethical_assets.orchestration.jobs import cycle_assets, family_assets
+from nethical_assets.orchestration.jobs import TRAINING_JOB, TRIGGER_TAG, family_assets, family_request
+from nethical_assets.resources.platform import IssueTrackerResource
+from nethical_assets.sensors.results import Release
+from nethical_assets.stages.canonical import DATASETS
+from nethical_assets.stages.fetching import RAW
+from nethical_assets.stages.releasing import RELEASES
+from nethical_assets.stages.watching import DRIFT_REPORTS
+
+ACTOR = "drift sensor"
+TRIGGER = "drift"
+_INTERVAL_SECONDS = 30
+_DATA_VERSION_TAG = "dagster/data_version"
+_REMEMBERED_RELEASES = 20
 
 
 def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.SensorDefinition:
     """One forced training run for every family whose newest report is above the threshold."""
-    monitoring = settings.file.monitoring
+    threshold = settings.file.performance_thresholds.drift_alert_threshold
+    cooldown = timedelta(hours=settings.file.monitoring.retraining_cooldown_hours)
 
     @dg.sensor(
         name="drift_sensor",
-        minimum_interval_seconds=monitoring.drift_interval_hours * 3600,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        target=dg.AssetSelection.assets(*cycle_assets(settings, families)),
+        job_name=TRAINING_JOB,
         description="Requests retraining of families whose newest drift report is above the threshold.",
     )
-    def drift_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        reports = [report for family in families if (report := newest_report(context.instance, family)) is not None]
+    def drift_sensor(
+        context: dg.SensorEvaluationContext, issue_tracker: IssueTrackerResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        instance, now = context.instance, utc_now()
+        reports = [report for family in families if (report := newest_report(instance, family)) is not None]
+        situations = {
+            report.family: situation_of(instance, settings, report.family)
+            for report in reports
+            if report.verdict == "drift"
+        }
+        # What the cursor held before this look: a preview in the UI looks too, and requests nothing.
+        said = remarks(reports, context.cursor, now=now, threshold=threshold, cooldown=cooldown, situations=situations)
         requests, cursor = decide_retraining(
-            reports,
-            context.cursor,
-            now=utc_now(),
-            threshold=settings.file.performance_thresholds.drift_alert_threshold,
-            cooldown=timedelta(hours=monitoring.retraining_cooldown_hours),
+            reports, context.cursor, now=now, threshold=threshold, cooldown=cooldown, situations=situations
         )
         context.update_cursor(cursor)
+        unsaid = ""
+        try:
+            for remark in said:
+                problem = fingerprint("drift", DRIFT_REPORTS.record_name(remark.family), "drift")
+                issue_tracker.open().note(problem, remark.key, remark.text, ACTOR)
+        except NethicalError as error:
+            unsaid = f"; not commented: {error}"
         if not requests:
             seen = ", ".join(f"{report.family}: {report.verdict}" for report in reports) or "no drift report yet"
-            return dg.SkipReason(f"no retraining is due ({seen})")
+            why = " ".join(dict.fromkeys(f"{remark.family}: {remark.text}" for remark in said))
+            return dg.SkipReason(f"no retraining is due ({seen}) {why}{unsaid}".strip())
         return dg.SensorResult(
             run_requests=[
-                dg.RunRequest(
+                family_request(
+                    context.repository_def,
+                    settings,
+                    request.family,
                     run_key=request.key,
-                    asset_selection=family_assets(settings, request.family),
-                    run_config={"resources": {"cycle": {"config": {"force": True}}}},
-                    tags={
-                        "nethical/family": request.family,
-                        "nethical/trigger": "drift",
-                        "nethical/reason": request.reason,
-                    },
+                    trigger=TRIGGER,
+                    reason=request.reason,
+                    force=True,
                 )
                 for request in requests
             ]
@@ -59,15 +89,46 @@ def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Sens
 
 def newest_report(instance: dg.DagsterInstance, family: str) -> NewestReport | None:
     """What the newest materialization of ``drift_reports/<family>`` says, or None."""
-    event = instance.get_latest_materialization_event(dg.AssetKey(["drift_reports", family]))
+    event = instance.get_latest_materialization_event(asset_key(DRIFT_REPORTS, family))
     materialization = event.asset_materialization if event is not None else None
     if materialization is None:
         return None
     metadata = materialization.metadata
-    score = metadata.get("drift_score")
+    score, model = metadata.get("drift_score"), metadata.get("model")
     return NewestReport(
         family=family,
         digest=str(metadata["digest"].value),
         verdict=str(metadata["verdict"].value),
         score=None if score is None else float(score.value),  # type: ignore[arg-type]
+        model="" if model is None or model.value == "none" else str(model.value),
     )
+
+
+def situation_of(instance: dg.DagsterInstance, settings: Settings, family: str) -> Situation:
+    """Champion, data, and the newest training because of drift, as the assets of the family say."""
+    releases = _releases(instance, family)
+    champion = releases[0][1].champion if releases else ""
+    data = data_version(instance, settings, family)
+    for record, release in releases:
+        run = instance.get_run_by_id(record.run_id)
+        if run is not None and run.tags.get(TRIGGER_TAG) == TRIGGER:
+            verdict = "unchanged" if release.is_same_model else release.verdict
+            return Situation(champion, data, datetime.fromtimestamp(record.timestamp, UTC), verdict)
+    return Situation(champion, data)
+
+
+def data_version(instance: dg.DagsterInstance, settings: Settings, family: str) -> str:
+    """A digest of the data versions of the family's raw datasets and of its joined dataset."""
+    versions = {}
+    for key in family_assets(settings, family):
+        if key.path[0] in (RAW.name, DATASETS.name):
+            event = instance.get_latest_materialization_event(key)
+            made = event.asset_materialization if event is not None else None
+            versions[key.to_user_string()] = (made.tags or {}).get(_DATA_VERSION_TAG, "") if made is not None else ""
+    return digest_json(versions)
+
+
+def _releases(instance: dg.DagsterInstance, family: str) -> list[tuple[dg.EventLogRecord, Release]]:
+    """The newest decisions about a family, newest first."""
+    records = instance.fetch_materializations(asset_key(RELEASES, family), limit=_REMEMBERED_RELEASES).records
+    return [(record, Release.of(made)) for record in records if (made := record.asset_materialization) is not None]

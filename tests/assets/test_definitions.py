@@ -12,7 +12,7 @@ from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.quality.checks import checks_of
 from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.build import build_defs
-from nethical_assets.orchestration.jobs import DRIFT_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.orchestration.jobs import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from tests.tiny_mirror import CATALOG
 
 FAMILY_STAGES = {
@@ -110,9 +110,10 @@ def test_only_the_audit_check_and_what_the_settings_name_block(definitions: dg.D
 
 def test_jobs_schedules_and_sensors_run_as_soon_as_the_daemon_does(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
-    assert {TRAINING_JOB, VALIDATION_JOB, DRIFT_JOB} <= {job.name for job in repository.get_all_jobs()}
+    assert {TRAINING_JOB, VALIDATION_JOB, DRIFT_JOB, RETENTION_JOB} <= {job.name for job in repository.get_all_jobs()}
     assert {s.name: s.default_status for s in repository.schedule_defs} == dict.fromkeys(
-        ("weekly_training", "dataset_validation_schedule", "drift_watch_schedule"), dg.DefaultScheduleStatus.RUNNING
+        ("weekly_training", "dataset_validation_schedule", "drift_watch_schedule", "retention_schedule"),
+        dg.DefaultScheduleStatus.RUNNING,
     )
     assert {s.name: s.default_status for s in repository.sensor_defs} == dict.fromkeys(
         ("drift_sensor", "code_sensor", "check_alert_sensor", "run_failure_alert_sensor"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
-from nethical_assets.core.alerts import LocalIssueTracker
+from nethical_assets.core.alerts import LocalIssueTracker, local
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError, NethicalError
 from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.build import build_defs, build_resources
 from nethical_assets.sensors import alerts
+from nethical_assets.sensors.results import RunEvents
 from nethical_assets.stages.sealing import verify
 from tests.orchestration import clean_environment
 
@@ -90,7 +93,7 @@ class CheckSensor:
 
 def test_nothing_ran_nothing_is_filed(settings: Settings, kept: dg.DagsterInstance, tracker: LocalIssueTracker) -> None:
     sensor = CheckSensor(settings, kept)
-    assert sensor.tick().startswith("0 check failures filed, 0")
+    assert sensor.tick().startswith("0 occurrences filed, 0")
     assert sensor.cursor is None
 
 
@@ -99,19 +102,19 @@ def test_the_same_problem_in_several_runs_is_one_issue(
 ) -> None:
     sensor = CheckSensor(settings, kept)
     runs = [run_check(kept, False) for _ in range(3)]
-    assert sensor.tick().startswith("3 check failures filed")
+    assert sensor.tick().startswith("3 occurrences filed")
     (issue,) = tracker.list(state="open")
     assert issue.occurrences == 3
     assert (issue.subject, issue.check) == ("raw/nslkdd", "schema")
     assert {"ml-ops", "data-quality", "needs-attention"} <= set(issue.labels)
-    assert issue.title.startswith("Dataset Validation Issues - ")
+    assert issue.title.startswith("Dataset Validation Issues: nslkdd - ")
     assert "duration" in issue.body
     assert len(set(runs)) == 3
 
     # Read events are not read again.
-    assert sensor.tick().startswith("0 check failures filed")
+    assert sensor.tick().startswith("0 occurrences filed")
     run_check(kept, False)
-    assert sensor.tick().startswith("1 check failures filed")
+    assert sensor.tick().startswith("1 occurrences filed")
     (issue,) = tracker.list(state="open")
     assert issue.occurrences == 4
 
@@ -173,6 +176,226 @@ def test_what_nobody_has_to_act_on_is_not_filed(
     assert tracker.list() == ()
 
 
+@pytest.mark.parametrize("retag", [False, True], ids=["plain", "an old run re-tagged"])
+@pytest.mark.parametrize("first", ["sensor", "cycle"])
+def test_an_older_pass_never_closes_a_newer_failure_whoever_reads_first(
+    first: str, retag: bool, kept: dg.DagsterInstance, tracker: LocalIssueTracker
+) -> None:
+    passed, failed = run_check(kept, True), run_check(kept, False)
+    if first == "cycle":
+        alerts.file_cycle(kept, tracker, failed)
+    if retag:
+        kept.add_run_tags(passed, {"note": "looked at"})
+    for _ in range(3):
+        alerts.file_results(kept, tracker)
+        alerts.file_cycle(kept, tracker, passed)
+    (issue,) = tracker.list()
+    assert (issue.state, issue.occurrences) == ("open", 1)
+    run_check(kept, True)
+    alerts.file_results(kept, tracker)
+    assert tracker.show(issue.number).state == "closed"
+
+
+def test_runs_that_end_in_another_order_than_their_checks(kept: dg.DagsterInstance, tracker: LocalIssueTracker) -> None:
+    """The run that failed first ends last, after the run that passed was read."""
+    failed, passed = run_check(kept, False), run_check(kept, True)
+    kept.add_run_tags(failed, {"ended": "later"})
+    tracker.record(RunEvents.read(kept, kept.get_run_by_id(passed)).results())
+    alerts.file_results(kept, tracker)
+    (issue,) = tracker.list()
+    assert (issue.state, issue.occurrences) == ("closed", 1)
+
+
+def broken(path: Path, how: str) -> sqlite3.Connection | None:
+    """Make the tracker's file unusable."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if how == "folder":
+        path.mkdir()
+    elif how == "damaged":
+        path.write_bytes(b"not a database " * 100)
+    else:
+        LocalIssueTracker(path).list()
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        return connection
+    return None
+
+
+@pytest.mark.parametrize("how", ["folder", "damaged", "locked"])
+@pytest.mark.parametrize("later", ["sensor", "cycle"])
+def test_what_a_broken_tracker_missed_is_filed_later_once(
+    later: str,
+    how: str,
+    kept: dg.DagsterInstance,
+    tracker: LocalIssueTracker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(local, "_BUSY_SECONDS", 0.1)
+    blocker = broken(tracker.path, how)
+    missed = run_check(kept, False)
+    with pytest.raises(NethicalError) as caught:
+        alerts.file_cycle(kept, tracker, missed)
+    assert "\n" not in str(caught.value)
+    if blocker is not None:
+        blocker.close()
+    elif how == "folder":
+        tracker.path.rmdir()
+    else:
+        tracker.path.unlink()
+    for _ in range(2):
+        if later == "sensor":
+            alerts.file_results(kept, tracker)
+        else:
+            alerts.file_cycle(kept, tracker, run_check(kept, True, asset="guide"))
+    (issue,) = tracker.list()
+    assert (issue.subject, issue.state, issue.occurrences) == ("raw/nslkdd", "open", 1)
+
+
+def fail_or_succeed(
+    instance: dg.DagsterInstance, *, fails: bool, tags: dict[str, str], name: str = "training_cycle"
+) -> str:
+    """One run of a job with assets of two families, of which logistic's may fail."""
+
+    @dg.asset(key=dg.AssetKey(["models", "logistic"]))
+    def logistic() -> None:
+        if fails:
+            raise dg.Failure(description="nslkdd: wrong columns;\nrestore it")
+
+    @dg.asset(key=dg.AssetKey(["models", "heuristic"]))
+    def heuristic() -> None: ...
+
+    definitions = dg.Definitions(assets=[logistic, heuristic], jobs=[dg.define_asset_job(name)])
+    job = definitions.resolve_job_def(name)
+    return job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET, tags=tags).run_id
+
+
+ONE, SEVERAL = {"nethical/family": "logistic"}, {"nethical/families": "heuristic,logistic"}
+
+
+@pytest.mark.parametrize("how", [ONE, SEVERAL], ids=["one family", "several"])
+@pytest.mark.parametrize("later", [ONE, SEVERAL], ids=["one family", "several"])
+def test_a_failed_run_names_family_step_and_error_and_ends_when_the_job_succeeds_for_it(
+    how: dict[str, str],
+    later: dict[str, str],
+    kept: dg.DagsterInstance,
+    tracker: LocalIssueTracker,
+) -> None:
+    fail_or_succeed(kept, fails=True, tags={**how, "nethical/reason": "drift score 0.5 is above 0.15"})
+    alerts.file_results(kept, tracker)
+    (issue,) = tracker.list()
+    assert (issue.kind, issue.subject) == ("run_failure", "logistic")
+    assert "training_cycle failed at step models__logistic: nslkdd: wrong columns; restore it" in (
+        issue.body.replace("\\", "")
+    )
+    assert "drift score 0.5 is above 0.15" in issue.body
+    # Another job, or another family of the same job, proves nothing.
+    fail_or_succeed(kept, fails=False, tags=later, name="validate_datasets")
+    fail_or_succeed(kept, fails=True, tags={"nethical/family": "heuristic"})
+    alerts.file_results(kept, tracker)
+    assert tracker.show(issue.number).state == "open"
+    fail_or_succeed(kept, fails=False, tags=later)
+    alerts.file_results(kept, tracker)
+    assert tracker.show(issue.number).state == "closed"
+    assert "succeeded later" in tracker.show(issue.number).close_reason
+
+
+def test_a_blocking_check_that_fails_a_run_is_the_reason(kept: dg.DagsterInstance, tracker: LocalIssueTracker) -> None:
+    key = dg.AssetKey(["audit_roots"])
+
+    @dg.asset(key=key)
+    def audit_roots() -> None: ...
+
+    @dg.asset_check(asset=key, name="log_verifies", blocking=True)
+    def log_verifies() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description="tile 3 differs")
+
+    result = dg.materialize([audit_roots, log_verifies], instance=kept, run_config=QUIET, raise_on_error=False)
+    (failure,) = RunEvents.read(kept, kept.get_run_by_id(result.run_id)).failures()
+    assert failure.error == "the audit log does NOT verify: tile 3 differs"
+    alerts.file_results(kept, tracker)
+    assert {issue.kind: issue.severity for issue in tracker.list()} == {
+        "audit_failure": "critical",
+        "run_failure": "high",
+    }
+
+
+def test_words_of_unexpected_errors_stay_in_the_log(kept: dg.DagsterInstance) -> None:
+    """They may quote a cell."""
+
+    @dg.op
+    def breaks() -> None:
+        try:
+            float("4111 1111 1111 1111")
+        except ValueError as error:
+            raise RuntimeError(f"row 3: {error}") from error
+
+    @dg.job
+    def training_cycle() -> None:
+        breaks()
+
+    result = training_cycle.execute_in_process(instance=kept, raise_on_error=False, run_config=QUIET)
+    told = RunEvents.read(kept, kept.get_run_by_id(result.run_id))
+    assert [failure.error for failure in told.failures()] == ["ValueError; its log in the UI says more"]
+    assert "4111" not in str(told.results())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "model", "ends"),
+    [
+        ("promoted", "sha256:new", True),
+        ("promoted", "sha256:old", False),
+        ("unchanged", "sha256:old", False),
+        ("candidate", "sha256:new", False),
+    ],
+)
+def test_drift_ends_when_another_model_is_promoted(
+    verdict: str, model: str, ends: bool, kept: dg.DagsterInstance, tracker: LocalIssueTracker
+) -> None:
+    key = dg.AssetKey(["releases", "logistic"])
+
+    @dg.asset(key=key)
+    def release() -> dg.MaterializeResult[None]:
+        return dg.MaterializeResult(
+            metadata={"verdict": verdict, "model": model, "champion_before": "sha256:old", "version": "1.0.1"}
+        )
+
+    watched = dg.AssetKey(["drift_reports", "logistic"])
+
+    @dg.asset(key=watched)
+    def drifting() -> None: ...
+
+    @dg.asset_check(asset=watched, name="drift")
+    def drift() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description="score: 0.5")
+
+    dg.materialize([drifting, drift], instance=kept, run_config=QUIET)
+    dg.materialize([release], instance=kept, run_config=QUIET)
+    alerts.file_results(kept, tracker)
+    (issue,) = tracker.list()
+    assert issue.kind == "drift"
+    assert (issue.state == "closed") is ends
+
+
+def test_a_run_of_the_command_line_whose_process_is_gone_is_a_failed_run(
+    settings: Settings, kept: dg.DagsterInstance, tracker: LocalIssueTracker
+) -> None:
+    tags = {"nethical/trigger": "command line", "nethical/family": "logistic"}
+    job = build_defs(settings).resolve_job_def("training_cycle")
+    started = [kept.create_run_for_job(job, tags=tags) for _ in range(2)]
+    for run in started:
+        kept.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "training_cycle", message="started"), run.run_id
+        )
+    alive, dead = started
+    with FileLock(settings.home / "runs" / f"{alive.run_id}.lock"):
+        CheckSensor(settings, kept).tick()
+        status = {run.run_id: run.status for run in kept.get_runs()}
+    assert status == {alive.run_id: dg.DagsterRunStatus.STARTED, dead.run_id: dg.DagsterRunStatus.FAILURE}
+    (issue,) = tracker.list()
+    assert issue.title.startswith("Run Failure: logistic - ")
+    assert "The process of this run was ended" in issue.body
+
+
 def test_a_failed_run_is_filed_and_its_part_of_the_audit_log_is_closed(
     settings: Settings, environment: dict[str, str], kept: dg.DagsterInstance, tracker: LocalIssueTracker
 ) -> None:
@@ -220,6 +443,9 @@ def test_a_failed_run_is_filed_and_its_part_of_the_audit_log_is_closed(
     assert (issue.kind, issue.subject, issue.check) == ("run_failure", "logistic", "training_cycle")
     assert issue.occurrences == 1
     assert result.run_id in issue.body
+    assert issue.title.startswith("Run Failure: logistic - ")
+    assert "at step breaks: DatasetError" in issue.body
+    assert "caught fire" not in issue.body
     assert list(log.pending_runs()) == []
     types = [str(found.event.type) for found in log.find_events(run_id=result.run_id)]
     assert "data_fetched" in types

@@ -9,9 +9,8 @@ import numpy as np
 
 from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.home.settings import load_settings
-from nethical_assets.orchestration.build import build_resources
 from nethical_assets.orchestration.instance import open_instance
-from nethical_assets.sensors.alerts import file_check_results
+from nethical_assets.sensors.alerts import file_results
 from tests.assets.assets_graph import materialize
 from tests.tiny_mirror import connections, write_connections
 
@@ -21,16 +20,14 @@ def test_a_broken_dataset_is_one_issue_until_it_is_repaired(environment: dict[st
     good = connections(400, np.random.default_rng(2))
     settings = load_settings({**environment, "NETHICAL_DATA_MIRROR": str(write_connections(folder, good).parents[2])})
     tracker = LocalIssueTracker(settings.home / "alerts" / "issues.sqlite")
-    cursor: str | None = None
 
     with open_instance(settings) as instance:
 
         def validate() -> tuple[int, int]:
-            nonlocal cursor
             graph = materialize(settings, instance, keys=[dg.AssetKey(["raw", "nslkdd"])])
-            assert set(graph.failures()) <= {"check__raw__nslkdd"}
-            filed, closed, cursor = file_check_results(instance, build_resources(settings)["issue_tracker"], cursor)
-            return filed, closed
+            assert graph.success
+            recorded = file_results(instance, tracker)
+            return recorded.filed, recorded.closed
 
         assert validate() == (0, 0)
         write_connections(folder, good.assign(duration=None))

@@ -9,9 +9,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from nethical_assets.core.alerts import Alert, LocalIssueTracker
 from nethical_assets.core.detectors.registry import family_code_digest
 from nethical_assets.home.settings import Settings
-from nethical_assets.orchestration.build import build_defs
+from nethical_assets.orchestration.build import build_defs, build_resources
+from nethical_assets.orchestration.jobs import TRAINING_JOB
 from nethical_assets.sensors import drift
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -24,11 +26,18 @@ class Ticking:
         self.repository = build_defs(settings).get_repository_def()
         self.sensor = self.repository.get_sensor_def(name)
         self.instance = instance
+        self.resources = (
+            {"issue_tracker": build_resources(settings)["issue_tracker"]} if name == "drift_sensor" else None
+        )
         self.cursor: str | None = None
 
     def tick(self) -> Any:
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, repository_def=self.repository, sensor_name=self.sensor.name
+            instance=self.instance,
+            cursor=self.cursor,
+            repository_def=self.repository,
+            sensor_name=self.sensor.name,
+            resources=self.resources,
         )
         data = self.sensor.evaluate_tick(context)
         self.cursor = data.cursor
@@ -43,9 +52,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, datetime]:
     return times
 
 
-def report(instance: dg.DagsterInstance, family: str, verdict: str, score: float | None, digest: str) -> None:
+def report(
+    instance: dg.DagsterInstance, family: str, verdict: str, score: float | None, digest: str, model: str = "none"
+) -> None:
     """What a drift report leaves behind."""
-    metadata: dict[str, Any] = {"verdict": verdict, "digest": digest}
+    metadata: dict[str, Any] = {"verdict": verdict, "digest": digest, "model": model}
     if score is not None:
         metadata["drift_score"] = score
     instance.report_runless_asset_event(
@@ -86,7 +97,7 @@ def test_drift_sensor_asks_once_for_a_forced_run_of_the_family(
     report(instance, "logistic", "drift", 0.151, "sha256:a")
     report(instance, "heuristic", "stable", 0.01, "sha256:b")
     sensor = Ticking(settings, instance, "drift_sensor")
-    assert sensor.sensor.minimum_interval_seconds == 6 * 3600
+    assert sensor.sensor.minimum_interval_seconds <= 60
 
     (request,) = sensor.tick().run_requests
     assert request.tags["nethical/family"] == "logistic"
@@ -124,6 +135,83 @@ def test_drift_sensor_survives_a_cursor_it_cannot_read(
     assert json.loads(sensor.cursor)["families"]["logistic"]["digest"] == "sha256:a"
 
 
+def released(instance: dg.DagsterInstance, family: str, model: str, before: str, trigger: str) -> None:
+    """What a run that decided about ``family`` leaves behind."""
+
+    @dg.asset(key=dg.AssetKey(["releases", family]))
+    def release() -> dg.MaterializeResult[None]:
+        verdict = "unchanged" if model == before else "promoted"
+        shown = {"verdict": verdict, "model": model, "champion_before": before, "stage": "current", "version": "1.0.0"}
+        return dg.MaterializeResult(metadata=shown)
+
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    assert dg.materialize([release], instance=instance, run_config=quiet, tags={"nethical/trigger": trigger}).success
+
+
+def test_the_same_model_again_is_said_once_on_the_open_issue_and_not_asked_for_again(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    clock["now"] = datetime.now(UTC)
+    tracker = LocalIssueTracker(settings.home / "alerts" / "issues.sqlite")
+    tracker.file(Alert("drift", "drift_reports/logistic", "drift", "score: 0.5", clock["now"], "run-1"))
+    released(instance, "logistic", "sha256:m1", "", "weekly")
+    report(instance, "logistic", "drift", 0.5, "sha256:a", model="sha256:m1")
+    sensor = Ticking(settings, instance, "drift_sensor")
+    assert len(sensor.tick().run_requests) == 1
+    # A preview of the tick would have looked as well: nothing is said before the request was made.
+    assert tracker.show(1).comments == ()
+
+    released(instance, "logistic", "sha256:m1", "sha256:m1", "drift")
+    for days in range(4):
+        clock["now"] += timedelta(days=days)
+        data = sensor.tick()
+        assert data.run_requests == []
+        assert "needs new labelled data" in data.skip_message
+    said = [comment.body for comment in tracker.show(1).comments]
+    assert len([one for one in said if "Retraining was requested at" in one]) == 1
+    assert len([one for one in said if "the same model: it needs new labelled data" in one]) == 1
+    assert tracker.show(1).state == "open"
+
+    # New data arrived.
+    tagged = {"dagster/data_version": "sha256:new"}
+    instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["raw", "nslkdd"]), tags=tagged))
+    assert len(sensor.tick().run_requests) == 1
+
+
+def test_a_broken_tracker_stops_no_request(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    (settings.home / "alerts" / "issues.sqlite").mkdir(parents=True)
+    report(instance, "logistic", "drift", 0.5, "sha256:a")
+    sensor = Ticking(settings, instance, "drift_sensor")
+    assert len(sensor.tick().run_requests) == 1
+    assert "not commented" in sensor.tick().skip_message
+
+
+@pytest.mark.parametrize("name", ["drift_sensor", "code_sensor"])
+def test_a_request_names_the_training_job_and_every_check_of_its_assets(
+    name: str, settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    report(instance, "logistic", "drift", 0.5, "sha256:a")
+    trained(instance, "logistic", "sha256:" + "0" * 64)
+    sensor = Ticking(settings, instance, name)
+    (request,) = sensor.tick().run_requests
+    assert request.job_name == TRAINING_JOB
+    # The UI's "Apply requests & commit" runs exactly the checks that the request names: those of the daemon's own run.
+    job, assets = sensor.repository.get_job(TRAINING_JOB), set(request.asset_selection)
+    applied = job.get_subset(asset_selection=assets, asset_check_selection=set(request.asset_check_keys))
+    assert set(applied.graph.node_names()) == set(job.get_subset(asset_selection=assets).graph.node_names())
+    named = {(key.asset_key.to_user_string(), key.name) for key in request.asset_check_keys}
+    assert {
+        ("datasets/logistic", "schema"),
+        ("releases/logistic", "gate"),
+        ("releases/logistic", "regression"),
+        ("audit_roots", "log_verifies"),
+        ("audit_roots", "events_reconciled"),
+    } <= named
+    assert not [asset for asset, _ in named if asset.endswith("/heuristic")]
+
+
 def test_the_request_of_the_drift_sensor_runs(
     settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
 ) -> None:
@@ -131,7 +219,7 @@ def test_the_request_of_the_drift_sensor_runs(
     (request,) = Ticking(settings, instance, "drift_sensor").tick().run_requests
     result = (
         build_defs(settings)
-        .resolve_implicit_global_asset_job_def()
+        .resolve_job_def(TRAINING_JOB)
         .execute_in_process(
             instance=instance,
             asset_selection=list(request.asset_selection),

@@ -12,7 +12,7 @@ from croniter import croniter
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.orchestration.build import build_defs
-from nethical_assets.orchestration.jobs import DRIFT_JOB, VALIDATION_JOB
+from nethical_assets.orchestration.jobs import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG
 
@@ -45,8 +45,14 @@ def test_a_run_request_holds_the_family_with_its_raw_assets_and_nothing_of_other
         assert {f"raw/{entry.name}" for entry in CATALOG.for_family(family)} == {k for k in keys if k[:4] == "raw/"}
         assert {"audit_roots", f"models/{family}", f"releases/{family}", f"model_cards/{family}"} <= keys
         assert all(key.endswith(f"/{family}") or key.startswith("raw/") or key == "audit_roots" for key in keys)
-        # Without a list of checks, Dagster runs all checks of the selected assets.
-        assert request.asset_check_keys is None
+        assert request.job_name == TRAINING_JOB
+        # The UI's "Apply requests & commit" runs exactly the checks that the request names.
+        named = {(check.asset_key.to_user_string(), check.name) for check in request.asset_check_keys or ()}
+        assert {asset for asset, _ in named} <= keys
+        assert {("audit_roots", "log_verifies"), (f"releases/{family}", "gate")} <= named
+        assert {asset for asset, check in named if check == "schema"} == {
+            key for key in keys if key.startswith(("raw/", "datasets/"))
+        }
 
 
 def test_run_keys_are_stable_for_a_tick_and_new_for_the_next(settings: Settings) -> None:
@@ -62,6 +68,7 @@ def test_run_keys_are_stable_for_a_tick_and_new_for_the_next(settings: Settings)
         ("weekly_training", "0 2 * * 0", datetime(2026, 11, 29, 2, 0, tzinfo=UTC)),
         ("dataset_validation_schedule", "0 8 * * 1", datetime(2026, 11, 23, 8, 0, tzinfo=UTC)),
         ("drift_watch_schedule", "0 */6 * * *", datetime(2026, 11, 22, 6, 0, tzinfo=UTC)),
+        ("retention_schedule", "0 4 * * 0", datetime(2026, 11, 22, 4, 0, tzinfo=UTC)),
     ],
 )
 def test_defaults(settings: Settings, name: str, cron: str, first: datetime) -> None:
@@ -83,6 +90,8 @@ def test_times_come_from_the_settings(environment: dict[str, str], tmp_path: Pat
 def test_the_other_schedules_run_their_jobs(settings: Settings) -> None:
     assert schedule_of(settings, "dataset_validation_schedule").job_name == VALIDATION_JOB
     assert schedule_of(settings, "drift_watch_schedule").job_name == DRIFT_JOB
+    assert schedule_of(settings, "retention_schedule").job_name == RETENTION_JOB
+    assert schedule_of(settings, "weekly_training").job_name == TRAINING_JOB
 
 
 def test_the_validation_job_holds_every_dataset_and_the_report(settings: Settings) -> None:

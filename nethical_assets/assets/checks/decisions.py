@@ -28,13 +28,18 @@ def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
     key = asset_key(RELEASES, family)
 
     @dg.asset_check(
-        asset=key, name="gate", description="Accuracy and calibration error are good enough to be promoted."
+        asset=key,
+        pool=family,
+        name="gate",
+        description="Accuracy and calibration error are good enough to be promoted.",
     )
     def gate(release: StageRecord) -> dg.AssetCheckResult:
         decision = release.facts["gate"]
         return _decision_result(decision, passed=decision["verdict"] == "pass", numbers={})
 
-    @dg.asset_check(asset=key, name="regression", description="Not worse than the champion on the same test rows.")
+    @dg.asset_check(
+        asset=key, pool=family, name="regression", description="Not worse than the champion on the same test rows."
+    )
     def regression(release: StageRecord) -> dg.AssetCheckResult:
         decision = release.facts["regression"]
         passed = decision["verdict"] in ("pass", "no_champion")
@@ -65,6 +70,7 @@ def build_drift_check(family: str) -> dg.AssetChecksDefinition:
 
     @dg.asset_check(
         asset=asset_key(DRIFT_REPORTS, family),
+        pool=family,
         name="drift",
         description="What the champion scores still looks like its reference window.",
     )

@@ -46,7 +46,7 @@ def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
     key = asset_key(DATASETS, family)
     specs = _specs(key, "datasets", settings)
 
-    @dg.multi_asset_check(name=f"check__datasets__{family}", specs=specs, can_subset=True)
+    @dg.multi_asset_check(name=f"check__datasets__{family}", specs=specs, can_subset=True, pool=family)
     def dataset_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
@@ -66,7 +66,7 @@ def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinit
     key = asset_key(SPLITS, family)
     specs = _specs(key, "splits", settings)
 
-    @dg.multi_asset_check(name=f"check__splits__{family}", specs=specs, can_subset=True)
+    @dg.multi_asset_check(name=f"check__splits__{family}", specs=specs, can_subset=True, pool=family)
     def split_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:

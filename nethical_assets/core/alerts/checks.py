@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nethical_assets.core.alerts.kinds import Alert, Detail, fingerprint
+from nethical_assets.core.alerts.kinds import Alert, Detail, Resolution, fingerprint
 
 HIGH_PRIORITY = "high_priority"
 """The number of a check result that is true where the failure is worse than the check's limit alone says."""
@@ -32,6 +32,7 @@ _KIND_BY_CHECK = {
     "champion": "regression",
     "drift": "drift",
     "log_verifies": "audit_failure",
+    "events_reconciled": "audit_failure",
 }
 
 
@@ -45,6 +46,7 @@ class CheckResult:
         undecided: whether the check could not tell for lack of data.
         occurrence: the run that evaluated it.
         numbers: what was measured; never values from data.
+        event: number of the event of this evaluation, which orders evaluations of one moment.
     """
 
     asset: str
@@ -56,6 +58,7 @@ class CheckResult:
     when: datetime
     occurrence: str
     numbers: Mapping[str, Detail] = field(default_factory=dict)
+    event: int = 0
 
     @property
     def kind(self) -> str:
@@ -86,4 +89,13 @@ def alert_of(result: CheckResult) -> Alert | None:
         occurrence=result.occurrence,
         details=dict(result.numbers),
         severity="high" if result.numbers.get(HIGH_PRIORITY) else None,
+        event=result.event,
     )
+
+
+def resolution_of(result: CheckResult, actor: str) -> Resolution | None:
+    """What a passed check proves; None when it did not pass."""
+    if not result.passed:
+        return None
+    reason = f"the check passed again: {result.summary}"
+    return Resolution(result.kind, result.asset, result.check, reason, result.when, actor, result.event)

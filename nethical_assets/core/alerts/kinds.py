@@ -20,7 +20,7 @@ Detail = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class AlertKind:
-    """A kind of problem: ``title`` precedes the date, ``advice`` tells the reader what to do."""
+    """A kind of problem: ``title`` precedes name and date, ``advice`` tells the reader what to do."""
 
     name: str
     title: str
@@ -35,7 +35,7 @@ _KINDS = (
         "Model Drift Alert",
         ("ml-ops", "drift-alert", "needs-attention"),
         "high",
-        "Look at the drift report's columns; retraining has been requested unless one ran within the cool-down.",
+        "Look at the drift report's columns; the comments say whether retraining was asked for and what came of it.",
     ),
     AlertKind(
         "data_quality",
@@ -70,7 +70,7 @@ _KINDS = (
         "Run Failure",
         ("ml-ops", "needs-investigation"),
         "high",
-        "Open the run's log at the failed step; the last good state is in place, so run it again once mended.",
+        "Mend what the failed step names; the last good state is in place, so run it again then.",
     ),
     AlertKind(
         "deployment_failure",
@@ -97,6 +97,11 @@ def fingerprint(kind: str, subject: str, check: str) -> str:
     return digest_json({"kind": kind, "subject": subject, "check": check}).partition(":")[2]
 
 
+def moment(when: datetime, event: int) -> str:
+    """A text that sorts as results happened: by time (to the microsecond), at one time by the number of the event."""
+    return f"{when.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%S.%f')}+00:00 {event:020d}"
+
+
 @dataclass(frozen=True)
 class Alert:
     """One occurrence of a problem.
@@ -110,6 +115,7 @@ class Alert:
         occurrence: identifies the occurrence (a run id, a report's digest): filing it again counts once.
         details: name -> value, shown as a table.
         severity: of this occurrence; the kind's when None.
+        event: number of the event that told of it, which orders results of one moment.
     """
 
     kind: str
@@ -120,6 +126,7 @@ class Alert:
     occurrence: str
     details: Mapping[str, Detail] = field(default_factory=dict)
     severity: Severity | None = None
+    event: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -134,8 +141,10 @@ class Alert:
 
     @property
     def title(self) -> str:
-        """The specification's title: the kind's and the day of the occurrence in UTC."""
-        return f"{self.declared.title} - {self.when.astimezone(UTC).date().isoformat()}"
+        """The specification's title with the name of the dataset, family or job: ``Model Drift Alert: logistic - DAY``,
+        the day being that of the occurrence in UTC."""
+        name = self.subject.rpartition("/")[2]
+        return f"{self.declared.title}: {name} - {self.when.astimezone(UTC).date().isoformat()}"
 
     @property
     def fingerprint(self) -> str:
@@ -143,6 +152,43 @@ class Alert:
         return fingerprint(self.kind, self.subject, self.check)
 
     @property
+    def moment(self) -> str:
+        """When it happened, in the order of results."""
+        return moment(self.when, self.event)
+
+    @property
     def effective_severity(self) -> Severity:
         """This occurrence's severity."""
         return self.severity or self.declared.severity
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """One proof that a problem is over: a check that passed, a run that succeeded, a better model.
+
+    It closes an issue only when its moment is later than that of every known occurrence.
+
+    Attributes:
+        kind: with ``subject`` and ``check`` the problem's identity, as of ``Alert``.
+        reason: one sentence for the closed issue.
+        when: moment of the proof, with a time zone; ``event`` orders results of one moment.
+        actor: who closes.
+    """
+
+    kind: str
+    subject: str
+    check: str
+    reason: str
+    when: datetime
+    actor: str
+    event: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """The identity of the problem."""
+        return fingerprint(self.kind, self.subject, self.check)
+
+    @property
+    def moment(self) -> str:
+        """When it happened, in the order of results."""
+        return moment(self.when, self.event)

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, render_body, render_recurrence, sanitise
-from nethical_assets.core.alerts.kinds import Alert
-from nethical_assets.core.alerts.tracker import Comment, Issue, IssueNotFoundError, State, TrackerError
+from nethical_assets.core.alerts.kinds import Alert, Resolution
+from nethical_assets.core.alerts.local_schema import prepare
+from nethical_assets.core.alerts.tracker import (
+    Announce,
+    Comment,
+    Issue,
+    IssueNotFoundError,
+    Recorded,
+    State,
+    TrackerError,
+)
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
-from nethical_assets.core.ground.storage import exclusive_lock
 
-SCHEMA_VERSION = 1
 PLATFORM = "nethical"
 """The actor of comments that no person wrote."""
 
@@ -26,77 +34,57 @@ _BUSY_SECONDS = 30.0
 _SEVERITIES = ("low", "medium", "high", "critical")
 _LABEL_SEPARATOR = ","
 
-_SCHEMA = """
-CREATE TABLE issues (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    fingerprint TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    subject TEXT NOT NULL,
-    "check" TEXT NOT NULL,
-    title TEXT NOT NULL,
-    body TEXT NOT NULL,
-    labels TEXT NOT NULL,
-    severity TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('open', 'closed')),
-    occurrences INTEGER NOT NULL,
-    last_summary TEXT NOT NULL,
-    created_at TEXT NOT NULL,
-    updated_at TEXT NOT NULL,
-    closed_at TEXT NOT NULL DEFAULT '',
-    closed_by TEXT NOT NULL DEFAULT '',
-    close_reason TEXT NOT NULL DEFAULT ''
-) STRICT;
-CREATE TABLE occurrences (
-    issue INTEGER NOT NULL REFERENCES issues (number),
-    occurrence TEXT NOT NULL,
-    PRIMARY KEY (issue, occurrence)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE comments (
-    id INTEGER PRIMARY KEY,
-    issue INTEGER NOT NULL REFERENCES issues (number),
-    at TEXT NOT NULL,
-    actor TEXT NOT NULL,
-    body TEXT NOT NULL
-) STRICT;
-CREATE INDEX comments_of_issue ON comments (issue, id);
-"""
-
 
 class LocalIssueTracker:
     """Issues in the SQLite file ``path``, which is created on first use. Implements ``tracker.IssueTracker``."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, announce: Announce | None = None) -> None:
         self.path = path
+        self._announce = announce
 
     def file(self, alert: Alert) -> Issue:
         """Open, update or reopen the issue of the alert's problem and return it."""
-        at = _moment(alert.when)
         with self._transaction() as connection:
-            known = connection.execute(
-                "SELECT number, state, severity, last_summary FROM issues WHERE fingerprint = ?", (alert.fingerprint,)
+            self._file(connection, alert)
+            return _read(connection, _number(connection, alert.fingerprint))
+
+    def record(
+        self, results: Sequence[Alert | Resolution], *, reader: str | None = None, position: str = ""
+    ) -> Recorded:
+        """File and resolve all of ``results`` or none of them, in the order in which they happened; with ``reader``
+        remember in the same transaction how far it has read."""
+        filed = closed = 0
+        with self._transaction() as connection:
+            for result in sorted(results, key=lambda one: one.moment):
+                if isinstance(result, Alert):
+                    filed += self._file(connection, result)
+                else:
+                    closed += self._resolve(connection, result)
+            if reader is not None:
+                connection.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (reader, position))
+        return Recorded(filed, closed)
+
+    def position(self, reader: str) -> str | None:
+        """How far ``reader`` has read; None when it never recorded."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT position FROM positions WHERE reader = ?", (reader,)).fetchone()
+            return None if row is None else str(row["position"])
+
+    def note(self, fingerprint: str, key: str, text: str, actor: str) -> bool:
+        """Comment on the open issue of a problem, once for each ``key``; whether a comment was added."""
+        at = _moment(datetime.now(UTC))
+        with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT number FROM issues WHERE fingerprint = ? AND state = 'open'", (fingerprint,)
             ).fetchone()
-            if known is None:
-                return _read(connection, _open(connection, alert, at))
-            number = int(known["number"])
-            added = connection.execute(
-                "INSERT OR IGNORE INTO occurrences VALUES (?, ?)", (number, sanitise(alert.occurrence))
-            )
-            if added.rowcount == 0:
-                return _read(connection, number)
-            severity = alert.effective_severity
-            if known["state"] == "closed":
-                _comment(connection, number, at, PLATFORM, "Reopened: the problem occurred again.\n")
-            else:
-                severity = max(severity, known["severity"], key=_SEVERITIES.index)
-            summary = sanitise(alert.summary, COMMENT_LIMIT)
-            if summary != known["last_summary"] or known["state"] == "closed":
-                _comment(connection, number, at, PLATFORM, render_recurrence(alert))
-            connection.execute(
-                "UPDATE issues SET state = 'open', severity = ?, occurrences = occurrences + 1, last_summary = ?,"
-                " updated_at = ?, closed_at = '', closed_by = '', close_reason = '' WHERE number = ?",
-                (severity, summary, at, number),
-            )
-            return _read(connection, number)
+            if (
+                row is None
+                or not connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (row["number"], key)).rowcount
+            ):
+                return False
+            _comment(connection, row["number"], at, sanitise(actor), sanitise(text, COMMENT_LIMIT))
+            connection.execute("UPDATE issues SET updated_at = ? WHERE number = ?", (at, row["number"]))
+            return True
 
     def find(self, fingerprint: str) -> Issue | None:
         """The issue of a problem, open or closed; None when it never occurred."""
@@ -141,17 +129,89 @@ class LocalIssueTracker:
         Raises:
             IssueNotFoundError: there is no such issue.
         """
-        at = _moment(datetime.now(UTC))
-        said, by = sanitise(reason, COMMENT_LIMIT), sanitise(actor)
         with self._transaction() as connection:
-            if _read(connection, number).state == "open":
-                _comment(connection, number, at, by, f"Closed: {said}")
-                connection.execute(
-                    "UPDATE issues SET state = 'closed', updated_at = ?, closed_at = ?, closed_by = ?, close_reason = ?"
-                    " WHERE number = ?",
-                    (at, at, by, said, number),
-                )
+            issue = _read(connection, number)
+            if issue.state == "open":
+                self._close(connection, issue, _moment(datetime.now(UTC)), reason, actor)
             return _read(connection, number)
+
+    def _file(self, connection: sqlite3.Connection, alert: Alert) -> bool:
+        """Whether the occurrence counted."""
+        known = connection.execute(
+            "SELECT number, state, severity, last_summary, failed FROM issues WHERE fingerprint = ?",
+            (alert.fingerprint,),
+        ).fetchone()
+        passed = connection.execute(
+            "SELECT passed, reason, actor FROM resolutions WHERE fingerprint = ?", (alert.fingerprint,)
+        ).fetchone()
+        if known is None:
+            self._say_filed(alert, "opened")
+            number = _open(connection, alert)
+            if passed is not None and passed["passed"] > alert.moment:
+                at = passed["passed"].partition(" ")[0]
+                self._close(connection, _read(connection, number), at, passed["reason"], passed["actor"])
+            return True
+        number = int(known["number"])
+        added = connection.execute(
+            "INSERT OR IGNORE INTO occurrences VALUES (?, ?)", (number, sanitise(alert.occurrence))
+        ).rowcount
+        newer = alert.moment > known["failed"] or (added and alert.moment == known["failed"])
+        if not added and not newer:
+            return False
+        if not newer or (passed is not None and passed["passed"] > alert.moment):
+            self._say_filed(alert, "counted")
+            connection.execute(
+                "UPDATE issues SET occurrences = occurrences + ?, failed = max(failed, ?) WHERE number = ?",
+                (added, alert.moment, number),
+            )
+            return True
+        reopened = known["state"] == "closed"
+        self._say_filed(alert, "reopened" if reopened else "counted")
+        _update(connection, alert, known, reopened=reopened, counts=bool(added))
+        return True
+
+    def _resolve(self, connection: sqlite3.Connection, resolution: Resolution) -> bool:
+        """Whether an issue was closed. Also remembered without an issue: an older occurrence may yet become known."""
+        connection.execute(
+            "INSERT INTO resolutions VALUES (?, ?, ?, ?) ON CONFLICT (fingerprint) DO UPDATE SET passed ="
+            " excluded.passed, reason = excluded.reason, actor = excluded.actor WHERE excluded.passed > passed",
+            (resolution.fingerprint, resolution.moment, resolution.reason, resolution.actor),
+        )
+        row = connection.execute(
+            "SELECT number FROM issues WHERE fingerprint = ? AND state = 'open' AND failed < ?",
+            (resolution.fingerprint, resolution.moment),
+        ).fetchone()
+        if row is None:
+            return False
+        issue = _read(connection, int(row["number"]))
+        self._close(connection, issue, _moment(resolution.when), resolution.reason, resolution.actor)
+        return True
+
+    def _close(self, connection: sqlite3.Connection, issue: Issue, at: str, reason: str, actor: str) -> None:
+        said, by = sanitise(reason, COMMENT_LIMIT), sanitise(actor)
+        self._say("alert_closed", issue.fingerprint, {**_identity(issue), "at": at, "actor": by, "reason": said})
+        _comment(connection, issue.number, at, by, f"Closed: {said}")
+        connection.execute(
+            "UPDATE issues SET state = 'closed', updated_at = ?, closed_at = ?, closed_by = ?, close_reason = ?"
+            " WHERE number = ?",
+            (at, at, by, said, issue.number),
+        )
+
+    def _say_filed(self, alert: Alert, change: Literal["opened", "counted", "reopened"]) -> None:
+        document = {
+            **_identity(alert),
+            "change": change,
+            "severity": alert.effective_severity,
+            "occurrence": sanitise(alert.occurrence),
+            "at": _moment(alert.when),
+        }
+        self._say("alert_filed", alert.fingerprint, document)
+
+    def _say(
+        self, event: Literal["alert_filed", "alert_closed"], fingerprint: str, document: Mapping[str, Any]
+    ) -> None:
+        if self._announce is not None:
+            self._announce(event, fingerprint, document)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -174,7 +234,7 @@ class LocalIssueTracker:
                 opened.row_factory = sqlite3.Row
                 opened.execute("PRAGMA foreign_keys = ON")
                 opened.execute("PRAGMA synchronous = FULL")
-                self._prepare(opened)
+                prepare(opened, self.path, _BUSY_SECONDS)
                 yield opened
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -189,52 +249,58 @@ class LocalIssueTracker:
         except OSError as error:
             raise TrackerError(f"{self.path}: cannot use the issue tracker ({error}); check the folder") from None
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        version = _version(connection)
-        if version == 0:
-            # Changing the journal mode does not wait for other connections, so one process at a time prepares.
-            lock = self.path.with_name(self.path.name + ".lock")
-            with exclusive_lock(lock, waiting_seconds=_BUSY_SECONDS, what="the issue tracker"):
-                version = _version(connection) or _create(connection)
-        if version != SCHEMA_VERSION:
-            raise IntegrityError(
-                f"{self.path}: the issue tracker has schema version {version}, this program knows {SCHEMA_VERSION}; "
-                "use the program that wrote it"
-            )
+
+def _number(connection: sqlite3.Connection, fingerprint: str) -> int:
+    row = connection.execute("SELECT number FROM issues WHERE fingerprint = ?", (fingerprint,)).fetchone()
+    return int(row["number"])
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+def _identity(problem: Alert | Issue) -> dict[str, str]:
+    return {"kind": problem.kind, "subject": sanitise(problem.subject), "check": sanitise(problem.check)}
 
 
-def _create(connection: sqlite3.Connection) -> int:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    return SCHEMA_VERSION
-
-
-def _open(connection: sqlite3.Connection, alert: Alert, at: str) -> int:
+def _open(connection: sqlite3.Connection, alert: Alert) -> int:
+    at = _moment(alert.when)
     cursor = connection.execute(
         'INSERT INTO issues (fingerprint, kind, subject, "check", title, body, labels, severity, state, occurrences,'
-        " last_summary, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', 1, ?, ?, ?)",
+        " last_summary, created_at, updated_at, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', 1, ?, ?, ?, ?)",
         (
             alert.fingerprint,
             alert.kind,
             sanitise(alert.subject),
             sanitise(alert.check),
-            alert.title,
+            sanitise(alert.title),
             render_body(alert),
             _LABEL_SEPARATOR.join(alert.declared.labels),
             alert.effective_severity,
             sanitise(alert.summary, COMMENT_LIMIT),
             at,
             at,
+            alert.moment,
         ),
     )
     number = cursor.lastrowid
     assert number is not None  # noqa: S101 (sqlite3 sets it after every INSERT)
     connection.execute("INSERT INTO occurrences VALUES (?, ?)", (number, sanitise(alert.occurrence)))
     return number
+
+
+def _update(connection: sqlite3.Connection, alert: Alert, known: sqlite3.Row, *, reopened: bool, counts: bool) -> None:
+    """The problem occurred again, later than anything known of it."""
+    number, at = int(known["number"]), _moment(alert.when)
+    severity = alert.effective_severity
+    if reopened:
+        _comment(connection, number, at, PLATFORM, "Reopened: the problem occurred again.\n")
+    else:
+        severity = max(severity, known["severity"], key=_SEVERITIES.index)
+    summary = sanitise(alert.summary, COMMENT_LIMIT)
+    if summary != known["last_summary"] or reopened:
+        _comment(connection, number, at, PLATFORM, render_recurrence(alert))
+    connection.execute(
+        "UPDATE issues SET state = 'open', severity = ?, occurrences = occurrences + ?, last_summary = ?,"
+        " updated_at = ?, closed_at = '', closed_by = '', close_reason = '', failed = ? WHERE number = ?",
+        (severity, int(counts), summary, at, alert.moment, number),
+    )
 
 
 def _comment(connection: sqlite3.Connection, number: int, at: str, actor: str, body: str) -> None:
@@ -248,7 +314,7 @@ def _read(connection: sqlite3.Connection, number: int) -> Issue:
     comments = connection.execute(
         "SELECT at, actor, body FROM comments WHERE issue = ? ORDER BY id", (number,)
     ).fetchall()
-    values = {name: row[name] for name in row.keys() if name not in ("labels", "last_summary")}  # noqa: SIM118
+    values = {name: row[name] for name in row.keys() if name not in ("labels", "last_summary", "failed")}  # noqa: SIM118
     return Issue(
         **values,
         labels=tuple(row["labels"].split(_LABEL_SEPARATOR)),

@@ -6,18 +6,26 @@ Lifecycle. The first occurrence of a problem opens an issue. Another occurrence 
 comment when its summary differs from the last one. Closing takes a reason and an actor. An occurrence after closing
 reopens the same issue, so that its history stays in one place. An occurrence filed twice counts once, whatever happened
 in between. A problem's identity is its fingerprint, so titles, dates and numbers may differ between occurrences.
+
+Order. Results may become known in any order, several times, and to several readers. What counts is when they happened:
+a problem is open exactly when its newest occurrence is newer than its newest resolution and than any closing by a
+person who knew of it. So an older pass never closes the issue of a newer failure, and an older failure never reopens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from nethical_assets.core.alerts.kinds import Alert, Severity
+from nethical_assets.core.alerts.kinds import Alert, Resolution, Severity
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import NethicalError
 
 State = Literal["open", "closed"]
+Announce = Callable[[Literal["alert_filed", "alert_closed"], str, Mapping[str, Any]], None]
+"""Called with event type, fingerprint and document before an issue is opened, counted, reopened or closed. An error of
+it leaves the issue as it was. After a crash the same change may be announced again, with an equal document."""
 
 
 class TrackerError(NethicalError):
@@ -69,11 +77,31 @@ class Issue:
         return to_document(self)
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What a batch of results changed: occurrences that counted, and issues that were closed."""
+
+    filed: int
+    closed: int
+
+
 class IssueTracker(Protocol):
     """A place where problems are filed. Every method may raise TrackerError, IntegrityError or BusyError."""
 
     def file(self, alert: Alert) -> Issue:
         """Open, update or reopen the issue of the alert's problem (see the lifecycle above) and return it."""
+
+    def record(
+        self, results: Sequence[Alert | Resolution], *, reader: str | None = None, position: str = ""
+    ) -> Recorded:
+        """File and resolve all of ``results`` or none of them, in the order in which they happened; with ``reader``
+        remember in the same step how far it has read."""
+
+    def position(self, reader: str) -> str | None:
+        """How far ``reader`` has read; None when it never recorded."""
+
+    def note(self, fingerprint: str, key: str, text: str, actor: str) -> bool:
+        """Comment on the open issue of a problem, once for each ``key``; whether a comment was added."""
 
     def find(self, fingerprint: str) -> Issue | None:
         """The issue of a problem, open or closed; None when it never occurred."""

@@ -86,7 +86,7 @@ def refresh_dataset(
     of the snapshot, unless ``force``. Whatever is wrong with one dataset (sources, content, disk, store) ends in the
     outcome and not in an exception; the previous snapshot, when there is one that fits the entry, is then used as it
     is. ``work_folder`` holds downloads while they are incomplete; ``announce`` is told of what was read before it
-    becomes the newest snapshot. """
+    becomes the newest snapshot."""
     folder = work_folder / entry.name
     try:
         with exclusive_lock(

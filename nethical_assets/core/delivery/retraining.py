@@ -1,6 +1,7 @@
-"""Whether a drift report asks for retraining now.
+"""Whether a drift report asks for retraining now, and what can truly be said about it.
 
-What belongs here: threshold, cool-down and the memory between looks. What does not: computing a report (``verdict``).
+What belongs here: threshold, cool-down, fruitless trainings and the memory between looks. What does not: computing a
+report (``verdict``).
 """
 
 from __future__ import annotations
@@ -8,20 +9,43 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 _CURSOR_VERSION = 1
+_FRUITLESS = {
+    "unchanged": "Retraining gave the same model: it needs new labelled data.",
+    "candidate": "Retraining gave a model that was refused; the champion stays.",
+}
 
 
 @dataclass(frozen=True)
 class NewestReport:
-    """What the newest drift report of a family said. ``score`` is None where it needs more data."""
+    """What the newest drift report of a family said. ``score`` is None where it needs more data; ``model`` is the
+    champion it is about, or empty where that is unknown."""
 
     family: str
     digest: str
     verdict: str
     score: float | None
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A family as it stands.
+
+    Attributes:
+        champion: digest of the model in place, or empty where that is unknown.
+        data: changes whenever the family's data does, or empty.
+        trained_at: when the newest training that was asked for because of drift decided, or None.
+        verdict: what became of that training: ``promoted``, ``candidate`` or ``unchanged``.
+    """
+
+    champion: str = ""
+    data: str = ""
+    trained_at: datetime | None = None
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,32 +57,111 @@ class RetrainingRequest:
     reason: str
 
 
+@dataclass(frozen=True)
+class Remark:
+    """What is true about a family that drifts, for its issue; said once for each ``key``."""
+
+    family: str
+    key: str
+    text: str
+
+
 def decide_retraining(
-    reports: Sequence[NewestReport], cursor: str | None, *, now: datetime, threshold: float, cooldown: timedelta
+    reports: Sequence[NewestReport],
+    cursor: str | None,
+    *,
+    now: datetime,
+    threshold: float,
+    cooldown: timedelta,
+    situations: Mapping[str, Situation] | None = None,
 ) -> tuple[list[RetrainingRequest], str]:
     """The requests due now and the new cursor.
 
-    A family is asked for when its newest report says drift with a score above ``threshold`` and its last request is at
-    least ``cooldown`` ago; the same report may ask again after that, because the first run may have failed.
+    A family is asked for when its newest report says drift of its champion with a score above ``threshold`` and its
+    last request is at least ``cooldown`` ago; the same report may ask again after that, because the first run may have
+    failed. A training that ended without a new champion would end so again: it is asked for again only when the
+    champion or the data changed.
     """
     memory = _read(cursor)
     requests: list[RetrainingRequest] = []
     for report in reports:
-        if report.verdict != "drift" or report.score is None or report.score <= threshold:
-            continue
+        situation = (situations or {}).get(report.family, Situation())
         known = memory.get(report.family)
-        if known is not None and now - datetime.fromisoformat(known["asked_at"]) < cooldown:
+        if _why_not(report, known, situation, now=now, threshold=threshold, cooldown=cooldown) is not None:
             continue
         attempt = known["attempt"] + 1 if known is not None and known["digest"] == report.digest else 1
-        memory[report.family] = {"digest": report.digest, "asked_at": now.isoformat(), "attempt": attempt}
-        requests.append(
-            RetrainingRequest(
-                report.family,
-                f"drift:{report.family}:{report.digest}:{attempt}",
-                f"drift score {report.score:.3f} is above {threshold:g}",
-            )
-        )
+        key = f"drift:{report.family}:{report.digest}:{attempt}"
+        memory[report.family] = {
+            "digest": report.digest,
+            "asked_at": now.isoformat(),
+            "attempt": attempt,
+            "champion": situation.champion,
+            "data": situation.data,
+        }
+        requests.append(RetrainingRequest(report.family, key, f"drift score {report.score:.3f} is above {threshold:g}"))
     return requests, json.dumps({"version": _CURSOR_VERSION, "families": memory}, sort_keys=True)
+
+
+def remarks(
+    reports: Sequence[NewestReport],
+    cursor: str | None,
+    *,
+    now: datetime,
+    threshold: float,
+    cooldown: timedelta,
+    situations: Mapping[str, Situation],
+) -> list[Remark]:
+    """What to say on the issues of families that drift, as far as ``cursor`` knows: requests that were really made."""
+    memory = _read(cursor)
+    found = []
+    for report in reports:
+        situation, known = situations.get(report.family, Situation()), memory.get(report.family)
+        if report.verdict != "drift":
+            continue
+        if known is not None:
+            asked = f"drift:{report.family}:{known['digest']}:{known['attempt']}"
+            text = f"Retraining was requested at {_minute(known['asked_at'])}."
+            found.append(Remark(report.family, asked, text))
+        why = _why_not(report, known, situation, now=now, threshold=threshold, cooldown=cooldown)
+        if why is not None:
+            found.append(Remark(report.family, *why))
+    return found
+
+
+def _why_not(
+    report: NewestReport,
+    known: Mapping[str, Any] | None,
+    situation: Situation,
+    *,
+    now: datetime,
+    threshold: float,
+    cooldown: timedelta,
+) -> tuple[str, str] | None:
+    """Why retraining is not asked for now, as (key, sentence); None when it is due."""
+    if report.verdict != "drift" or report.score is None or report.score <= threshold:
+        return f"below:{report.digest}", f"No retraining is requested: the drift score is not above {threshold:g}."
+    if report.model and situation.champion and report.model != situation.champion:
+        return f"former:{report.digest}", "No retraining is requested: the report is about the former champion."
+    if known is None:
+        return None
+    asked_at = datetime.fromisoformat(known["asked_at"])
+    asked = f"{known['digest']}:{known['attempt']}"
+    decided = situation.trained_at is not None and situation.trained_at > asked_at
+    if decided and situation.verdict != "promoted" and _is_as_before(known, situation):
+        what = _FRUITLESS.get(situation.verdict, _FRUITLESS["candidate"])
+        return f"fruitless:{asked}", f"{what} It is requested again when the data or the champion changes."
+    if now - asked_at < cooldown:
+        until = _minute((asked_at + cooldown).isoformat())
+        return f"cooling:{asked}", f"Retraining is not requested again before {until}."
+    return None
+
+
+def _is_as_before(known: Mapping[str, Any], situation: Situation) -> bool:
+    return all(known.get(name, "") == getattr(situation, name) for name in ("champion", "data"))
+
+
+def _minute(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _read(cursor: str | None) -> dict[str, Mapping[str, Any]]:

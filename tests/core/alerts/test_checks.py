@@ -13,7 +13,7 @@ from nethical_assets.core.alerts.checks import _ADVISORY, _KIND_BY_CHECK, HIGH_P
 from nethical_assets.core.quality.checks import CHECKS
 
 WHEN = datetime(2026, 11, 22, 3, tzinfo=UTC)
-DECISIONS = {"gate", "regression", "champion", "drift", "log_verifies"}
+DECISIONS = {"gate", "regression", "champion", "drift", "log_verifies", "events_reconciled"}
 
 
 def result(check: str = "schema", **changes: Any) -> CheckResult:
@@ -79,12 +79,13 @@ def test_warnings_that_ask_nothing_of_a_person_are_not_filed(check: str, filed: 
         ("regression", "regression", "Model Performance Regression", {"ml-ops", "regression", "needs-investigation"}),
         ("gate", "gate_refused", "Model Below Promotion Gate", {"ml-ops", "needs-investigation"}),
         ("log_verifies", "audit_failure", "Audit Verification Failure", {"ml-ops", "needs-attention"}),
+        ("events_reconciled", "audit_failure", "Audit Verification Failure", {"ml-ops", "needs-attention"}),
     ],
 )
 def test_kinds_titles_and_labels_of_the_specification(check: str, kind: str, title: str, labels: set[str]) -> None:
     alert = alert_of(result(check))
     assert alert is not None
-    assert (alert.kind, alert.title, set(alert.declared.labels)) == (kind, f"{title} - 2026-11-22", labels)
+    assert (alert.kind, alert.title, set(alert.declared.labels)) == (kind, f"{title}: nslkdd - 2026-11-22", labels)
 
 
 @pytest.mark.parametrize(("high", "severity"), [(True, "high"), (False, "medium")])

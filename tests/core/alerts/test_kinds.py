@@ -8,9 +8,9 @@ from nethical_assets.core.alerts import KINDS, fingerprint
 
 
 def test_titles_and_labels_of_the_specification(alert):
-    assert alert(kind="drift").title == "Model Drift Alert - 2026-03-01"
+    assert alert(kind="drift", subject="drift_reports/logistic").title == "Model Drift Alert: logistic - 2026-03-01"
     assert KINDS["drift"].labels == ("ml-ops", "drift-alert", "needs-attention")
-    assert alert().title == "Dataset Validation Issues - 2026-03-01"
+    assert alert().title == "Dataset Validation Issues: nslkdd - 2026-03-01"
     assert KINDS["data_quality"].labels == ("ml-ops", "data-quality", "needs-attention")
     assert KINDS["regression"].labels == ("ml-ops", "regression", "needs-investigation")
 

@@ -31,7 +31,7 @@ def test_it_is_an_issue_tracker(tracker):
 def test_first_occurrence_opens_an_issue(tracker, alert):
     issue = tracker.file(alert())
     assert (issue.number, issue.state, issue.occurrences) == (1, "open", 1)
-    assert issue.title == "Dataset Validation Issues - 2026-03-01"
+    assert issue.title == "Dataset Validation Issues: nslkdd - 2026-03-01"
     assert issue.labels == ("ml-ops", "data-quality", "needs-attention")
     assert issue.comments == () and issue.created_at == "2026-03-01T12:00:00+00:00"
     assert tracker.show(1) == tracker.find(alert().fingerprint) == issue

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from nethical_assets.core.delivery.retraining import NewestReport, RetrainingRequest, decide_retraining
+from nethical_assets.core.delivery.retraining import (
+    NewestReport,
+    RetrainingRequest,
+    Situation,
+    decide_retraining,
+    remarks,
+)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -113,3 +119,78 @@ def test_a_damaged_memory_is_forgotten_and_at_worst_asks_once_more(cursor: str) 
 
 def test_an_intact_memory_is_not_forgotten() -> None:
     assert decide(DRIFT, cursor=remembered(), after=HOUR)[0] == []
+
+
+RULE: dict[str, Any] = {"threshold": 0.15, "cooldown": 24 * HOUR}
+WATCHED = NewestReport("logistic", "sha256:a", "drift", 0.3, model="sha256:m1")
+BEFORE = Situation(champion="sha256:m1", data="d1")
+
+
+def look(
+    situation: Situation, cursor: str | None, after: timedelta, seen: NewestReport = WATCHED
+) -> tuple[list[RetrainingRequest], str, list[str]]:
+    """The requests, the new cursor, and what is said on the issue from what the cursor held."""
+    situations = {"logistic": situation}
+    said = remarks([seen], cursor, now=NOW + after, situations=situations, **RULE)
+    requests, new = decide_retraining([seen], cursor, now=NOW + after, situations=situations, **RULE)
+    return requests, new, [remark.text for remark in said]
+
+
+def trained(verdict: str, **changes: str) -> Situation:
+    values = {"champion": "sha256:m1", "data": "d1", **changes}
+    return Situation(**values, trained_at=NOW + HOUR, verdict=verdict)
+
+
+def test_a_preview_says_nothing_of_a_request_that_was_not_made() -> None:
+    requests, cursor, said = look(BEFORE, None, timedelta())
+    assert len(requests) == 1
+    assert said == []
+    assert look(BEFORE, cursor, HOUR)[2] == [
+        "Retraining was requested at 2026-11-22 12:00 UTC.",
+        "Retraining is not requested again before 2026-11-23 12:00 UTC.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("unchanged", "Retraining gave the same model: it needs new labelled data."),
+        ("candidate", "Retraining gave a model that was refused; the champion stays."),
+    ],
+)
+def test_what_was_fruitless_is_not_asked_for_again_until_data_or_champion_change(verdict: str, said: str) -> None:
+    _, cursor, _ = look(BEFORE, None, timedelta())
+    for days in (1, 2, 30):
+        # Also for newer reports of the same drift.
+        newer = NewestReport("logistic", f"sha256:{days}", "drift", 0.4, model="sha256:m1")
+        requests, after, texts = look(trained(verdict), cursor, days * 24 * HOUR, newer)
+        assert requests == []
+        assert after == cursor
+        assert texts[-1].startswith(said)
+    changed = trained(verdict, data="d2")
+    assert len(look(changed, cursor, 25 * HOUR)[0]) == 1
+    replaced = trained(verdict, champion="sha256:m2")
+    about_it = NewestReport("logistic", "sha256:b", "drift", 0.4, model="sha256:m2")
+    assert len(look(replaced, cursor, 25 * HOUR, about_it)[0]) == 1
+
+
+def test_a_retraining_that_never_decided_is_asked_for_again_after_the_cool_down() -> None:
+    _, cursor, _ = look(BEFORE, None, timedelta())
+    assert look(BEFORE, cursor, 23 * HOUR)[0] == []
+    (again,), _, _ = look(BEFORE, cursor, 24 * HOUR)
+    assert again.key == "drift:logistic:sha256:a:2"
+    # A decision from before the request is none about it.
+    old = Situation("sha256:m1", "d1", NOW - HOUR, "unchanged")
+    assert len(look(old, cursor, 24 * HOUR)[0]) == 1
+
+
+def test_a_report_about_a_former_champion_asks_for_nothing() -> None:
+    requests, _, said = look(trained("promoted", champion="sha256:m2"), None, HOUR)
+    assert requests == []
+    assert said == ["No retraining is requested: the report is about the former champion."]
+    assert look(Situation(), None, HOUR)[0] != []
+
+
+def test_nothing_is_said_without_drift() -> None:
+    for verdict in ("stable", "needs_more_data"):
+        assert look(BEFORE, None, HOUR, NewestReport("logistic", "sha256:a", verdict, 0.1))[2] == []

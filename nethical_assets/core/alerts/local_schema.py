@@ -1,0 +1,106 @@
+"""The tables of the local issue tracker, and how older files become current ones.
+
+What belongs here: schema and upgrades. What does not: what is written into the tables (``local``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import exclusive_lock
+
+SCHEMA_VERSION = 2
+
+_SCHEMA = """
+CREATE TABLE issues (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    fingerprint TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    "check" TEXT NOT NULL,
+    title TEXT NOT NULL,
+    body TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('open', 'closed')),
+    occurrences INTEGER NOT NULL,
+    last_summary TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    closed_at TEXT NOT NULL DEFAULT '',
+    closed_by TEXT NOT NULL DEFAULT '',
+    close_reason TEXT NOT NULL DEFAULT '',
+    failed TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE TABLE occurrences (
+    issue INTEGER NOT NULL REFERENCES issues (number),
+    occurrence TEXT NOT NULL,
+    PRIMARY KEY (issue, occurrence)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE comments (
+    id INTEGER PRIMARY KEY,
+    issue INTEGER NOT NULL REFERENCES issues (number),
+    at TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE INDEX comments_of_issue ON comments (issue, id);
+"""
+# ``failed`` and ``passed`` are moments of results (``kinds.moment``): the newest occurrence and the newest resolution.
+_SCHEMA_2 = """
+CREATE TABLE resolutions (
+    fingerprint TEXT PRIMARY KEY,
+    passed TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    actor TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE notes (
+    issue INTEGER NOT NULL REFERENCES issues (number),
+    note TEXT NOT NULL,
+    PRIMARY KEY (issue, note)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE positions (
+    reader TEXT PRIMARY KEY,
+    position TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+# Version 1 kept no moment of its occurrences; the last change of an open issue was one, or a comment after it.
+_FROM_1 = """
+ALTER TABLE issues ADD COLUMN failed TEXT NOT NULL DEFAULT '';
+UPDATE issues SET failed = CASE state WHEN 'open' THEN updated_at ELSE created_at END;
+"""
+_UPGRADES = {0: _SCHEMA + _SCHEMA_2, 1: _FROM_1 + _SCHEMA_2}
+
+
+def prepare(connection: sqlite3.Connection, path: Path, waiting_seconds: float) -> None:
+    """Create or upgrade the tables of the file ``path``, one process at a time.
+
+    Raises:
+        BusyError: another process has been preparing them for ``waiting_seconds``.
+        IntegrityError: a newer program wrote the file.
+    """
+    version = _version(connection)
+    if version in _UPGRADES:
+        # Changing the journal mode does not wait for other connections, so one process at a time prepares.
+        lock = path.with_name(path.name + ".lock")
+        with exclusive_lock(lock, waiting_seconds=waiting_seconds, what="the issue tracker"):
+            version = _version(connection)
+            if version in _UPGRADES:
+                version = _upgrade(connection, _UPGRADES[version])
+    if version != SCHEMA_VERSION:
+        raise IntegrityError(
+            f"{path}: the issue tracker has schema version {version}, this program knows {SCHEMA_VERSION}; "
+            "use the program that wrote it"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _upgrade(connection: sqlite3.Connection, script: str) -> int:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    return SCHEMA_VERSION
