@@ -26,9 +26,8 @@ ALERT_PREFIX = "alerts/"
 def alert_announcer(home: Path) -> Announce:
     """What a tracker calls before it changes an issue: the event is in the log, signed, when it returns.
 
-    A tracker is what tells people that the log is damaged, so a log that takes no event stops no alert: ``audit verify``
-    names the issues that the log does not know of.
-    """
+    A tracker is what tells people that the log is damaged, so a log that takes no event stops no alert: ``audit
+        verify`` names the issues that the log does not know of."""
 
     def announce(kind: str, fingerprint: str, document: Mapping[str, Any]) -> None:
         from nethical_assets.core.audit import AuditLog
