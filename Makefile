@@ -45,6 +45,11 @@ e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and
 	@echo "Running the end-to-end tests ..."
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
+.PHONY: sweep
+sweep: $(READY) ## Kill a cycle at every one of its writes (hours)
+	@echo "Killing cycles at every write ..."
+	@NETHICAL_SWEEP=all $(BIN)/python -m pytest tests/across -n 2 $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## Check style, types and the lock file
 	@echo "Checking style and types ..."

@@ -47,6 +47,7 @@ def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
 
     @dg.asset_check(
         asset=key,
+        pool=family,
         name="champion",
         description="The champion has not fallen on newly labelled rows since it was released.",
     )

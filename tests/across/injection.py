@@ -1,0 +1,148 @@
+"""What a test injects into a command's process: a death at a chosen write, or another clock.
+
+What belongs here: counting durable writes, ending the process at one of them, shifting the time. What does not: which
+write or time (the tests). A write is a rename, a removal, an fsync or a commit below the home; Dagster's own folder,
+caches and lock files do not count.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.across import entry
+
+_FOREIGN = ("dagster", "cache")
+
+
+def install(injection: Mapping[str, Any], home: str) -> None:
+    """Do what ``injection`` says in this process.
+
+    Keys: ``log`` (a file that gets one line a write), ``kill_at`` (the number of a write, from 1) with ``after`` (die
+    after it instead of before), ``clock_days`` (how far the clock is moved).
+    """
+    if "log" in injection or "kill_at" in injection:
+        _Writes(Path(home), injection).install()
+    if "clock_days" in injection:
+        _shift_clock(datetime.timedelta(days=injection["clock_days"]))
+
+
+class _Writes:
+    """Counts this process's writes below the home, and ends it at one of them."""
+
+    def __init__(self, home: Path, injection: Mapping[str, Any]) -> None:
+        self._home = str(home)
+        self._log = injection.get("log")
+        self._kill_at = injection.get("kill_at", 0)
+        self._after = bool(injection.get("after", False))
+        self._number = 0
+
+    def install(self) -> None:
+        for name in ("replace", "rename"):
+            setattr(os, name, self._counted(getattr(os, name), name, lambda source, target, *_: os.fspath(target)))
+        for name in ("unlink", "remove", "rmdir"):
+            setattr(os, name, self._counted(getattr(os, name), name, lambda path, *_: os.fspath(path)))
+        os.fsync = self._counted(os.fsync, "fsync", self._path_of_descriptor)
+        sqlite3.connect = self._connect(sqlite3.connect)  # type: ignore[assignment]
+
+    def around(self, what: str, path: str, call: Callable[[], Any]) -> Any:
+        """``call()``, counted where ``path`` is the platform's."""
+        if not self._is_ours(path):
+            return call()
+        self._number += 1
+        if self._log is not None:
+            with open(self._log, "a", encoding="utf-8") as stream:
+                stream.write(f"{what} {os.path.relpath(path, self._home)}\n")
+        dies = self._number == self._kill_at
+        if dies and not self._after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = call()
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    def _counted(self, real: Callable[..., Any], name: str, path_of: Callable[..., str]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            path = path_of(*arguments)
+            folder = options.get("dst_dir_fd", options.get("dir_fd"))
+            if isinstance(folder, int):
+                path = os.path.join(self._path_of_descriptor(folder), path)
+            return self.around(name, path, lambda: real(*arguments, **options))
+
+        return counted
+
+    def _connect(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        writes = self
+
+        def connect(database: Any, *arguments: Any, **options: Any) -> Any:
+            path = os.fspath(database) if isinstance(database, str | os.PathLike) else ""
+            if not writes._is_ours(path):
+                return real(database, *arguments, **options)
+
+            class Counted(sqlite3.Connection):
+                def commit(self) -> None:
+                    writes.around("commit", path, super().commit)
+
+                def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+                    call = super().execute
+                    if statement.strip().upper().startswith(("COMMIT", "END")):
+                        return writes.around("commit", path, lambda: call(statement, *parameters))
+                    return call(statement, *parameters)
+
+                def __exit__(self, *about: Any) -> Any:
+                    return writes.around("commit", path, lambda: super(Counted, self).__exit__(*about))
+
+            return real(database, *arguments, factory=Counted, **options)
+
+        return connect
+
+    @staticmethod
+    def _path_of_descriptor(descriptor: Any, *_: Any) -> str:
+        number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
+        return str(Path(f"/proc/self/fd/{number}").readlink())
+
+    def _is_ours(self, path: str) -> bool:
+        relative = os.path.relpath(path, self._home)
+        return (
+            not relative.startswith("..")
+            and relative.partition(os.sep)[0] not in _FOREIGN
+            and not relative.endswith(".lock")
+        )
+
+
+def _shift_clock(by: datetime.timedelta) -> None:
+    """Let every module see a ``datetime`` whose present is ``by`` away from the real one."""
+    real = datetime.datetime
+
+    class Shifted(real):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+            return real.now(tz) + by
+
+        @classmethod
+        def utcnow(cls) -> Any:
+            return real.now(datetime.UTC).replace(tzinfo=None) + by
+
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] != entry.package():
+            continue
+        if getattr(module, "datetime", None) is real:
+            module.datetime = Shifted  # type: ignore[attr-defined]
+        elif getattr(module, "datetime", None) is datetime:
+            module.datetime = _ShiftedModule(Shifted)  # type: ignore[attr-defined]
+
+
+class _ShiftedModule:
+    """The module ``datetime`` with another class ``datetime``."""
+
+    def __init__(self, shifted: type) -> None:
+        self.datetime = shifted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(datetime, name)
