@@ -21,6 +21,8 @@ from nethical_assets.command_line import app as cli
 from nethical_assets.core.alerts import Alert, LocalIssueTracker
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.models.registry import ModelRegistry
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import open_audit_log, open_model_keys
 from tests.orchestration import Command, clean_environment, enter, environment_of, write_settings
 from tests.tiny_mirror import CATALOG, CHECKOUT, connections, texts
 
@@ -570,3 +572,16 @@ def test_help_names_every_command(nethical: Command) -> None:
 
 def test_an_unknown_family_in_a_process_of_its_own(nethical: Command) -> None:
     assert_one_line(nethical("run", "--families", "nonsense", "--json"), "'nonsense'")
+
+
+def test_the_model_key_is_replaced_with_a_reason_that_the_log_keeps(command: Cli, settings: Settings) -> None:
+    refused = command("models", "rotate-key", "--reason", "it may be known")
+    assert (refused.code, "no model key is pinned yet" in refused.err) == (2, True)
+    log = open_audit_log(settings.home)
+    _ = open_model_keys(settings.home, lambda: log.recorder("run-a")).private
+    answer = command("models", "rotate-key", "--reason", "it may be known", "--actor", "a person")
+    assert answer.code == 0
+    (rotated,) = [one.event for one in log.find_events(event_type="key_created") if one.event.parents]
+    assert (rotated.actor, log.payload(rotated)) == ("a person", {"reason": "it may be known"})
+    assert rotated.subjects[0].digest in answer.out
+    assert command("audit", "verify").code == 0

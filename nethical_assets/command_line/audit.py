@@ -5,14 +5,17 @@ What belongs here: arguments and printing. What does not: the log (``core.audit`
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table
 from nethical_assets.core.ground.errors import AuditError, SettingsError
@@ -33,11 +36,14 @@ def verify(
     """Recompute everything from disk. Exits with 1 when anything was changed, and names it."""
     from nethical_assets.core.audit.policy import Policy, check_keys, load_policy
     from nethical_assets.operations.verification import verify as verify_all
+    from nethical_assets.orchestration.instance import known_roots
 
     trusted = load_policy(policy) if policy is not None else Policy()
     trusted = trusted.model_copy(update={"log_keys": (*trusted.log_keys, *(key or ()))})
     check_keys((*trusted.log_keys, *trusted.witness_keys))
-    report = verify_all(load_settings(), trusted)
+    settings = load_settings()
+    with _progress() as progress:
+        report = verify_all(settings, trusted, known_roots=known_roots(settings), progress=progress)
     if as_json:
         print_json(report)
     else:
@@ -257,6 +263,20 @@ def tag(
     from nethical_assets.core.audit.anchors.git_tag import tag_head
 
     typer.echo(f"Tagged: {tag_head(LogReader(_folder(load_settings())), repository, signing_key)}")
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on a terminal how far a verification is, on standard error; elsewhere nothing."""
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as display:
+        tasks: dict[str, TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = display.add_task(what, total=total)
+            display.update(tasks[what], completed=done, total=total)
+
+        yield show
 
 
 def _folder(settings: Settings) -> Path:

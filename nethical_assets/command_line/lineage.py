@@ -25,7 +25,7 @@ _SHOWN_DIGITS = 12
 def lineage(
     model: Model,
     key: Annotated[
-        Path | None, typer.Option(help="Trust this public key (PEM) only, not the ones published beside the models.")
+        Path | None, typer.Option(help="Trust this public key (PEM) only, not the ones that the audit log pins.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -5,7 +5,9 @@ What belongs here: arguments and printing. What does not: the registry (``core.d
 
 from __future__ import annotations
 
+import getpass
 import uuid
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,6 +38,28 @@ def list_models(as_json: JsonOption = False) -> None:
         print_json({"models": rows})
     else:
         print_table("Models", rows, _COLUMNS)
+
+
+@app.command("rotate-key")
+def rotate_key(
+    reason: Annotated[str, typer.Option(help="Why; it stands in the audit log.")],
+    new_key_file: Annotated[Path | None, typer.Option(help="The new key; created when it is missing.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Who rotates; the user of this session by default.")] = None,
+) -> None:
+    """Replace the key that signs models; what earlier keys signed goes on to verify."""
+    from nethical_assets.core.lineage.pins import LogPins, rotate_model_key
+    from nethical_assets.home.workspace import open_audit_log, open_model_keys
+
+    home = load_settings().home
+    digest = rotate_model_key(
+        open_audit_log(home),
+        open_model_keys(home),
+        LogPins(home / "audit"),
+        actor=actor or getpass.getuser(),
+        reason=reason,
+        new_key_file=new_key_file,
+    )
+    typer.echo(f"Rotated. The audit log pins the new model signing key {digest}")
 
 
 @app.command()

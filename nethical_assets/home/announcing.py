@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import EventType
-from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import NethicalError
 
 if TYPE_CHECKING:
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 COUNTED = "counted"
 """A further occurrence of an open issue: it changes no state, and a check that fails for a year is one event."""
-ALERT_PREFIX = "alerts/"
-"""Before the fingerprint of a problem, in the subjects of its events."""
 
 
 def alert_announcer(home: Path) -> Announce:
@@ -31,6 +28,7 @@ def alert_announcer(home: Path) -> Announce:
 
     def announce(kind: str, fingerprint: str, document: Mapping[str, Any]) -> None:
         from nethical_assets.core.audit import AuditLog
+        from nethical_assets.core.delivery.expected import alert_subject
 
         if document.get("change") == COUNTED:
             return
@@ -40,7 +38,7 @@ def alert_announcer(home: Path) -> Announce:
             log.recorder(run_id).append(
                 EventType(kind),
                 actor="nethical",
-                subjects=[{"name": f"{ALERT_PREFIX}{fingerprint}", "digest": digest_json(document)}],
+                subjects=[{"name": n, "digest": d} for n, d in alert_subject(document["kind"], fingerprint).items()],
                 payload=document,
             )
             log.finalize_run(run_id)

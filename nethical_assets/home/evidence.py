@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.delivery.champion import check_champion
-from nethical_assets.core.ground.errors import AuditError, IntegrityError
+from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.lineage.provenance import Statement, statement_name
 from nethical_assets.home.records import StageRecord
 
 if TYPE_CHECKING:
     from nethical_assets.core.audit.reader import LogReader
     from nethical_assets.core.lineage.provenance import ProvenanceStore
-    from nethical_assets.core.models.registry import ModelPointer
+    from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
 RECORD_PARAMETER = "record"
 FINGERPRINT_PARAMETER = "fingerprint"
@@ -29,8 +29,9 @@ FINGERPRINT_PARAMETER = "fingerprint"
 class Evidence:
     """The evidence of one home. What was found to hold once is not looked up again by the same object."""
 
-    def __init__(self, log: LogReader, provenance: ProvenanceStore) -> None:
+    def __init__(self, log: LogReader, provenance: ProvenanceStore, registry: ModelRegistry) -> None:
         self._log = log
+        self._registry = registry
         self._provenance = provenance
         self._verified: set[tuple[str, str]] = set()
 
@@ -73,21 +74,25 @@ class Evidence:
 
         Raises:
             IntegrityError: the pointer was moved by something else than a recorded promotion.
+            AuditError: the log is not what was signed.
         """
-        check_champion(self._log, champion)
+        check_champion(self._registry, self._log, champion)
 
     def named_by(self, digest: str, *kinds: EventType) -> Event | None:
         """The newest leaf of any of ``kinds`` (any kind when none is given) that names ``digest``, or None."""
-        for run_id in self._log.pending_runs():
-            for leaf in reversed(self._log.pending.read(run_id).leaves):
-                event = Event.parse(leaf)
-                if (not kinds or event.type in kinds) and digest in _named(event):
-                    return event
-        try:
-            found = [one.event for one in self._log.find_events(digest=digest) if not kinds or one.event.type in kinds]
-        except AuditError:
+        waiting = self._log.pending_events(digest.encode())
+        found = [event for event in waiting if self._is_wanted(event, digest, kinds)]
+        if found:
+            return found[-1]
+        if self._log.checkpoint_bytes() is None:
             return None
-        return found[-1] if found else None
+        view = self._log.view()
+        logged = [one for one in view.naming(digest) if self._is_wanted(one.event, digest, kinds)]
+        return view.event(logged[-1].index).event if logged else None
+
+    @staticmethod
+    def _is_wanted(event: Event, digest: str, kinds: tuple[EventType, ...]) -> bool:
+        return (not kinds or event.type in kinds) and digest in _named(event)
 
 
 def _subjects(event: Event, name: str) -> set[str]:

@@ -95,7 +95,7 @@ class Workspace:
     @functools.cached_property
     def evidence(self) -> Evidence:
         """What the log and the signed statements say about results that are found here."""
-        return Evidence(self.audit_log, self.provenance)
+        return Evidence(self.audit_log, self.provenance, self.registry)
 
     @functools.cached_property
     def records(self) -> StageRecords:
@@ -148,14 +148,15 @@ class Workspace:
     @functools.cached_property
     def registry(self) -> ModelRegistry:
         """Models and their stages."""
-        return open_registry(self.home)
+        return open_registry(self.home, lambda: self.recorder)
 
     @functools.cached_property
     def provenance(self) -> ProvenanceStore:
         """Signed statements of what every stage made from what."""
         from nethical_assets.core.lineage.provenance import ProvenanceStore
 
-        return ProvenanceStore(self.home / "data" / "provenance", self.objects, open_model_keys(self.home))
+        keys = open_model_keys(self.home, lambda: self.recorder)
+        return ProvenanceStore(self.home / "data" / "provenance", self.objects, keys)
 
     @functools.cached_property
     def inference_log(self) -> InferenceLog:
@@ -172,10 +173,8 @@ class Workspace:
     @functools.cached_property
     def recorder(self) -> RunRecorder:
         """Where this run's events go until its chunk is finalised. The run counts as alive from here on."""
-        from nethical_assets.core.audit import RunRecorder
-
         hold_run(self.home, self.run_id)
-        recorder = RunRecorder(self.home / "audit", self.run_id)
+        recorder = self.audit_log.recorder(self.run_id)
         if recorder.prefix_root()[0] == 0:
             # A run that changes nothing is an event too, and a card that it issues has something to refer to.
             recorder.append(EventType.RUN_STARTED, actor=ACTOR)
@@ -356,20 +355,22 @@ def open_tracker(home: Path) -> LocalIssueTracker:
     return LocalIssueTracker(tracker_path(home), alert_announcer(home))
 
 
-def open_model_keys(home: Path) -> ModelKeys:
-    """The keys that sign models and provenance; the signing key is created when it is first needed."""
+def open_model_keys(home: Path, recorder: Callable[[], RunRecorder] | None = None) -> ModelKeys:
+    """The keys that sign models and provenance, trusted as the audit log pins them. With the recorder of a run, the
+    signing key is created and pinned when it is first needed."""
+    from nethical_assets.core.lineage.pins import LogPins
     from nethical_assets.core.signing.keys import ModelKeys
 
-    return ModelKeys(home / "models" / "keys")
+    return ModelKeys(home / "models" / "keys", LogPins(home / "audit", recorder))
 
 
-def open_registry(home: Path) -> ModelRegistry:
-    """The models of a home, their signatures made and verified."""
+def open_registry(home: Path, recorder: Callable[[], RunRecorder] | None = None) -> ModelRegistry:
+    """The models of a home, their signatures verified, and made where the recorder of a run is given."""
     from nethical_assets.core.models.registry import ModelRegistry
     from nethical_assets.core.signing.signatures import ModelSignatures
 
     models = home / "models"
-    return ModelRegistry(models, signatures=ModelSignatures(models / "signatures", open_model_keys(home)))
+    return ModelRegistry(models, signatures=ModelSignatures(models / "signatures", open_model_keys(home, recorder)))
 
 
 def utc_now() -> datetime:

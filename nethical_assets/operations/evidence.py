@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from nethical_assets.core.audit import LogReader
-from nethical_assets.core.delivery.champion import check_champion
+from nethical_assets.core.delivery.expected import card_problems, champion_problems, provenance_problems
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import ALGORITHM
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.storage import TEMPORARY_PREFIX, ObjectStore
+from nethical_assets.core.lineage.provenance import ProvenanceStore
 from nethical_assets.core.models.registry import MANIFEST, ModelPointer, ModelRegistry
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import open_registry
+from nethical_assets.home.workspace import open_model_keys, open_registry
 
 
 def evidence_problems(settings: Settings) -> list[str]:
@@ -33,7 +34,8 @@ def evidence_problems(settings: Settings) -> list[str]:
             problems += _pointer_problems(registry, objects, log, family)
         except NethicalError as error:
             problems.append(str(error))
-    return problems
+    store = ProvenanceStore(settings.home / "data" / "provenance", objects, open_model_keys(settings.home))
+    return [*problems, *provenance_problems(log, store)]
 
 
 def _object_problems(objects: ObjectStore) -> Iterator[str]:
@@ -65,11 +67,9 @@ def _pointer_problems(registry: ModelRegistry, objects: ObjectStore, log: LogRea
     for pointer in registry.pointers([family]):
         if not registry.manifest_path(pointer.model).exists():
             yield f"{registry.manifest_path(pointer.model)}: is missing, a pointer names its model; restore the folder"
+    yield from champion_problems(registry, objects, log, family)
+    yield from card_problems(registry, log, family)
     if champion is not None:
-        try:
-            check_champion(log, champion)
-        except IntegrityError as error:
-            yield str(error)
         yield from _decision_problems(registry, objects, champion)
     for pointer in registry.candidates(family):
         yield from _decision_problems(registry, objects, pointer)

@@ -6,9 +6,11 @@ What belongs here: from a file of raw records to a file of predictions. What doe
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.digests import digest_file
 from nethical_assets.core.ground.errors import NoChampionError
@@ -16,8 +18,11 @@ from nethical_assets.core.models.loading import load_detector
 from nethical_assets.core.reading.tables import read_records, write_records
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+from nethical_assets.stages.sealing import finish_errand
 
 DECISION_THRESHOLD = 0.5
+BATCH_PREFIX = "scores/"
+"""Before the family, in the subjects of events about scored batches."""
 
 
 def score_file(settings: Settings, family: str, file: Path, output: Path) -> dict[str, Any]:
@@ -31,7 +36,8 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
         DatasetError: the file cannot be read, or has not the columns of the family.
         IntegrityError: the model is not what was stored, or the log has no promotion of it.
     """
-    workspace = Workspace(settings, CycleOptions(), f"score-{family}")
+    workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
+    workspace.acts.settle()
     champion = workspace.registry.champion(family)
     if champion is None:
         raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
@@ -58,7 +64,11 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
             # Scoring a file again is a retry, unless another decision made the model champion in between.
             occasion=f"{digest_file(file)} {champion.decision}",
             when=utc_now(),
+            announce=lambda digest: workspace.record_event(
+                EventType.BATCH_SCORED, {f"{BATCH_PREFIX}{family}": digest}, parents=[champion.model]
+            ),
         )
+    finish_errand(workspace)
     return {
         "family": family,
         "version": champion.version,

@@ -20,8 +20,10 @@ from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.core.ground.storage import ObjectStore, read_json
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
+from nethical_assets.core.tlog.verify_tiles import Progress, no_progress
 from nethical_assets.home.settings import Settings
 from nethical_assets.operations.evidence import evidence_problems
+from nethical_assets.operations.kept import kept_problems
 from nethical_assets.stages.carding import MODEL_CARDS, format_subject
 from nethical_assets.stages.evaluating import EVALUATIONS
 from nethical_assets.stages.releasing import RELEASES
@@ -33,8 +35,15 @@ def reconcile_facts(settings: Settings, facts: Iterable[tuple[str, str, str]]) -
     return reconcile([Fact(*fact) for fact in facts], LogReader(settings.home / "audit"))
 
 
-def verify(settings: Settings, policy: Policy | None = None) -> dict[str, Any]:
-    """Recompute the log, all objects and all models from disk, and hold pointers and cards against the log."""
+def verify(
+    settings: Settings,
+    policy: Policy | None = None,
+    *,
+    known_roots: Iterable[tuple[int, str]] = (),
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Recompute the log and everything that is kept from disk, and hold it against the log, and the log against
+    ``known_roots``: size and root (hexadecimal) of earlier states, as another record has them."""
 
     policy = policy or Policy()
     report = verify_log(
@@ -43,8 +52,15 @@ def verify(settings: Settings, policy: Policy | None = None) -> dict[str, Any]:
         known_checkpoints=read_checkpoints(policy),
         witness_keys=policy.witness_keys,
         required_witnesses=policy.required_witnesses,
+        known_roots=known_roots,
+        progress=progress,
     ).to_json()
-    problems = [*report["problems"], *evidence_problems(settings), *card_problems(settings)]
+    problems = [
+        *report["problems"],
+        *evidence_problems(settings),
+        *card_problems(settings),
+        *kept_problems(settings),
+    ]
     return {**report, "problems": problems, "ok": not problems}
 
 

@@ -146,6 +146,7 @@ def _refused_champion(case: _Case, champion: ModelPointer, decision: ReleaseDeci
 
 
 def _decided(case: _Case, decision: ReleaseDecision) -> Result:
+    from nethical_assets.core.delivery.expected import promotion_payload, promotion_subjects
     from nethical_assets.home.changes import place_pointer
 
     stored = _store(case, decision)
@@ -166,10 +167,10 @@ def _decided(case: _Case, decision: ReleaseDecision) -> Result:
     acts.append(
         Act(
             EventType.MODEL_PROMOTED,
-            {name: case.model, "drift reference": pointer.reference},
+            promotion_subjects(pointer),
             place_pointer(pointer, "current"),
             parents=[stored],
-            payload={"version": pointer.version},
+            payload=promotion_payload(pointer),
         )
     )
     return Result(stored, {"decision": stored}, facts, acts=acts)

@@ -42,7 +42,8 @@ def finalize_run(workspace: Workspace, *, failed: bool = False) -> dict[str, Any
 def finish_errand(workspace: Workspace) -> None:
     """Append what a command outside a run recorded, if it recorded anything."""
     if workspace.run_id in workspace.audit_log.pending_runs():
-        finalize_run(workspace)
+        workspace.record_event(EventType.RUN_COMPLETED, {})
+        workspace.seal()
     workspace.end()
 
 

@@ -15,10 +15,14 @@ from nethical_assets.core.audit.reader import Head, LoggedEvent, LogReader
 from nethical_assets.core.audit.reconcile import Fact, Reconciliation, reconcile
 from nethical_assets.core.audit.recorder import RunRecorder
 from nethical_assets.core.audit.rotation import rotate_key
+from nethical_assets.core.audit.state import AUDIT_KEY, MODEL_KEY, PROMOTIONS, LogState
 from nethical_assets.core.audit.verify import VerificationReport, verify_log, verify_prefix_root, verify_tiled_log
 from nethical_assets.core.tlog.note import VerifierKey
 
 __all__ = [
+    "AUDIT_KEY",
+    "MODEL_KEY",
+    "PROMOTIONS",
     "AuditLog",
     "ChunkReceipt",
     "Event",
@@ -26,6 +30,7 @@ __all__ = [
     "Fact",
     "Head",
     "LogReader",
+    "LogState",
     "LoggedEvent",
     "ProofReport",
     "Reconciliation",

@@ -27,8 +27,25 @@ from nethical_assets.core.ground.errors import AuditError, IntegrityError
 from nethical_assets.core.tlog.tiles import MAXIMUM_ENTRY_BYTES
 
 LEAF_VERSION = 1
+MAXIMUM_RUN_ID = 128
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+_TEXT = r'[^"\\\x00-\x1f]*'
+_DIGEST = r'"sha256:[0-9a-f]{64}"'
+_COUNT = r"0|[1-9][0-9]{0,14}"
+_SUBJECT = rf'\{{"digest":({_DIGEST}),"name":"({_TEXT})"\}}'
+_PLAIN_LEAF = re.compile(
+    rf'\{{"actor":"(?P<actor>{_TEXT})"'
+    rf'(?:,"chunk":\{{"first_index":(?P<first>{_COUNT}),"previous_checkpoint":"(?P<previous>{_TEXT})",'
+    rf'"root":"(?P<root>{_TEXT})","size":(?P<size>{_COUNT})\}})?'
+    rf',"parents":\[(?P<parents>(?:{_DIGEST}(?:,{_DIGEST})*)?)\],"payload_digest":(?P<payload>null|{_DIGEST})'
+    rf'(?:,"rotation":\{{"new":"(?P<new>{_TEXT})","old":"(?P<old>{_TEXT})"\}})?'
+    rf',"run_id":"(?P<run>{_RUN_ID.pattern})","sequence":(?P<sequence>{_COUNT})'
+    rf',"subjects":\[(?P<subjects>(?:{_SUBJECT}(?:,{_SUBJECT})*)?)\]'
+    rf',"time":"(?P<time>{_TIME.pattern})","type":"(?P<type>[a-z_]+)","version":{LEAF_VERSION}\}}'
+)
+"""A leaf whose texts need no escape: text of this form is canonical, so that nothing has to be encoded again."""
+_SUBJECTS = re.compile(_SUBJECT)
 _FIELDS = {"version", "run_id", "sequence", "time", "type", "actor", "subjects", "parents", "payload_digest"}
 
 
@@ -58,6 +75,8 @@ class EventType(StrEnum):
     MODEL_DEPLOYED = "model_deployed"
     MODEL_ROLLED_BACK = "model_rolled_back"
     DRIFT_JUDGED = "drift_judged"
+    BATCH_SCORED = "batch_scored"
+    """A batch of predictions is about to enter the inference log; its subject names the bytes of the batch."""
     ALERT_FILED = "alert_filed"
     ALERT_CLOSED = "alert_closed"
     SETTINGS_CHANGED = "settings_changed"
@@ -65,11 +84,19 @@ class EventType(StrEnum):
     CATALOG_CHANGED = "catalog_changed"
     RETENTION_DELETED = "retention_deleted"
     """Subjects are what retention deleted; a payload named here may be missing from the payload store."""
+    KEY_CREATED = "key_created"
+    """Pins a key: subjects name the fingerprint of the audit verifier key, or of the model signing key, whose
+    replacement names the fingerprint before it as a parent."""
     KEY_ROTATED = "key_rotated"
     """Carries the old and the new verifier key; the checkpoint over it is the last one signed by the old key."""
     HEARTBEAT = "heartbeat"
     CHUNK_FINAL = "chunk_final"
-    """Ends the chunk of a run; carries the chunk's range and root and the digest of the previous checkpoint."""
+    """Ends the chunk of a run; carries the chunk's range and root and the digest of the previous checkpoint. Its
+    payload is the state of the log (``state``)."""
+
+
+_TYPES = {kind.value: kind for kind in EventType}
+_PLAIN_TYPES = _TYPES.keys() - {EventType.CHUNK_FINAL.value, EventType.KEY_ROTATED.value}
 
 
 @dataclass(frozen=True)
@@ -154,6 +181,9 @@ class Event:
         Raises:
             AuditError: it is not an event in its one canonical form; the message says what is wrong.
         """
+        plain = _parse_plain(entry)
+        if plain is not None:
+            return plain
         try:
             document = json.loads(entry)
         except ValueError:
@@ -170,6 +200,64 @@ class Event:
         if encoded != entry:
             raise AuditError("malformed leaf: it is not in canonical form, or has fields of the wrong type")
         return event
+
+
+def leaf_fields(entry: bytes) -> tuple[str, int, str, str, str] | None:
+    """Run id, sequence, time, type and payload digest (or empty) of a leaf in canonical form that neither ends a chunk
+    nor rotates a key; None leaves it to :meth:`Event.parse`. For walking many leaves."""
+    try:
+        found = _PLAIN_LEAF.fullmatch(entry.decode())
+    except UnicodeDecodeError:
+        return None
+    if (
+        found is None
+        or len(entry) > MAXIMUM_ENTRY_BYTES
+        or len(found["run"]) > MAXIMUM_RUN_ID
+        or found["type"] not in _PLAIN_TYPES
+        or found["root"] is not None
+        or found["new"] is not None
+    ):
+        return None
+    payload = found["payload"]
+    return (
+        found["run"],
+        int(found["sequence"]),
+        found["time"],
+        found["type"],
+        "" if payload == "null" else payload[1:-1],
+    )
+
+
+def _parse_plain(entry: bytes) -> Event | None:
+    """The event in an entry that needs no escapes; None leaves it, also what is wrong with it, to the full parser."""
+    try:
+        found = _PLAIN_LEAF.fullmatch(entry.decode())
+    except UnicodeDecodeError:
+        return None
+    if found is None or len(entry) > MAXIMUM_ENTRY_BYTES:
+        return None
+    kind = _TYPES.get(found["type"])
+    chunked, rotated = found["root"] is not None, found["new"] is not None
+    if (
+        kind is None
+        or len(found["run"]) > MAXIMUM_RUN_ID
+        or chunked != (kind is EventType.CHUNK_FINAL)
+        or rotated != (kind is EventType.KEY_ROTATED)
+    ):
+        return None
+    parents, subjects, payload = found["parents"], found["subjects"], found["payload"]
+    return Event(
+        run_id=found["run"],
+        sequence=int(found["sequence"]),
+        time=found["time"],
+        type=kind,
+        actor=found["actor"],
+        subjects=tuple(Subject(name, digest[1:-1]) for digest, name in _SUBJECTS.findall(subjects)) if subjects else (),
+        parents=tuple(parent[1:-1] for parent in parents.split(",")) if parents else (),
+        payload_digest=None if payload == "null" else payload[1:-1],
+        chunk=Chunk(int(found["first"]), int(found["size"]), found["root"], found["previous"]) if chunked else None,
+        rotation=Rotation(found["old"], found["new"]) if rotated else None,
+    )
 
 
 def _build(document: Mapping[str, Any]) -> Event:
@@ -209,9 +297,9 @@ def check_run_id(run_id: str) -> str:
     Raises:
         AuditError: it is empty, longer than 128 characters, or has characters other than letters, digits, ``_-.``.
     """
-    if not isinstance(run_id, str) or len(run_id) > 128 or not _RUN_ID.fullmatch(run_id):
+    if not isinstance(run_id, str) or len(run_id) > MAXIMUM_RUN_ID or not _RUN_ID.fullmatch(run_id):
         raise AuditError(
-            f"malformed run id {str(run_id)[:140]!r}: 1 to 128 letters, digits, underscores, hyphens, dots"
+            f"malformed run id {str(run_id)[:140]!r}: 1 to {MAXIMUM_RUN_ID} letters, digits, underscores, hyphens, dots"
         )
     return run_id
 

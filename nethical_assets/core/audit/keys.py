@@ -92,7 +92,17 @@ def write_private_key(path: Path, private: Ed25519PrivateKey) -> None:
 
 def default_origin(private: Ed25519PrivateKey) -> str:
     """The identity of a new log: it does not change when the key is rotated later."""
-    return ORIGIN_PREFIX + digest_bytes(private.public_key().public_bytes_raw()).partition(":")[2][:16]
+    return origin_of(private.public_key().public_bytes_raw())
+
+
+def origin_of(public: bytes) -> str:
+    """The identity of a log whose first key has these 32 bytes."""
+    return ORIGIN_PREFIX + digest_bytes(public).partition(":")[2][:16]
+
+
+def fingerprint(key: VerifierKey) -> str:
+    """The digest by which events pin a verifier key: that of its vkey line."""
+    return digest_bytes(str(key).encode())
 
 
 def write_verifier_key(folder: Path, key: VerifierKey) -> None:

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nethical_assets.core.audit.events import Event, EventType
-from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_keys
-from nethical_assets.core.audit.reader import KEYS, LogReader
+from nethical_assets.core.audit.events import Event
+from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.ground.digests import check_digest, digest_bytes
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import AuditError
@@ -59,21 +58,21 @@ def prove(folder: Path, index_or_digest: int | str) -> dict[str, Any]:
         AuditError: there is no log, no such leaf, or no event names the digest.
     """
     log = LogReader(Path(folder))
-    head = log.head()
-    if head is None:
+    if log.checkpoint_bytes() is None:
         raise AuditError(f"{folder}: there is no signed log here; finalise a run first")
-    index = _index(log, head.size, index_or_digest)
-    entry = next(log.tiles.all_entries(head.size, index)) if 0 <= index < head.size else b""
-    proof = inclusion_proof(index, head.size, log.tiles.reader(head.size).node)
-    payload = Event.parse(entry).payload_digest
+    view = log.view()
+    index = _index(log, view.size, index_or_digest)
+    proof = view.inclusion_proof(index)
+    event = view.event(index).event
+    payload = event.payload_digest
     return {
         "format": PROOF_FORMAT,
         "index": index,
-        "entry": entry.decode(),
+        "entry": event.leaf().decode(),
         "payload": log.payloads.get(payload).decode() if payload and payload in log.payloads else None,
         "inclusion_proof": [base64.b64encode(one).decode() for one in proof],
-        "checkpoint": head.text,
-        "verifier_key": str(read_verifier_keys(log.folder / KEYS / VERIFIER_KEY_FILE)[0]),
+        "checkpoint": view.head.text,
+        "verifier_key": str(view.signer),
         "rotations": rotation_proofs(log),
     }
 
@@ -81,8 +80,8 @@ def prove(folder: Path, index_or_digest: int | str) -> dict[str, Any]:
 def rotation_proofs(log: LogReader) -> list[dict[str, Any]]:
     """Every key rotation with a proof that a checkpoint signed by the old key contains it."""
     proofs = []
-    for found in log.find_events(event_type=EventType.KEY_ROTATED):
-        final = next(log.find_events(event_type=EventType.CHUNK_FINAL, start=found.index))
+    for found in log.view().rotations():
+        final = next(one for one in log.entries(found.index) if one.event.chunk is not None)
         size = final.index + 1
         path = inclusion_proof(found.index, size, log.tiles.reader(size).node)
         proofs.append(

@@ -1,97 +1,44 @@
-"""Reading the log: its head, its events, its payloads, the leaves of one run.
+"""Queries of the log: its events by run, type and digest, the newest of a kind, what waits.
 
-What belongs here: queries that trust what is on disk. What does not: checking it (``verify``), writing it (``log``).
+What belongs here: one object to ask. What does not: the files (``files``), the proofs (``view``), checking everything
+(``verify``), writing (``log``).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from nethical_assets.core.audit.events import Event, EventType
-from nethical_assets.core.audit.pending import PendingFolder
-from nethical_assets.core.ground.errors import AuditError
-from nethical_assets.core.ground.storage import ObjectStore
-from nethical_assets.core.tlog.checkpoint import Checkpoint
-from nethical_assets.core.tlog.note import Note
-from nethical_assets.core.tlog.tiles import ENTRIES, TILE_WIDTH, TileFolder, decode_entries
+from nethical_assets.core.audit.files import (
+    CHECKPOINT,
+    CHECKPOINTS,
+    KEYS,
+    PAYLOADS,
+    Head,
+    LogFiles,
+    LoggedEvent,
+    digests_of,
+)
+from nethical_assets.core.audit.view import SignedView
 
-CHECKPOINT = "checkpoint"
-CHECKPOINTS = "checkpoints"
-PAYLOADS = "payloads"
-KEYS = "keys"
-
-
-@dataclass(frozen=True)
-class Head:
-    """The newest signed state of the log, with the text of its checkpoint (a signed note)."""
-
-    checkpoint: Checkpoint
-    text: str
-
-    @property
-    def size(self) -> int:
-        """How many leaves are signed."""
-        return self.checkpoint.size
-
-    @property
-    def root(self) -> str:
-        """The root over them, hexadecimal."""
-        return self.checkpoint.root.hex()
+__all__ = ["CHECKPOINT", "CHECKPOINTS", "KEYS", "PAYLOADS", "Head", "LogReader", "LoggedEvent"]
 
 
-@dataclass(frozen=True)
-class LoggedEvent:
-    """An event and its index in the log."""
+class LogReader(LogFiles):
+    """The log in ``folder``, for asking. Runs and digests are found in O(log n), other queries scan."""
 
-    index: int
-    event: Event
+    _view: SignedView | None = None
 
-
-class LogReader:
-    """The log in ``folder``: ``checkpoint``, ``tile/``, ``checkpoints/``, ``payloads/``, ``pending/``, ``keys/``."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
-        self.tiles = TileFolder(self.folder)
-        self.pending = PendingFolder(self.folder)
-        self.payloads = ObjectStore(self.folder / PAYLOADS)
-
-    def checkpoint_bytes(self) -> bytes | None:
-        """The bytes of the newest checkpoint; None when nothing was signed yet."""
-        try:
-            return (self.folder / CHECKPOINT).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def head(self) -> Head | None:
-        """The newest signed state; None when nothing was signed yet.
+    def view(self) -> SignedView:
+        """The newest signed state, verified.
 
         Raises:
-            AuditError: the checkpoint is malformed.
+            AuditError: nothing was signed yet, or it does not verify.
         """
-        data = self.checkpoint_bytes()
-        if data is None:
-            return None
-        return Head(Checkpoint.parse(Note.parse(data).text), data.decode())
-
-    def pending_runs(self) -> list[str]:
-        """The runs whose events are not in the log yet, sorted."""
-        return self.pending.run_ids()
-
-    def entries(self, start: int = 0) -> Iterator[LoggedEvent]:
-        """Every signed event from index ``start`` on.
-
-        Raises:
-            AuditError: the log is malformed.
-        """
-        head = self.head()
-        if head is not None:
-            for index, entry in enumerate(self.tiles.all_entries(head.size, start), start):
-                yield LoggedEvent(index, Event.parse(entry))
+        view = self._view
+        if view is None or view.head.text.encode() != self.checkpoint_bytes():
+            view = self._view = SignedView(self)
+        return view
 
     def find_events(
         self,
@@ -103,67 +50,57 @@ class LogReader:
     ) -> Iterator[LoggedEvent]:
         """The signed events of a run, of a type, or that name ``digest`` (as subject, parent or payload), in order.
 
-        Bundles that do not hold the wanted text are not parsed.
-
         Raises:
-            AuditError: the log is malformed.
+            AuditError: the log is malformed, or (by run or digest) not what was signed.
         """
-        wanted = [
-            b'"%s":%s' % (field, json.dumps(str(value)).encode())
-            for field, value in ((b"run_id", run_id), (b"type", event_type))
-            if value is not None
-        ]
-        if digest is not None:
-            wanted.append(digest.encode())
-        for index, entry in self._entries_with(wanted, start):
-            event = Event.parse(entry)
+        if self.checkpoint_bytes() is None:
+            return
+        if run_id is not None:
+            found = iter([LoggedEvent(index, Event.parse(leaf)) for index, leaf in self.view().run_leaves(run_id)])
+        elif digest is not None:
+            found = self.view().naming(digest)
+        else:
+            found = self.scan(event_type=event_type, start=start)
+        for one in found:
             if (
-                (run_id is None or event.run_id == run_id)
-                and (event_type is None or event.type == event_type)
-                and (digest is None or digest in _digests(event))
+                one.index >= start
+                and (event_type is None or one.event.type == event_type)
+                and (digest is None or digest in digests_of(one.event))
             ):
-                yield LoggedEvent(index, event)
+                yield one
 
     def run_leaves(self, run_id: str) -> list[bytes]:
-        """The leaves of a run that are in the log, in order."""
-        return [logged.event.leaf() for logged in self.find_events(run_id=run_id)]
-
-    def payload(self, event: Event) -> Any:
-        """The payload of ``event``; None when it has none.
+        """The leaves of a run that are in the log, in order.
 
         Raises:
-            IntegrityError: it is missing, or was changed on disk.
+            AuditError: the log is not what was signed.
         """
-        return None if event.payload_digest is None else json.loads(self.payloads.get(event.payload_digest))
+        if self.checkpoint_bytes() is None:
+            return []
+        return [leaf for _, leaf in self.view().run_leaves(run_id)]
 
-    def signed_checkpoint(self, size: int) -> str:
-        """The checkpoint that was signed when the log had ``size`` leaves.
+    def newest(self, kind: str, subject: str) -> LoggedEvent | None:
+        """The newest event of a kind (``state``) about a subject, proven; None, proven too, when there is none.
 
         Raises:
-            AuditError: it is missing.
+            AuditError: the log is not what was signed.
         """
-        head = self.head()
-        if head is not None and head.size == size:
-            return head.text
-        path = self.folder / CHECKPOINTS / str(size)
-        try:
-            return path.read_text()
-        except FileNotFoundError:
-            raise AuditError(f"{path}: missing checkpoint; restore it from a copy of the log") from None
+        return None if self.checkpoint_bytes() is None else self.view().newest(kind, subject)
 
-    def _entries_with(self, wanted: list[bytes], start: int) -> Iterator[tuple[int, bytes]]:
-        head = self.head()
-        size = head.size if head else 0
-        for number in range(start // TILE_WIDTH, -(-size // TILE_WIDTH)):
-            first = number * TILE_WIDTH
-            width = min(TILE_WIDTH, size - first)
-            bundle = self.tiles.read(ENTRIES, number, width)
-            if all(text in bundle for text in wanted):
-                entries = decode_entries(bundle, f"{self.folder}: entry bundle {number}")[:width]
-                for index, entry in enumerate(entries, first):
-                    if index >= start and all(text in entry for text in wanted):
-                        yield index, entry
+    def pending_events(self, *texts: bytes) -> list[Event]:
+        """The events that wait to be finalised and whose leaf holds one of ``texts`` (any, without texts), in order of
+        their times. Only those that the log's key signed for their place count, and of a damaged file those before the
+        damage; without a signed log there are none.
 
-
-def _digests(event: Event) -> set[str | None]:
-    return {event.payload_digest, *event.parents, *(subject.digest for subject in event.subjects)}
+        Raises:
+            AuditError: the log is not what was signed.
+        """
+        waiting = {run_id: self.pending.bytes_of(run_id) for run_id in self.pending_runs()}
+        if self.checkpoint_bytes() is None:
+            return []
+        found = []
+        for run_id, data in waiting.items():
+            if not texts or any(text in data for text in texts):
+                leaves = self.view().pending(run_id, data).leaves
+                found += [Event.parse(leaf) for leaf in leaves if not texts or any(text in leaf for text in texts)]
+        return sorted(found, key=lambda event: (event.time, event.run_id, event.sequence))

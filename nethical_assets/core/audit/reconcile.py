@@ -53,8 +53,8 @@ def reconcile(expected: Iterable[Fact], log: LogReader) -> Reconciliation:
     pending = {
         fact
         for run_id in {fact.run_id for fact in facts} & set(log.pending_runs())
-        for leaf in log.pending.read(run_id).leaves
-        for fact in _facts(Event.parse(leaf))
+        for event in log.pending_events(b'"run_id":"%s"' % run_id.encode())
+        for fact in _facts(event)
     }
     absent = [fact for fact in facts if fact not in logged]
     return Reconciliation(

@@ -6,10 +6,11 @@ What belongs here: ``RunRecorder``. What does not: the write-ahead file's format
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nethical_assets.core.audit.events import (
     Event,
@@ -22,34 +23,35 @@ from nethical_assets.core.audit.events import (
     subjects_of,
     timestamp,
 )
+from nethical_assets.core.audit.keys import SigningKeys
+from nethical_assets.core.audit.pending import NO_LEAF, Place, pending_line
 from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.audit.view import SignedView
+from nethical_assets.core.audit.writer import Clock, LogWriter, utc_now
 from nethical_assets.core.ground.digests import check_digest
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.tlog.merkle import MerkleTree, hash_leaf
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The time now, in UTC."""
-    return datetime.now(UTC)
 
 
 class RunRecorder:
     """Appends the events of one run durably; safe for threads, and for several processes of the same run.
 
-    Every event is on disk (fsync) when ``append`` returns. The events enter the log when the run is finalised
+    Every event is on disk (fsync), signed with the log's key, when ``append`` returns; the first event of a new log
+    founds the log. The events enter the log when the run is finalised
     (``AuditLog.finalize_run``); a run may go on recording afterwards, which gives it one more chunk.
     """
 
-    def __init__(self, folder: Path, run_id: str, *, clock: Clock = utc_now) -> None:
+    def __init__(self, folder: Path, run_id: str, keys: SigningKeys, *, clock: Clock = utc_now) -> None:
         self.run_id = check_run_id(run_id)
         self._reader = LogReader(Path(folder))
+        self._writer = LogWriter(self._reader, keys, clock)
         self._clock = clock
         self._guard = threading.Lock()
         self._checkpoint: bytes | None = b""
         self._tree = MerkleTree()
         self._length = 0
+        self._previous = NO_LEAF
+        self._signer: tuple[Place, Ed25519PrivateKey] | None = None
 
     def append(
         self,
@@ -67,7 +69,8 @@ class RunRecorder:
         and must hold no personal data; ``rotation`` belongs to ``key_rotated`` only.
 
         Raises:
-            AuditError: unknown type, a payload that is not JSON, a write-ahead file that was changed on disk, no space.
+            AuditError: unknown type, a payload that is not JSON, a write-ahead file that was changed on disk, no space,
+                a log that was changed, a signing key that is not the log's.
             IntegrityError: a digest is malformed.
         """
         kind = event_type(type)
@@ -78,8 +81,9 @@ class RunRecorder:
         document = None if payload is None else payload_bytes(payload)
         try:
             payload_digest = None if document is None else self._reader.payloads.put(document)
+            self._found()
             with self._guard, self._reader.pending.locked():
-                self._catch_up()
+                place, private = self._catch_up()
                 event = Event(
                     run_id=self.run_id,
                     sequence=self._tree.size,
@@ -93,8 +97,9 @@ class RunRecorder:
                 )
                 leaf = event.leaf()
                 Event.parse(leaf)
-                self._length = self._reader.pending.append(self.run_id, leaf, self._length)
-                return self._tree.append(hash_leaf(leaf))
+                line = pending_line(leaf, self._previous, place.key.name, private)
+                self._length = self._reader.pending.append(self.run_id, line, self._length)
+                return self._take([leaf])
         except OSError as error:
             raise AuditError(
                 f"{self._reader.folder}: the event {kind} of run {self.run_id} was not recorded ({error.strerror}); "
@@ -110,30 +115,60 @@ class RunRecorder:
             AuditError: the write-ahead file was changed on disk.
         """
         with self._guard, self._reader.pending.locked():
-            self._catch_up()
+            if self._reader.checkpoint_bytes() is not None:
+                self._catch_up()
             return self._tree.size, self._tree.root().hex()
 
-    def _catch_up(self) -> None:
-        """Take in what other processes recorded or finalised since the last call."""
+    def _found(self) -> None:
+        """A log pins its key before anything is signed with it."""
+        if self._checkpoint != b"":
+            return
+        head = self._reader.head()
+        if head is None or head.size == 0 or not self._reader.view().state.audit_keys:
+            with self._writer.locked():
+                self._writer.open()
+
+    def _catch_up(self) -> tuple[Place, Ed25519PrivateKey]:
+        """Take in what other processes recorded or finalised since the last call; where the run stands in the log, and
+        the key that signs."""
         checkpoint = self._reader.checkpoint_bytes()
-        if checkpoint != self._checkpoint:
+        if checkpoint != self._checkpoint or self._signer is None:
+            view = self._reader.view()
             self._tree = MerkleTree()
-            self._tree.extend(map(hash_leaf, self._reader.run_leaves(self.run_id)))
+            self._take([leaf for _, leaf in view.run_leaves(self.run_id)])
             self._length = 0
-            discard_finalized(self._reader, self.run_id, self._tree.size)
+            self._signer = view.place(self.run_id), self._writer.signing_key(view)
+            discard_finalized(self._reader, view, self.run_id)
             self._checkpoint = checkpoint
-        read = self._reader.pending.read(self.run_id, self._length)
+        place, private = self._signer
+        here = Place(place.key, self._previous, self._tree.size)
+        read = self._reader.pending.read(self.run_id, here, self._length)
         if read.damage:
             raise AuditError(f"{read.damage}; it is kept: start a new run, and finalise this one as abandoned")
-        self._tree.extend(map(hash_leaf, read.leaves))
+        self._take(read.leaves)
         self._length = read.length
+        return place, private
+
+    def _take(self, leaves: Sequence[bytes]) -> int:
+        """Count leaves in; the sequence number of the last one."""
+        self._tree.extend(map(hash_leaf, leaves))
+        if leaves:
+            self._previous = hash_leaf(leaves[-1])
+        elif self._tree.size == 0:
+            self._previous = NO_LEAF
+        return self._tree.size - 1
 
 
-def discard_finalized(reader: LogReader, run_id: str, logged: int) -> None:
+def discard_finalized(reader: LogReader, view: SignedView, run_id: str) -> None:
     """Remove a write-ahead file whose events are in the log already: its finaliser died before it could.
 
-    Needs the lock of the pending folder. ``logged`` is how many leaves the run has in the log.
+    Needs the lock of the pending folder.
     """
-    leaves = reader.pending.read(run_id).leaves
-    if leaves and Event.parse(leaves[0]).sequence < logged:
+    if is_logged(reader, view, run_id):
         reader.pending.remove(run_id)
+
+
+def is_logged(reader: LogReader, view: SignedView, run_id: str) -> bool:
+    """Whether every leaf in a write-ahead file is in the log already."""
+    leaves = reader.pending.unchecked_leaves(run_id)
+    return bool(leaves) and set(leaves) <= {leaf for _, leaf in view.run_leaves(run_id)}

@@ -40,6 +40,8 @@ def rotate_key(log: AuditLog, *, actor: str, new_key_file: Path | None = None) -
     old, new = VerifierKey.of(origin, log.keys.load()), VerifierKey.of(origin, read_private_key(target))
     if old == new:
         raise AuditError(f"{target}: this is the key that signs already; name a file with another key")
+    # Lines that the old key signed would not count any more once the new one is in force.
+    log.seal_pending()
     run_id = f"key-rotation-{new.key_id.hex()}"
     recorder = log.recorder(run_id)
     if recorder.prefix_root()[0] == 0:

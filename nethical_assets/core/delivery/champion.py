@@ -1,50 +1,61 @@
-"""The champion that the audit log names.
+"""The champion of a family by the log: the newest promotion, and whether a pointer is what it says.
 
-What belongs here: what counts as a promotion, and holding a pointer against the newest one. What does not: moving
-    pointers."""
+What belongs here: what counts as a promotion (``PROMOTIONS``), finding the newest one with its proof, holding a pointer
+against it. What does not: moving pointers (``registry``), deciding (``release``).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from nethical_assets.core.audit.events import Event, EventType
+from nethical_assets.core.audit.events import Event
+from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.audit.state import PROMOTION, PROMOTIONS
 from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
-if TYPE_CHECKING:
-    from nethical_assets.core.audit.reader import LogReader
-    from nethical_assets.core.models.registry import ModelPointer
-
-PROMOTIONS = (EventType.MODEL_PROMOTED, EventType.MODEL_ROLLED_BACK, EventType.GATE_OVERRIDDEN)
-"""The one definition of a promotion, for scoring, lineage and verification alike."""
+__all__ = ["PROMOTIONS", "check_champion", "newest_promotion", "promoted_model"]
 
 
 def newest_promotion(log: LogReader, family: str) -> Event | None:
-    """The newest promotion of a model of ``family``; one that a pending leaf names is newer than every logged one."""
-    name = f"models/{family}"
-    for run_id in log.pending_runs():
-        for leaf in reversed(log.pending.read(run_id).leaves):
-            event = Event.parse(leaf)
-            if event.type in PROMOTIONS and any(subject.name == name for subject in event.subjects):
-                return event
-    newest = None
-    for kind in PROMOTIONS:
-        for found in log.find_events(event_type=kind):
-            named = any(subject.name == name for subject in found.event.subjects)
-            if named and (newest is None or found.index > newest.index):
-                newest = found
-    return None if newest is None else newest.event
+    """The newest promotion of a model of ``family``; None, which is proven too, when there is none.
+
+    A promotion that waits to be finalised is newer than every logged one: its leaf counts if the log's key signed it
+    for its place in its run, and for nothing but what it says itself.
+
+    Raises:
+        AuditError: there is a log, and it is not what was signed.
+    """
+    subject = f"models/{family}"
+    waiting = [
+        event
+        for event in log.pending_events(b'"name":"%s"' % subject.encode())
+        if event.type in PROMOTIONS and promoted_model(event, family) is not None
+    ]
+    if waiting:
+        return waiting[-1]
+    logged = log.newest(PROMOTION, subject)
+    return None if logged is None else logged.event
 
 
-def check_champion(log: LogReader, champion: ModelPointer) -> None:
+def promoted_model(event: Event, family: str) -> str | None:
+    """The model of ``family`` that a promotion names; None when it names none."""
+    named = {subject.name: subject.digest for subject in event.subjects}
+    return named.get(f"models/{family}")
+
+
+def check_champion(registry: ModelRegistry, log: LogReader, champion: ModelPointer) -> None:
     """Make sure that the newest promotion in the log is the one the pointer claims, before anything acts on it.
 
     Raises:
         IntegrityError: the pointer was moved by something else than a recorded promotion.
+        AuditError: the log is not what was signed.
     """
     newest = newest_promotion(log, champion.family)
-    models = set() if newest is None else {s.digest for s in newest.subjects if s.name == f"models/{champion.family}"}
-    if newest is None or champion.model not in models or champion.decision not in newest.parents:
+    if (
+        newest is None
+        or promoted_model(newest, champion.family) != champion.model
+        or champion.decision not in newest.parents
+    ):
         raise IntegrityError(
-            f"current/{champion.family}.json: the audit log has no newest promotion of model {champion.model} by "
-            f"decision {champion.decision}; restore the pointer from a backup"
+            f"{registry.base / 'current' / champion.family}.json: the audit log has no newest promotion of model "
+            f"{champion.model} by decision {champion.decision}; restore the pointer from a backup"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from nethical_assets.core.drift.reference import PROBABILITY, SCORE, FloatArray, prediction_columns
-from nethical_assets.core.ground.digests import check_digest
+from nethical_assets.core.ground.digests import check_digest, digest_bytes
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 from nethical_assets.core.ground.storage import write_atomically
 
@@ -85,6 +85,7 @@ class InferenceLog:
         *,
         occasion: str,
         when: datetime,
+        announce: Callable[[str], None] = lambda digest: None,
     ) -> UPath | None:
         """Write one batch and return its file, or the file of the same batch that is there already; None for an empty
         batch, which leaves no trace.
@@ -96,6 +97,7 @@ class InferenceLog:
             occasion: what the caller knows this act of scoring by, such as a request id or the digest of a scored file:
                 the same for a retry, another one for equal predictions that were made anew. Only its digest is kept.
             when: moment of scoring, with a time zone.
+            announce: told the digest of a new batch's bytes right before they are written.
 
         Raises:
             DatasetError: lengths differ, a sketch column is not numeric, the family's name is malformed or ``when`` has
@@ -116,6 +118,7 @@ class InferenceLog:
         for earlier in folder.glob(f"*-{batch}") if folder.exists() else ():
             return earlier
         target = folder / f"{moment}-{batch}"
+        announce(digest_bytes(data))
         write_atomically(target, data)
         return target
 
@@ -147,6 +150,26 @@ class InferenceLog:
             scores=frame[SCORE].to_numpy(dtype=np.float64),
             sketch=frame.drop(columns=[PROBABILITY, SCORE]),
         )
+
+    def problems(self) -> list[str]:
+        """The batches that are not what their names say, one line each."""
+        found = []
+        for batch in self._all_batches():
+            try:
+                _read(batch.path, batch.content)
+            except (IntegrityError, pa.ArrowInvalid) as error:
+                found.append(str(error))
+        return found
+
+    def batch_digests(self) -> frozenset[str]:
+        """The digests of the bytes of all batches."""
+        return frozenset(digest_bytes(batch.path.read_bytes()) for batch in self._all_batches())
+
+    def _all_batches(self) -> Iterator[_Batch]:
+        folders = sorted(self.folder.iterdir(), key=lambda path: path.name) if self.folder.exists() else []
+        for folder in folders:
+            if folder.is_dir():
+                yield from self._batches(folder.name)
 
     def _folder(self, family: str) -> UPath:
         if not _FAMILY.fullmatch(family):

@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from nethical_assets.core.ground.digests import canonical_json
+from nethical_assets.core.ground.digests import canonical_json, digest_bytes
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock, read_json, write_atomically, write_json
@@ -39,7 +39,7 @@ _MAGIC_SEALED = b"aesgcm1\n"
 @dataclass(frozen=True)
 class QuarantineEntry:
     """What may be listed about a row: no text. ``status`` is held, released or confirmed; times are ISO 8601 UTC;
-    ``decision`` is the digest of the document that the log names."""
+    ``decision`` is the digest of the document that the log names, ``content`` of the sealed row."""
 
     row_id: str
     family: str
@@ -51,6 +51,7 @@ class QuarantineEntry:
     actor: str = ""
     decision_reason: str = ""
     decision: str = ""
+    content: str = ""
 
 
 def quarantine_key(environment: Mapping[str, str] | None = None) -> bytes | None:
@@ -111,7 +112,8 @@ class QuarantineStore:
                 if row_id in entries:
                     continue
                 content = json.dumps(named, default=str, ensure_ascii=True).encode()
-                write_atomically(self._row_path(family, row_id), self._sealed(family, row_id, content))
+                sealed = self._sealed(family, row_id, content)
+                write_atomically(self._row_path(family, row_id), sealed)
                 entries[row_id] = QuarantineEntry(
                     row_id=row_id,
                     family=family,
@@ -119,6 +121,7 @@ class QuarantineStore:
                     label=str(named.get("label", "")),
                     status=HELD,
                     quarantined_at=_timestamp(now),
+                    content=digest_bytes(sealed),
                 )
                 events.append(_event("row_quarantined", entries[row_id]))
             self._write(family, entries)
@@ -183,6 +186,17 @@ class QuarantineStore:
             entry = self._entry(entries, family, row_id)
             entries[entry.row_id] = replace(entry, **fields, decision=digest)
             self._write(family, entries)
+
+    def problems(self, family: str) -> list[str]:
+        """The rows of ``family`` whose content is missing or was changed, one line each."""
+        found = []
+        for entry in self._entries(family).values():
+            path = self._row_path(family, entry.row_id)
+            if not path.exists():
+                found.append(f"{path}: quarantined row {entry.row_id} is missing; restore it from a backup")
+            elif entry.content and digest_bytes(path.read_bytes()) != entry.content:
+                found.append(f"{path}: quarantined row {entry.row_id} was changed; restore it from a backup")
+        return found
 
     def check_decision(self, entry: QuarantineEntry, document: bytes) -> None:
         """Make sure that ``document``, which the entry names, is the decision that the entry shows.
@@ -270,7 +284,7 @@ def _timestamp(now: datetime.datetime) -> str:
 def _event(kind: str, entry: QuarantineEntry) -> dict[str, Any]:
     """An audit event: identifiers and reasons, never text."""
     # ``reasons`` is named even where there are none.
-    fields = {name: value for name, value in _present(to_document(entry)) if name != "decision"}
+    fields = {name: value for name, value in _present(to_document(entry)) if name not in ("decision", "content")}
     return {"event": kind, **fields}
 
 

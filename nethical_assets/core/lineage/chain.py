@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from nethical_assets.core.audit.events import EventType
-from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_keys
-from nethical_assets.core.audit.reader import KEYS, LoggedEvent, LogReader
+from nethical_assets.core.audit.reader import LoggedEvent, LogReader
+from nethical_assets.core.audit.state import PROMOTIONS
 from nethical_assets.core.audit.verify import verify_prefix_root
 from nethical_assets.core.cards.card import audit_reference
-from nethical_assets.core.delivery.champion import PROMOTIONS
 from nethical_assets.core.ground.digests import digest_bytes, digest_json
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.storage import ObjectStore
@@ -94,7 +93,7 @@ class Evidence:
 
     Attributes:
         shape: through which stages the chain leads.
-        trusted: public keys to trust instead of the ones published beside the models.
+        trusted: public keys to trust instead of the ones that the log pins.
     """
 
     objects: ObjectStore
@@ -110,9 +109,9 @@ class Evidence:
         """The leaves of the log, proven against its newest signed checkpoint.
 
         Raises:
-            AuditError: there is no log, or its checkpoint is not signed by its key.
+            AuditError: there is no log, or its checkpoint is not signed by the key that it pins.
         """
-        return ProvenLeaves(self.log, read_verifier_keys(self.log.folder / KEYS / VERIFIER_KEY_FILE))
+        return ProvenLeaves(self.log)
 
 
 def trace(evidence: Evidence, pointer: ModelPointer, stage: str) -> Lineage:

@@ -6,11 +6,14 @@ What belongs here: creating, finding and loading elliptic-curve keys. What does 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,7 +33,9 @@ from nethical_assets.core.ground.storage import exclusive_lock, local_path, writ
 
 KEY_FILE_VARIABLE = "NETHICAL_MODEL_KEY_FILE"
 SIGNING_KEY_FILE = "signing-key.pem"
+NEXT_KEY_FILE = "next-signing-key.pem"
 PUBLIC_SUFFIX = ".pub.pem"
+_NAME_DIGITS = 16
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _LOCK_SECONDS = 30.0
 
@@ -38,15 +43,46 @@ PublicKeys = Mapping[str, ec.EllipticCurvePublicKey]
 """Public keys by their id (:func:`key_id`)."""
 
 
+class KeyPins(Protocol):
+    """Where the fingerprints of keys are recorded that are trusted: the audit log, in the product."""
+
+    def pinned(self) -> Sequence[str]:
+        """The fingerprints (:func:`key_digest`), oldest first; the last is of the key in force."""
+
+    def pin(self, digest: str) -> None:
+        """Record the first key.
+
+        Raises:
+            SettingsError: nothing can be recorded here.
+        """
+
+
+@dataclass
+class GivenPins:
+    """Fingerprints that a caller trusts; the first key is added when it is first used."""
+
+    digests: list[str] = field(default_factory=list)
+
+    def pinned(self) -> Sequence[str]:
+        """The fingerprints, oldest first."""
+        return self.digests
+
+    def pin(self, digest: str) -> None:
+        """Trust the first key."""
+        self.digests.append(digest)
+
+
 class ModelKeys:
     """The keys under ``folder``: the private one (``signing-key.pem``, or the file that NETHICAL_MODEL_KEY_FILE names)
-    and one ``<id>.pub.pem`` for every key that is trusted, so that signatures survive a change of the key.
+    and one ``<id>.pub.pem`` for every key that ever signed, so that signatures survive a change of the key.
 
-    ``created`` is the path of the private key when this object created it, so that the caller can say so loudly.
+    A key is trusted because ``pins`` names its fingerprint, never because its file lies there. ``created`` is the path
+    of the private key when this object created it, so that the caller can say so loudly.
     """
 
-    def __init__(self, folder: UPath | Path, *, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, folder: UPath | Path, pins: KeyPins, *, environment: Mapping[str, str] = os.environ) -> None:
         self.folder = folder
+        self.pins = pins
         named = environment.get(KEY_FILE_VARIABLE)
         self.external = Path(named) if named else None
         self.created: Path | None = None
@@ -69,34 +105,117 @@ class ModelKeys:
 
     @functools.cached_property
     def private(self) -> ec.EllipticCurvePrivateKey:
-        """The private key, its public half published beside it; the embedded one is created when there is none.
+        """The private key in force, its public half published beside it. Where no key is pinned yet, it is pinned
+        before it signs anything, and the embedded one is created when there is none.
 
         Raises:
-            SettingsError: the named file is missing, or is no unencrypted key of a supported curve in PEM form.
+            SettingsError: the named file is missing, is no unencrypted key of a supported curve in PEM form, or is not
+                the pinned key.
         """
         path = self.path
+        pinned = self.pins.pinned()
         if self.external is None and not path.exists():
-            with exclusive_lock(path.parent / ".lock", waiting_seconds=_LOCK_SECONDS, what="the model signing key"):
-                if not path.exists():
-                    # Temporary files are made with mode 0600, which the rename keeps.
-                    write_atomically(path, _private_pem(ec.generate_private_key(ec.SECP256R1())))
-                    self.created = path
+            if pinned:
+                raise SettingsError(
+                    f"{path}: the model signing key is missing, and the audit log pins {pinned[-1]}; restore it, or "
+                    "replace it: nethical models rotate-key --reason REASON"
+                )
+            self._create(path)
         key = _read_private_key(path)
-        public = self.folder / f"{key_id(key.public_key())[:16]}{PUBLIC_SUFFIX}"
-        if not public.exists():
-            write_atomically(public, public_pem(key.public_key()))
+        digest = key_digest(key_id(key.public_key()))
+        if not pinned:
+            with self._locked():
+                pinned = self.pins.pinned()
+                if not pinned:
+                    self.pins.pin(digest)
+                    pinned = [digest]
+        if digest != pinned[-1]:
+            raise SettingsError(
+                f"{path}: this model signing key is {digest}, the audit log pins {pinned[-1]}; restore that key, or "
+                "replace it: nethical models rotate-key --reason REASON"
+            )
+        self._publish(key.public_key())
         return key
 
+    def problem(self) -> str | None:
+        """What is wrong with the private key that is there, in one line; None where it is sound, absent or kept
+        elsewhere. Nothing is written."""
+        pinned = self.pins.pinned()
+        if self.external is not None or not pinned or not self.path.exists():
+            return None
+        try:
+            digest = key_digest(key_id(_read_private_key(self.path).public_key()))
+        except SettingsError as error:
+            return str(error)
+        if digest == pinned[-1]:
+            return None
+        return f"{self.path}: this model signing key is {digest}, the audit log pins {pinned[-1]}; restore that key"
+
     def trusted(self) -> PublicKeys:
-        """Every published public key.
+        """The published public keys whose fingerprints are pinned; whatever else lies there counts for nothing.
 
         Raises:
-            IntegrityError: a file is no public key of a supported curve.
+            IntegrityError: the file of a pinned key is no public key of a supported curve.
         """
         if not self.folder.exists():
             return {}
-        paths = sorted((path for path in self.folder.iterdir() if path.name.endswith(PUBLIC_SUFFIX)), key=str)
-        return read_public_keys(*paths)
+        pinned = set(self.pins.pinned())
+        # The name of a file is the beginning of the fingerprint: others' files are not even read.
+        names = {f"{digest.partition(':')[2][:_NAME_DIGITS]}{PUBLIC_SUFFIX}" for digest in pinned}
+        paths = sorted((path for path in self.folder.iterdir() if path.name in names), key=str)
+        return {
+            identifier: key for identifier, key in read_public_keys(*paths).items() if key_digest(identifier) in pinned
+        }
+
+    def replacement(self, new_key_file: Path | None = None) -> tuple[str, Path]:
+        """The fingerprint and file of the key that is to replace the present one, which is created when it does not
+        exist; nothing is replaced yet.
+
+        Raises:
+            SettingsError: the present key is external and no file is named, or the file holds the key in force.
+        """
+        if self.external is not None and new_key_file is None:
+            raise SettingsError(
+                f"{self.external}: this key is not managed here; name the file of the new key with --new-key-file"
+            )
+        pinned = self.pins.pinned()
+        if not pinned:
+            raise SettingsError("no model key is pinned yet, so there is none to replace; run: nethical run")
+        target = (new_key_file or self.path.with_name(NEXT_KEY_FILE)).absolute()
+        if not target.exists():
+            self._create(target)
+        digest = key_digest(key_id(_read_private_key(target).public_key()))
+        if digest == pinned[-1] and (new_key_file is not None or self.external is not None):
+            raise SettingsError(f"{target}: this key is in force already; name a file with another key")
+        return digest, target
+
+    def take_over(self, target: Path) -> None:
+        """Put the key in ``target``, which is pinned by now, into the place of the one before it."""
+        key = _read_private_key(target)
+        self._publish(key.public_key())
+        if self.external is None and target.absolute() != self.path.absolute():
+            write_atomically(self.path, _private_pem(key))
+            if target.name == NEXT_KEY_FILE:
+                target.unlink(missing_ok=True)
+        self.__dict__.pop("private", None)
+
+    def _create(self, path: Path) -> None:
+        with self._locked():
+            if not path.exists():
+                # Temporary files are made with mode 0600, which the rename keeps.
+                write_atomically(path, _private_pem(ec.generate_private_key(ec.SECP256R1())))
+                self.created = path
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        folder = local_path(self.folder) or self.path.parent
+        with exclusive_lock(folder / ".lock", waiting_seconds=_LOCK_SECONDS, what="the model signing key"):
+            yield
+
+    def _publish(self, key: ec.EllipticCurvePublicKey) -> None:
+        public = self.folder / f"{key_id(key)[:_NAME_DIGITS]}{PUBLIC_SUFFIX}"
+        if not public.exists():
+            write_atomically(public, public_pem(key))
 
 
 def read_public_keys(*paths: UPath | Path) -> PublicKeys:

@@ -69,7 +69,7 @@ class ModelSignatures:
         """Check the signature of ``model`` over exactly ``files`` and return the id of the key that made it.
 
         Args:
-            trusted: the keys to trust instead of the published ones.
+            trusted: the keys to trust instead of the pinned ones.
 
         Raises:
             IntegrityError: there is no signature, it is malformed, by a key that is not trusted, does not verify, or

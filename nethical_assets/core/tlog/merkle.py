@@ -193,6 +193,18 @@ class MerkleTree:
         """The hash of a complete node."""
         return bytes(self._levels[height][index * HASH_BYTES : (index + 1) * HASH_BYTES])
 
+    def nodes(self, height: int, first: int, count: int) -> bytes:
+        """The hashes of ``count`` complete nodes from ``first`` on, concatenated."""
+        return bytes(self._levels[height][first * HASH_BYTES : (first + count) * HASH_BYTES])
+
+    def index_of(self, leaf_hash: bytes) -> int | None:
+        """The first leaf with this hash."""
+        level, at = self._levels[0], -1
+        while (at := level.find(leaf_hash, at + 1)) >= 0:
+            if at % HASH_BYTES == 0:
+                return at // HASH_BYTES
+        return None
+
     def root(self, size: int | None = None) -> bytes:
         """The root over the first ``size`` leaves (all of them by default)."""
         return root_from_nodes(self._checked(size), self.node)

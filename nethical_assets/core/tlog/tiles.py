@@ -9,6 +9,7 @@ of width W is a file of its own (``<index>.p/<W>``), so that every file is immut
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from nethical_assets.core.tlog.merkle import HASH_BYTES, hash_leaf, hash_pairs, 
 
 TILE_WIDTH = 256
 TILE_HEIGHT = 8
+_GROUP = 1000
+"""How many tiles of a level share a folder."""
 MAXIMUM_ENTRY_BYTES = (1 << 16) - 1
 ENTRIES = "entries"
 
@@ -63,20 +66,22 @@ def encode_entries(entries: Sequence[bytes]) -> bytes:
     return b"".join([struct.pack(">H", len(entry)) + entry for entry in entries])
 
 
-def decode_entries(bundle: bytes, where: str) -> list[bytes]:
-    """The entries of a bundle.
+def decode_entries(bundle: bytes, where: str, start: int = 0, stop: int = TILE_WIDTH) -> list[bytes]:
+    """The entries of a bundle, or those from ``start`` to ``stop`` (not included).
 
     Raises:
         AuditError: the bundle ends inside an entry; the message names ``where``.
     """
     entries: list[bytes] = []
-    at = 0
-    while at < len(bundle):
-        start = at + 2
-        at = start + int.from_bytes(bundle[at:start], "big")
-        if at > len(bundle) or start > len(bundle):
-            raise AuditError(f"{where}: truncated entry bundle, it ends inside entry {len(entries)}")
-        entries.append(bundle[start:at])
+    at = number = 0
+    while at < len(bundle) and number < stop:
+        begin = at + 2
+        at = begin + int.from_bytes(bundle[at:begin], "big")
+        if at > len(bundle) or begin > len(bundle):
+            raise AuditError(f"{where}: truncated entry bundle, it ends inside entry {number}")
+        if number >= start:
+            entries.append(bundle[begin:at])
+        number += 1
     return entries
 
 
@@ -129,6 +134,24 @@ class TileFolder:
             first = index * TILE_WIDTH
             yield from self.entries(index, min(TILE_WIDTH, size - first))[max(0, start - first) :]
 
+    def entries_between(self, start: int, stop: int, size: int) -> Iterator[bytes]:
+        """The entries ``start`` to ``stop`` (not included) of a tree of ``size`` leaves; no other bundle is read.
+
+        Raises:
+            AuditError: they are not all in the tree, or a bundle is missing or malformed.
+        """
+        if not 0 <= start <= stop <= size:
+            raise AuditError(f"{self.folder}: leaves {start} to {stop} are not in a tree of {size} leaves")
+        for index in range(start // TILE_WIDTH, -(-stop // TILE_WIDTH)):
+            first = index * TILE_WIDTH
+            where = str(self.folder / tile_path(ENTRIES, index))
+            found = decode_entries(
+                self.read(ENTRIES, index, min(TILE_WIDTH, size - first)), where, max(0, start - first), stop - first
+            )
+            if len(found) != min(stop - first, TILE_WIDTH) - max(0, start - first):
+                raise AuditError(f"{where}: truncated entry bundle, leaves are missing")
+            yield from found
+
     def reader(self, size: int) -> TreeReader:
         """The nodes of the tree over the first ``size`` leaves, read from tiles."""
         return TreeReader(self, size)
@@ -158,12 +181,36 @@ class TileFolder:
         return size + len(entries)
 
     def discard_beyond(self, size: int) -> None:
-        """Remove what an append that was not signed left: files with more than ``size`` leaves, and temporary ones."""
-        for path in self.files():
-            parsed = parse_tile_path(path.relative_to(self.folder).as_posix())
-            beyond = parsed is not None and parsed[1] * TILE_WIDTH + parsed[2] > nodes_at(parsed[0], size)
-            if beyond or path.name.startswith(TEMPORARY_PREFIX):
-                path.unlink()
+        """Remove what an append that was not signed left: files with more than ``size`` leaves, and temporary ones.
+
+        Looks only where such an append writes, from the right edge on, and removes the last file first, so that a
+        removal that is cut off leaves no gap behind which the next one would not look.
+        """
+        tiles = self.folder / "tile"
+        for level in _names(tiles) if tiles.is_dir() else ():
+            if level == ENTRIES or level.isdecimal():
+                for path in reversed(list(self._beyond(level, nodes_at(level, size)))):
+                    path.unlink()
+
+    def _beyond(self, level: str, nodes: int) -> Iterator[Path]:
+        """The files of a level that hold more than ``nodes``, and temporary ones, in order of their tiles."""
+        edge, width = divmod(nodes, TILE_WIDTH)
+        group = edge // _GROUP
+        while (folder := (self.folder / tile_path(level, group * _GROUP)).parent).is_dir():
+            for name in _names(folder):
+                if name.startswith(TEMPORARY_PREFIX):
+                    yield folder / name
+                    continue
+                number, partial = name.removesuffix(".p"), name.endswith(".p")
+                index = group * _GROUP + int(number) if number.isdecimal() else -1
+                if index >= edge and not partial:
+                    yield folder / name
+                elif index >= edge:
+                    for one in _names(folder / name):
+                        beyond = one.isdecimal() and (index > edge or int(one) > width)
+                        if beyond or one.startswith(TEMPORARY_PREFIX):
+                            yield folder / name / one
+            group += 1
 
     def discard_superseded_partials(self, before: int, size: int) -> None:
         """Remove partial tiles of the tree of ``before`` leaves that are full in the tree of ``size`` leaves."""
@@ -208,9 +255,15 @@ class TreeReader:
         self._tiles = tiles
         self._size = size
         self._read: dict[tuple[int, int], bytes] = {}
+        self._nodes: dict[tuple[int, int], bytes] = {}
 
     def node(self, height: int, index: int) -> bytes:
         """The hash of a complete node."""
+        if (height, index) not in self._nodes:
+            self._nodes[height, index] = self._node(height, index)
+        return self._nodes[height, index]
+
+    def _node(self, height: int, index: int) -> bytes:
         level, above = divmod(height, TILE_HEIGHT)
         first = index << above
         tile, offset = divmod(first, TILE_WIDTH)
@@ -219,6 +272,11 @@ class TreeReader:
             self._read[level, tile] = self._tiles.hashes(level, tile, width)
         part = self._read[level, tile][offset * HASH_BYTES : (offset + (1 << above)) * HASH_BYTES]
         return fold(part)
+
+
+def _names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries)
 
 
 def fold(hashes: bytes) -> bytes:

@@ -6,6 +6,7 @@ What belongs here: what must hold for any tlog-tiles log. What does not: signatu
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from nethical_assets.core.ground.errors import AuditError
@@ -23,6 +24,13 @@ from nethical_assets.core.tlog.tiles import (
     tile_widths,
 )
 
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+
+def no_progress(what: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
 
 class TreeVerification:
     """Recomputes the tree over the first ``size`` entries in ``folder`` from the entries alone.
@@ -30,16 +38,16 @@ class TreeVerification:
     ``entries`` and ``tree`` hold what could be read, ``problems`` one line a defect, ``notes`` what is odd but sound.
     """
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, progress: Progress = no_progress) -> None:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.entries: list[bytes] = []
         self.tree = MerkleTree()
         self._tiles = TileFolder(folder)
         self._size = size
+        self._progress = progress
         self._read_entries()
         if not self.problems:
-            self.tree.extend(map(hash_leaf, self.entries))
             self._check_required()
         self._check_files()
 
@@ -59,10 +67,13 @@ class TreeVerification:
             width = min(TILE_WIDTH, self._size - first)
             index = first // TILE_WIDTH
             try:
-                self.entries.extend(self._tiles.entries(index, width))
+                entries = self._tiles.entries(index, width)
             except AuditError as error:
                 self.problems.append(f"truncated log: {error}")
                 return
+            self.entries.extend(entries)
+            self.tree.extend(map(hash_leaf, entries))
+            self._progress("leaves read", first + width, self._size)
 
     def _check_required(self) -> None:
         """Every last tile of a level that this size needs must be there; full ones to the left of it too."""
@@ -110,7 +121,7 @@ class TreeVerification:
 
     def _expected(self, level: int, index: int, width: int) -> bytes:
         first = index * TILE_WIDTH
-        return b"".join([self.tree.node(TILE_HEIGHT * level, at) for at in range(first, first + width)])
+        return self.tree.nodes(TILE_HEIGHT * level, first, width)
 
 
 def _entry_difference(data: bytes, expected: list[bytes], first: int, name: str) -> str:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nethical_assets.core.audit import verify_log, verify_prefix_root, verify_tiled_log
-from nethical_assets.core.audit.events import Chunk, Event, EventType, Rotation
-from nethical_assets.core.audit.keys import write_private_key
+from nethical_assets.core.audit import (
+    AUDIT_KEY,
+    MODEL_KEY,
+    LogReader,
+    LogState,
+    Subject,
+    verify_log,
+    verify_prefix_root,
+    verify_tiled_log,
+)
+from nethical_assets.core.audit.events import Chunk, Event, EventType, Rotation, payload_bytes
+from nethical_assets.core.audit.keys import write_private_key, write_verifier_key
+from nethical_assets.core.audit.pending import NO_LEAF, pending_line
+from nethical_assets.core.audit.state import Named
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.tlog.checkpoint import Checkpoint
 from nethical_assets.core.tlog.merkle import hash_leaf, root_of
 from nethical_assets.core.tlog.note import VerifierKey, sign_note
-from nethical_assets.core.tlog.tiles import TileFolder, encode_entries
+from nethical_assets.core.tlog.tiles import TileFolder, encode_entries, make_durable_folder
 
 from .conftest import open_log, private_key, record
 
@@ -39,11 +53,125 @@ class Attack(NamedTuple):
 
 
 def make_base(folder: Path) -> None:
-    """Run a (leaves 0 to 3), run b (4 to 6), and one event of run c that waits."""
-    log = open_log(folder, SIGNER)
-    record(log, "run-a", 3)
-    record(log, "run-b", 2)
-    record(log, "run-c", 2, finalize=False)
+    """Run a (leaves 0 to 3), run b (4 to 6), and two events of run c that wait. The log is of the version before states
+    and pinned keys, which must go on to verify; the attacks of the kind of ``new_log`` are on a log of today."""
+    log = LogReader(folder)
+    make_durable_folder(folder / "keys")
+    write_private_key(folder / "keys" / "signing-key.pem", private_key(SIGNER))
+    write_verifier_key(folder / "keys", KEY)
+    entries: list[bytes] = []
+    ends = []
+    for run_id, count in (("run-a", 3), ("run-b", 2)):
+        start = len(entries)
+        entries += [thing(log, run_id, number) for number in range(count)]
+        entries.append(chunk_final(entries, run_id, count, start))
+        ends.append(len(entries))
+    sign_log(folder, entries, ends)
+    waiting = [thing(log, "run-c", number) for number in range(2)]
+    write_pending(folder, "run-c", waiting)
+
+
+def thing(log: LogReader, run_id: str, number: int) -> bytes:
+    return event(
+        run_id,
+        number,
+        EventType.DATA_FETCHED,
+        subjects=(Subject(f"thing-{number}", digest_bytes(f"{run_id}/{number}".encode())),),
+        payload_digest=log.payloads.put(payload_bytes({"number": number, "run": run_id})),
+    ).leaf()
+
+
+def write_pending(
+    folder: Path, run_id: str, leaves: Sequence[bytes], key: int = SIGNER, previous: bytes = NO_LEAF
+) -> None:
+    """A write-ahead file signed with one of the test keys."""
+    lines = []
+    for leaf in leaves:
+        lines.append(pending_line(leaf, previous, ORIGIN, private_key(key)))
+        previous = hash_leaf(leaf)
+    (folder / "pending").mkdir(exist_ok=True)
+    (folder / "pending" / f"{run_id}.jsonl").write_bytes(b"".join(lines))
+
+
+def new_log(change: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Change a log of today with leaves 0 and 1 (the key), 2 to 4 (run a), 5 to 7 (run b)."""
+
+    def apply(folder: Path) -> None:
+        shutil.rmtree(folder)
+        log = open_log(folder, SIGNER)
+        record(log, "run-a", 2)
+        record(log, "run-b", 2)
+        change(folder)
+
+    return apply
+
+
+def resigned(edit: Callable[[LogReader, list[bytes]], None]) -> Callable[[Path], object]:
+    """Entries changed and everything signed again: what the operator can do."""
+
+    def apply(folder: Path) -> None:
+        log = LogReader(folder)
+        entries = TileFolder(folder).entries(0, 8)
+        edit(log, entries)
+        sign_log(folder, entries, [2, 5, 8])
+
+    return new_log(apply)
+
+
+def other_state(log: LogReader, entries: list[bytes]) -> None:
+    final = Event.parse(entries[7])
+    state = LogState.parse(log.payloads.get(str(final.payload_digest)))
+    state.newest["promotion models/logistic"] = Named(2, digest_bytes(b"mine"))
+    entries[7] = replace(final, payload_digest=log.payloads.put(state.to_bytes())).leaf()
+
+
+def no_state(log: LogReader, entries: list[bytes]) -> None:
+    entries[7] = replace(Event.parse(entries[7]), payload_digest=None).leaf()
+
+
+def leaf_of_key(name: str, digest: str) -> Callable[[LogReader, list[bytes]], None]:
+    """Leaf 5 becomes one that pins a key."""
+
+    def edit(log: LogReader, entries: list[bytes]) -> None:
+        subjects = (Subject(name, digest),)
+        created = replace(Event.parse(entries[5]), type=EventType.KEY_CREATED, subjects=subjects, payload_digest=None)
+        entries[5] = created.leaf()
+        final = Event.parse(entries[7])
+        assert final.chunk is not None
+        chunk = replace(final.chunk, root=root_of(map(hash_leaf, entries[5:7])).hex())
+        entries[7] = replace(final, chunk=chunk, payload_digest=None).leaf()
+
+    return edit
+
+
+def first_key(log: LogReader, entries: list[bytes]) -> None:
+    created = replace(Event.parse(entries[0]), subjects=(Subject(AUDIT_KEY, digest_bytes(b"another key")),))
+    entries[0] = created.leaf()
+
+
+def two_model_keys(log: LogReader, entries: list[bytes]) -> None:
+    leaf_of_key(MODEL_KEY, digest_bytes(b"first"))(log, entries)
+    entries[6] = replace(
+        Event.parse(entries[5]), sequence=1, subjects=(Subject(MODEL_KEY, digest_bytes(b"second")),)
+    ).leaf()
+
+
+def sql(statement: str, *values: object) -> Callable[[Path], object]:
+    def apply(folder: Path) -> None:
+        with contextlib.closing(sqlite3.connect(folder / "index.sqlite")) as connection, connection:
+            assert connection.execute(statement, values).rowcount > 0
+
+    return new_log(apply)
+
+
+def replaced_with_its_key(folder: Path) -> None:
+    """The log of somebody else under the name of this one, with its key beside it."""
+    shutil.rmtree(folder)
+    entries = [event("run-z", 0).leaf()]
+    entries.append(chunk_final(entries, "run-z", 1, 0))
+    folder.mkdir()
+    sign_log(folder, entries, [2], {0: 9, 2: 9})
+    write_verifier_key(folder / "keys", STRANGER)
 
 
 def problems(folder: Path, **arguments: Any) -> list[str]:
@@ -75,7 +203,8 @@ def sign_log(
 
 
 def event(run_id: str, sequence: int, kind: EventType = EventType.HEARTBEAT, **more: Any) -> Event:
-    return Event(run_id, sequence, f"2026-01-01T00:00:{sequence:02d}.000000Z", kind, "forger", **more)
+    minute = ord(run_id[-1]) % 60  # later runs have later times
+    return Event(run_id, sequence, f"2026-01-01T00:{minute:02d}:{sequence:02d}.000000Z", kind, "forger", **more)
 
 
 def chunk_final(entries: Sequence[bytes], run_id: str, sequence: int, start: int, **wrong: Any) -> bytes:
@@ -107,6 +236,10 @@ def flip(position: int) -> Callable[[bytes], bytes]:
         return bytes(changed)
 
     return edit
+
+
+def other_signature(note: bytes) -> bytes:
+    return note[:-20] + (b"B" if note[-20:-19] == b"A" else b"A") + note[-19:]
 
 
 def remove(name: str) -> Callable[[Path], object]:
@@ -173,10 +306,6 @@ def rotation(old: VerifierKey | str, new: VerifierKey | str, sequence: int = 0, 
     return event(run_id, sequence, EventType.KEY_ROTATED, rotation=Rotation(str(old), str(new))).leaf()
 
 
-def pending_line(leaf: bytes) -> bytes:
-    return hash_leaf(leaf).hex().encode() + b" " + leaf + b"\n"
-
-
 def first_payload(folder: Path) -> Path:
     return next(path for path in sorted((folder / "payloads").glob("*/*")))
 
@@ -190,13 +319,17 @@ def prefix(run_id: str, size: int, root: str) -> Verification:
     return lambda folder: verify_prefix_root(folder, run_id, size, root)
 
 
+def known_root(size: int) -> Verification:
+    return lambda folder: problems(folder, known_roots=[(size, "00" * 32)])
+
+
 def required(count: int) -> Verification:
     return lambda folder: problems(folder, witness_keys=[STRANGER], required_witnesses=count)
 
 
 def swap_text(data: bytes) -> bytes:
     """Change the actor of entry 1 without changing lengths."""
-    second = data.index(b"tester", data.index(b"tester") + 1)
+    second = data.index(b"forger", data.index(b"forger") + 1)
     return data[:second] + b"nobody" + data[second + 6 :]
 
 
@@ -218,6 +351,13 @@ def stranger_claims_rotation(folder: Path) -> None:
     entries.append(chunk_final(entries, "run-x", 1, 0))
     sign_log(folder, entries, [2], {0: 9, 2: 9})
     shutil.rmtree(folder / "pending")
+
+
+def never_finished(folder: Path) -> None:
+    """What a first run that was killed left under the version before, which founded no log before it recorded."""
+    for name in ("tile", "checkpoints"):
+        shutil.rmtree(folder / name)
+    (folder / "checkpoint").unlink()
 
 
 ATTACKS = [
@@ -354,7 +494,7 @@ ATTACKS = [
     # Checkpoints
     Attack("checkpoint removed", "checkpoint: missing", remove("checkpoint"), problems),
     Attack("checkpoint malformed", "checkpoint: malformed note", write("checkpoint", b"junk"), problems),
-    Attack("signature changed", "does not match the text", change("checkpoint", flip(-20)), problems),
+    Attack("signature changed", "does not match the text", change("checkpoint", other_signature), problems),
     Attack("wrong key", "checkpoint: wrong key", lambda folder: None, lambda f: problems(f, keys=[STRANGER])),
     Attack(
         "stale checkpoint",
@@ -363,7 +503,7 @@ ATTACKS = [
         problems,
     ),
     Attack("copy removed", "checkpoints/4: missing checkpoint", remove("checkpoints/4"), problems),
-    Attack("copy changed", "checkpoints/4: signature by", change("checkpoints/4", flip(-20)), problems),
+    Attack("copy changed", "checkpoints/4: signature by", change("checkpoints/4", other_signature), problems),
     Attack("stray copy", "checkpoints/x: unexpected file", write("checkpoints/x", b""), problems),
     Attack(
         "copy under another name",
@@ -404,14 +544,78 @@ ATTACKS = [
     ),
     Attack(
         "pending event removed",
-        "events were removed, reordered or belong to another run",
+        "line 1 is not signed by the log's key for this place",
         change("pending/run-c.jsonl", lambda data: data[data.index(b"\n") + 1 :]),
         problems,
     ),
     Attack(
         "pending event malformed",
         "pending/run-c.jsonl: malformed leaf",
-        write("pending/run-c.jsonl", pending_line(b"{}")),
+        lambda folder: write_pending(folder, "run-c", [b"{}"]),
+        problems,
+    ),
+    Attack(
+        "pending event of a stranger",
+        "line 1 is not signed by the log's key for this place",
+        lambda folder: write_pending(folder, "run-d", [event("run-d", 0).leaf()], key=9),
+        problems,
+    ),
+    Attack(
+        "pending event without a signature",
+        "line 1 is not signed: an older version wrote it",
+        lambda folder: write(
+            "pending/run-d.jsonl", b"%s %s\n" % (hash_leaf(one := event("run-d", 0).leaf()).hex().encode(), one)
+        )(folder),
+        problems,
+    ),
+    Attack(
+        "pending events copied to another run",
+        "line 1 holds event 0 of run run-c, event 0 of run run-d belongs there",
+        lambda folder: shutil.copyfile(folder / "pending/run-c.jsonl", folder / "pending/run-d.jsonl"),
+        problems,
+    ),
+    Attack(
+        "pending events of a finished run signed for another place",
+        "line 1 is not signed by the log's key for this place",
+        lambda folder: write_pending(folder, "run-a", [event("run-a", 4).leaf()]),
+        problems,
+    ),
+    # The state that chunks name, the pinned keys, and the index
+    Attack("forged state", "leaf 7: chunk_final names another state", resigned(other_state), problems),
+    Attack("no state", "leaf 7: chunk_final names no state of the log", resigned(no_state), problems),
+    Attack(
+        "another audit key pinned",
+        "leaf 5: key_created names audit key",
+        resigned(leaf_of_key(AUDIT_KEY, digest_bytes(b"mine"))),
+        problems,
+    ),
+    Attack("another first audit key", "leaf 0: it pins audit key", resigned(first_key), problems),
+    Attack(
+        "model key replaced without the one before it",
+        "leaf 6: key_created names model key",
+        resigned(two_model_keys),
+        problems,
+    ),
+    Attack("log replaced with its key", "the name of log", replaced_with_its_key, with_folder_key),
+    Attack("index of another log", "index.sqlite: made for another log", sql("UPDATE log SET root = ''"), problems),
+    Attack("index of no version", "index.sqlite: damaged (", sql("UPDATE log SET version = 9"), problems),
+    Attack("run hidden in the index", "index.sqlite: its map of runs", sql("UPDATE nodes SET data = x'00'"), problems),
+    Attack("index node removed", "index.sqlite: damaged (", sql("DELETE FROM nodes"), problems),
+    Attack(
+        "index node added", "index.sqlite: its map of runs", sql("INSERT INTO nodes VALUES (x'ab', x'00')"), problems
+    ),
+    Attack("digest hidden in the index", "index.sqlite: its digests", sql("DELETE FROM digests"), problems),
+    Attack("digest moved in the index", "index.sqlite: its dig", sql("UPDATE digests SET leaf = leaf + 1"), problems),
+    Attack("rollback against a known root", "known root: rollback", keep_and_roll_back, known_root(7)),
+    Attack("fork against a known root", "known root: fork", lambda folder: None, known_root(4)),
+    Attack(
+        "only runs that never finished",
+        "checkpoint: no run finished yet, 1 wait in pending/",
+        lambda folder: [
+            shutil.rmtree(folder / "tile"),
+            shutil.rmtree(folder / "checkpoints"),
+            remove("checkpoint")(folder),
+        ],
         problems,
     ),
     # Keys
@@ -422,7 +626,12 @@ ATTACKS = [
         with_folder_key,
     ),
     Attack("verifier key changed", "does not match the key", change("keys/verifier.vkey", flip(5)), problems),
-    Attack("verifier key cut", "does not end in a newline", change("keys/verifier.vkey", lambda d: d[:-1]), problems),
+    Attack(
+        "verifier key cut",
+        "does not end in a newline",
+        lambda folder: (shutil.rmtree(folder / "pending"), change("keys/verifier.vkey", lambda d: d[:-1])(folder)),
+        problems,
+    ),
     Attack("verifier key not text", "cannot be read as text", write("keys/verifier.vkey", b"\xff\n"), problems),
     Attack(
         "verifier key replaced",

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from nethical_assets.core.audit import AuditLog, SigningKeys
-from nethical_assets.core.audit.keys import write_private_key
+from nethical_assets.core.audit import AuditLog, SigningKeys, VerifierKey
+from nethical_assets.core.audit.keys import default_origin, fingerprint, write_private_key
+from nethical_assets.core.audit.writer import KEY_RUN_PREFIX
 from nethical_assets.core.ground.digests import digest_bytes
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "vectors" / "tlog"
@@ -16,6 +17,11 @@ SHARED = Path(__file__).parents[3].parent / "shared" / "vectors" / "tlog"
 
 def private_key(number: int) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
+
+
+ORIGIN = default_origin(private_key(1))
+KEY_RUN = KEY_RUN_PREFIX + fingerprint(VerifierKey.of(ORIGIN, private_key(1)))[7:23]
+"""The run of the first chunk of a log of ``open_log``: leaf 0 pins its key, leaf 1 ends the chunk."""
 
 
 def ticking_clock() -> Callable[[], datetime]:

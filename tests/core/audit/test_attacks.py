@@ -21,7 +21,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_log_that_is_attacked_verifies(base: Path) -> None:
     report = verify_log(base, [KEY])
     assert report.problems == []
-    assert report.notes == ["pending/run-c.jsonl: 2 events wait to be finalised"]
+    assert report.notes == [
+        "pending/run-c.jsonl: 2 events wait to be finalised",
+        "index.sqlite: missing; the next run writes it, until then questions take longer",
+    ]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
@@ -40,9 +43,11 @@ def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:
     log = open_log(tmp_path / "audit")
     record(log, "r", 1)
     record(log, "s", 1, finalize=False)
-    every = {"checkpoint", "tile/0/000.p/2", "keys/verifier.vkey"}
+    every = {"checkpoint", "tile/0/000.p/4", "keys/verifier.vkey"}
     files = [path for path in sorted(log.folder.rglob("*")) if path.is_file() and path.stat().st_size]
-    assert len(files) == 10
+    # The index has bytes that mean nothing; what it answers is checked (test_index).
+    files = [path for path in files if path.name != "index.sqlite" and "000.p/2" not in path.as_posix()]
+    assert len(files) == 13
     missed = []
     for path in files:
         name = path.relative_to(log.folder).as_posix()
@@ -63,8 +68,8 @@ def test_removing_any_file_of_a_log_is_detected(tmp_path: Path) -> None:
     log = open_log(tmp_path / "audit")
     for number, events in enumerate([3, 260, 2]):
         record(log, f"run-{number}", events)
-    optional = {"writer.lock", "pending.lock", "keys/signing-key.pem", "checkpoints/268"}
-    required = ["tile/0/000", "tile/0/001.p/12", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/12"]
+    optional = {"writer.lock", "pending.lock", "keys/signing-key.pem", "checkpoints/270", "index.sqlite"}
+    required = ["tile/0/000", "tile/0/001.p/14", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/14"]
     for path in sorted(log.folder.rglob("*")):
         name = path.relative_to(log.folder).as_posix()
         superseded = name.startswith("tile/") and name not in required
@@ -79,10 +84,10 @@ def test_removing_any_file_of_a_log_is_detected(tmp_path: Path) -> None:
 def test_a_payload_that_retention_deleted_is_no_defect(tmp_path: Path) -> None:
     log = open_log(tmp_path / "audit")
     record(log, "run-a", 2)
-    digest = next(log.entries()).event.payload_digest
+    digest = next(log.entries(2)).event.payload_digest
     assert digest is not None
     Path(log.payloads.path(digest)).unlink()
-    assert f"leaf 0: its payload {digest} is missing" in verify_log(log.folder).problems
+    assert f"leaf 2: its payload {digest} is missing" in verify_log(log.folder).problems
     subject = {"name": "payload", "digest": digest}
     log.recorder("run-b").append("retention_deleted", actor="retention", subjects=[subject])
     log.finalize_run("run-b")

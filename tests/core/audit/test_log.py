@@ -1,17 +1,26 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.audit import AuditLog, EventType, RunRecorder, SigningKeys, verify_log, verify_prefix_root
+from nethical_assets.core.audit import (
+    AuditLog,
+    EventType,
+    RunRecorder,
+    SigningKeys,
+    rotate_key,
+    verify_log,
+    verify_prefix_root,
+)
 from nethical_assets.core.audit.keys import KEY_FILE_VARIABLE, write_private_key
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import AuditError, IntegrityError
 from nethical_assets.core.tlog.merkle import hash_leaf, root_of, verify_consistency
 
-from .conftest import open_log, private_key, record
+from .conftest import KEY_RUN, open_log, private_key, record
 
 
 def test_a_run_becomes_one_signed_chunk_that_verifies(log: AuditLog) -> None:
@@ -21,11 +30,12 @@ def test_a_run_becomes_one_signed_chunk_that_verifies(log: AuditLog) -> None:
     receipt_b = log.finalize_run("run-b")
     report = verify_log(log.folder)
     assert report.problems == []
-    assert report.size == receipt_b.size == 7
+    assert report.size == receipt_b.size == 9
     assert report.root == receipt_b.root
     assert [(chunk.run_id, chunk.first_index, chunk.events) for chunk in report.chunks] == [
-        ("run-a", 0, 3),
-        ("run-b", 4, 2),
+        (KEY_RUN, 0, 1),
+        ("run-a", 2, 3),
+        ("run-b", 6, 2),
     ]
     verify_consistency(
         receipt_b.previous_size,
@@ -35,7 +45,7 @@ def test_a_run_becomes_one_signed_chunk_that_verifies(log: AuditLog) -> None:
         [bytes.fromhex(one) for one in receipt_b.consistency_proof],
     )
     assert receipt_b.checkpoint == (log.folder / "checkpoint").read_text()
-    leaves = [found.event.leaf() for found in log.entries(4)]
+    leaves = [found.event.leaf() for found in log.entries(6)]
     assert receipt_b.chunk_root == root_of(map(hash_leaf, leaves[:2])).hex()
 
 
@@ -44,7 +54,7 @@ def test_finalizing_twice_appends_nothing_and_gives_the_same_receipt(log: AuditL
     record(log, "run-b", 1)
     before = {path: path.read_bytes() for path in log.folder.rglob("*") if path.is_file()}
     receipt = log.finalize_run("run-a")
-    assert (receipt.first_index, receipt.size) == (0, 4)
+    assert (receipt.first_index, receipt.size) == (2, 6)
     assert {path: path.read_bytes() for path in log.folder.rglob("*") if path.is_file()} == before
 
 
@@ -90,11 +100,11 @@ def test_events_are_found_by_run_type_and_digest(log: AuditLog) -> None:
     record(log, "run-b", 3)
     digest = digest_bytes(b"run-b/1")
     (found,) = log.find_events(digest=digest)
-    assert (found.index, found.event.run_id, found.event.sequence) == (5, "run-b", 1)
+    assert (found.index, found.event.run_id, found.event.sequence) == (7, "run-b", 1)
     assert log.payload(found.event) == {"number": 1, "run": "run-b"}
-    assert [one.index for one in log.find_events(run_id="run-b", event_type="data_fetched")] == [4, 5, 6]
-    assert [one.index for one in log.find_events(event_type=EventType.CHUNK_FINAL)] == [3, 7]
-    assert [one.index for one in log.entries(6)] == [6, 7]
+    assert [one.index for one in log.find_events(run_id="run-b", event_type="data_fetched")] == [6, 7, 8]
+    assert [one.index for one in log.find_events(event_type=EventType.CHUNK_FINAL)] == [1, 5, 9]
+    assert [one.index for one in log.entries(8)] == [8, 9]
 
 
 def test_floats_of_payloads_become_decimal_text_and_leaves_hold_none(log: AuditLog) -> None:
@@ -133,7 +143,7 @@ def test_malformed_events_are_refused_and_leave_no_trace(log: AuditLog, argument
 @pytest.mark.parametrize("run_id", ["", "../x", "a/b", ".", "x" * 129, "a b", "a..b"])
 def test_run_ids_cannot_leave_the_folder(tmp_path: Path, run_id: str) -> None:
     with pytest.raises(AuditError, match="malformed run id"):
-        RunRecorder(tmp_path, run_id)
+        RunRecorder(tmp_path, run_id, SigningKeys(tmp_path / "keys", environment={}))
 
 
 def test_a_run_without_events_cannot_be_finalised(log: AuditLog) -> None:
@@ -174,12 +184,12 @@ def test_another_key_cannot_extend_the_log(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="wrong key"):
         record(stranger, "run-b", 1)
     assert (tmp_path / "audit" / "checkpoint").read_bytes() == before
-    assert stranger.pending_runs() == ["run-b"]
+    assert stranger.pending_runs() == [], "nothing is recorded that could not be signed"
 
 
 def test_the_writer_refuses_a_log_that_was_changed(log: AuditLog) -> None:
     record(log, "run-a", 2)
-    tile = log.folder / "tile" / "0" / "000.p" / "3"
+    tile = log.folder / "tile" / "0" / "000.p" / "5"
     tile.write_bytes(tile.read_bytes()[::-1])
     with pytest.raises(AuditError, match=r"the tiles give root .* the log was changed"):
         record(log, "run-b", 1)
@@ -190,5 +200,63 @@ def test_the_log_grows_over_full_tiles(log: AuditLog) -> None:
         record(log, f"run-{number}", events)
     report = verify_log(log.folder)
     assert report.problems == []
-    assert report.size == 562
+    assert report.size == 564
     assert sorted(path.name for path in (log.folder / "tile" / "0").iterdir()) == ["000", "001", "002.p"]
+
+
+def test_times_that_run_backwards_are_noted_with_both(tmp_path: Path) -> None:
+    """Fault C1: the clock was set back between two chunks, and within one."""
+    folder = tmp_path / "audit"
+    open_log(folder)
+    moments = [datetime(2026, 5, day, tzinfo=UTC) for day in (10, 10, 11, 9, 12, 8)]
+    log = AuditLog(folder, SigningKeys(folder / "keys", environment={}), clock=lambda: moments.pop(0))
+    recorder = log.recorder("run-a")
+    recorder.append("heartbeat", actor="t")
+    recorder.append("heartbeat", actor="t")
+    log.finalize_run("run-a")
+    report = verify_log(folder)
+    assert report.problems == []
+    (inside,) = [note for note in report.notes if "before" in note]
+    assert inside == (
+        "leaf 3: its time 2026-05-09T00:00:00.000000Z is before 2026-05-11T00:00:00.000000Z of the leaf before it"
+    )
+    AuditLog(folder, log.keys, clock=lambda: datetime(2025, 1, 1, tzinfo=UTC)).heartbeat("late")
+    noted = [
+        note for note in verify_log(folder).notes if "of the chunk before it" in note or "when a chunk before" in note
+    ]
+    assert len(noted) == 1
+    assert "2025-01-01" in noted[0]
+    assert "2026-05-12" in noted[0]
+
+
+def test_before_the_first_run_finished_the_log_says_so(log: AuditLog) -> None:
+    record(log, "run-a", 2, finalize=False)
+    report = verify_log(log.folder)
+    assert report.problems == []
+    assert "no run finished yet" in report.notes
+    log.finalize_run("run-a")
+    assert "no run finished yet" not in verify_log(log.folder).notes
+
+
+def test_a_verification_says_how_far_it_is(log: AuditLog) -> None:
+    record(log, "run-a", 300)
+    seen: list[tuple[str, int, int]] = []
+    verify_log(log.folder, progress=lambda *now: seen.append(now))
+    assert ("leaves read", 303, 303) in seen
+    assert [what for what, *_ in seen if what == "leaves checked"] != []
+
+
+def test_events_of_a_run_that_goes_on_during_a_rotation_are_kept(log: AuditLog) -> None:
+    """What the old key signed would not count after the rotation: it enters the log before."""
+    recorder = log.recorder("run-a")
+    recorder.append("run_started", actor="t")
+    rotate_key(log, actor="t")
+    assert recorder.append("heartbeat", actor="t") == 2
+    log.finalize_run("run-a")
+    assert [str(found.event.type) for found in log.find_events(run_id="run-a")] == [
+        "run_started",
+        "chunk_final",
+        "heartbeat",
+        "chunk_final",
+    ]
+    assert verify_log(log.folder).problems == []

@@ -24,6 +24,7 @@ from .refusals import REFUSALS, Refusal, assert_refused
 
 MODULES = {
     "verify": None,
+    "verify_signatures": None,
     "verify_tiles": None,
     "verify_leaves": None,
     "merkle": None,

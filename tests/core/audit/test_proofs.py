@@ -42,23 +42,23 @@ def filled(log: AuditLog) -> AuditLog:
 
 
 def test_every_leaf_can_be_proven_offline(filled: AuditLog) -> None:
-    for index in range(10):
+    for index in range(12):
         document = json.dumps(prove(filled.folder, index))
         report = check_proof(document, key_of(filled))
         assert report.problems == []
-        assert (report.index, report.size) == (index, 10)
+        assert (report.index, report.size) == (index, 12)
     assert report.event is not None
     assert report.event["type"] == "chunk_final"
 
 
 def test_a_digest_is_proven_by_the_newest_event_that_names_it(filled: AuditLog) -> None:
     document = prove(filled.folder, digest_bytes(b"run-b/2"))
-    assert document["index"] == 8
+    assert document["index"] == 10
     assert json.loads(document["payload"]) == {"number": 2, "run": "run-b"}
-    with pytest.raises(AuditError, match=r"none of the 10 events names sha256:"):
+    with pytest.raises(AuditError, match=r"none of the 12 events names sha256:"):
         prove(filled.folder, digest_bytes(b"never seen"))
-    with pytest.raises(AuditError, match="leaf 10 is not in a tree of 10 leaves"):
-        prove(filled.folder, 10)
+    with pytest.raises(AuditError, match="leaf 12 is not in a tree of 12 leaves"):
+        prove(filled.folder, 12)
     with pytest.raises(AuditError, match="no signed log here"):
         prove(filled.folder / "nowhere", 0)
 
@@ -71,11 +71,11 @@ def test_a_changed_proof_is_refused_with_its_reason(filled: AuditLog) -> None:
         "are too few": {"inclusion_proof": good["inclusion_proof"][:-1]},
         "are too many": {"inclusion_proof": [*good["inclusion_proof"], good["inclusion_proof"][0]]},
         "leaf 4": {"index": 4},
-        "outside a tree": {"index": 10},
+        "outside a tree": {"index": 12},
         "the index is no integer": {"index": "2"},
         "payload in the proof is not the one": {"payload": "{}"},
         "format 'x'": {"format": "x"},
-        "does not match the text": {"checkpoint": good["checkpoint"].replace("\n10\n", "\n11\n")},
+        "does not match the text": {"checkpoint": good["checkpoint"].replace("\n12\n", "\n13\n")},
         "malformed base64": {"inclusion_proof": ["AA=", *good["inclusion_proof"]]},
         "malformed proof document": {"rotations": None},
         "every hash must have 32 bytes": {"inclusion_proof": ["AAAA", *good["inclusion_proof"][1:]]},
@@ -182,7 +182,7 @@ def test_openssl_alone_verifies_the_checkpoint_as_the_readme_says(bundle: Path) 
     done = subprocess.run(command.split(), cwd=bundle, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "Signature Verified Successfully\n")
     text = bundle / "checkpoint.text"
-    text.write_bytes(text.read_bytes().replace(b"\n10\n", b"\n11\n"))
+    text.write_bytes(text.read_bytes().replace(b"\n12\n", b"\n13\n"))
     assert subprocess.run(command.split(), cwd=bundle, capture_output=True, check=False).returncode == 1
 
 
@@ -210,7 +210,7 @@ def test_a_changed_bundle_is_refused_by_the_standalone_verifier(filled: AuditLog
         ("changed, or named by no event", {f"payloads/{payload}": b"{}"}),
         ("no event of this run names it", {"attachments/card.json": b"other"}),
         ("no event of this run names it", {"attachments/extra.json": b"other"}),
-        ("signature by", {"checkpoint": (bundle / "checkpoint").read_bytes().replace(b"\n10\n", b"\n11\n")}),
+        ("signature by", {"checkpoint": (bundle / "checkpoint").read_bytes().replace(b"\n12\n", b"\n13\n")}),
         ("wrong key", {"verifier.vkey": f"{key_of(filled, 2)}\n".encode()}),
         ("NOT VERIFIED", {"bundle.json": b"{}"}),
         ("NOT VERIFIED", {"bundle.json": b"{"}),

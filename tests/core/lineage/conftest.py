@@ -13,7 +13,7 @@ from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.models.registry import ModelManifest, ModelRegistry
-from nethical_assets.core.signing.keys import ModelKeys
+from nethical_assets.core.signing.keys import GivenPins, ModelKeys
 from nethical_assets.core.signing.signatures import ModelSignatures
 
 FOREST_FAMILY = "correlation"
@@ -31,7 +31,7 @@ def manifest_of(files: Mapping[str, bytes]) -> ModelManifest:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> ModelKeys:
-    return ModelKeys(tmp_path / "models" / "keys", environment={})
+    return ModelKeys(tmp_path / "models" / "keys", GivenPins(), environment={})
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from nethical_assets.core.detectors.base import DetectorSpec
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import MANIFEST, MAXIMUM_FILE_BYTES, ModelRegistry
-from nethical_assets.core.signing.keys import ModelKeys
+from nethical_assets.core.signing.keys import GivenPins, ModelKeys
 from nethical_assets.core.signing.signatures import ModelSignatures
 
 from .conftest import manifest_of
@@ -111,7 +111,7 @@ def test_a_signature_by_a_stranger_is_refused(
     registry: ModelRegistry, model: str, forest_files: dict[str, bytes], tmp_path: Path
 ) -> None:
     assert registry.signatures is not None
-    stranger = ModelKeys(tmp_path / "stranger", environment={})
+    stranger = ModelKeys(tmp_path / "stranger", GivenPins(), environment={})
     path = signature_of(registry, model)
     path.unlink()
     files = {**forest_files, MANIFEST: manifest_of(forest_files).to_bytes()}

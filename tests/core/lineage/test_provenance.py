@@ -16,7 +16,7 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import ProvenanceStore, Statement
 from nethical_assets.core.signing.dsse import pre_authentication_encoding
-from nethical_assets.core.signing.keys import ModelKeys, key_id
+from nethical_assets.core.signing.keys import GivenPins, ModelKeys, key_id
 
 OUTPUT = digest_bytes(b"splits")
 STATEMENT = Statement(
@@ -114,7 +114,9 @@ def test_an_edited_statement_does_not_verify(store: ProvenanceStore) -> None:
 
 def test_a_statement_by_a_stranger_is_not_trusted(store: ProvenanceStore, tmp_path: Path, keys: ModelKeys) -> None:
     _ = keys.private
-    stranger = ProvenanceStore(tmp_path / "other", store.objects, ModelKeys(tmp_path / "stranger", environment={}))
+    stranger = ProvenanceStore(
+        tmp_path / "other", store.objects, ModelKeys(tmp_path / "stranger", GivenPins(), environment={})
+    )
     digest, _ = issue(stranger)
     with pytest.raises(IntegrityError, match="which is not trusted"):
         store.open(digest)

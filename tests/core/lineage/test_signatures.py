@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -18,7 +19,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from nethical_assets.core.ground.digests import canonical_json
 from nethical_assets.core.ground.errors import IntegrityError, SettingsError
 from nethical_assets.core.models.registry import MANIFEST, ModelRegistry
-from nethical_assets.core.signing.keys import KEY_FILE_VARIABLE, ModelKeys, key_id, public_pem, read_public_keys
+from nethical_assets.core.signing.keys import (
+    KEY_FILE_VARIABLE,
+    GivenPins,
+    ModelKeys,
+    key_digest,
+    key_id,
+    public_pem,
+    read_public_keys,
+)
 from nethical_assets.core.signing.signatures import ModelSignatures
 
 from .conftest import manifest_of
@@ -100,7 +109,7 @@ def test_a_named_key_of_every_supported_curve_signs(
 ) -> None:
     private = ec.generate_private_key(curve)
     named = write_key(tmp_path / "mine.pem", private)
-    keys = ModelKeys(tmp_path / "keys", environment={KEY_FILE_VARIABLE: str(named)})
+    keys = ModelKeys(tmp_path / "keys", GivenPins(), environment={KEY_FILE_VARIABLE: str(named)})
     registry = ModelRegistry(tmp_path / "models", signatures=ModelSignatures(tmp_path / "signatures", keys))
     model = registry.add(manifest_of(forest_files), forest_files)
     registry.load(model)
@@ -109,12 +118,13 @@ def test_a_named_key_of_every_supported_curve_signs(
 
 
 def test_the_key_is_created_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
-    keys = ModelKeys(tmp_path / "keys", environment={})
+    keys = ModelKeys(tmp_path / "keys", GivenPins(), environment={})
     assert keys.trusted() == {}
     private = keys.private
     assert keys.created == tmp_path / "keys" / "signing-key.pem"
+    assert list(keys.trusted()) == [key_id(private.public_key())]
     assert stat.S_IMODE(keys.path.stat().st_mode) == 0o600
-    again = ModelKeys(tmp_path / "keys", environment={})
+    again = ModelKeys(tmp_path / "keys", keys.pins, environment={})
     assert key_id(again.private.public_key()) == key_id(private.public_key())
     assert again.created is None
 
@@ -122,14 +132,41 @@ def test_the_key_is_created_once_and_only_its_owner_can_read_it(tmp_path: Path) 
 def test_signatures_of_a_replaced_key_still_verify(
     registry: ModelRegistry, model: str, keys: ModelKeys, forest_files: dict[str, bytes]
 ) -> None:
-    keys.path.unlink()
-    replaced = ModelKeys(keys.folder, environment={})
+    digest, target = keys.replacement()
+    keys.pins.pin(digest)
+    keys.take_over(target)
+    assert not target.exists()
     assert registry.signatures is not None
+    replaced = ModelKeys(keys.folder, keys.pins, environment={})
     later = ModelRegistry(registry.base, signatures=ModelSignatures(registry.signatures.base, replaced))
     other = later.add(manifest_of({"other.json": b"{}"}), {"other.json": b"{}"})
     assert len(key_files(Path(str(keys.folder)))) == 2
     later.load(model)
     later.load(other)
+
+
+def test_a_key_is_not_trusted_because_its_file_lies_beside_the_models(keys: ModelKeys, tmp_path: Path) -> None:
+    own = key_id(keys.private.public_key())
+    stranger = ModelKeys(tmp_path / "stranger", GivenPins(), environment={})
+    foreign = key_id(stranger.private.public_key())
+    (public,) = key_files(Path(str(stranger.folder)))
+    shutil.copy(public, Path(str(keys.folder)))
+    (Path(str(keys.folder)) / f"{own[:15]}x.pub.pem").write_bytes(public.read_bytes())
+    assert list(keys.trusted()) == [own]
+    shutil.copy(public, Path(str(keys.folder)) / f"{own[:16]}.pub.pem")
+    assert keys.trusted() == {}, f"{foreign} under the name of the pinned key"
+
+
+def test_a_private_key_that_is_not_the_pinned_one_signs_nothing(keys: ModelKeys) -> None:
+    pinned = key_digest(key_id(keys.private.public_key()))
+    write_key(keys.path, ec.generate_private_key(ec.SECP256R1()))
+    again = ModelKeys(keys.folder, keys.pins, environment={})
+    with pytest.raises(SettingsError, match=f"the audit log pins {pinned}; restore that key, or replace it: nethical"):
+        _ = again.private
+    keys.path.unlink()
+    with pytest.raises(SettingsError, match="is missing, and the audit log pins"):
+        _ = again.private
+    assert not keys.path.exists(), "no other key is made in its place"
 
 
 def ed25519_key(path: Path) -> None:
@@ -147,7 +184,7 @@ def ed25519_key(path: Path) -> None:
 )
 def test_a_named_key_that_cannot_sign_is_one_line(tmp_path: Path, write: Callable[[Path], Any], message: str) -> None:
     write(tmp_path / "mine.pem")
-    keys = ModelKeys(tmp_path / "keys", environment={KEY_FILE_VARIABLE: str(tmp_path / "mine.pem")})
+    keys = ModelKeys(tmp_path / "keys", GivenPins(), environment={KEY_FILE_VARIABLE: str(tmp_path / "mine.pem")})
     with pytest.raises(SettingsError, match=message) as caught:
         _ = keys.private
     assert "\n" not in str(caught.value)
@@ -157,7 +194,7 @@ def test_a_store_elsewhere_needs_a_named_key() -> None:
     from upath import UPath
 
     with pytest.raises(SettingsError, match=KEY_FILE_VARIABLE):
-        _ = ModelKeys(UPath("memory://models/keys"), environment={}).private
+        _ = ModelKeys(UPath("memory://models/keys"), GivenPins(), environment={}).private
 
 
 def test_a_damaged_public_key_is_named(registry: ModelRegistry, model: str, keys: ModelKeys) -> None:

@@ -1,0 +1,203 @@
+"""What should be there by the log, and is not: champions, cards, provenance statements, alerts.
+
+What belongs here: comparing what is kept with what the audit log says was made, one line a difference. What does not:
+the log itself (``core.audit``), whether stored bytes are their digests (``core.storage``).
+
+A promotion's leaf names, beside the model, ``pointer/<family>``: the digest of the pointer as it was decided
+(:func:`pointer_digest`), and its payload holds that pointer (:func:`promotion_payload`). Leaves of older versions do
+not; then the pointer is compared with the leaf and the decision.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nethical_assets.core.audit.events import Event, EventType, payload_bytes
+from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.audit.state import CHAMPION_CARD
+from nethical_assets.core.delivery.champion import check_champion, newest_promotion, promoted_model
+from nethical_assets.core.ground.digests import digest_bytes, digest_json
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import ObjectStore
+from nethical_assets.core.lineage.provenance import STATEMENT_PREFIX, ProvenanceStore
+from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
+
+POINTER_PREFIX = "pointer/"
+REFERENCE_SUBJECT = "drift reference"
+ALERT_PREFIX = "alerts/"
+_LATER = ("card", "replaced_at")
+"""Fields of a pointer that are filled in after the promotion."""
+
+
+def pointer_digest(pointer: ModelPointer) -> str:
+    """The digest of a pointer as it was decided, without what is filled in later."""
+    return digest_json(_decided(pointer))
+
+
+def promotion_subjects(pointer: ModelPointer) -> dict[str, str]:
+    """The subjects (name -> digest) of the leaf that promotes; its parent is ``pointer.decision``."""
+    subjects = {f"models/{pointer.family}": pointer.model, POINTER_PREFIX + pointer.family: pointer_digest(pointer)}
+    return {**subjects, REFERENCE_SUBJECT: pointer.reference} if pointer.reference else subjects
+
+
+def promotion_payload(pointer: ModelPointer) -> dict[str, Any]:
+    """The payload of the leaf that promotes."""
+    return {"version": pointer.version, "pointer": _decided(pointer)}
+
+
+def alert_subject(kind: str, fingerprint: str) -> dict[str, str]:
+    """The subject of ``alert_filed`` and ``alert_closed`` leaves: the alert's kind and a digest of its fingerprint."""
+    return {ALERT_PREFIX + kind: digest_bytes(fingerprint.encode())}
+
+
+def champion_problems(registry: ModelRegistry, objects: ObjectStore, log: LogReader, family: str) -> list[str]:
+    """What is wrong with the pointer to the champion: gone, not the one the log promoted, or with other fields.
+
+    Raises:
+        AuditError, IntegrityError: the log or the pointer cannot be read.
+    """
+    where = f"{registry.base / 'current' / family}.json"
+    champion, newest = registry.champion(family), newest_promotion(log, family)
+    if champion is None:
+        if newest is None:
+            return []
+        model = promoted_model(newest, family)
+        return [f"{where}: missing, the audit log names {model} as champion since {newest.time}; restore the pointer"]
+    try:
+        check_champion(registry, log, champion)
+    except IntegrityError as error:
+        return [str(error)]
+    if newest is None:
+        return []
+    wrong = _differences(champion, newest, log, objects)
+    return [f"{where}: {name} is not what was decided ({why}); restore the pointer" for name, why in wrong.items()]
+
+
+def card_problems(registry: ModelRegistry, log: LogReader, family: str) -> list[str]:
+    """Whether the champion's card is the newest one that the log says was issued for it.
+
+    Raises:
+        AuditError, IntegrityError: the log or the pointer cannot be read.
+    """
+    champion = registry.champion(family)
+    if champion is None:
+        return []
+    issued = _issued_card(champion, log)
+    path = registry.card_path(champion, "json")
+    if issued is not None and champion.card != issued:
+        named = champion.card or "none"
+        return [f"{path}: the audit log issued card {issued} for the champion, its pointer names {named}; restore it"]
+    if issued is not None and not path.exists():
+        return [f"{path}: missing, the audit log issued card {issued} for the champion; restore it"]
+    return []
+
+
+def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
+    """The provenance statements that leaves name and that are missing, or that are not the newest of what they are
+    about; what retention deleted is not missed.
+
+    Raises:
+        AuditError: the log is malformed.
+    """
+    deleted = {
+        subject.digest
+        for found in log.find_events(event_type=EventType.RETENTION_DELETED)
+        for subject in found.event.subjects
+    }
+    newest: dict[tuple[str, str], tuple[int, str]] = {}
+    for found in log.find_events(event_type=EventType.PROVENANCE_ISSUED):
+        for subject in found.event.subjects:
+            if subject.name.startswith(STATEMENT_PREFIX) and found.event.parents:
+                newest[subject.name, found.event.parents[0]] = (found.index, subject.digest)
+    problems = []
+    for (name, output), (index, digest) in newest.items():
+        stage, _, about = name.removeprefix(STATEMENT_PREFIX).partition("/")
+        if {digest, output} & deleted:
+            continue
+        try:
+            kept = store.find(stage, about, output)
+        except IntegrityError as error:
+            problems.append(str(error))
+            continue
+        if kept != digest or digest not in store.objects:
+            problems.append(f"provenance of {stage}/{about}: leaf {index} names {digest} about {output}, it is missing")
+    return problems
+
+
+def alert_problems(log: LogReader, states: Mapping[str, str]) -> list[str]:
+    """The alerts that the log says were filed, or are open, and that the tracker does not have so.
+
+    Args:
+        states: digest of an issue's fingerprint -> ``open`` or ``closed``, for every issue of the tracker.
+
+    Raises:
+        AuditError: the log is malformed.
+    """
+    expected: dict[str, tuple[int, str, str]] = {}
+    kinds = {EventType.ALERT_FILED: "open", EventType.ALERT_CLOSED: "closed"}
+    for found in sorted((one for kind in kinds for one in log.find_events(event_type=kind)), key=lambda one: one.index):
+        for subject in found.event.subjects:
+            if subject.name.startswith(ALERT_PREFIX):
+                state = kinds[found.event.type]
+                expected[subject.digest] = (found.index, subject.name.removeprefix(ALERT_PREFIX), state)
+    for event in log.pending_events(b'"alert_'):
+        for subject in event.subjects:
+            expected.pop(subject.digest, None)
+    return [
+        f"alert {kind}: leaf {index} left it {state}, the tracker has it {states.get(digest, 'not at all')}; "
+        "restore the tracker from a backup"
+        for digest, (index, kind, state) in expected.items()
+        if states.get(digest) != state
+    ]
+
+
+def _decided(pointer: ModelPointer) -> dict[str, Any]:
+    return {name: value for name, value in pointer.to_json().items() if name not in _LATER}
+
+
+def _differences(champion: ModelPointer, newest: Event, log: LogReader, objects: ObjectStore) -> dict[str, str]:
+    """Field of a pointer -> what says something else."""
+    named = {subject.name: subject.digest for subject in newest.subjects}
+    payload = log.payload(newest) or {}
+    pinned = named.get(POINTER_PREFIX + champion.family)
+    if pinned is not None:
+        if pointer_digest(champion) == pinned:
+            return {}
+        # Floats are text in payloads, so both sides are compared as payloads.
+        decided, found = payload.get("pointer", {}), json.loads(payload_bytes(_decided(champion)))
+        return {name: "the promotion says otherwise" for name in found if decided.get(name) != found[name]}
+    wrong = {}
+    decision = json.loads(objects.get(champion.decision))
+    for name in ("model", "evaluation", "verdict", "reasons"):
+        if decision.get(name) != champion.to_json()[name]:
+            wrong[name] = "the decision says otherwise"
+    said = {
+        "version": payload.get("version", champion.version),
+        "run_id": newest.run_id,
+        REFERENCE_SUBJECT: named.get(REFERENCE_SUBJECT, champion.reference),
+    }
+    has = {"version": champion.version, "run_id": champion.run_id, REFERENCE_SUBJECT: champion.reference}
+    wrong.update({name: "the promotion says otherwise" for name in said if said[name] != has[name]})
+    metrics = json.loads(objects.get(champion.evaluation)).get("metrics", {})
+    if {name: metric["value"] for name, metric in metrics.items()} != dict(champion.metrics):
+        wrong["metrics"] = "the evaluation says otherwise"
+    return wrong
+
+
+def _issued_card(champion: ModelPointer, log: LogReader) -> str | None:
+    """The newest card that was issued for the champion; one that waits to be finalised is the newest."""
+    subject = f"model_cards/{champion.family}"
+    for event in reversed(log.pending_events(b'"card_issued"')):
+        named = {one.name: one.digest for one in event.subjects}
+        if named.get(f"models/{champion.family}") == champion.model and subject in named:
+            return named[subject]
+    if log.checkpoint_bytes() is None:
+        return None
+    found = log.view().state.find(CHAMPION_CARD, f"models/{champion.family}")
+    promoted = newest_promotion(log, champion.family)
+    logged = log.view().state.find("promotion", f"models/{champion.family}")
+    if promoted is None or logged is None or logged.digest != champion.model:
+        return None
+    return None if found is None else found.digest

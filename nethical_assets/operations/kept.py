@@ -1,0 +1,118 @@
+"""Whether what else is kept is what the audit log says: records, snapshots, quarantine, scored batches, alerts, keys.
+
+What belongs here: one line for everything that was changed or is missing. What does not: stored objects, models and
+pointers (``evidence``), or the log itself (``core.audit``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+
+from nethical_assets.core.alerts import Issue
+from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.delivery.expected import alert_problems, alert_subject
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.ground.errors import IntegrityError, NethicalError
+from nethical_assets.core.ground.parquet import get_table
+from nethical_assets.core.ground.storage import read_json
+from nethical_assets.home.records import StageRecord
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace, open_model_keys
+from nethical_assets.operations.scoring import BATCH_PREFIX
+from nethical_assets.stages.screening import QUARANTINE
+
+
+def kept_problems(settings: Settings) -> list[str]:
+    """Everything that is kept beside objects, models and pointers and is not what it was. One line a problem."""
+    workspace = Workspace(settings, CycleOptions(), "verify")
+    looks: tuple[Callable[[Workspace], Iterable[str]], ...] = (
+        _record_problems,
+        _snapshot_problems,
+        _quarantine_problems,
+        _inference_problems,
+        _alert_problems,
+        _key_problems,
+    )
+    return [problem for look in looks for problem in _told(look, workspace)]
+
+
+def _told(look: Callable[[Workspace], Iterable[str]], workspace: Workspace) -> list[str]:
+    try:
+        return list(look(workspace))
+    except (NethicalError, OSError, sqlite3.Error) as error:
+        return [str(error)]
+
+
+def _record_problems(workspace: Workspace) -> Iterator[str]:
+    """Newest records and finished stages. One without a statement is of an older version, and is never used."""
+    finished = sorted(workspace.records.folder.joinpath("stages").glob("*.json"))
+    for path in (*workspace.records.all_newest(), *finished):
+        try:
+            document = read_json(path)
+            if not isinstance(document, dict) or "statement" in document:
+                record = StageRecord.from_json(document)
+                workspace.evidence.check_record(record)
+                if path.parent.name == "stages" and path.stem != record.fingerprint.partition(":")[2]:
+                    raise IntegrityError("is the record of another computation; remove it and run again")
+        except IntegrityError as error:
+            message = str(error)
+            yield message if message.startswith(str(path)) else f"{path}: {message}"
+
+
+def _snapshot_problems(workspace: Workspace) -> Iterator[str]:
+    """The newest snapshot of every dataset was fetched or restored, by the log."""
+    for entry in workspace.settings.catalog.dataset:
+        newest = workspace.snapshots.latest(entry.name)
+        kinds = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
+        if newest is not None and workspace.evidence.named_by(newest.digest, *kinds) is None:
+            yield (
+                f"dataset {entry.name}: the audit log knows of no fetch or restore of snapshot {newest.digest}; "
+                f"restore it: nethical data restore {entry.name}"
+            )
+
+
+def _quarantine_problems(workspace: Workspace) -> Iterator[str]:
+    """Every decision in the index is one of the log, and every row that was kept out is there."""
+    for family in family_names():
+        try:
+            workspace.released_rows(family)
+        except IntegrityError as error:
+            yield str(error)
+        record = workspace.records.newest(QUARANTINE.name, family)
+        if record is None:
+            continue
+        known = {entry.row_id for entry in workspace.quarantine.entries(family)}
+        missing = set(get_table(workspace.objects, record.output)["row_id"].astype(str)) - known
+        if missing:
+            yield f"quarantine of {family}: {len(missing)} rows that were kept out are missing; restore data/quarantine"
+        yield from workspace.quarantine.problems(family)
+
+
+def _inference_problems(workspace: Workspace) -> Iterator[str]:
+    """Every scored batch is what its name says, and every batch that the log names is there."""
+    yield from workspace.inference_log.problems()
+    present = workspace.inference_log.batch_digests()
+    for found in workspace.audit_log.find_events(event_type=EventType.BATCH_SCORED):
+        for subject in found.event.subjects:
+            if subject.name.startswith(BATCH_PREFIX) and subject.digest not in present:
+                family = subject.name.removeprefix(BATCH_PREFIX)
+                yield f"serving/inference/{family}: the batch of leaf {found.index} is missing; restore it"
+
+
+def _alert_problems(workspace: Workspace) -> Iterator[str]:
+    """Every issue is in the state that the log left it in, and every issue is known to the log."""
+    path = workspace.home / "alerts"
+    issues: tuple[Issue, ...] = workspace.tracker.list() if path.exists() else ()
+    digests = {digest: issue for issue in issues for digest in alert_subject(issue.kind, issue.fingerprint).values()}
+    yield from alert_problems(workspace.audit_log, {digest: issue.state for digest, issue in digests.items()})
+    for digest, issue in digests.items():
+        if workspace.evidence.named_by(digest, EventType.ALERT_FILED) is None:
+            yield f"alert #{issue.number} ({issue.kind}): the audit log knows of no filing of it"
+
+
+def _key_problems(workspace: Workspace) -> Iterator[str]:
+    """The model signing key beside the models is readable and the one that the log pins."""
+    problem = open_model_keys(workspace.home).problem()
+    if problem:
+        yield problem
