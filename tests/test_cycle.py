@@ -19,8 +19,8 @@ from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions
+from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.cycle import run_cycle
-from nethical_assets.stages.sealing import verify
 from tests.orchestration import clean_environment
 from tests.tiny_mirror import CHECKOUT
 

@@ -25,11 +25,12 @@ from nethical_assets.core.signing.keys import ModelKeys, key_id
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
 from nethical_assets.operations.lineage import UnknownModelError, find_model, reproduce_model, trace_model
+from nethical_assets.operations.verification import verify
 from nethical_assets.stages import fetching as data
 from nethical_assets.stages import releasing as releases
 from nethical_assets.stages import training as models
 from nethical_assets.stages.carding import issue_card
-from nethical_assets.stages.sealing import finalize_run, verify
+from nethical_assets.stages.sealing import finalize_run
 
 from .conftest import enter, environment_of
 

@@ -17,10 +17,10 @@ from nethical_assets.core.quality.checks import CheckOutcome
 from nethical_assets.core.rows.catalog import Catalog, DatasetEntry
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
 from nethical_assets.stages import checking as quality
-from nethical_assets.stages.sealing import verify
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, build_mirror, connections, write_connections

@@ -8,9 +8,9 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from nethical_assets.core.ground.parquet import get_table
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.core.rows.catalog import Catalog
-from nethical_assets.home.records import get_table
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
 from tests.assets.assets_graph import materialize

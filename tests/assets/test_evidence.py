@@ -14,7 +14,7 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import open_registry
 from nethical_assets.operations.evidence import check_champion
-from nethical_assets.stages.sealing import reconcile_facts, verify
+from nethical_assets.operations.verification import reconcile_facts, verify
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 

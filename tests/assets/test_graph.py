@@ -18,8 +18,8 @@ from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.jobs import family_assets
-from nethical_assets.stages.sealing import verify
 from tests.assets.assets_graph import materialize
 
 STAGES = ("datasets", "screened", "splits", "models", "evaluations", "releases", "model_cards")

@@ -18,10 +18,11 @@ from nethical_assets.core.quality.declarations import licence_known
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
 from nethical_assets.operations.restoring import is_restored, restore
+from nethical_assets.operations.verification import verify
 from nethical_assets.stages import fetching as data
 from nethical_assets.stages.checking import assess_raw
 from nethical_assets.stages.fetching import fetch
-from nethical_assets.stages.sealing import finalize_run, verify
+from nethical_assets.stages.sealing import finalize_run
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, connections, write_connections

@@ -14,9 +14,9 @@ from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.home.settings import Settings
+from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.build import build_defs, build_resources
 from nethical_assets.sensors import alerts
-from nethical_assets.stages.sealing import verify
 from tests.orchestration import clean_environment
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
