@@ -113,7 +113,7 @@ def test_after_a_kill_the_next_cycle_works_and_logs_what_the_dead_one_did(
     stage: str, settings: Settings, start: Start
 ) -> None:
     process = start(*RUN)
-    reached = settings.home / "data" / "records" / {"raw": "raw", "models": "models"}[stage]
+    reached = settings.home / "data" / "records" / "newest" / stage
     wait_for(lambda: reached.is_dir() and any(reached.glob("*.json")), process)
     if stage == "models":
         wait_for(lambda: any(LogReader(settings.home / "audit").pending_runs()), process)
@@ -139,7 +139,7 @@ def test_after_a_kill_the_next_cycle_works_and_logs_what_the_dead_one_did(
 
 def test_an_interrupted_cycle_is_no_traceback(settings: Settings, start: Start) -> None:
     process = start(*RUN)
-    wait_for(lambda: (settings.home / "data" / "records" / "raw").is_dir(), process)
+    wait_for(lambda: (settings.home / "data" / "records" / "newest" / "raw").is_dir(), process)
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode not in (0, 2)

@@ -201,8 +201,8 @@ def test_a_failed_blocking_check_stops_its_family_and_no_other(
     assert "blocking check schema failed: wrong columns" in reason
     assert summary["families"]["logistic"]["verdict"] in ("promoted", "candidate")
     workspace = Workspace(settings, CycleOptions(), "test")
-    assert workspace.load_record("datasets", "heuristic") is not None
-    assert workspace.load_record("splits", "heuristic") is None
+    assert workspace.records.newest("datasets", "heuristic") is not None
+    assert workspace.records.newest("splits", "heuristic") is None
     assert verify(settings)["problems"] == []
 
 

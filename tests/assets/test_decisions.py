@@ -95,7 +95,7 @@ def test_a_regression_is_refused_although_the_gate_passes(
 
     # The same records again; the labels of those that train are wrong now, those of the test rows are not.
     workspace = Workspace(settings, CycleOptions(), "test")
-    record = workspace.load_record("splits", "logistic")
+    record = workspace.records.newest("splits", "logistic")
     assert record is not None
     split = get_table(workspace.objects, record.objects["frame"])
     train = split.loc[split["split"] != "test", "num_access_files"].to_numpy().astype(int)

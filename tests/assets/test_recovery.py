@@ -19,12 +19,12 @@ from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
 from nethical_assets.operations.restoring import is_restored, restore
 from nethical_assets.operations.verification import verify
-from nethical_assets.stages import fetching as data
 from nethical_assets.stages.checking import assess_raw
-from nethical_assets.stages.fetching import fetch
+from nethical_assets.stages.fetching import RAW, SNAPSHOT
 from nethical_assets.stages.sealing import finalize_run
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
+from tests.stage_runs import publish
 from tests.tiny_mirror import CATALOG, connections, write_connections
 
 ENTRY = CATALOG.entry("nslkdd")
@@ -53,9 +53,7 @@ def open_workspace(configured: Settings) -> Callable[[], Workspace]:
 
 
 def fetched(workspace: Workspace) -> str:
-    record = fetch(workspace, ENTRY)
-    workspace.save_record(record)
-    return str(record.objects["snapshot"])
+    return publish(workspace, RAW, ENTRY.name).objects[SNAPSHOT]
 
 
 def damage(workspace: Workspace, digest: str) -> Path:
@@ -172,9 +170,11 @@ def test_a_restored_dataset_that_fails_a_blocking_check_stops_the_family_with_on
     keys = [dg.AssetKey(["raw", entry.name]) for entry in settings.catalog.for_family("logistic")]
     graph = materialize(settings, instance, keys=[*keys, dg.AssetKey(["datasets", "logistic"])])
     reason = graph.failures()["datasets__logistic"]
-    assert "dataset nslkdd was restored and its check missing_values fails" in reason
+    assert "dataset nslkdd was restored and no validation of it passed yet" in reason
+    assert "nethical data validate nslkdd" in reason
     assert "nethical data restore nslkdd" in reason
     assert "\n" not in reason
+    assert not graph.checks("raw", "nslkdd")["missing_values"].passed
     assert is_restored(workspace, "nslkdd")
 
 
@@ -251,7 +251,7 @@ def test_going_back_to_earlier_content_is_no_change(
     workspace = open_workspace()
     # Snapshots are dated to the second.
     hours = itertools.count()
-    monkeypatch.setattr(data, "utc_now", lambda: datetime.now(UTC) - timedelta(hours=50 - next(hours)))
+    monkeypatch.setattr(Workspace, "now", lambda self: datetime.now(UTC) - timedelta(hours=50 - next(hours)))
     good = connections(400, np.random.default_rng(2))
     for frame, status in ((good, None), (good.assign(duration=9999), "warn"), (good, "pass")):
         write_connections(folder, frame)

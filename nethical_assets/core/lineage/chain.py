@@ -274,7 +274,8 @@ class _Tracer:
 
     def _mark_unreachable(self, stage: str, name: str) -> None:
         for previous in self.shape.previous[stage]:
-            if (previous, name) not in self.links:
+            # Raw data has names of its own, which only the statement that cannot be read has.
+            if previous != self.shape.raw and (previous, name) not in self.links:
                 self.links[previous, name] = Link(previous, name, "", "unreachable")
                 self._mark_unreachable(previous, name)
 
