@@ -41,11 +41,12 @@ e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
 .PHONY: lint
-lint: $(READY) ## Check style, types and the lock file
+lint: $(READY) ## Check style, types and the directions of imports
 	@echo "Checking style and types ..."
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 .PHONY: bench
 bench: $(READY) ## Measure speed and memory (prints JSON)

@@ -1,6 +1,7 @@
-"""Jobs and the asset selections they and the schedules share.
+"""Jobs.
 
-What belongs here: which assets belong together in a run. What does not: when they run (``schedules``, ``sensors``).
+What belongs here: what each job materializes. What does not: which assets belong together in a family's cycle
+(``assets.selections``), or when they run (``schedules``, ``sensors``).
 """
 
 from __future__ import annotations
@@ -8,27 +9,15 @@ from __future__ import annotations
 import dagster as dg
 
 from nethical_assets.assets.factory import asset_key
+from nethical_assets.assets.selections import cycle_assets
 from nethical_assets.home.settings import Settings
 from nethical_assets.stages.checking import DATASET_VALIDATION
 from nethical_assets.stages.fetching import RAW
-from nethical_assets.stages.graph import FAMILY_CYCLE
-from nethical_assets.stages.sealing import AUDIT_ROOTS
 from nethical_assets.stages.watching import DRIFT_REPORTS
 
 TRAINING_JOB = "training_cycle"
 VALIDATION_JOB = "validate_datasets"
 DRIFT_JOB = "drift_watch"
-
-
-def family_assets(settings: Settings, family: str) -> list[dg.AssetKey]:
-    """Everything one family's cycle materializes: its raw datasets, its stages, and the audit root."""
-    raw = [asset_key(RAW, entry.name) for entry in settings.catalog.for_family(family)]
-    return [*raw, *(asset_key(stage, family) for stage in FAMILY_CYCLE), asset_key(AUDIT_ROOTS)]
-
-
-def cycle_assets(settings: Settings, families: tuple[str, ...]) -> list[dg.AssetKey]:
-    """Everything a cycle of several families materializes, each asset once."""
-    return list(dict.fromkeys(key for family in families for key in family_assets(settings, family)))
 
 
 def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[dg.UnresolvedAssetJobDefinition]:

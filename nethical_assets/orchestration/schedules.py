@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.home.settings import Settings
-from nethical_assets.orchestration.jobs import DRIFT_JOB, VALIDATION_JOB, cycle_assets, family_assets
+from nethical_assets.orchestration.jobs import DRIFT_JOB, VALIDATION_JOB
 
 
 def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.ScheduleDefinition]:

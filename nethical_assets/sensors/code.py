@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import dagster as dg
 
 from nethical_assets.assets.factory import DEPENDS_ON, asset_key
+from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
-from nethical_assets.orchestration.jobs import cycle_assets, family_assets
 from nethical_assets.stages.graph import dependencies_digest
 from nethical_assets.stages.training import MODELS
 
@@ -27,8 +27,8 @@ def build_code_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Senso
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         target=dg.AssetSelection.assets(*cycle_assets(settings, families)),
-        description="Requests retraining of families whose detector, stages, catalog entries, screening rules or training "
-        "settings changed since their newest model was trained.",
+        description="Requests retraining of families whose detector, stages, catalog entries, screening rules or "
+        "training settings changed since their newest model was trained.",
     )
     def code_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         workspace, requests = Workspace(settings, CycleOptions(), _OBSERVER), []

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import dagster as dg
 
+from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.core.delivery.retraining import NewestReport, decide_retraining
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import utc_now
-from nethical_assets.orchestration.jobs import cycle_assets, family_assets
 
 
 def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.SensorDefinition:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nethical_assets.assets.selections import family_assets
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import digest_bytes
@@ -19,7 +20,6 @@ from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
 from nethical_assets.operations.verification import verify
-from nethical_assets.orchestration.jobs import family_assets
 from tests.assets.assets_graph import materialize
 
 STAGES = ("datasets", "screened", "splits", "models", "evaluations", "releases", "model_cards")
