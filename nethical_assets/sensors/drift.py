@@ -8,10 +8,12 @@ from datetime import timedelta
 
 import dagster as dg
 
+from nethical_assets.assets.factory import asset_key
 from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.core.delivery.retraining import NewestReport, decide_retraining
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import utc_now
+from nethical_assets.stages.watching import DRIFT_REPORTS
 
 
 def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.SensorDefinition:
@@ -59,7 +61,7 @@ def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Sens
 
 def newest_report(instance: dg.DagsterInstance, family: str) -> NewestReport | None:
     """What the newest materialization of ``drift_reports/<family>`` says, or None."""
-    event = instance.get_latest_materialization_event(dg.AssetKey(["drift_reports", family]))
+    event = instance.get_latest_materialization_event(asset_key(DRIFT_REPORTS, family))
     materialization = event.asset_materialization if event is not None else None
     if materialization is None:
         return None
