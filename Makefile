@@ -51,11 +51,12 @@ sweep: $(READY) ## Kill a cycle at every one of its writes (hours)
 	@NETHICAL_SWEEP=all $(BIN)/python -m pytest tests/across -n 2 $(ARGS)
 
 .PHONY: lint
-lint: $(READY) ## Check style, types and the lock file
+lint: $(READY) ## Check style, types and the directions of imports
 	@echo "Checking style and types ..."
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 .PHONY: bench
 bench: $(READY) ## Measure speed and memory (prints JSON)

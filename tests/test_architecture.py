@@ -7,10 +7,18 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
+
+from nethical_assets.core.detectors.registry import family_module, family_names
+from nethical_assets.stages import checking
+from nethical_assets.stages.graph import STAGES
+from nethical_assets.stages.stage import Stage
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = CHECKOUT / "nethical_assets"
@@ -43,49 +51,207 @@ def top_level(names: Iterator[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("module", [path for path in MODULES if "core" in path.parts], ids=relative)
-def test_core_decides_without_the_orchestrator(module: Path) -> None:
-    names = set(imported(ast.parse(module.read_text())))
-    assert "dagster" not in top_level(iter(names))
-    outside = {name for name in names if name.startswith("nethical_assets") and "nethical_assets.core" not in name}
-    assert outside == set(), "core imports only core"
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
-@pytest.mark.parametrize("module", MODULES, ids=relative)
-def test_nothing_is_pickled(module: Path) -> None:
-    tree = ast.parse(module.read_text())
-    assert top_level(imported(tree)) & UNSAFE_MODULES == set()
-    named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    named |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg}
-    assert named & (UNSAFE_CALLS - {"allow_pickle"}) == set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            assert isinstance(node.value, ast.Constant)
-            assert node.value.value is False
+def test_core_decides_without_the_orchestrator() -> None:
+    found = {}
+    for path in MODULES:
+        if "core" not in path.relative_to(PACKAGE).parts:
+            continue
+        names = set(imported(parsed(path)))
+        outside = {name for name in names if name.startswith("nethical_assets") and "nethical_assets.core" not in name}
+        outside |= top_level(iter(names)) & {"dagster"}
+        if outside:
+            found[relative(path)] = sorted(outside)
+    assert found == {}, "core imports only core"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=relative)
-def test_a_module_says_what_belongs_there_and_what_does_not(module: Path) -> None:
-    text = module.read_text()
-    if module.name == "__init__.py" and not text.strip():
-        return
-    docstring = " ".join((ast.get_docstring(ast.parse(text)) or "").split())
-    assert docstring, "has no docstring"
-    if module.name not in ("__init__.py", *STANDALONE):
-        assert "What belongs here" in docstring
-        assert "What does not" in docstring
+def test_nothing_is_pickled() -> None:
+    found = {}
+    for path in MODULES:
+        tree = parsed(path)
+        wrong = top_level(imported(tree)) & UNSAFE_MODULES
+        named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        named |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg}
+        wrong |= named & (UNSAFE_CALLS - {"allow_pickle"})
+        for node in ast.walk(tree):
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                refused = isinstance(node.value, ast.Constant) and node.value.value is False
+                wrong |= set() if refused else {"allow_pickle"}
+        if wrong:
+            found[relative(path)] = sorted(wrong)
+    assert found == {}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=relative)
-def test_a_module_can_be_read_in_one_sitting(module: Path) -> None:
-    assert len(module.read_text().splitlines()) <= MAXIMUM_LINES
+def test_a_module_says_what_belongs_there_and_what_does_not() -> None:
+    found = {}
+    for path in MODULES:
+        if path.name == "__init__.py" and not path.read_text().strip():
+            continue
+        docstring = " ".join((ast.get_docstring(parsed(path)) or "").split())
+        required = () if path.name in ("__init__.py", *STANDALONE) else ("What belongs here", "What does not")
+        missing = [phrase for phrase in required if phrase not in docstring]
+        if not docstring or missing:
+            found[relative(path)] = missing or ["a docstring"]
+    assert found == {}
+
+
+def test_a_module_can_be_read_in_one_sitting() -> None:
+    lines = {relative(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert {path: number for path, number in lines.items() if number > MAXIMUM_LINES} == {}
 
 
 def test_no_module_is_a_drawer_for_everything() -> None:
     assert [relative(path) for path in MODULES if re.fullmatch(r"(utils?|helpers?|misc|common)\.py", path.name)] == []
 
 
-@pytest.mark.parametrize("module", ["build", "definitions", "settings", "cli"])
+def test_imports_form_no_circle_not_even_inside_functions() -> None:
+    """An import inside a function defers weight and never hides a circle; those for type checkers do not count."""
+    graph = grimp.build_graph("nethical_assets", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+DECLARED = {stage.name: stage for stage in (*STAGES, *vars(checking).values()) if isinstance(stage, Stage)}
+ORDINARY: dict[str, tuple[str, ...]] = {
+    # What a check looks at, and a check's own name, are words of the checks.
+    "assets/checks/quality.py": ("raw", "datasets", "splits"),
+    "core/quality/checks.py": ("raw", "datasets", "splits"),
+    "core/quality/near_duplicates.py": ("near_duplicates",),
+    "core/quality/report.py": ("near_duplicates",),
+    "core/alerts/checks.py": ("near_duplicates",),
+    "home/settings.py": ("datasets",),
+    # Commands and what they print.
+    "command_line/app.py": ("models", "quarantine"),
+    "command_line/console.py": ("models",),
+    "command_line/models.py": ("models",),
+    # Names of digests on a card, which is read without the platform.
+    "core/cards/annex_iv.py": ("raw/", "splits", "screened"),
+    "core/cards/bill_of_materials.py": ("raw/",),
+    # By which the log names a model: core does not know the graph.
+    "core/delivery/champion.py": ("models/",),
+    # Where screening decisions, and what rules read, have the same word.
+    "core/governance/rules.py": ("quarantine", "raw"),
+    # The name of a change, and a folder.
+    "home/changes.py": ("quarantine",),
+    "stages/carding.py": ("models/store/",),
+}
+"""Module -> text that is equal to a stage's name, or begins with it, and is not about the stage."""
+
+
+def typed_stage_names(path: Path) -> Iterator[str]:
+    """Constants that are a stage's name or ``<stage>/...``; keys of documents and parts of paths are not."""
+    tree = parsed(path)
+    innocent: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            innocent.add(id(node.value))
+        elif isinstance(node, ast.Dict):
+            innocent |= {id(key) for key in node.keys}
+        elif isinstance(node, ast.Subscript):
+            innocent.add(id(node.slice))
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+            innocent |= {id(node.left), id(node.right)}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            innocent |= {id(argument) for argument in node.args}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("Stage", "_quality"):
+            own = [*node.args[:1], *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
+            innocent |= {id(argument) for argument in own}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in innocent:
+            stage, slash, _ = node.value.partition("/")
+            yield from [node.value] if stage in DECLARED and (slash or node.value == stage) else []
+
+
+def test_a_stage_s_name_is_typed_in_its_declaration_only() -> None:
+    found = {path.relative_to(PACKAGE).as_posix(): sorted(set(typed_stage_names(path))) for path in MODULES}
+    wrong = {path: [name for name in names if name not in ORDINARY.get(path, ())] for path, names in found.items()}
+    assert {path: names for path, names in wrong.items() if names} == {}
+    unneeded = {path: sorted(set(names) - set(found.get(path, ()))) for path, names in ORDINARY.items()}
+    assert {path: names for path, names in unneeded.items() if names} == {}, "no longer there: remove from ORDINARY"
+
+
+MUTATORS = {
+    "set_champion", "set_candidate", "set_archived", "attach_card", "remove_candidate", "remove_archived",
+    "remove_unreferenced", "reinstate", "decide", "in_force_path",
+}  # fmt: skip
+"""Whatever moves a pointer, a row's decision, the newest snapshot or what is in force."""
+CHANGES = "home/changes.py"
+
+
+def test_state_is_changed_by_acts_only() -> None:
+    found = {}
+    for path in MODULES:
+        if path.relative_to(PACKAGE).as_posix() == CHANGES:
+            continue
+        wrong = set()
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+                owner = ast.unparse(node.func.value)
+                if owner != "self":
+                    wrong.add(ast.unparse(node.func))
+            if isinstance(node, ast.Call) and "write" in ast.unparse(node.func):
+                wrong |= {ast.unparse(node) for argument in node.args if "in_force_path" in ast.unparse(argument)}
+        if wrong:
+            found[relative(path)] = sorted(wrong)
+    assert found == {}, f"only {CHANGES} changes state, as the second half of an act"
+
+
+def test_stages_know_each_other_by_their_declarations_only() -> None:
+    """What another stage's module computes would be in no code digest: a stage leaves those modules out of its own."""
+    declaring = {stage.run.__module__ for stage in DECLARED.values()}
+    found = {}
+    for path in sorted((PACKAGE / "stages").glob("*.py")):
+        own = f"nethical_assets.stages.{path.stem}"
+        if own not in declaring:
+            continue
+        tree = parsed(path)
+        wrong = [
+            f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module in declaring - {own}
+            for alias in node.names
+            if not alias.name.isupper() or node not in tree.body
+        ]
+        wrong += [f"import {name}" for name in imported_whole(tree) if name in declaring]
+        if wrong:
+            found[relative(path)] = sorted(wrong)
+    assert found == {}, "upper-case names, imported at module level"
+
+
+def imported_whole(tree: ast.AST) -> Iterator[str]:
+    """Modules that are imported as such, and those taken out of their package by name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "nethical_assets.stages":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_contracts_of_the_house_are_kept() -> None:
+    result = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=CHECKOUT,
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def test_every_family_is_in_the_contract_of_families() -> None:
+    contracts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (families,) = [set(contract["modules"]) for contract in contracts if contract["type"] == "independence"]
+    assert families == {family_module(name) for name in family_names()}
+
+
+@pytest.mark.parametrize("module", ["orchestration.build", "definitions", "home.settings", "command_line.app"])
 def test_the_definitions_are_imported_without_heavy_libraries(module: str) -> None:
     code = "import importlib, json, sys; importlib.import_module(sys.argv[1]); print(json.dumps(sorted(sys.modules)))"
     result = subprocess.run(

@@ -22,7 +22,7 @@ from nethical_assets.core.alerts import Alert, LocalIssueTracker
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import open_audit_log, open_model_keys
+from nethical_assets.home.workspace import Workspace, open_audit_log, open_model_keys
 from tests.orchestration import Command, clean_environment, enter, environment_of, write_settings
 from tests.tiny_mirror import CATALOG, CHECKOUT, connections, texts
 
@@ -179,7 +179,7 @@ def test_nothing_outside_the_home_is_written(
     home = Path(finished[0]["NETHICAL_HOME"])
     assert {path.name for path in home.parent.iterdir()} == {"home", "training-schedule.json"}
     assert {path.name for path in home.iterdir()} <= {
-        *("dagster", "data", "models", "audit", "serving", "alerts", "runs", "cache", "cycle.lock")
+        *("dagster", "data", "models", "audit", "serving", "alerts", "runs", "acts", "cache", "cycle.lock")
     }
 
 
@@ -367,10 +367,8 @@ def test_expired_candidates_are_pruned_and_recorded(
     assert result["verdict"] == "candidate"
     listed = command("models", "list", "--json").document["models"]
     assert ("logistic", "candidates", result["model_digest"]) in {(m["family"], m["stage"], m["model"]) for m in listed}
-    from nethical_assets.command_line import models
-
     later = datetime.now(UTC) + timedelta(days=31)
-    monkeypatch.setattr(models, "utc_now", lambda: later)
+    monkeypatch.setattr(Workspace, "now", lambda self: later)
     removed = command("models", "prune", "--json").document["removed"]
     assert [row["model"] for row in removed] == [result["model_digest"]]
     registry = ModelRegistry(home / "models")

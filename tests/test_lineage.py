@@ -20,18 +20,19 @@ from nethical_assets.core.ground.digests import canonical_json
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.core.lineage.chain import Lineage
 from nethical_assets.core.lineage.provenance import Statement, statement_name
+from nethical_assets.core.models.loading import load_detector
 from nethical_assets.core.signing.dsse import sign_payload
 from nethical_assets.core.signing.keys import GivenPins, ModelKeys, key_id
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace, open_model_keys
+from nethical_assets.operations import lineage
 from nethical_assets.operations.lineage import UnknownModelError, find_model, reproduce_model, trace_model
-from nethical_assets.stages import fetching as data
-from nethical_assets.stages import releasing as releases
+from nethical_assets.operations.verification import verify
 from nethical_assets.stages import training as models
-from nethical_assets.stages.carding import issue_card
-from nethical_assets.stages.sealing import finalize_run, verify
+from nethical_assets.stages.sealing import finalize_run
 
-from .conftest import enter, environment_of
+from .orchestration import enter, environment_of
+from .stage_runs import fetch_all, run_family
 
 FAMILY = "logistic"
 
@@ -39,16 +40,7 @@ FAMILY = "logistic"
 def train_once(settings: Settings, run_id: str, **options: Any) -> Workspace:
     """One cycle of one family without the orchestrator."""
     workspace = Workspace(settings, CycleOptions(**options), run_id)
-    raws = {entry.name: data.fetch(workspace, entry) for entry in settings.catalog.for_family(FAMILY)}
-    dataset = data.canonical(workspace, FAMILY, raws)
-    screened = data.screen(workspace, FAMILY, dataset)
-    split = data.split_rows(workspace, FAMILY, screened)
-    model = models.train(workspace, FAMILY, split)
-    evaluation = models.evaluate(workspace, FAMILY, split, model)
-    release = releases.release_model(workspace, FAMILY, split, model, evaluation)
-    records = (dataset, screened, split, model, evaluation, release)
-    card, _ = issue_card(workspace, FAMILY, {record.stage: record for record in records})
-    workspace.save_record(card)
+    run_family(workspace, FAMILY, fetch_all(workspace, FAMILY))
     finalize_run(workspace)
     return workspace
 
@@ -109,12 +101,23 @@ def test_every_link_verifies(settings: Settings) -> None:
     assert verify(settings)["ok"]
 
 
-def test_a_second_cycle_issues_nothing_new(settings: Settings) -> None:
+def test_a_second_cycle_attests_only_that_nothing_changed_and_a_third_nothing(settings: Settings) -> None:
     before = trace_model(settings, FAMILY)
-    train_once(settings, "run-2", source="mirror")
     log = LogReader(settings.home / "audit")
-    assert [found.event.type for found in log.find_events(run_id="run-2")] == ["run_completed", "chunk_final"]
-    assert trace_model(settings, FAMILY) == before
+    train_once(settings, "run-2", source="mirror")
+    *attested, completed, final = [found.event for found in log.find_events(run_id="run-2")]
+    assert [completed.type, final.type] == ["run_completed", "chunk_final"]
+    assert {event.type for event in attested} == {"provenance_issued"}
+    assert [event.subjects[0].name for event in attested] == [
+        "provenance/raw/nslkdd", f"provenance/releases/{FAMILY}", f"provenance/model_cards/{FAMILY}"
+    ]  # fmt: skip
+    after = trace_model(settings, FAMILY)
+    assert after.broken is None
+    assert [(link.stage, link.digest) for link in after.links] == [(link.stage, link.digest) for link in before.links]
+
+    train_once(settings, "run-3", source="mirror")
+    assert [found.event.type for found in log.find_events(run_id="run-3")] == ["run_completed", "chunk_final"]
+    assert trace_model(settings, FAMILY) == after
 
 
 def test_a_synthetic_model_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +268,7 @@ def test_an_unsigned_model_is_not_used_for_scores(settings: Settings, workspace:
     link, problem = broken(trace_model(settings, FAMILY))
     assert (link, "has no signature" in problem) == ("models/logistic", True)
     with pytest.raises(NethicalError, match="has no signature"):
-        models.load_detector(workspace, lineage.model, load_family(FAMILY))
+        load_detector(workspace.registry, lineage.model, load_family(FAMILY))
 
 
 def test_a_changed_card_breaks_its_link(settings: Settings) -> None:
@@ -311,7 +314,7 @@ def test_a_model_is_reproduced_byte_by_byte(settings: Settings) -> None:
 
 def test_what_differs_in_a_reproduction_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "library_versions", lambda: {"numpy": "0.0"})
-    monkeypatch.setattr(models, "family_code_digest", lambda family: "sha256:" + "2" * 64)
+    monkeypatch.setattr(lineage, "code_digest", lambda workspace, stage, family: "sha256:" + "2" * 64)
     _, outcome = reproduce_model(settings, FAMILY)
     assert not outcome.same
     assert any(line.startswith("library numpy: ") and line.endswith('-> "0.0"') for line in outcome.causes)

@@ -33,7 +33,7 @@ class Evidence:
         self._log = log
         self._registry = registry
         self._provenance = provenance
-        self._verified: set[tuple[str, str]] = set()
+        self._verified: set[tuple[str, tuple[object, ...]]] = set()
 
     def check_record(self, record: StageRecord) -> None:
         """Make sure that a signed statement, which a leaf of the log names, says what ``record`` says.
@@ -41,7 +41,15 @@ class Evidence:
         Raises:
             IntegrityError: it does not; one line that says why and what to do.
         """
-        if (record.statement, record.digest) in self._verified:
+        claimed = (
+            record.stage,
+            record.subject,
+            record.output,
+            record.digest,
+            record.fingerprint,
+            tuple(sorted(record.inputs.items())),
+        )
+        if (record.statement, claimed) in self._verified:
             return
         where = f"record of {record.name}"
         if not record.statement:
@@ -53,12 +61,13 @@ class Evidence:
             statement.outputs.get(record.name),
             statement.parameters.get(RECORD_PARAMETER),
             statement.parameters.get(FINGERPRINT_PARAMETER),
+            tuple(sorted(_sources(statement).items())),
         )
-        if said != (record.stage, record.subject, record.output, record.digest, record.fingerprint):
+        if said != claimed:
             raise IntegrityError(f"{where}: its signed statement is about something else; run again")
         if self.named_by(record.statement, EventType.PROVENANCE_ISSUED) is None:
             raise IntegrityError(f"{where}: the audit log does not name its statement; run again")
-        self._verified.add((record.statement, record.digest))
+        self._verified.add((record.statement, claimed))
 
     def is_recorded(self, digest: str) -> bool:
         """Whether a leaf of the log, or a verified pending leaf, names ``digest``."""
@@ -93,6 +102,17 @@ class Evidence:
     @staticmethod
     def _is_wanted(event: Event, digest: str, kinds: tuple[EventType, ...]) -> bool:
         return (not kinds or event.type in kinds) and digest in _named(event)
+
+
+def _sources(statement: Statement) -> dict[str, str]:
+    """The records that a statement says its result was made from: those whose own statements it cites."""
+    cited = statement.dependencies
+    return {name: output for name, output in cited.items() if statement_name(*_parts(name)) in cited}
+
+
+def _parts(name: str) -> tuple[str, str]:
+    stage, _, subject = name.partition("/")
+    return stage, subject
 
 
 def _subjects(event: Event, name: str) -> set[str]:

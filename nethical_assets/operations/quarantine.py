@@ -10,7 +10,6 @@ import uuid
 from typing import Any, Literal
 
 from nethical_assets.core.audit.events import EventType
-from nethical_assets.core.governance.quarantine import CONFIRMED, RELEASED
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.home.changes import decide_quarantined
 from nethical_assets.home.settings import Settings
@@ -35,6 +34,8 @@ def decide(
     Raises:
         DatasetError: there is no such row, or actor or reason is empty.
     """
+    from nethical_assets.core.governance.quarantine import CONFIRMED, RELEASED
+
     workspace = quarantine_workspace(settings)
     status = RELEASED if verdict == "release" else CONFIRMED
     event = workspace.quarantine.decision(family, row, status, actor=actor, reason=reason, now=utc_now())

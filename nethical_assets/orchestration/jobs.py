@@ -1,6 +1,7 @@
 """Jobs, and the asset selections and run requests that schedules, sensors and the command line share.
 
-What belongs here: which assets belong together in a run. What does not: when they run (``schedules``, ``sensors``).
+What belongs here: what each job materializes. What does not: which assets belong together in a family's cycle
+(``assets.selections``), or when they run (``schedules``, ``sensors``).
 """
 
 from collections.abc import Sequence
@@ -10,12 +11,11 @@ import dagster as dg
 
 from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import table
+from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.home.settings import Settings
 from nethical_assets.stages.checking import DATASET_VALIDATION
 from nethical_assets.stages.fetching import RAW
-from nethical_assets.stages.graph import FAMILY_CYCLE
 from nethical_assets.stages.judging import ETHICAL_DRIFT_REPORT
-from nethical_assets.stages.sealing import AUDIT_ROOTS
 from nethical_assets.stages.watching import DRIFT_REPORTS
 
 TRAINING_JOB = "training_cycle"
@@ -27,17 +27,6 @@ FAMILIES_TAG = "nethical/families"
 """The families of a run of several, separated by commas."""
 TRIGGER_TAG = "nethical/trigger"
 REASON_TAG = "nethical/reason"
-
-
-def family_assets(settings: Settings, family: str) -> list[dg.AssetKey]:
-    """Everything one family's cycle materializes: its raw datasets, its stages, and the audit root."""
-    raw = [asset_key(RAW, entry.name) for entry in settings.catalog.for_family(family)]
-    return [*raw, *(asset_key(stage, family) for stage in FAMILY_CYCLE), asset_key(AUDIT_ROOTS)]
-
-
-def cycle_assets(settings: Settings, families: tuple[str, ...]) -> list[dg.AssetKey]:
-    """Everything a cycle of several families materializes, each asset once."""
-    return list(dict.fromkeys(key for family in families for key in family_assets(settings, family)))
 
 
 def families_tag(families: Sequence[str]) -> dict[str, str]:

@@ -96,10 +96,11 @@ def _refuse_unvalidated(workspace: Workspace, snapshot: Snapshot) -> None:
 
 
 def _build(work: Work) -> Result:
-    from nethical_assets.core.datasets.canonical import attach_sources, build_dataset, synthetic_dataset
+    from nethical_assets.core.datasets.canonical import build_dataset, synthetic_dataset
     from nethical_assets.core.datasets.raw_rows import snapshot_frame
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.ground.parquet import column_types, put_table
+    from nethical_assets.core.rows.sources import attach_sources
 
     workspace, family, sources = work.workspace, work.subject, _Sources(work)
     settings, samples = workspace.settings.file, workspace.options.samples

@@ -16,7 +16,7 @@ from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 from nethical_assets.home.progress import stage as announced
 from nethical_assets.stages.canonical import DATASETS
-from nethical_assets.stages.fetching import RAW, SNAPSHOT, catalog_entry
+from nethical_assets.stages.fetching import RAW, SNAPSHOT
 from nethical_assets.stages.shown import Markdown, Shown, Table
 from nethical_assets.stages.splitting import SPLITS
 from nethical_assets.stages.stage import PLATFORM, Plan, Result, Stage, Work, carry_out
@@ -150,7 +150,7 @@ def _check_raw(work: Work) -> Result:
     from nethical_assets.stages.content_checks import newest_moment, raw_content
 
     workspace, record = work.workspace, work.of(RAW)
-    entry, snapshot = catalog_entry(workspace, work.subject), _snapshot(workspace, record)
+    entry, snapshot = workspace.settings.catalog.entry(work.subject), _snapshot(workspace, record)
     understood = effective_entry(entry, snapshot)
     previous, returned = _previous(workspace, snapshot)
     frame = snapshot_frame(workspace.snapshots, entry, snapshot)
@@ -175,7 +175,7 @@ def _plan_raw(work: Work) -> Plan:
     from nethical_assets.core.datasets.raw_rows import effective_entry
 
     workspace = work.workspace
-    entry, snapshot = catalog_entry(workspace, work.subject), _snapshot(workspace, work.of(RAW))
+    entry, snapshot = workspace.settings.catalog.entry(work.subject), _snapshot(workspace, work.of(RAW))
     previous, returned = _previous(workspace, snapshot)
     understood = effective_entry(entry, snapshot).model_dump(mode="json")
     materials = {} if previous is None else {"previous snapshot": previous.digest}

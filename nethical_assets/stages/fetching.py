@@ -31,11 +31,6 @@ SNAPSHOT = "snapshot"
 """By which name a record of raw data names its snapshot; a dataset that could not be had has none."""
 
 
-def catalog_entry(workspace: Workspace, name: str) -> DatasetEntry:
-    """The catalog entry called ``name``."""
-    return next(entry for entry in workspace.settings.catalog.dataset if entry.name == name)
-
-
 def downloads_folder(workspace: Workspace) -> Path:
     """Where downloads are while they are incomplete, and the locks of refreshes."""
     return workspace.home / "data" / "downloads"
@@ -46,7 +41,7 @@ def _fetch(work: Work) -> Result:
     from nethical_assets.core.datasets.refresh import refresh_dataset
 
     workspace = work.workspace
-    entry = catalog_entry(workspace, work.subject)
+    entry = workspace.settings.catalog.entry(work.subject)
     before = workspace.snapshots.newest_digest(entry.name)
 
     def announce(snapshot: Snapshot) -> None:
@@ -126,7 +121,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
 
 
 def _description(settings: Settings, name: str) -> str:
-    entry = next(entry for entry in settings.catalog.dataset if entry.name == name)
+    entry = settings.catalog.entry(name)
     users = ", ".join((*entry.families, *entry.evaluation_families)) or "no family (validated only)"
     return f"{entry.title} (`{entry.slug}`, licence: {entry.licence}). Used by: {users}. {entry.notes}"
 

@@ -55,6 +55,7 @@ def chain_shape() -> ChainShape:
         previous={stage.name: tuple(needed.name for needed in stage.needs if needed.in_chain) for stage in linked},
         raw=RAW.name,
         datasets=DATASETS.name,
+        splits=SPLITS.name,
         models=MODELS.name,
         releases=RELEASES.name,
         on_card={

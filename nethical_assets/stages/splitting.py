@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _plan(work: Work) -> Plan:
-    from nethical_assets.core.datasets.canonical import source_names
+    from nethical_assets.core.rows.sources import source_names
 
     training = work.workspace.settings.file.training
     dated = [entry for entry in work.entries if entry.test_from is not None]

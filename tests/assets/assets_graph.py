@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 
+from nethical_assets.assets.selections import family_assets
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.build import build_assets, build_checks, build_resources
-from nethical_assets.orchestration.jobs import family_assets
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from nethical_assets.core.quality.checks import CheckOutcome
 from nethical_assets.core.rows.catalog import Catalog, DatasetEntry
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
 from nethical_assets.stages import checking as quality
-from nethical_assets.stages.sealing import verify
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, build_mirror, connections, write_connections
@@ -202,8 +202,8 @@ def test_a_failed_blocking_check_stops_its_family_and_no_other(
     assert "blocking check schema failed: wrong columns" in reason
     assert summary["families"]["logistic"]["verdict"] in ("promoted", "candidate")
     workspace = Workspace(settings, CycleOptions(), "test")
-    assert workspace.load_record("datasets", "heuristic") is not None
-    assert workspace.load_record("splits", "heuristic") is None
+    assert workspace.records.newest("datasets", "heuristic") is not None
+    assert workspace.records.newest("splits", "heuristic") is None
     assert verify(settings)["problems"] == []
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nethical_assets.core.alerts.checks import HIGH_PRIORITY
+from nethical_assets.core.ground.parquet import get_table
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.core.rows.catalog import Catalog
-from nethical_assets.home.records import get_table
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
 from tests.assets.assets_graph import materialize
@@ -96,7 +96,7 @@ def test_a_regression_is_refused_although_the_gate_passes(
 
     # The same records again; the labels of those that train are wrong now, those of the test rows are not.
     workspace = Workspace(settings, CycleOptions(), "test")
-    record = workspace.load_record("splits", "logistic")
+    record = workspace.records.newest("splits", "logistic")
     assert record is not None
     split = get_table(workspace.objects, record.objects["frame"])
     train = split.loc[split["split"] != "test", "num_access_files"].to_numpy().astype(int)

@@ -14,7 +14,7 @@ from nethical_assets.core.delivery.release import SYNTHETIC_REFUSAL, TRIAL_REFUS
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import open_registry
-from nethical_assets.stages.sealing import reconcile_facts, verify
+from nethical_assets.operations.verification import reconcile_facts, verify
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 
@@ -52,7 +52,7 @@ def test_a_pointer_that_the_log_never_moved_is_found_and_not_acted_on(released: 
     champion = registry.champion(FAMILY)
     assert champion is not None
     with pytest.raises(IntegrityError, match="no newest promotion"):
-        check_champion(registry, LogReader(released.home / "audit"), champion)
+        check_champion(LogReader(released.home / "audit"), champion)
     assert len(verify(released)["problems"]) >= 2
 
 

@@ -12,23 +12,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nethical_assets.assets.selections import family_assets
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
-from nethical_assets.orchestration.jobs import family_assets
-from nethical_assets.stages.sealing import verify
+from nethical_assets.operations.verification import verify
 from tests.assets.assets_graph import materialize
 
 STAGES = ("datasets", "screened", "splits", "models", "evaluations", "releases", "model_cards")
 
 
 def record_of(settings: Settings, stage: str, subject: str) -> StageRecord:
-    record = Workspace(settings, CycleOptions(), "test").load_record(stage, subject)
-    assert record is not None
-    return record
+    return Workspace(settings, CycleOptions(), "test").records.load(stage, subject, "")
 
 
 @pytest.mark.parametrize("family", family_names())
@@ -49,7 +47,7 @@ def test_a_family_runs_from_real_files_to_a_decision_and_its_card(
         assert event is not None
         version = dg.AssetMaterialization(dg.AssetKey([stage, family]), tags=event.asset_materialization.tags).tags
         assert version is not None
-        assert version["dagster/data_version"] == record_of(mirrored, stage, family).digest
+        assert version["dagster/data_version"] == record_of(mirrored, stage, family).output
 
 
 @pytest.mark.parametrize("family", family_names())
@@ -80,15 +78,23 @@ def test_nothing_is_computed_twice_and_force_trains_again(mirrored: Settings, in
     assert second.metadata("releases", "logistic")["verdict"] == "unchanged"
     assert second.metadata("releases", "logistic")["model"] == first.metadata("releases", "logistic")["model"]
     assert second.metadata("model_cards", "logistic")["digest"] == first.metadata("model_cards", "logistic")["digest"]
-    # Nothing happened but the run itself: its end, twice (event and chunk), is all.
-    events = LogReader(mirrored.home / "audit").find_events(run_id=second.result.run_id)
-    assert [str(found.event.type) for found in events] == ["run_completed", "chunk_final"]
-    assert verify(mirrored)["size"] == head + 2
+    # Nothing happened but that it was looked at again: statements that say "unchanged", and the end of the run.
+    events = [found.event for found in LogReader(mirrored.home / "audit").find_events(run_id=second.result.run_id)]
+    assert [event.type for event in events[-2:]] == ["run_completed", "chunk_final"]
+    assert {event.type for event in events[:-2]} == {"provenance_issued"}
+    said = {event.subjects[0].name.split("/")[1] for event in events[:-2]}
+    assert said == {"raw", "releases", "model_cards"}
+    assert verify(mirrored)["size"] == head + len(events)
+    # A third time there is nothing new to say: its end, twice (event and chunk), is all.
+    third = materialize(mirrored, instance, "logistic")
+    events = [found.event for found in LogReader(mirrored.home / "audit").find_events(run_id=third.result.run_id)]
+    assert [event.type for event in events] == ["run_completed", "chunk_final"]
 
     forced = materialize(mirrored, instance, "logistic", force=True)
     assert forced.metadata("models", "logistic")["reused"] is False
-    assert forced.metadata("releases", "logistic")["verdict"] in ("promoted", "candidate")
-    # The same rows, code and seed give the same bytes, so it is the same model.
+    # The same rows, code and seed give the same bytes, so it is the same model, and nothing is decided again.
+    assert forced.metadata("releases", "logistic")["verdict"] == "unchanged"
+    assert "needs new labelled data" in str(forced.metadata("releases", "logistic")["reasons"])
     assert forced.metadata("models", "logistic")["model"] == first.metadata("models", "logistic")["model"]
     assert verify(mirrored)["problems"] == []
 

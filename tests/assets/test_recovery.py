@@ -30,13 +30,15 @@ from nethical_assets.core.rows.catalog import Catalog
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
-from nethical_assets.operations.restoring import is_pending, is_restored, restore
-from nethical_assets.stages import fetching as data
+from nethical_assets.operations.restoring import is_restored, restore
+from nethical_assets.operations.verification import verify
+from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.checking import assess_family, assess_raw
-from nethical_assets.stages.fetching import canonical, fetch
-from nethical_assets.stages.sealing import finalize_run, verify
+from nethical_assets.stages.fetching import RAW, SNAPSHOT
+from nethical_assets.stages.sealing import finalize_run
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
+from tests.stage_runs import fetch_all, publish
 from tests.tiny_mirror import CATALOG, connections, write_connections
 
 ENTRY = CATALOG.entry("nslkdd")
@@ -65,9 +67,7 @@ def open_workspace(configured: Settings) -> Callable[[], Workspace]:
 
 
 def fetched(workspace: Workspace) -> str:
-    record = fetch(workspace, ENTRY)
-    workspace.save_record(record)
-    return str(record.objects["snapshot"])
+    return publish(workspace, RAW, ENTRY.name).objects[SNAPSHOT]
 
 
 def damage(workspace: Workspace, digest: str) -> Path:
@@ -152,10 +152,10 @@ def test_a_restore_killed_at_any_write_leaves_nothing_that_counts_as_validated(
     latest = workspace.snapshots.latest("nslkdd")
     assert latest is not None
     assert workspace.snapshots.is_intact(latest)
-    assert latest.digest == second or is_pending(workspace, "nslkdd", latest.digest)
+    assert latest.digest == second or waits(workspace, latest.digest)
     if origin == "backup" and latest.digest == second:
         assert restore(workspace, ENTRY, origin).objects["snapshot"] == first
-    assert is_pending(workspace, "nslkdd", restore(workspace, ENTRY, "mirror").objects["snapshot"])
+    assert waits(workspace, restore(workspace, ENTRY, "mirror").output)
 
 
 @pytest.mark.parametrize("place", ["object", "pointer", "manifest"])
@@ -196,10 +196,15 @@ def test_damaged_data_stops_its_families_with_one_line_and_never_becomes_synthet
 
 def fetched_for(workspace: Workspace, family: str) -> dict[str, StageRecord]:
     """What the raw stage gives a family."""
-    raws = {entry.name: fetch(workspace, entry) for entry in workspace.settings.catalog.for_family(family)}
-    for record in raws.values():
-        workspace.save_record(record)
-    return raws
+    return {record.subject: record for record in fetch_all(workspace, family)}
+
+
+def canonical(workspace: Workspace, family: str, raws: Mapping[str, StageRecord]) -> StageRecord:
+    return publish(workspace, DATASETS, family, list(raws.values()))
+
+
+def waits(workspace: Workspace, digest: str) -> bool:
+    return workspace.evidence.waits_for_validation(RAW.record_name("nslkdd"), digest)
 
 
 def test_synthetic_data_stands_in_only_where_there_never_was_real_data(
@@ -207,7 +212,6 @@ def test_synthetic_data_stands_in_only_where_there_never_was_real_data(
 ) -> None:
     fresh = Workspace(load_settings(environment), CycleOptions(download=False, samples=700), "fresh")
     dataset = canonical(fresh, "logistic", fetched_for(fresh, "logistic"))
-    fresh.save_record(dataset)
     assert dataset.facts["synthetic"] is True
     (available, *_) = assess_family(fresh, "logistic")
     assert (available.status, available.numbers["cause"]) == ("warn", "not_asked")
@@ -251,7 +255,7 @@ def test_what_is_there_and_unusable_is_an_issue_that_names_the_cause(
         file.write_bytes(content)
     workspace = Workspace(configured, CycleOptions(source="auto", samples=700), "unusable")
     raws = fetched_for(workspace, "logistic")
-    workspace.save_record(canonical(workspace, "logistic", raws))
+    canonical(workspace, "logistic", raws)
     (of_dataset,), (of_family, *_) = assess_raw(workspace, ENTRY), assess_family(workspace, "logistic")
     for subject, outcome in (("raw/nslkdd", of_dataset), ("datasets/logistic", of_family)):
         assert (outcome.name, outcome.status, outcome.numbers["cause"]) == ("available", "fail", "unusable")
@@ -347,7 +351,7 @@ def test_a_restored_dataset_that_fails_a_blocking_check_stops_the_family_with_on
     assert "\n" not in reason
     assert "datasets/logistic" not in graph.materialized()
     # Where the check of the dataset itself was left out of the run, the family looks again.
-    with pytest.raises(DatasetError, match="was restored and its check missing_values fails"):
+    with pytest.raises(DatasetError, match="was restored and no validation of it passed yet"):
         canonical(workspace, "logistic", fetched_for(workspace, "logistic"))
     assert is_restored(workspace, "nslkdd")
 
@@ -477,7 +481,7 @@ def test_going_back_to_earlier_content_is_no_change(
     workspace = open_workspace()
     # Snapshots are dated to the second.
     hours = itertools.count()
-    monkeypatch.setattr(data, "utc_now", lambda: datetime.now(UTC) - timedelta(hours=50 - next(hours)))
+    monkeypatch.setattr(Workspace, "now", lambda self: datetime.now(UTC) - timedelta(hours=50 - next(hours)))
     good = connections(400, np.random.default_rng(2))
     for frame, status in ((good, None), (good.assign(duration=9999), "warn"), (good, "pass")):
         write_connections(folder, frame)

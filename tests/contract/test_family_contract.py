@@ -12,7 +12,8 @@ import pytest
 
 from nethical_assets.core.detectors.artifact import GOLDEN, MANIFEST, choose_golden_inputs, pack, unpack
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, LabelledRows
-from nethical_assets.core.detectors.registry import family_code_digest, family_names, family_summary, load_family
+from nethical_assets.core.detectors.registry import family_module, family_names, family_summary, load_family
+from nethical_assets.core.ground.code import loaded_code
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, TrainingError
 from nethical_assets.core.rows.catalog import DatasetEntry
@@ -65,7 +66,7 @@ def test_spec_is_well_formed(family: Fitted) -> None:
     assert spec.intended_use.endswith(".") and spec.model_form and spec.title
     json.dumps(dict(spec.hyperparameters))
     assert len(family_summary(spec.family)) > 80
-    assert family_code_digest(spec.family).startswith("sha256:")
+    assert loaded_code().digest(family_module(spec.family)).startswith("sha256:")
 
 
 def test_synthetic_rows_are_seeded_and_have_both_classes(family: Fitted) -> None:

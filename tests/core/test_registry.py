@@ -1,9 +1,8 @@
-"""The register of families: names without heavy imports, and digests that follow the code."""
+"""The register of families: names, summaries and digests without heavy imports."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,7 +12,7 @@ import pytest
 
 from nethical_assets.core.detectors.registry import (
     check_family,
-    family_code_digest,
+    family_module,
     family_names,
     family_summary,
     load_family,
@@ -24,9 +23,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 HEAVY = ("pandas", "numpy", "sklearn", "scipy", "pyarrow", "dagster")
 
 
-def run_python(code: str, *arguments: str, root: Path = CHECKOUT) -> str:
+def run_python(code: str, *arguments: str) -> str:
     command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=root).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=CHECKOUT).stdout
 
 
 def test_the_families_of_the_specification_are_registered() -> None:
@@ -48,9 +47,10 @@ def test_a_family_s_module_declares_it(family: str) -> None:
 def test_names_summaries_and_digests_need_no_heavy_import() -> None:
     code = """
         import json, sys
-        from nethical_assets.core.detectors.registry import family_code_digest, family_names, family_summary
+        from nethical_assets.core.detectors.registry import family_module, family_names, family_summary
+        from nethical_assets.core.ground.code import CodeGraph
         for name in family_names():
-            family_summary(name), family_code_digest(name)
+            family_summary(name), CodeGraph().digest(family_module(name))
         print(json.dumps([module for module in sys.argv[1:] if module in sys.modules]))
     """
     assert json.loads(run_python(code, *HEAVY)) == []
@@ -58,41 +58,8 @@ def test_names_summaries_and_digests_need_no_heavy_import() -> None:
 
 @pytest.mark.parametrize("name", ["transformer", "", "_signals", "../base", "Logistic"])
 def test_an_unknown_family_is_one_line_that_lists_the_known(name: str) -> None:
-    for ask in (check_family, load_family, family_code_digest, family_summary):
+    for ask in (check_family, load_family, family_module, family_summary):
         with pytest.raises(UnknownFamilyError) as caught:
             ask(name)
         assert str(caught.value) == f"unknown family {name!r}: known are {', '.join(family_names())}"
         assert caught.value.exit_code == 2
-
-
-def test_the_digest_follows_the_code_of_the_family(tmp_path: Path) -> None:
-    shutil.copytree(
-        CHECKOUT / "nethical_assets", tmp_path / "nethical_assets", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    detectors = tmp_path / "nethical_assets" / "core" / "detectors"
-
-    def digests() -> dict[str, str]:
-        code = """
-            import json
-            from nethical_assets.core.detectors.registry import family_code_digest, family_names
-            print(json.dumps({name: family_code_digest(name) for name in family_names()}))
-        """
-        found: dict[str, str] = json.loads(run_python(code, root=tmp_path))
-        return found
-
-    def changed_by(path: Path) -> set[str]:
-        before = digests()
-        path.write_text(path.read_text() + "# changed\n")
-        after = digests()
-        return {name for name in before if before[name] != after[name]}
-
-    everybody = set(family_names())
-    assert digests() == {name: family_code_digest(name) for name in everybody}
-    assert changed_by(detectors / "families" / "logistic.py") == {"logistic"}
-    assert changed_by(detectors / "calibration.py") == everybody
-    assert changed_by(detectors / "families" / "_signals.py") == everybody
-    assert changed_by(detectors / "families" / "__init__.py") == everybody
-    assert changed_by(detectors / "__init__.py") == everybody
-    assert changed_by(tmp_path / "nethical_assets" / "cli.py") == set()
-    (detectors / "families" / "newcomer.py").write_text('"""A new family."""\n')
-    assert set(digests()) == {*everybody, "newcomer"}

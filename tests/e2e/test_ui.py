@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from nethical_assets.assets.selections import family_assets
 from nethical_assets.home.settings import load_settings
-from nethical_assets.orchestration.jobs import family_assets
 from tests.e2e.platform import NETHICAL, Platform, running, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]

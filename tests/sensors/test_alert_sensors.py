@@ -16,10 +16,10 @@ from nethical_assets.core.alerts import LocalIssueTracker, local
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.ground.errors import DatasetError, NethicalError
 from nethical_assets.home.settings import Settings
+from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.build import build_defs, build_resources
 from nethical_assets.sensors import alerts
 from nethical_assets.sensors.results import RunEvents
-from nethical_assets.stages.sealing import verify
 from tests.orchestration import clean_environment
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

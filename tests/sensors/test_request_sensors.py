@@ -9,12 +9,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from nethical_assets.assets.factory import DEPENDS_ON
 from nethical_assets.core.alerts import Alert, LocalIssueTracker
-from nethical_assets.core.detectors.registry import family_code_digest
 from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import CycleOptions, Workspace
 from nethical_assets.orchestration.build import build_defs, build_resources
 from nethical_assets.orchestration.jobs import TRAINING_JOB
 from nethical_assets.sensors import drift
+from nethical_assets.stages.graph import dependencies_digest
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
@@ -64,10 +66,15 @@ def report(
     )
 
 
-def trained(instance: dg.DagsterInstance, family: str, code: str) -> None:
+def depends_on(settings: Settings, family: str) -> str:
+    """What a model that is trained now depends on."""
+    return dependencies_digest(Workspace(settings, CycleOptions(), "test"), family)
+
+
+def trained(instance: dg.DagsterInstance, family: str, depends: str) -> None:
     """What a trained model leaves behind."""
     instance.report_runless_asset_event(
-        dg.AssetMaterialization(dg.AssetKey(["models", family]), metadata={"code": code})
+        dg.AssetMaterialization(dg.AssetKey(["models", family]), metadata={DEPENDS_ON: depends})
     )
 
 
@@ -234,13 +241,13 @@ def test_code_sensor_asks_for_nothing_without_models_or_with_current_ones(
 ) -> None:
     sensor = Ticking(settings, instance, "code_sensor")
     assert sensor.tick().run_requests == []
-    trained(instance, "logistic", family_code_digest("logistic"))
+    trained(instance, "logistic", depends_on(settings, "logistic"))
     assert sensor.tick().run_requests == []
 
 
 def test_code_sensor_asks_for_the_family_whose_code_changed(settings: Settings, instance: dg.DagsterInstance) -> None:
     trained(instance, "logistic", "sha256:" + "0" * 64)
-    trained(instance, "heuristic", family_code_digest("heuristic"))
+    trained(instance, "heuristic", depends_on(settings, "heuristic"))
     sensor = Ticking(settings, instance, "code_sensor")
     (request,) = sensor.tick().run_requests
     assert request.tags["nethical/family"] == "logistic"
@@ -255,7 +262,7 @@ def test_code_that_returns_to_an_earlier_state_asks_under_a_new_key(
     sensor = Ticking(settings, instance, "code_sensor")
     trained(instance, "logistic", "sha256:" + "0" * 64)
     (first,) = sensor.tick().run_requests
-    trained(instance, "logistic", family_code_digest("logistic"))
+    trained(instance, "logistic", depends_on(settings, "logistic"))
     assert sensor.tick().run_requests == []
     trained(instance, "logistic", "sha256:" + "1" * 64)
     (second,) = sensor.tick().run_requests

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec
 from nethical_assets.core.ground.errors import DatasetError
-from nethical_assets.core.quality.overlap import source_overlap
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.core.rows.labels import choose_files
+from nethical_assets.core.rows.sources import source_names
 
 SYNTHETIC = "synthetic"
 
@@ -68,18 +68,6 @@ def synthetic_dataset(spec: DetectorSpec, *, rows: int, seed: int) -> CanonicalD
         identity = frame[inputs[0]].astype("str")
     part = frame.assign(identity=identity, source=SYNTHETIC, group="", time=None)
     return _assemble(spec, [part], rows, {"synthetic": True, "rows_without_usable_label": {}}, set())
-
-
-def source_names(entry: DatasetEntry) -> tuple[str, ...]:
-    """The values of ``source`` that rows of ``entry`` may have."""
-    return tuple(dict.fromkeys(file.source or entry.name for file in entry.files)) or (entry.name,)
-
-
-def attach_sources(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
-    """For each raw row the name of the collection it comes from, by the file it was read from."""
-    files = raw["_file"].unique().tolist()
-    chosen = {path: file.source for file, path in choose_files(entry, files) if path is not None}
-    return raw["_file"].map({path: chosen.get(path) or entry.name for path in files})
 
 
 def _complete(part: pd.DataFrame, entry: DatasetEntry) -> pd.DataFrame:

@@ -40,13 +40,14 @@ class ChainShape:
 
     Attributes:
         previous: the stages in their order, each with the stages that its statement has to cite.
-        raw, datasets, models, releases: the stages whose outputs are checked in a way of their own.
+        raw, datasets, splits, models, releases: the stages that are checked in a way of their own.
         on_card: digest name on a card -> the stage that made what it names.
     """
 
     previous: Mapping[str, Sequence[str]]
     raw: str
     datasets: str
+    splits: str
     models: str
     releases: str
     on_card: Mapping[str, str]
@@ -262,8 +263,8 @@ class _Tracer:
         for missing in sorted(set(required) - stages):
             raise IntegrityError(f"{stage}/{name}: its statement cites no {missing}: a stage was removed")
         if stage == self.shape.models:
-            training = self.evidence.registry.load(output)[0].training
-            if training.get("splits") != statement.dependencies.get(f"splits/{name}"):
+            trained_on = self.evidence.registry.load(output)[0].training.get("splits")
+            if trained_on != statement.dependencies.get(f"{self.shape.splits}/{name}"):
                 raise IntegrityError(f"{stage}/{name}: the manifest names other splits than the statement")
 
     def _compare_card(self, card: Any, known: dict[str, str], problems: list[str]) -> None:
@@ -273,7 +274,8 @@ class _Tracer:
 
     def _mark_unreachable(self, stage: str, name: str) -> None:
         for previous in self.shape.previous[stage]:
-            if (previous, name) not in self.links:
+            # Raw data has names of its own, which only the statement that cannot be read has.
+            if previous != self.shape.raw and (previous, name) not in self.links:
                 self.links[previous, name] = Link(previous, name, "", "unreachable")
                 self._mark_unreachable(previous, name)
 

@@ -244,17 +244,22 @@ class ModelRegistry:
         self._archived(pointer).unlink(missing_ok=True)
 
     def remove_unreferenced(self, model: str, families: tuple[str, ...]) -> bool:
-        """Delete the files of ``model`` unless a pointer of a family still names it. Returns whether it was deleted."""
+        """Delete the files of ``model`` unless a pointer of a family still names it. Returns whether it was deleted.
+
+        Killed anywhere, the same again deletes the rest.
+        """
         folder = self._folder(model)
-        if any(pointer.model == model for pointer in self.pointers(families)) or not folder.exists():
+        if any(pointer.model == model for pointer in self.pointers(families)):
             return False
-        (folder / MANIFEST).unlink(missing_ok=True)
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+        there = folder.exists()
+        if there:
+            (folder / MANIFEST).unlink(missing_ok=True)
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
         if self.signatures is not None:
             self.signatures.remove(model)
-        return True
+        return there
 
     def card_path(self, pointer: ModelPointer, suffix: str) -> UPath:
         """Where the card of one model is: ``suffix`` is ``json`` or that of another format (``core.cards.formats``)."""

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.labels import choose_files
 from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.rows.sources import attach_sources
+
+_Floats = npt.NDArray[np.float64]
 
 MISSING = "missing"
 _NEVER_CONTENT = frozenset({"difficulty"})
@@ -65,7 +68,7 @@ def _converted_one_by_one(values: pd.Series) -> pa.Array:
         return pa.array(repaired, type=pa.large_string())
 
 
-def numbers(values: pd.Series) -> FloatArray:
+def numbers(values: pd.Series) -> _Floats:
     """``values`` as float64; what is not a finite number is NaN."""
     if not pd.api.types.is_numeric_dtype(values.dtype):
         values = pd.to_numeric(values, errors="coerce")
@@ -73,7 +76,7 @@ def numbers(values: pd.Series) -> FloatArray:
     return np.where(np.isfinite(array), array, np.nan)
 
 
-def numbers_or_zero(frame: pd.DataFrame, column: str) -> FloatArray:
+def numbers_or_zero(frame: pd.DataFrame, column: str) -> _Floats:
     """The column as float64 with zero where it is missing or not a finite number."""
     return np.nan_to_num(numbers(frame[column]), nan=0.0)
 
@@ -89,7 +92,7 @@ def categories(values: pd.Series) -> pd.Series:
     return stripped.mask(stripped == "", MISSING)
 
 
-def seconds(values: pd.Series) -> FloatArray:
+def seconds(values: pd.Series) -> _Floats:
     """Timestamps as seconds since 1970 (UTC); NaN where there is none."""
     stamps = timestamps(values)
     whole = stamps.astype("int64").to_numpy() / 1e9
@@ -129,8 +132,6 @@ def record_identity(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
 
 def with_declared_columns(entry: DatasetEntry, raw: pd.DataFrame, inputs: pd.DataFrame) -> pd.DataFrame:
     """``inputs`` (one row a raw row) with ``label``, ``source``, ``group`` and ``time`` where raw records have them."""
-    from nethical_assets.core.datasets.canonical import attach_sources
-
     added: dict[str, Any] = {}
     if "_label" in raw:
         added["label"] = raw["_label"].to_numpy(dtype=np.int8)

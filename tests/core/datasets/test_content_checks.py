@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.governance import Screener, load_ruleset
 from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
@@ -22,7 +23,7 @@ from nethical_assets.core.quality.near_duplicates import (
     group_near_duplicates,
     near_duplicates_outcome,
 )
-from nethical_assets.core.quality.overlap import source_overlap, source_overlap_outcome
+from nethical_assets.core.quality.overlap import source_overlap_outcome
 from nethical_assets.core.quality.personal_data import personal_data_outcome
 from tests.tiny_mirror import CHECKOUT
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,14 @@ def pointer_of(model: str, **changes: Any) -> ModelPointer:
         "metrics": {"accuracy": 0.9, "roc_auc": None},
     }
     return ModelPointer(**{**values, **changes})
+
+
+def promote(registry: ModelRegistry, pointer: ModelPointer) -> None:
+    """What the acts of a promotion do: the champion that is replaced is archived first, then the new one placed."""
+    replaced = registry.champion(pointer.family)
+    if replaced is not None and replaced.model != pointer.model:
+        registry.set_archived(replace(replaced, replaced_at=pointer.decided_at))
+    registry.set_champion(pointer)
 
 
 def files_of(number: int) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from nethical_assets.core.ground.digests import canonical_json, digest_bytes
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
 from nethical_assets.core.models.registry import MANIFEST, ModelManifest, ModelPointer, ModelRegistry
 
-from .conftest import files_of, manifest_of, pointer_of
+from .conftest import files_of, manifest_of, pointer_of, promote
 
 Adder = Callable[..., str]
 NEW = "2026-11-08T00:00:00.000000+00:00"
@@ -162,11 +162,11 @@ def test_a_malformed_digest_cannot_leave_the_store(registry: ModelRegistry) -> N
 def test_promotion_replaces_and_archives_the_champion(registry: ModelRegistry, add: Adder) -> None:
     old, new = pointer_of(add(1)), pointer_of(add(2), version="1.0.1", decided_at=NEW, compared_with=add(1))
     assert registry.champion("logistic") is None
-    registry.promote(old)
+    promote(registry, old)
     assert registry.champion("logistic") == old
     assert registry.archived("logistic") == []
     registry.set_candidate(new)
-    registry.promote(new)
+    promote(registry, new)
     assert registry.champion("logistic") == new
     assert registry.archived("logistic") == [replace(old, replaced_at=NEW)]
     assert registry.candidates("logistic") == []
@@ -175,25 +175,25 @@ def test_promotion_replaces_and_archives_the_champion(registry: ModelRegistry, a
 
 def test_promoting_the_champion_again_archives_nothing(registry: ModelRegistry, add: Adder) -> None:
     old = pointer_of(add(1))
-    registry.promote(old)
-    registry.promote(replace(old, decided_at=NEW))
+    promote(registry, old)
+    promote(registry, replace(old, decided_at=NEW))
     assert registry.archived("logistic") == []
     assert registry.champion("logistic") == replace(old, decided_at=NEW)
 
 
 def test_families_do_not_touch_each_other(registry: ModelRegistry, add: Adder) -> None:
-    registry.promote(pointer_of(add(1)))
-    registry.promote(pointer_of(add(2), family="anomaly"))
+    promote(registry, pointer_of(add(1)))
+    promote(registry, pointer_of(add(2), family="anomaly"))
     assert registry.champion("logistic") == pointer_of(add(1))
     assert registry.archived("anomaly") == registry.archived("logistic") == []
 
 
 def test_a_replaced_champion_can_be_brought_back(registry: ModelRegistry, add: Adder) -> None:
-    registry.promote(pointer_of(add(1)))
-    registry.promote(pointer_of(add(2), version="1.0.1", decided_at=NEW))
+    promote(registry, pointer_of(add(1)))
+    promote(registry, pointer_of(add(2), version="1.0.1", decided_at=NEW))
     (archived,) = registry.archived("logistic")
     back = replace(archived, replaced_at="", decided_at="2026-11-09T00:00:00.000000+00:00")
-    registry.promote(back)
+    promote(registry, back)
     assert registry.champion("logistic") == back
     assert registry.load(back.model)[1] == files_of(1)
     assert add(2) in {pointer.model for pointer in registry.archived("logistic")}, "and the other one after it"
@@ -213,7 +213,7 @@ def test_candidates_and_archive_are_listed_oldest_first(registry: ModelRegistry,
 @pytest.mark.parametrize("promoted", [True, False])
 def test_a_card_is_noted_where_the_model_is(registry: ModelRegistry, add: Adder, promoted: bool) -> None:
     pointer, card = pointer_of(add(1)), digest_bytes(b"card")
-    (registry.promote if promoted else registry.set_candidate)(pointer)
+    (registry.set_champion if promoted else registry.set_candidate)(pointer)
     registry.attach_card(pointer, card)
     found = registry.champion("logistic") if promoted else registry.candidate("logistic", pointer.model)
     assert found == replace(pointer, card=card)
@@ -221,7 +221,7 @@ def test_a_card_is_noted_where_the_model_is(registry: ModelRegistry, add: Adder,
 
 
 def test_a_damaged_pointer_is_one_line(registry: ModelRegistry, add: Adder) -> None:
-    registry.promote(pointer_of(add(1)))
+    promote(registry, pointer_of(add(1)))
     path = Path(str(registry.base)) / "current" / "logistic.json"
     for content, message in ((b"{", "not a JSON document"), (b'{"model": 1}', "not a model pointer"),
                              (b"[]", "not a model pointer")):  # fmt: skip
@@ -242,8 +242,8 @@ def test_a_registry_at_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     registry = ModelRegistry(f"memory://{tmp_path.name}/models")
     with registry.locked():
         first = registry.add(manifest_of(files_of(1)), files_of(1))
-        registry.promote(pointer_of(first))
-        registry.promote(pointer_of(registry.add(manifest_of(files_of(2)), files_of(2)), decided_at=NEW))
+        promote(registry, pointer_of(first))
+        promote(registry, pointer_of(registry.add(manifest_of(files_of(2)), files_of(2)), decided_at=NEW))
     assert registry.load(first)[1] == files_of(1)
     assert [pointer.model for pointer in registry.archived("logistic")] == [first]
     assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
@@ -253,10 +253,10 @@ DRIVER = """
 import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from tests.core.delivery.conftest import files_of, manifest_of, pointer_of
+from tests.core.delivery.conftest import files_of, manifest_of, pointer_of, promote
 from nethical_assets.core.models.registry import ModelRegistry
 
-def promote(home, moment="", survived=0):
+def release(home, moment="", survived=0):
     left, real = [survived], getattr(os, moment) if moment else None
     def deadly(*arguments, **options):
         left[0] -= 1
@@ -271,12 +271,12 @@ def promote(home, moment="", survived=0):
             registry.add(manifest_of(files_of(2)), files_of(2)), version="1.0.1", decided_at="2026-11-08T00:00:00+00:00"
         )
         registry.set_candidate(new)
-        registry.promote(new)
+        promote(registry, new)
 
 def in_child(*arguments):
     child = os.fork()
     if child == 0:
-        promote(*arguments)
+        release(*arguments)
         os._exit(0)
     return os.waitpid(child, 0)[1]
 
@@ -301,7 +301,7 @@ def test_kill_9_at_every_write_leaves_a_champion_and_the_next_run_finishes(
 ) -> None:
     registry = ModelRegistry(tmp_path / "start")
     old = pointer_of(registry.add(manifest_of(files_of(1)), files_of(1)))
-    registry.promote(old)
+    promote(registry, old)
     command = [sys.executable, "-c", DRIVER, str(tmp_path), moment, str(Path(__file__).parents[3])]
     driver = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (driver.stdout, driver.returncode) == (f"{writes}\n", 0), driver.stderr

@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nethical_assets.core.datasets.canonical import build_dataset, source_names
+from nethical_assets.core.datasets.canonical import build_dataset
 from nethical_assets.core.datasets.splits import assign_splits
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.reading.readers import read_dataset
 from nethical_assets.core.rows.catalog import DatasetEntry, load_catalog
 from nethical_assets.core.rows.labels import labels_of
+from nethical_assets.core.rows.sources import source_names
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"

@@ -3,18 +3,41 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from nethical_assets.core.governance import Screener, screen_frame
-from nethical_assets.core.governance.quarantine import KEY_VARIABLE, QuarantineStore, quarantine_key
+from nethical_assets.core.governance.quarantine import (
+    CONFIRMED,
+    HELD,
+    KEY_VARIABLE,
+    RELEASED,
+    QuarantineStore,
+    quarantine_key,
+)
+from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SettingsError
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 KEY = bytes(range(32))
 TEXT = "key -----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----"
+
+
+def decide(store: QuarantineStore, row: str, status: str, reason: str) -> dict[str, Any]:
+    """A decision, carried out as its act does."""
+    said = store.decision("logistic", row, status, actor="dana", reason=reason, now=NOW)
+    document = json.dumps(said).encode()
+    for _ in range(2):
+        store.decide(digest_bytes(document), document)
+    return said
+
+
+def released(store: QuarantineStore) -> frozenset[str]:
+    return frozenset(entry.row_id for entry in store.entries("logistic", status=RELEASED))
 
 
 @pytest.fixture
@@ -41,13 +64,13 @@ def test_a_row_goes_in_is_shown_and_decided_about(
         ("ab2", "held", ("secrets.private_key",), "0"),
     ]
     assert store.show("logistic", "aa1") == {"row_id": "aa1", "text": TEXT, "label": 1}
-    event = store.release("logistic", "aa", actor="dana", reason="a published example key", now=NOW)
+    event = decide(store, "aa", RELEASED, "a published example key")
     assert event["event"] == "quarantine_released"
     assert (event["actor"], event["decision_reason"], event["row_id"]) == ("dana", "a published example key", "aa1")
-    assert store.confirm("logistic", "ab2", actor="dana", reason="real", now=NOW)["event"] == "quarantine_confirmed"
-    assert store.released("logistic") == {"aa1"}
+    assert decide(store, "ab2", CONFIRMED, "real")["event"] == "quarantine_confirmed"
+    assert released(store) == {"aa1"}
     assert [entry.row_id for entry in store.entries(status="confirmed")] == ["ab2"]
-    following = screen_frame(frame, ["text"], screener, released=store.released("logistic"))
+    following = screen_frame(frame, ["text"], screener, released=released(store))
     assert following.frame["row_id"].tolist() == ["aa1", "b3"]
     assert "MIIE" not in json.dumps([events, event])
 
@@ -82,14 +105,43 @@ def test_decisions_need_a_row_an_actor_and_a_reason(tmp_path: Path, quarantined:
     store = QuarantineStore(tmp_path)
     store.add("logistic", quarantined, now=NOW)
     with pytest.raises(DatasetError, match="is not in quarantine"):
-        store.release("logistic", "zz", actor="dana", reason="r", now=NOW)
+        store.decision("logistic", "zz", RELEASED, actor="dana", reason="r", now=NOW)
     with pytest.raises(DatasetError, match="more than one"):
-        store.release("logistic", "a", actor="dana", reason="r", now=NOW)
+        store.decision("logistic", "a", RELEASED, actor="dana", reason="r", now=NOW)
     with pytest.raises(DatasetError, match="actor and a reason"):
-        store.release("logistic", "aa1", actor=" ", reason="r", now=NOW)
+        store.decision("logistic", "aa1", RELEASED, actor=" ", reason="r", now=NOW)
     with pytest.raises(DatasetError, match="not allowed"):
         store.add("../escape", quarantined, now=NOW)
-    assert store.released("logistic") == frozenset()
+    assert released(store) == frozenset()
+
+
+def test_a_decision_changes_nothing_before_it_is_carried_out(tmp_path: Path, quarantined: pd.DataFrame) -> None:
+    store = QuarantineStore(tmp_path)
+    store.add("logistic", quarantined, now=NOW)
+    store.decision("logistic", "aa1", RELEASED, actor="dana", reason="r", now=NOW)
+    assert released(store) == frozenset()
+
+
+@pytest.mark.parametrize("document", [b"", b"{", b"[]", b"{}", b'{"family": "logistic", "row_id": "aa1"}'], ids=repr)
+def test_what_is_no_decision_is_refused(tmp_path: Path, quarantined: pd.DataFrame, document: bytes) -> None:
+    store = QuarantineStore(tmp_path)
+    store.add("logistic", quarantined, now=NOW)
+    with pytest.raises(IntegrityError, match="not a decision about a quarantined row"):
+        store.decide(digest_bytes(document), document)
+    assert {entry.status for entry in store.entries("logistic")} == {HELD}
+
+
+def test_an_entry_that_shows_another_decision_than_it_names_is_refused(
+    tmp_path: Path, quarantined: pd.DataFrame
+) -> None:
+    store = QuarantineStore(tmp_path)
+    store.add("logistic", quarantined, now=NOW)
+    said = decide(store, "aa1", CONFIRMED, "real")
+    (entry,) = store.entries("logistic", status=CONFIRMED)
+    store.check_decision(entry, json.dumps(said).encode())
+    for forged in (replace(entry, status=RELEASED), replace(entry, row_id="ab2"), replace(entry, decided_at="")):
+        with pytest.raises(IntegrityError, match="another decision than the one it names"):
+            store.check_decision(forged, json.dumps(said).encode())
 
 
 def test_rows_without_an_identifier_get_one_from_their_content(tmp_path: Path, quarantined: pd.DataFrame) -> None:

@@ -1,0 +1,23 @@
+"""Sources: from which collection a row of a dataset comes.
+
+What belongs here: the names that a catalog entry gives its files. What does not: asking for them (``core.sources``).
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.labels import choose_files
+
+
+def source_names(entry: DatasetEntry) -> tuple[str, ...]:
+    """The values of ``source`` that rows of ``entry`` may have."""
+    return tuple(dict.fromkeys(file.source or entry.name for file in entry.files)) or (entry.name,)
+
+
+def attach_sources(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
+    """For each raw row the name of the collection it comes from, by the file it was read from."""
+    files = raw["_file"].unique().tolist()
+    chosen = {path: file.source for file, path in choose_files(entry, files) if path is not None}
+    return raw["_file"].map({path: chosen.get(path) or entry.name for path in files})
