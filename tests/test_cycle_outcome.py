@@ -8,6 +8,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
+from nethical_assets.assets.requests import RETENTION_JOB, TRAINING_JOB
 from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.home.settings import Settings
@@ -16,7 +17,6 @@ from nethical_assets.operations import retention
 from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
-from nethical_assets.orchestration.jobs import RETENTION_JOB, TRAINING_JOB
 from tests.orchestration import Command
 
 SMALL = CycleOptions(samples=700)

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 
 from nethical_assets.assets.factory import asset_key
+from nethical_assets.assets.requests import TRAINING_JOB
 from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.core.alerts.checks import alert_of
 from nethical_assets.core.audit.keys import SigningKeys
@@ -23,11 +24,11 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace, open_model_keys
 from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.instance import open_instance, storage_failures
-from nethical_assets.orchestration.jobs import TRAINING_JOB
 from nethical_assets.orchestration.retention import sweep_left_files
-from nethical_assets.orchestration.runs import execute_here, fail_dead_runs
+from nethical_assets.orchestration.runs import execute_here
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.alerts import file_cycle
+from nethical_assets.sensors.dead_runs import fail_dead_runs
 from nethical_assets.sensors.results import RunEvents, StepFailure
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.graph import FAMILY_CYCLE

@@ -14,15 +14,13 @@ from pathlib import Path
 import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
-from nethical_assets.assets.factory import asset_key
+from nethical_assets.assets.roots import roots_of
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
-from nethical_assets.stages.sealing import AUDIT_ROOTS
 
 _CREATION_SECONDS = 60.0
-_KNOWN_ROOTS = 1000
 _EVENTS_A_BATCH = 200
 """Events that Dagster hands over together, such as those it plans at the start of a run, in one transaction."""
 
@@ -103,15 +101,3 @@ def known_roots(settings: Settings) -> list[tuple[int, str]]:
             return roots_of(instance)
     except (SQLAlchemyError, OSError, NethicalError):
         return []
-
-
-def roots_of(instance: dg.DagsterInstance) -> list[tuple[int, str]]:
-    """Size and root of the audit log as the newest materializations of its asset say."""
-    found = []
-    for record in instance.fetch_materializations(asset_key(AUDIT_ROOTS), limit=_KNOWN_ROOTS).records:
-        made = record.asset_materialization
-        if made is not None and {"size", "root"} <= set(made.metadata):
-            size, root = made.metadata["size"].value, made.metadata["root"].value
-            if isinstance(size, int) and isinstance(root, str):
-                found.append((size, root))
-    return found

@@ -4,68 +4,19 @@ What belongs here: what each job materializes. What does not: which assets belon
 (``assets.selections``), or when they run (``schedules``, ``sensors``).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 
 from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import table
-from nethical_assets.assets.selections import cycle_assets, family_assets
+from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.assets.selections import cycle_assets
 from nethical_assets.home.settings import Settings
 from nethical_assets.stages.checking import DATASET_VALIDATION
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.judging import ETHICAL_DRIFT_REPORT
 from nethical_assets.stages.watching import DRIFT_REPORTS
-
-TRAINING_JOB = "training_cycle"
-VALIDATION_JOB = "validate_datasets"
-DRIFT_JOB = "drift_watch"
-RETENTION_JOB = "retention"
-FAMILY_TAG = "nethical/family"
-FAMILIES_TAG = "nethical/families"
-"""The families of a run of several, separated by commas."""
-TRIGGER_TAG = "nethical/trigger"
-REASON_TAG = "nethical/reason"
-
-
-def families_tag(families: Sequence[str]) -> dict[str, str]:
-    """The tag by which a run says which families it is for."""
-    return {FAMILY_TAG: families[0]} if len(families) == 1 else {FAMILIES_TAG: ",".join(families)}
-
-
-def families_of(run: dg.DagsterRun) -> tuple[str, ...]:
-    """The families a run was asked for; none where it is about something else."""
-    named = run.tags.get(FAMILY_TAG) or run.tags.get(FAMILIES_TAG) or ""
-    return tuple(name for name in named.split(",") if name)
-
-
-def family_request(
-    repository: dg.RepositoryDefinition | None,
-    settings: Settings,
-    family: str,
-    *,
-    run_key: str,
-    trigger: str,
-    reason: str = "",
-    force: bool = False,
-) -> dg.RunRequest:
-    """A run of the training job for one family with all checks of its assets.
-
-    The checks are named one by one: the UI's "Apply requests & commit" runs those that a request names, and no others.
-    """
-    if repository is None:
-        raise ValueError("a run request needs the repository, whose checks it names")
-    assets = family_assets(settings, family)
-    config = {"resources": {"cycle": {"config": {"force": True}}}} if force else {}
-    return dg.RunRequest(
-        run_key=run_key,
-        job_name=TRAINING_JOB,
-        asset_selection=assets,
-        asset_check_keys=sorted(repository.asset_graph.get_check_keys_for_assets(set(assets)), key=str),
-        run_config=config,
-        tags={**families_tag([family]), TRIGGER_TAG: trigger, **({REASON_TAG: reason} if reason else {})},
-    )
 
 
 def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:

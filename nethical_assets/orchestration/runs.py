@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from nethical_assets.home.leases import is_alive
+from nethical_assets.assets.requests import TRIGGER_TAG, families_tag
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace
-from nethical_assets.orchestration.jobs import TRIGGER_TAG, families_tag
+from nethical_assets.sensors.dead_runs import TRIGGER
 
 if TYPE_CHECKING:
     from dagster._core.remote_origin import RemoteJobOrigin
 
-TRIGGER = "command line"
-_ALIVE = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
 _REPOSITORY = "__repository__"
 """The name Dagster gives the repository of a ``Definitions`` object."""
 
@@ -80,18 +78,6 @@ def _execute(
     if ended is None:
         raise RuntimeError(f"run {run_id} was deleted while it ran")
     return ended
-
-
-def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
-    """Mark runs of the command line whose process is gone as failed; their ids.
-
-    A killed process leaves its run "started": the UI shows it as running, and its families' pools stay taken.
-    """
-    runs = instance.get_runs(dg.RunsFilter(statuses=list(_ALIVE), tags={TRIGGER_TAG: TRIGGER}))
-    dead = [run for run in runs if not is_alive(settings.home, run.run_id)]
-    for run in dead:
-        instance.report_run_failed(run, "The process of this run was ended before the run was.")
-    return [run.run_id for run in dead]
 
 
 def _origin(job: str) -> RemoteJobOrigin:

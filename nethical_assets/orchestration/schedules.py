@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB, family_request
 from nethical_assets.home.settings import Settings
-from nethical_assets.orchestration.jobs import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB, family_request
 
 
 def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.ScheduleDefinition]:

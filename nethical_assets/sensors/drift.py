@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from nethical_assets.assets.factory import asset_key
+from nethical_assets.assets.requests import TRAINING_JOB, TRIGGER_TAG, family_request
 from nethical_assets.assets.selections import family_assets
 from nethical_assets.core.alerts import fingerprint
 from nethical_assets.core.delivery.retraining import NewestReport, Situation, decide_retraining, remarks
@@ -16,7 +17,6 @@ from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import utc_now
-from nethical_assets.orchestration.jobs import TRAINING_JOB, TRIGGER_TAG, family_request
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.results import Release
 from nethical_assets.stages.canonical import DATASETS

@@ -14,9 +14,9 @@ from typing import Any
 
 import dagster as dg
 
+from nethical_assets.assets.requests import FAMILY_TAG, REASON_TAG, TRIGGER_TAG, families_of
 from nethical_assets.core.alerts import Alert, Resolution
 from nethical_assets.core.alerts.checks import CheckResult, alert_of, resolution_of
-from nethical_assets.orchestration.jobs import FAMILY_TAG, REASON_TAG, TRIGGER_TAG, families_of
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.sealing import AUDIT_ROOTS

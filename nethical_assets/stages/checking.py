@@ -41,7 +41,8 @@ _NOT_MEASURED = ("refresh_interval_days", "newest_record_days_max", "backups_kep
 
 def assess_raw(workspace: Workspace, entry: DatasetEntry) -> tuple[CheckOutcome, ...]:
     """Every check of one raw dataset; one that cannot be had is only reported as not available."""
-    from nethical_assets.core.datasets.availability import advice_for, raw_availability
+    from nethical_assets.core.datasets.availability import advice_for
+    from nethical_assets.core.quality.availability import raw_availability
     from nethical_assets.core.quality.checks import CheckOutcome
     from nethical_assets.core.quality.declarations import freshness, licence_known, newest_record
 
@@ -76,7 +77,7 @@ def assess_family(workspace: Workspace, family: str) -> tuple[CheckOutcome, ...]
     Raises:
         DatasetError: it was never built.
     """
-    from nethical_assets.core.datasets.availability import family_availability
+    from nethical_assets.core.quality.availability import family_availability
 
     record = _record(workspace, DATASETS, family)
     if record is None:

@@ -1,7 +1,7 @@
 """The stage of the ethical drift report: whether errors and removals fall on some more than on others, in every family.
 
 What belongs here: collecting what the stages of each family recorded. What does not: the comparisons and their limits
-(``core.drift.ethical_report``).
+(``core.evaluation.ethical_report``).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from nethical_assets.stages.stage import Plan, Result, Stage, Work
 from nethical_assets.stages.watching import DRIFT_REPORTS, HOLD
 
 if TYPE_CHECKING:
-    from nethical_assets.core.drift.ethical_report import FamilyEvidence
+    from nethical_assets.core.evaluation.ethical_report import FamilyEvidence
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
 
 
 def _judge(work: Work) -> Result:
     """The report over the families that were evaluated."""
-    from nethical_assets.core.drift.ethical_report import ethical_drift_report
+    from nethical_assets.core.evaluation.ethical_report import ethical_drift_report
     from nethical_assets.core.ground.documents import to_document
 
     workspace = work.workspace
@@ -39,8 +39,8 @@ def _judge(work: Work) -> Result:
 
 
 def _evidence(workspace: Workspace, family: str) -> FamilyEvidence | None:
-    from nethical_assets.core.drift.ethical_report import FamilyEvidence
     from nethical_assets.core.drift.verdict import DriftReport
+    from nethical_assets.core.evaluation.ethical_report import FamilyEvidence
     from nethical_assets.core.evaluation.gate import GateDecision
     from nethical_assets.core.evaluation.metrics import Evaluation
     from nethical_assets.core.ground.documents import from_document

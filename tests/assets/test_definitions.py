@@ -8,11 +8,11 @@ import re
 import dagster as dg
 import pytest
 
+from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.quality.checks import checks_of
 from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.build import build_defs
-from nethical_assets.orchestration.jobs import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from tests.tiny_mirror import CATALOG
 
 FAMILY_STAGES = {

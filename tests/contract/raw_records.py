@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nethical_assets.core.detectors.families._signals import FLAG_SEVERITY
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.rows.catalog import Catalog, DatasetEntry, load_catalog
+from nethical_assets.core.rows.signals import FLAG_SEVERITY
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from nethical_assets.core.detectors.artifact import GOLDEN, MANIFEST, choose_golden_inputs, pack, unpack
-from nethical_assets.core.detectors.base import COMMON_COLUMNS, LabelledRows
+from nethical_assets.core.detectors.base import LabelledRows
 from nethical_assets.core.detectors.registry import family_module, family_names, family_summary, load_family
 from nethical_assets.core.ground.code import loaded_code
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, TrainingError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import COMMON_COLUMNS
 from tests.contract.fitted_family import SEED, Fitted, labelled
 from tests.contract.raw_records import RAW_MAKERS, catalog
 

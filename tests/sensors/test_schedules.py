@@ -9,10 +9,10 @@ import dagster as dg
 import pytest
 from croniter import croniter
 
+from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.orchestration.build import build_defs
-from nethical_assets.orchestration.jobs import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG
 

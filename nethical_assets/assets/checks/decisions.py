@@ -98,8 +98,8 @@ def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:
         blocking=True,
     )
     def log_verifies(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        from nethical_assets.assets.roots import roots_of
         from nethical_assets.operations.verification import verify
-        from nethical_assets.orchestration.instance import roots_of
 
         with expected_failures():
             report = verify(settings, known_roots=roots_of(context.instance))

@@ -1,7 +1,7 @@
 """Why a dataset could not be had, and what may stand in for it.
 
-What belongs here: the causes, what to do about each, whether a family goes on without a source, and the outcome of the
-``available`` checks. What does not: asking sources (``refresh``), or making synthetic data (``canonical``).
+What belongs here: the causes, what to do about each, and whether a family goes on without a source. What does not:
+asking sources (``refresh``), making synthetic data (``canonical``), or the ``available`` checks (``core.quality``).
 
 Damage is not absence: a dataset whose stored bytes are damaged stops its families, and synthetic data stands in only
 where a family never had real data.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from nethical_assets.core.ground.errors import (
     BusyError,
@@ -20,7 +20,6 @@ from nethical_assets.core.ground.errors import (
     NethicalError,
     SourceUnavailableError,
 )
-from nethical_assets.core.quality.checks import CheckOutcome
 from nethical_assets.core.sources.source import CredentialsError, NotThereError, UnusableContentError
 
 Cause = Literal["damaged", "unusable", "credentials", "disk", "busy", "missing", "unreachable", "not_asked"]
@@ -100,41 +99,3 @@ def check_absences(family: str, absences: Sequence[Absence], *, has_real_data: b
 def advice_for(dataset: str, cause: Cause) -> str:
     """What to do about a dataset that is absent for ``cause``."""
     return ADVICE[cause].replace("NAME", dataset)
-
-
-def raw_availability(dataset: str, facts: Mapping[str, Any] | None) -> CheckOutcome:
-    """The outcome of ``available`` of one dataset, from the facts of its record; None: it was never fetched.
-
-    It fails where the source has something that cannot be used, also while an older snapshot is in use.
-    """
-    if facts is None:
-        return CheckOutcome("available", "warn", "it was never fetched", {}, what_to_do=ADVICE["not_asked"])
-    cause: Cause | None = facts.get("cause")
-    if cause is None and "snapshot" in facts:
-        return CheckOutcome("available", "pass", f"{facts['source']}: {facts['rows']} rows", {"rows": facts["rows"]})
-    cause = cause or "not_asked"
-    stale = "snapshot" in facts
-    return CheckOutcome(
-        "available",
-        "fail" if cause in THERE_BUT_UNUSABLE else "pass" if stale else "warn",
-        str(facts["reason"]),
-        {"cause": cause, **({"rows": facts["rows"]} if stale else {})},
-        what_to_do=advice_for(dataset, cause),
-    )
-
-
-def family_availability(facts: Mapping[str, Any]) -> CheckOutcome:
-    """The outcome of ``available`` of a canonical dataset: whether it is real, and if not, whose fault that is."""
-    if not facts["synthetic"]:
-        return CheckOutcome("available", "pass", f"real data from {facts['source']}", {})
-    skipped = facts["skipped"]
-    cause = gravest(row["cause"] for row in skipped)
-    worst = [row for row in skipped if row["cause"] == cause]
-    told = "; ".join(f"{row['dataset']} ({row['reason']})" for row in worst)
-    return CheckOutcome(
-        "available",
-        "fail" if cause in THERE_BUT_UNUSABLE else "warn",
-        "the rows are synthetic: no source could serve real data" + (f": {told}" if told else ""),
-        {"cause": cause, "sources": len(skipped)},
-        what_to_do=advice_for(worst[0]["dataset"], cause) if worst else ADVICE[cause],
-    )

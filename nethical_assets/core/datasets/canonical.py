@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 
 from nethical_assets.core.datasets.overlap import source_overlap
-from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec
+from nethical_assets.core.detectors.base import DetectorSpec
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import COMMON_COLUMNS
 from nethical_assets.core.rows.sources import source_names
 
 SYNTHETIC = "synthetic"

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.detectors.base import COMMON_COLUMNS
 from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.rows.columns import COMMON_COLUMNS
 from nethical_assets.core.rows.frames import normalised_text
 
 TRAIN, VALIDATION, TEST, EVALUATION, LEFT_OUT = "train", "validation", "test", "evaluation", "left_out"

@@ -15,13 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nethical_assets.core.rows.catalog import DatasetEntry
-
-FloatArray = npt.NDArray[np.float64]
-
-COMMON_COLUMNS = ("row_id", "label", "source", "group", "time")
-"""Of every canonical dataset: ``row_id`` (hexadecimal SHA-256 of the record's normalised content, unique), ``label``
-(int8, 0 or 1), ``source`` (catalog entry name or ``synthetic``), ``group`` (string, empty without groups), ``time``
-(UTC timestamp, missing without one). A family's input columns follow."""
+from nethical_assets.core.rows.columns import FloatArray
 
 
 class Features(Protocol):

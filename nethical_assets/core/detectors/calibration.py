@@ -18,8 +18,9 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nethical_assets.core.detectors.base import FloatArray, Prediction
+from nethical_assets.core.detectors.base import Prediction
 from nethical_assets.core.ground.errors import TrainingError
+from nethical_assets.core.rows.columns import FloatArray
 
 ISOTONIC_MINIMUM_ROWS = 1000
 ISOTONIC_MINIMUM_OF_A_CLASS = 100

@@ -39,8 +39,9 @@ def check_family(name: str) -> str:
 
 
 def family_summary(name: str) -> str:
-    """The docstring of the family's module."""
-    source = (_FOLDER / f"{check_family(name)}.py").read_text(encoding="utf-8")
+    """The docstring of the family's module, or of its package."""
+    module, package = _FOLDER / f"{check_family(name)}.py", _FOLDER / name / "__init__.py"
+    source = (module if module.exists() else package).read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(source)) or ""
 
 

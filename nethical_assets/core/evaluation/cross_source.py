@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from nethical_assets.core.datasets.splits import TRAIN, VALIDATION
-from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, LabelledRows
+from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.evaluation.metrics import evaluate
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import TrainingError
+from nethical_assets.core.rows.columns import COMMON_COLUMNS
 
 
 def leave_one_source_out(

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.ground.digests import canonical_json, digest_bytes
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.models.registry import ModelManifest
+from nethical_assets.core.rows.columns import FloatArray
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 
 from nethical_assets.core.detectors.artifact import unpack
-from nethical_assets.core.detectors.base import COMMON_COLUMNS, Detector, DetectorSpec, LabelledRows
+from nethical_assets.core.detectors.base import Detector, DetectorSpec, LabelledRows
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelRegistry
+from nethical_assets.core.rows.columns import COMMON_COLUMNS
 
 
 def load_detector(registry: ModelRegistry, model: str, spec: DetectorSpec) -> Detector:

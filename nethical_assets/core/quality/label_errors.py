@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.detectors.fitting import one_thread
 from nethical_assets.core.quality.checks import EXAMPLES, CheckOutcome
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import normalised_text, texts
 from nethical_assets.core.rows.ngrams import IndexArray, ngrams, split_tokens
 

@@ -17,10 +17,10 @@ from nethical_assets.core.datasets.canonical import (
     synthetic_dataset,
 )
 from nethical_assets.core.datasets.splits import assign_splits
-from nethical_assets.core.detectors.base import COMMON_COLUMNS
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import COMMON_COLUMNS
 
 SPEC = load_family("prompt_injection")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 
-from nethical_assets.core.detectors.families._forest import Forest, fit_forest, read_forest
+from nethical_assets.core.detectors.families.correlation.forest import Forest, fit_forest, read_forest
 from nethical_assets.core.ground.errors import IntegrityError
 
 FEATURES = 4

@@ -11,8 +11,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from nethical_assets.core.detectors.artifact import choose_golden_inputs, pack, unpack
-from nethical_assets.core.detectors.base import COMMON_COLUMNS, Detector, LabelledRows
+from nethical_assets.core.detectors.base import Detector, LabelledRows
 from nethical_assets.core.detectors.registry import family_names, load_family
+from nethical_assets.core.rows.columns import COMMON_COLUMNS
 
 RealFrame = Callable[[str], pd.DataFrame]
 

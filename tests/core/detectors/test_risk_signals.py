@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.detectors.families import correlation, heuristic
-from nethical_assets.core.detectors.families._groups import GROUP_QUANTITIES, WINDOW_COLUMNS
-from nethical_assets.core.detectors.families._history import earlier_within, seconds_since_previous
-from nethical_assets.core.detectors.families._signals import CONNECTION_COLUMNS, SIGNALS
+from nethical_assets.core.detectors.families.correlation.groups import GROUP_QUANTITIES, WINDOW_COLUMNS
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.history import earlier_within, seconds_since_previous
+from nethical_assets.core.rows.signals import CONNECTION_COLUMNS, SIGNALS
 
 
 def entry(mapping: str, **changes: object) -> DatasetEntry:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nethical_assets.core.drift.ethical_report import EthicalDriftReport, FamilyEvidence, ethical_drift_report
 from nethical_assets.core.drift.verdict import DriftReport, RateShift
 from nethical_assets.core.evaluation import evaluate
+from nethical_assets.core.evaluation.ethical_report import EthicalDriftReport, FamilyEvidence, ethical_drift_report
 from nethical_assets.core.evaluation.gate import decide
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.documents import from_document, to_document

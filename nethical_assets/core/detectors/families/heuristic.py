@@ -1,7 +1,7 @@
 """The heuristic family: five documented risk signals and a transparent monotone score.
 
 What belongs here: the score over the five signals. What does not: how the signals follow from raw records
-(``_signals``, one documented mapping a layout).
+(``core.rows.signals``, one documented mapping a layout).
 
 The score is a sum of points, one table a signal: each signal's points start at 0 and never fall as the signal rises
 (a monotone generalised additive model, Hastie and Tibshirani 1990), so anybody can recompute a score with pencil and
@@ -18,18 +18,19 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model
-from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
+from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
-from nethical_assets.core.detectors.families._signals import MAPPINGS, SIGNALS
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     numbers_or_zero,
     require_columns,
 )
+from nethical_assets.core.rows.signals import MAPPINGS, SIGNALS
 
 _FAMILY = "heuristic"
 _FILE = "score_table.json"

@@ -16,13 +16,13 @@ import pandas as pd
 from pydantic import Field
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
-from nethical_assets.core.detectors.base import COMMON_COLUMNS, DetectorSpec, FloatArray, LabelledRows
+from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
-from nethical_assets.core.detectors.families._signals import SIGNALS
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, TrainingError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import COMMON_COLUMNS, FloatArray
 from nethical_assets.core.rows.frames import (
     MISSING,
     categories,
@@ -32,6 +32,7 @@ from nethical_assets.core.rows.frames import (
     unreadable,
     with_declared_columns,
 )
+from nethical_assets.core.rows.signals import SIGNALS
 
 _FAMILY = "logistic"
 _MODEL_FILE = "model.json"

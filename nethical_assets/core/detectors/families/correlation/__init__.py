@@ -2,7 +2,7 @@
 
 What belongs here: five quantities of a group of events (``agent_count``, ``action_rate``, ``entropy_variance``,
 ``time_correlation``, ``payload_similarity``), one documented mapping a layout, and the tree ensemble over them. What
-does not: how trees are stored and walked (``_forest``), how evidence is grouped (``_incidents``).
+does not: how trees are stored and walked (``forest``), how evidence is grouped (``core.rows.incidents``).
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model
-from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
+from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
-from nethical_assets.core.detectors.families._forest import Forest, fit_forest, read_forest
-from nethical_assets.core.detectors.families._groups import GROUP_MAPPINGS, GROUP_QUANTITIES
+from nethical_assets.core.detectors.families.correlation.forest import Forest, fit_forest, read_forest
+from nethical_assets.core.detectors.families.correlation.groups import GROUP_MAPPINGS, GROUP_QUANTITIES
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     numbers_or_zero,

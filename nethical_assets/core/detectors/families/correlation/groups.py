@@ -10,21 +10,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nethical_assets.core.detectors.base import FloatArray
-from nethical_assets.core.detectors.families._incidents import (
-    ABSENT_IDENTIFIERS,
-    INCIDENT_COLUMNS,
-    group_incidents,
-    incident_frame,
-)
-from nethical_assets.core.detectors.families._signals import SignalMapping
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     numbers_or_zero,
     record_identity,
     require_columns,
     with_declared_columns,
 )
+from nethical_assets.core.rows.incidents import (
+    ABSENT_IDENTIFIERS,
+    INCIDENT_COLUMNS,
+    group_incidents,
+    incident_frame,
+)
+from nethical_assets.core.rows.signals import SignalMapping
 
 GROUP_QUANTITIES = ("agent_count", "action_rate", "entropy_variance", "time_correlation", "payload_similarity")
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.detectors.base import FloatArray
-from nethical_assets.core.detectors.families._history import earlier_within, seconds_since_previous
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import MISSING, categories, record_identity, require_columns, seconds
+from nethical_assets.core.rows.history import earlier_within, seconds_since_previous
 
 INCIDENT_COLUMNS = ("OrgId", "IncidentId", "AlertId", "Timestamp", "Category", "EntityType", "EvidenceRole")
 """The columns by which the layout is recognised; further ones are used where they exist."""

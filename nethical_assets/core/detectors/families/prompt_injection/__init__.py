@@ -1,7 +1,7 @@
 """The prompt injection family: does a text try to override, jailbreak or trick a language model?
 
 What belongs here: hashed word and character n-grams of a text and a calibrated linear model over them. What does not:
-rules and personal data (``core.governance``), synthetic texts (``_prompts``).
+rules and personal data (``core.governance``), synthetic texts (``prompts``).
 
 Words (runs of 1 and 2) and characters within words (runs of 3 to 5) are hashed into a fixed number of buckets, so no
 vocabulary, and thereby no training text, is stored. Weights are sublinear counts times inverse document frequency,
@@ -22,12 +22,13 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
-from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
+from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
-from nethical_assets.core.detectors.families._prompts import synthesise
+from nethical_assets.core.detectors.families.prompt_injection.prompts import synthesise
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     joined_column,

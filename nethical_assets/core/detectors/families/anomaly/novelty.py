@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nethical_assets.core.detectors.base import FloatArray
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.ngrams import FlatTokens, HashArray, IndexArray, NGrams, ngrams, split_tokens
 
 MEASURES = ("surprise", "unseen", "distance")

@@ -1,7 +1,7 @@
 """The anomaly family: sequences of actions that differ from normal behaviour.
 
-What belongs here: the detector around the novelty measures (``_novelty``), its files and its inputs. What does not:
-synthetic sequences (``_sequences``). The model of normal behaviour is learned from normal training rows only; labelled
+What belongs here: the detector around the novelty measures (``novelty``), its files and its inputs. What does not:
+synthetic sequences (``sequences``). The model of normal behaviour is learned from normal training rows only; labelled
 anomalies are used for nothing but calibration.
 """
 
@@ -23,9 +23,9 @@ from nethical_assets.core.detectors.artifact import (
     read_tensors,
     write_tensors,
 )
-from nethical_assets.core.detectors.base import DetectorSpec, FloatArray, LabelledRows
+from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
-from nethical_assets.core.detectors.families._novelty import (
+from nethical_assets.core.detectors.families.anomaly.novelty import (
     MAXIMUM_REFERENCES,
     MEASURES,
     MODES,
@@ -33,11 +33,12 @@ from nethical_assets.core.detectors.families._novelty import (
     NormalBehaviour,
     learn_normal_behaviour,
 )
-from nethical_assets.core.detectors.families._sequences import synthesise
+from nethical_assets.core.detectors.families.anomaly.sequences import synthesise
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     joined_column,

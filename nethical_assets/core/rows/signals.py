@@ -18,10 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.detectors.base import FloatArray
-from nethical_assets.core.detectors.families._history import earlier_within, seconds_since_previous
-from nethical_assets.core.detectors.families._incidents import INCIDENT_COLUMNS, group_incidents, incident_frame
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     MISSING,
     categories,
@@ -31,6 +29,8 @@ from nethical_assets.core.rows.frames import (
     seconds,
     with_declared_columns,
 )
+from nethical_assets.core.rows.history import earlier_within, seconds_since_previous
+from nethical_assets.core.rows.incidents import INCIDENT_COLUMNS, group_incidents, incident_frame
 
 Numbers = npt.NDArray[Any]
 SIGNALS = ("violation_count", "severity_max", "recency_score", "frequency_score", "context_risk")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nethical_assets.core.detectors.base import FloatArray
+from nethical_assets.core.rows.columns import FloatArray
 
 Groups = npt.NDArray[np.int64]
 

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nethical_assets.core.detectors.artifact import Tensor, read_tensors, write_tensors
-from nethical_assets.core.detectors.base import FloatArray
 from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.rows.columns import FloatArray
 
 MAXIMUM_TREES = 1000
 MAXIMUM_NODES = 4_000_000

@@ -1,0 +1,61 @@
+"""Runs of the jobs: their names, the tags by which a run says what it is for, and requests for them.
+
+What belongs here: what schedules, sensors, the command line and the jobs themselves share. What does not: what a job
+materializes (``orchestration.jobs``), or when it runs.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from nethical_assets.assets.selections import family_assets
+from nethical_assets.home.settings import Settings
+
+TRAINING_JOB = "training_cycle"
+VALIDATION_JOB = "validate_datasets"
+DRIFT_JOB = "drift_watch"
+RETENTION_JOB = "retention"
+FAMILY_TAG = "nethical/family"
+FAMILIES_TAG = "nethical/families"
+"""The families of a run of several, separated by commas."""
+TRIGGER_TAG = "nethical/trigger"
+REASON_TAG = "nethical/reason"
+
+
+def families_tag(families: Sequence[str]) -> dict[str, str]:
+    """The tag by which a run says which families it is for."""
+    return {FAMILY_TAG: families[0]} if len(families) == 1 else {FAMILIES_TAG: ",".join(families)}
+
+
+def families_of(run: dg.DagsterRun) -> tuple[str, ...]:
+    """The families a run was asked for; none where it is about something else."""
+    named = run.tags.get(FAMILY_TAG) or run.tags.get(FAMILIES_TAG) or ""
+    return tuple(name for name in named.split(",") if name)
+
+
+def family_request(
+    repository: dg.RepositoryDefinition | None,
+    settings: Settings,
+    family: str,
+    *,
+    run_key: str,
+    trigger: str,
+    reason: str = "",
+    force: bool = False,
+) -> dg.RunRequest:
+    """A run of the training job for one family with all checks of its assets.
+
+    The checks are named one by one: the UI's "Apply requests & commit" runs those that a request names, and no others.
+    """
+    if repository is None:
+        raise ValueError("a run request needs the repository, whose checks it names")
+    assets = family_assets(settings, family)
+    config = {"resources": {"cycle": {"config": {"force": True}}}} if force else {}
+    return dg.RunRequest(
+        run_key=run_key,
+        job_name=TRAINING_JOB,
+        asset_selection=assets,
+        asset_check_keys=sorted(repository.asset_graph.get_check_keys_for_assets(set(assets)), key=str),
+        run_config=config,
+        tags={**families_tag([family]), TRIGGER_TAG: trigger, **({REASON_TAG: reason} if reason else {})},
+    )
