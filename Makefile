@@ -1,8 +1,10 @@
 # Needs only make and Python 3.11 or later: every target prepares .venv from requirements.lock by itself.
+# Another interpreter beside it: make test VENV=.venv-3.13 PYTHON=python3.13
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-BIN := .venv/bin
-READY := .venv/.ready
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 FIND_PYTHON := for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
 	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$candidate; exit 0; }; done; \
@@ -13,16 +15,16 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 $(READY): requirements.lock pyproject.toml
-	@python=$$($(FIND_PYTHON)) && echo "Preparing .venv with $$($$python --version) ..." && $$python -m venv --clear .venv
+	@python=$$($(FIND_PYTHON)) && echo "Preparing $(VENV) with $$($$python --version) ..." && $$python -m venv --clear $(VENV)
 	@echo "Installing the locked dependencies (about a minute and a half on two cores) ..."
 	@# The lock is complete: nothing is resolved anew, whatever was released since. Bytecode is compiled on
 	@# all cores; a file that a package keeps for another version of Python does not compile, and is never imported.
 	@$(PIP) install --no-compile --no-deps --require-hashes -r requirements.lock
 	@$(PIP) install --no-compile --no-deps --no-build-isolation -e .
 	@$(PIP) check
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib nethical_assets || true
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib nethical_assets || true
 	@touch $@
-	@echo ".venv is ready."
+	@echo "$(VENV) is ready."
 
 .PHONY: setup
 setup: $(READY) ## Prepare .venv and nothing else
@@ -68,4 +70,4 @@ lock: ## Write requirements.lock anew (needs uv)
 
 .PHONY: clean
 clean: ## Remove .venv and caches (not the state under .nethical)
-	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-* .pytest_cache .hypothesis .mypy_cache .ruff_cache
