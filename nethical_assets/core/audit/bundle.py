@@ -20,7 +20,7 @@ from nethical_assets.core.audit.proofs import rotation_proofs
 from nethical_assets.core.audit.reader import CHECKPOINT, KEYS, PAYLOADS, LogReader
 from nethical_assets.core.ground.digests import digest_file, pretty_json
 from nethical_assets.core.ground.errors import AuditError
-from nethical_assets.core.ground.storage import TEMPORARY_PREFIX
+from nethical_assets.core.ground.storage import temporary_prefix
 from nethical_assets.core.tlog.checkpoint import open_checkpoint
 from nethical_assets.core.tlog.merkle import inclusion_proof
 
@@ -113,7 +113,7 @@ def export_bundle(
 
 def _write(files: Mapping[str, bytes], attachments: Mapping[str, Path], destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=destination.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=destination.parent))
     try:
         for name, data in files.items():
             path = temporary / name

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nethical_assets.core.audit.keyed_tree import DamagedIndexError
-from nethical_assets.core.ground.storage import TEMPORARY_PREFIX
+from nethical_assets.core.ground.storage import temporary_prefix
 
 INDEX = "index.sqlite"
 _VERSION = 1
@@ -82,7 +82,7 @@ class LogIndex:
             DamagedIndexError: there is no space.
         """
         try:
-            descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=self.path.parent)
+            descriptor, name = tempfile.mkstemp(prefix=temporary_prefix(), dir=self.path.parent)
             os.close(descriptor)
             fresh = LogIndex(self.path.parent)
             fresh.path = Path(name)

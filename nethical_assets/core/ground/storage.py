@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -31,6 +32,12 @@ if sys.platform != "win32":
 TEMPORARY_PREFIX = ".partial-"
 _SETTLED_SECONDS = 60.0
 """Age from which a file that nobody has locked is taken for left: its writer locks it at once after creating it."""
+_OWNER = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}(\d+)-")
+
+
+def temporary_prefix() -> str:
+    """How the names of this process's temporary files begin, so that it is known when their writer is gone."""
+    return f"{TEMPORARY_PREFIX}{os.getpid()}-"
 
 
 def write_atomically(path: UPath | Path, data: bytes) -> None:
@@ -48,7 +55,7 @@ def write_atomically(path: UPath | Path, data: bytes) -> None:
         path.write_bytes(data)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=temporary_prefix(), dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             _lock(descriptor)
@@ -107,7 +114,8 @@ def _remove_unheld(paths: Iterable[Path]) -> list[Path]:
             found = os.fstat(descriptor)
             # A clock that was set back makes files of the future: they are as old as those of the past.
             settled = abs(time.time() - found.st_mtime) > _SETTLED_SECONDS
-            if stat.S_ISREG(found.st_mode) and settled and _lock(descriptor):
+            left = settled or _is_orphan(path.name)
+            if stat.S_ISREG(found.st_mode) and left and _lock(descriptor):
                 path.unlink(missing_ok=True)
                 removed.append(path)
         except OSError:
@@ -115,6 +123,20 @@ def _remove_unheld(paths: Iterable[Path]) -> list[Path]:
         finally:
             os.close(descriptor)
     return removed
+
+
+def _is_orphan(name: str) -> bool:
+    """Whether a file is a temporary one whose process, by its name, does not exist any more."""
+    owner = _OWNER.match(name)
+    if owner is None or sys.platform == "win32":
+        return False
+    try:
+        os.kill(int(owner[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _lock(descriptor: int) -> bool:
