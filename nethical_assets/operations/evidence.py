@@ -35,7 +35,11 @@ def evidence_problems(settings: Settings) -> list[str]:
         except NethicalError as error:
             problems.append(str(error))
     store = ProvenanceStore(settings.home / "data" / "provenance", objects, open_model_keys(settings.home))
-    return [*problems, *provenance_problems(log, store)]
+    try:
+        problems += provenance_problems(log, store)
+    except NethicalError as error:
+        problems.append(str(error))
+    return problems
 
 
 def _object_problems(objects: ObjectStore) -> Iterator[str]:

@@ -108,7 +108,7 @@ def _alert_problems(workspace: Workspace) -> Iterator[str]:
     yield from alert_problems(workspace.audit_log, {digest: issue.state for digest, issue in digests.items()})
     for digest, issue in digests.items():
         if workspace.evidence.named_by(digest, EventType.ALERT_FILED) is None:
-            yield f"alert #{issue.number} ({issue.kind}): the audit log knows of no filing of it"
+            yield f"alerts: #{issue.number} ({issue.kind}): the audit log knows of no filing of it"
 
 
 def _key_problems(workspace: Workspace) -> Iterator[str]:

@@ -55,12 +55,14 @@ def verify(
         known_roots=known_roots,
         progress=progress,
     ).to_json()
-    problems = [
-        *report["problems"],
-        *evidence_problems(settings),
-        *card_problems(settings),
-        *kept_problems(settings),
-    ]
+    problems = list(report["problems"])
+    for look in (evidence_problems, card_problems, kept_problems):
+        try:
+            problems += look(settings)
+        except NethicalError as error:
+            # A log that cannot be read proves nothing about the rest, which is said once.
+            problems.append(str(error))
+    problems = list(dict.fromkeys(problems))
     return {**report, "problems": problems, "ok": not problems}
 
 

@@ -100,14 +100,14 @@ def _tick(instance: Any, names: str, cursors: str) -> dict[str, Any]:
     wanted = names.split(",") if names else [s.name for s in repository.sensor_defs if "alert" in s.name]
     requests = []
     for name in wanted:
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=instance,
             cursor=known.get(name) or None,
             repository_def=repository,
             sensor_name=name,
             resources=definitions.resources,
-        )
-        data = repository.get_sensor_def(name).evaluate_tick(context)
+        ) as context:
+            data = repository.get_sensor_def(name).evaluate_tick(context)
         known[name] = data.cursor or known.get(name)
         requests += [
             {

@@ -90,7 +90,7 @@ def kinds_of(home: Home, area: str) -> Iterator[tuple[str, Path]]:
 
 def test_every_file_of_a_home_is_in_an_area_that_is_tested(lived: Home) -> None:
     top = {path.name for path in lived.path.iterdir() if path.is_dir()}
-    assert top <= {*AREAS, "dagster", "cache", "runs"}
+    assert top <= {*AREAS, "acts", "dagster", "cache", "runs"}
     assert list(files_of(lived.path / "runs")) == []
     assert [path.name for path in lived.path.iterdir() if path.is_file() and path.suffix != ".lock"] == []
     for area in AREAS:

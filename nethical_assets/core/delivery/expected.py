@@ -146,7 +146,7 @@ def alert_problems(log: LogReader, states: Mapping[str, str]) -> list[str]:
         for subject in event.subjects:
             expected.pop(subject.digest, None)
     return [
-        f"alert {kind}: leaf {index} left it {state}, the tracker has it {states.get(digest, 'not at all')}; "
+        f"alerts: leaf {index} left one of kind {kind} {state}, the tracker has it {states.get(digest, 'not at all')}; "
         "restore the tracker from a backup"
         for digest, (index, kind, state) in expected.items()
         if states.get(digest) != state
