@@ -63,7 +63,11 @@ def _record_problems(workspace: Workspace) -> Iterator[str]:
 def _snapshot_problems(workspace: Workspace) -> Iterator[str]:
     """The newest snapshot of every dataset was fetched or restored, by the log."""
     for entry in workspace.settings.catalog.dataset:
-        newest = workspace.snapshots.latest(entry.name)
+        try:
+            newest = workspace.snapshots.latest(entry.name)
+        except IntegrityError as error:
+            yield f"{workspace.snapshots.pointer_path(entry.name)}: {error}"
+            continue
         kinds = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
         if newest is not None and workspace.evidence.named_by(newest.digest, *kinds) is None:
             yield (

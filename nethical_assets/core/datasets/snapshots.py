@@ -22,7 +22,7 @@ from upath import UPath
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import IntegrityError
-from nethical_assets.core.ground.storage import ObjectStore, read_json, write_json
+from nethical_assets.core.ground.storage import ObjectStore, read_json, write_atomically, write_json
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.sources.source import UpstreamState
 
@@ -157,7 +157,7 @@ class SnapshotStore:
         self.store(data)
         manifest_digest = self.store(pretty_json(stored.to_json()))
         announce(stored)
-        self._write_pointer(stored.name, self._intact(stored.name, manifest_digest), stored.refreshed_at)
+        self._make_newest(stored.name, manifest_digest, stored.refreshed_at)
         return stored
 
     def reinstate(self, snapshot: Snapshot, data: bytes) -> Snapshot:
@@ -170,7 +170,7 @@ class SnapshotStore:
         """
         self.repair(snapshot, data)
         manifest_digest = self.store(pretty_json(snapshot.to_json()))
-        self._write_pointer(snapshot.name, self._intact(snapshot.name, manifest_digest), snapshot.fetched_at)
+        self._make_newest(snapshot.name, manifest_digest, snapshot.fetched_at)
         return replace(snapshot, refreshed_at=snapshot.fetched_at)
 
     def mark_refreshed(self, name: str, when: datetime) -> Snapshot:
@@ -205,18 +205,19 @@ class SnapshotStore:
 
     def was_fetched(self, name: str) -> bool:
         """Whether the dataset ever had a snapshot, damaged or not."""
-        return bool(self._pointer_path(name).exists())
+        return bool(self.pointer_path(name).exists())
 
     def store(self, data: bytes) -> str:
         """Store the bytes of a snapshot, without making it the newest; damaged ones of the same content are
         replaced."""
         return self.objects.put(data)
 
-    def _pointer_path(self, name: str) -> UPath:
+    def pointer_path(self, name: str) -> UPath:
+        """The file that says which snapshots of a dataset there are."""
         return self.base / "datasets" / f"{name}.json"
 
     def _pointer(self, name: str) -> dict[str, Any]:
-        path = self._pointer_path(name)
+        path = self.pointer_path(name)
         try:
             document = read_json(path)
         except FileNotFoundError:
@@ -229,8 +230,9 @@ class SnapshotStore:
             raise IntegrityError(f"{path}: not a snapshot pointer; remove it and fetch the dataset again")
         return document
 
-    def _intact(self, name: str, newest: str) -> list[str]:
-        """The manifests of the dataset that can be read, oldest first, with ``newest`` at the end."""
+    def _make_newest(self, name: str, newest: str, refreshed_at: str) -> None:
+        """Put ``newest`` at the end of the manifests that can be read; what is left of the others is set aside, where
+        nobody takes it for a stored object."""
         try:
             known = self._pointer(name)["manifests"]
         except IntegrityError:
@@ -240,17 +242,22 @@ class SnapshotStore:
             with contextlib.suppress(IntegrityError):
                 self.objects.get(digest)
                 kept.append(digest)
-        return [*(digest for digest in kept if digest != newest), newest]
+        self._write_pointer(name, [*(digest for digest in kept if digest != newest), newest], refreshed_at)
+        for digest in set(known) - set(kept) - {newest}:
+            damaged = self.objects.path(digest)
+            if damaged.exists():
+                write_atomically(self.base / "damaged" / damaged.name, damaged.read_bytes())
+                damaged.unlink()
 
     def _write_pointer(self, name: str, manifests: list[str], refreshed_at: str) -> None:
-        write_json(self._pointer_path(name), {"name": name, "manifests": manifests, "refreshed_at": refreshed_at})
+        write_json(self.pointer_path(name), {"name": name, "manifests": manifests, "refreshed_at": refreshed_at})
 
     def _snapshot(self, name: str, pointer: Mapping[str, Any], digest: str) -> Snapshot:
         document = json.loads(self.objects.get(digest))
         newest = digest == pointer["manifests"][-1]
         snapshot = Snapshot.from_json(document, pointer["refreshed_at"] if newest else document.get("fetched_at", ""))
         if snapshot.name != name:
-            raise IntegrityError(f"{self._pointer_path(name)}: points to a snapshot of {snapshot.name}; remove it")
+            raise IntegrityError(f"{self.pointer_path(name)}: points to a snapshot of {snapshot.name}; remove it")
         return snapshot
 
 
