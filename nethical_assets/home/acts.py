@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 from nethical_assets.core.ground.storage import (
     TEMPORARY_PREFIX,
     exclusive_lock,
@@ -29,6 +30,7 @@ from nethical_assets.core.ground.storage import (
 ACT_SUBJECT = "act"
 """By which name a leaf names the intent of its act."""
 _LOCK_SECONDS = 120.0
+_STUCK = ".stuck"
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,26 @@ class Acts:
             with self._locked():
                 self._settle()
 
+    def unfinished(self) -> list[str]:
+        """Acts that were recorded and could not be completed, one line each."""
+        return [
+            f"{path}: this act was recorded and could not be completed; restore what it needs from a backup and rename "
+            f"it to {path.stem}.json"
+            for path in sorted(self.folder.glob(f"*{_STUCK}"))
+        ]
+
     def _settle(self) -> None:
         for path in self._intents():
             digest = f"{ALGORITHM}:{path.stem}"
             if digest_bytes(path.read_bytes()) == digest and self._is_recorded(digest):
                 document = read_json(path)
-                self._apply(Change(document["kind"], document["document"]))
+                try:
+                    self._apply(Change(document["kind"], document["document"]))
+                except (DatasetError, IntegrityError):
+                    # What it needs is gone. It is kept and told by verification, and stops nobody else's acts.
+                    path.rename(path.with_suffix(_STUCK))
+                    sync_folder(self.folder)
+                    continue
             self._forget(path)
 
     def _intents(self) -> Iterator[Path]:

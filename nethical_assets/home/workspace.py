@@ -21,7 +21,7 @@ from nethical_assets.core.lineage.provenance import statement_name
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.changes import apply_change
 from nethical_assets.home.evidence import Evidence, statement_about
-from nethical_assets.home.leases import end_run, hold_family, hold_run
+from nethical_assets.home.leases import end_run, hold_family, hold_run, is_alive
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
 
@@ -174,6 +174,8 @@ class Workspace:
     def recorder(self) -> RunRecorder:
         """Where this run's events go until its chunk is finalised. The run counts as alive from here on."""
         hold_run(self.home, self.run_id)
+        # What a killed run recorded comes first: the newest of a kind is the last one in the log.
+        self.audit_log.finalize_abandoned(lambda run_id: run_id == self.run_id or is_alive(self.home, run_id))
         recorder = self.audit_log.recorder(self.run_id)
         if recorder.prefix_root()[0] == 0:
             # A run that changes nothing is an event too, and a card that it issues has something to refer to.

@@ -23,16 +23,20 @@ from nethical_assets.operations.scoring import BATCH_PREFIX
 from nethical_assets.stages.screening import QUARANTINE
 
 
-def kept_problems(settings: Settings) -> list[str]:
-    """Everything that is kept beside objects, models and pointers and is not what it was. One line a problem."""
+def kept_problems(settings: Settings, *, with_alerts: bool = True) -> list[str]:
+    """Everything that is kept beside objects, models and pointers and is not what it was. One line a problem.
+
+    ``with_alerts`` is False inside a run: whether the tracker works is no matter of a run's.
+    """
     workspace = Workspace(settings, CycleOptions(), "verify")
     looks: tuple[Callable[[Workspace], Iterable[str]], ...] = (
+        lambda home: home.acts.unfinished(),
         _record_problems,
         _snapshot_problems,
         _quarantine_problems,
         _inference_problems,
-        _alert_problems,
         _key_problems,
+        *((_alert_problems,) if with_alerts else ()),
     )
     return [problem for look in looks for problem in _told(look, workspace)]
 

@@ -35,7 +35,7 @@ def _runs(instance: Any) -> list[dict[str, Any]]:
             "run_id": record.dagster_run.run_id,
             "job": record.dagster_run.job_name,
             "status": record.dagster_run.status.value,
-            "tags": dict(record.dagster_run.tags),
+            "tags": record.dagster_run.tags_for_storage(),
             "assets": sorted(key.to_user_string() for key in record.dagster_run.asset_selection or ()),
             "origin": _origin(record.dagster_run.remote_job_origin),
         }
