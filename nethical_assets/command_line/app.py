@@ -70,6 +70,8 @@ def run(
         summary = run_cycle(settings, chosen, options, said=display.say)
     if as_json:
         print_json(summary)
+        if summary["unfiled"]:
+            errors.print(f"Issues were not filed: {summary['unfiled']}", highlight=False, markup=False, soft_wrap=True)
     else:
         print_cycle(stdout_console(), summary)
     if summary["status"] == "failed":
