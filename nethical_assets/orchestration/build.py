@@ -53,7 +53,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     """All resources by the name under which assets and sensors ask for them."""
     return {
         "data_sources": DataSourcesResource.configure_at_launch(),
-        "cycle": CycleResource.configure_at_launch(),
+        "cycle": CycleResource.configure_at_launch(home=str(settings.home)),
         "issue_tracker": IssueTrackerResource.of(settings),
         RECORDS_IO_MANAGER: RecordIOManager(settings),
     }

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.home.leases import hold_family, release_families
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, SourceChoice, Workspace, tracker_path
+from nethical_assets.home.workspace import FAMILY_WAITING_SECONDS, CycleOptions, SourceChoice, Workspace, tracker_path
+from nethical_assets.stages.fetching import RAW
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import IssueTracker
@@ -37,15 +40,30 @@ class CycleResource(dg.ConfigurableResource):
     samples: int = Field(default=0, ge=0, description="at most this many rows a family; 0 leaves it to the settings")
     seed: int = Field(default=-1, ge=-1, description="seed of this cycle; -1 leaves it to the settings")
 
+    home: str = Field(default="", description="the home of the code location; empty holds no families")
+
     @contextlib.contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[CycleResource]:
-        """Let go of what the run held when it ends, however it ends."""
+        """Keep the families of the run's assets from its first step on, and let go of them when it ends, however it
+        ends. A run that has to wait for another one waits here, before it does anything."""
         try:
+            if self.home and context.run is not None:
+                for family in _families_of(context.run):
+                    hold_family(
+                        Path(self.home),
+                        family,
+                        context.run.run_id,
+                        waiting_seconds=FAMILY_WAITING_SECONDS,
+                        said=context.log.info if context.log is not None else None,
+                    )
             yield self
         finally:
-            workspace = _opened.get(context.run.run_id) if context.run is not None else None
-            if workspace is not None:
-                workspace.end()
+            if context.run is not None:
+                workspace = _opened.get(context.run.run_id)
+                if workspace is not None:
+                    workspace.end()
+                elif self.home:
+                    release_families(Path(self.home), context.run.run_id)
 
 
 class IssueTrackerResource(dg.ConfigurableResource):
@@ -63,6 +81,14 @@ class IssueTrackerResource(dg.ConfigurableResource):
         from nethical_assets.home.workspace import open_tracker
 
         return open_tracker(Path(self.path).parents[1])
+
+
+def _families_of(run: dg.DagsterRun) -> list[str]:
+    """The families that the assets of a run are about, sorted: all of them where it names no assets."""
+    if run.asset_selection is None:
+        return list(family_names())
+    named = {key.path[-1] for key in run.asset_selection if len(key.path) > 1 and key.path[0] != RAW.name}
+    return [family for family in family_names() if family in named]
 
 
 def open_workspace(
