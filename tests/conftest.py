@@ -5,6 +5,7 @@ What belongs here: what tests of several folders share. What does not: anything 
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -20,6 +21,15 @@ from tests.orchestration import Command, clean_environment, enter, environment_o
 from tests.tiny_mirror import CHECKOUT, build_mirror
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "", None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Nothing of this process waits for the disk: what a dead process wrote is kept by the kernel, and no test cuts the
+    power. Tests of the calls themselves put their own in place."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -23,17 +23,17 @@ from .attacks import ATTACKS, KEY, assert_detected, make_base, prepare
 from .refusals import REFUSALS, Refusal, assert_refused
 
 MODULES = {
-    "verify": None,
-    "verify_signatures": None,
-    "verify_tiles": None,
-    "verify_leaves": None,
-    "merkle": None,
-    "note": None,
-    "checkpoint": None,
-    "proofs": {"_check", "_check_inclusion", "check_proof"},
-    "events": {"Event.parse", "Event.leaf", "_build", "check_run_id", "_subject"},
-    "tiles": {"decode_entries", "TileFolder.read", "TileFolder.hashes", "TileFolder.entries"},
-    "keys": {"read_private_key", "read_verifier_keys", "check_private_key_file"},
+    "audit.verify": None,
+    "audit.verify_signatures": None,
+    "tlog.verify_tiles": None,
+    "audit.verify_leaves": None,
+    "tlog.merkle": None,
+    "tlog.note": None,
+    "tlog.checkpoint": None,
+    "audit.proofs": {"_check", "_check_inclusion", "check_proof"},
+    "audit.events": {"Event.parse", "Event.leaf", "_build", "check_run_id", "_subject"},
+    "tlog.tiles": {"decode_entries", "TileFolder.read", "TileFolder.hashes", "TileFolder.entries"},
+    "audit.keys": {"read_private_key", "read_verifier_keys", "check_private_key_file"},
 }
 """The modules of the verifier; of those that do more, the functions that verification runs."""
 
@@ -90,7 +90,7 @@ def functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
 def mutants() -> list[Mutant]:
     found = []
     for name, only in MODULES.items():
-        module = importlib.import_module(f"nethical_assets.core.audit.{name}")
+        module = importlib.import_module(f"nethical_assets.core.{name}")
         for function, node in functions(ast.parse(inspect.getsource(module))):
             if only is None or function in only:
                 found += [

@@ -10,17 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.datasets.canonical import (
-    attach_sources,
-    build_dataset,
-    source_names,
-    synthetic_dataset,
-)
+from nethical_assets.core.datasets.canonical import build_dataset, synthetic_dataset
 from nethical_assets.core.datasets.splits import assign_splits
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.columns import COMMON_COLUMNS
+from nethical_assets.core.rows.sources import attach_sources, source_names
 
 SPEC = load_family("prompt_injection")
 

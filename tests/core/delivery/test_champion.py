@@ -161,7 +161,7 @@ def test_a_pointer_says_what_was_decided(log: AuditLog, registry: ModelRegistry,
     promote(log, pointer)
     (found,) = champion_problems(registry, objects, log, FAMILY)
     assert f"names {pointer.model} as champion" in found
-    registry.promote(pointer)
+    registry.set_champion(pointer)
     assert champion_problems(registry, objects, log, FAMILY) == []
     path = tmp_path / "models" / "current" / f"{FAMILY}.json"
     changes = {
@@ -187,7 +187,7 @@ def test_the_card_of_the_champion_is_the_newest_one_that_was_issued_for_it(
 ) -> None:
     pointer = pointer_to("first")
     promote(log, pointer)
-    registry.promote(pointer)
+    registry.set_champion(pointer)
     assert card_problems(registry, log, FAMILY) == []
     card = digest_bytes(b"card")
 

@@ -20,7 +20,7 @@ def canonical(family: str, rows: int = 600) -> pd.DataFrame:
     frame = load_family(family).synthesise(rows, generator)
     sources = generator.choice(["first", "second", "third"], rows)
     splits = generator.choice([TRAIN, VALIDATION, TEST], rows, p=[0.6, 0.2, 0.2])
-    return frame.assign(source=sources, split=splits)
+    return frame.assign(source=sources, split=splits, group="")
 
 
 def test_features_are_computed_once_for_all_refits_and_change_no_figure() -> None:

@@ -18,7 +18,7 @@ from .examples import PRINTED, STORED
 
 RECORDED: Mapping[str, Any] = json.loads((Path(__file__).parent / "documents.json").read_text(encoding="utf-8"))
 """What the methods wrote that were written by hand, before there were generic ones."""
-ADDED: Mapping[str, tuple[str, ...]] = {"quarantined": ("content", "decision")}
+ADDED: Mapping[str, tuple[str, ...]] = {"quarantined": ("content", "decision"), "check": ("what_to_do",)}
 """What documents say since then; an older one does without."""
 WRONG: tuple[Any, ...] = ("text", 7, 0.5, True, None, [], {}, ["text"], {"key": None})
 
