@@ -1,6 +1,6 @@
 """Self-contained proofs that one event is in the log, checkable offline and without the log.
 
-What belongs here: proof documents, producing and checking them. What does not: proof arithmetic (``merkle``), bundles
+What belongs here: proof documents, producing and checking them. What does not: proof arithmetic (``core.tlog``), bundles
 of a whole run (``bundle``).
 """
 
