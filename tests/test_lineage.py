@@ -239,9 +239,7 @@ def test_a_rewritten_chain_is_refused_although_it_is_well_signed(
     assert lineage.broken is not None
 
 
-@pytest.mark.parametrize(
-    ("left_out", "is_told"), [("splits", False), ("models", False), ("evaluations", True)]
-)
+@pytest.mark.parametrize(("left_out", "is_told"), [("splits", False), ("models", False), ("evaluations", True)])
 def test_a_stage_is_missed_unless_another_cited_one_leads_to_it(
     settings: Settings, workspace: Workspace, left_out: str, is_told: bool
 ) -> None:

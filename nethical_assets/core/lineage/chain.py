@@ -39,8 +39,8 @@ class ChainShape:
     """Through which stages a model's chain leads; the names are those of the stages' declarations.
 
     Attributes:
-        previous: the stages in their order, each with those before it; its statement has to cite each, or one that leads
-            to it.
+        previous: the stages in their order, each with those before it; its statement has to cite each, or one that
+            leads to it.
         raw, datasets, splits, models, releases: the stages that are checked in a way of their own.
         on_card: digest name on a card -> the stage that made what it names.
     """
