@@ -1,6 +1,7 @@
 """The entry point of the code location, named by ``workspace.yaml``.
 
-What belongs here: nothing but the call that builds the definitions. What does not: any definition (``build``).
+What belongs here: nothing but the call that builds the definitions. What does not: any definition
+(``orchestration.build``).
 """
 
 from __future__ import annotations

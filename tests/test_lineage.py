@@ -239,6 +239,21 @@ def test_a_rewritten_chain_is_refused_although_it_is_well_signed(
     assert lineage.broken is not None
 
 
+@pytest.mark.parametrize(("left_out", "is_told"), [("splits", False), ("models", False), ("evaluations", True)])
+def test_a_stage_is_missed_unless_another_cited_one_leads_to_it(
+    settings: Settings, workspace: Workspace, left_out: str, is_told: bool
+) -> None:
+    """Releases of older versions cite no splits: their evaluation does."""
+
+    def without(statement: Statement) -> Statement:
+        kept = {name: digest for name, digest in statement.dependencies.items() if left_out not in name}
+        return replace(statement, dependencies=kept)
+
+    rewrite(workspace, trace_model(settings, FAMILY), "releases", without)
+    problems = {one.stage: " | ".join(one.problems) for one in trace_model(settings, FAMILY).links}
+    assert (f"cites no {left_out}" in problems["releases"]) is is_told
+
+
 def test_an_edited_statement_does_not_verify(settings: Settings, workspace: Workspace) -> None:
     lineage = trace_model(settings, FAMILY)
     envelope = json.loads(workspace.objects.get(statement_of(lineage, "releases")))

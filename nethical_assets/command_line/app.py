@@ -1,7 +1,7 @@
 """``nethical``: the command line.
 
 What belongs here: the commands about whole cycles, models and state, and how every command ends. What does not: the
-subjects with several commands of their own (``commands``). Exit codes: 0 done; 1 a step failed or a verification is
+subjects with commands of their own (a module each). Exit codes: 0 done; 1 a step failed or a verification is
 negative; 2 bad usage, input or configuration, with one clear line.
 """
 

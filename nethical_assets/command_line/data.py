@@ -1,6 +1,6 @@
 """``nethical data``: listing, fetching, validating and restoring datasets.
 
-What belongs here: arguments and printing. What does not: the stages (``pipeline``).
+What belongs here: arguments and printing. What does not: the stages (``stages``).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 
 from nethical_assets.core.alerts import Issue
 from nethical_assets.core.audit.events import EventType
@@ -21,6 +22,8 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import CycleOptions, Workspace, open_model_keys
 from nethical_assets.operations.scoring import BATCH_PREFIX
 from nethical_assets.stages.screening import QUARANTINE
+
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 def kept_problems(settings: Settings, *, with_alerts: bool = True) -> list[str]:
@@ -114,9 +117,24 @@ def _alert_problems(workspace: Workspace) -> Iterator[str]:
     issues: tuple[Issue, ...] = workspace.tracker.list() if path.exists() else ()
     digests = {digest: issue for issue in issues for digest in alert_subject(issue.kind, issue.fingerprint).values()}
     yield from alert_problems(workspace.audit_log, {digest: issue.state for digest, issue in digests.items()})
+    unlogged_before = _pinned_later(workspace)
     for digest, issue in digests.items():
-        if workspace.evidence.named_by(digest, EventType.ALERT_FILED) is None:
+        if _opened(issue) >= unlogged_before and workspace.evidence.named_by(digest, EventType.ALERT_FILED) is None:
             yield f"alerts: #{issue.number} ({issue.kind}): the audit log knows of no filing of it"
+
+
+def _pinned_later(workspace: Workspace) -> datetime:
+    """When a log of an older version, which named no alerts, was taken over: it pinned its key then, and a new log pins
+    it in its first leaf."""
+    if workspace.audit_log.checkpoint_bytes() is None:
+        return _EVER
+    for found in workspace.audit_log.find_events(event_type=EventType.KEY_CREATED):
+        return _EVER if found.index == 0 else datetime.fromisoformat(found.event.time)
+    return datetime.max.replace(tzinfo=UTC)
+
+
+def _opened(issue: Issue) -> datetime:
+    return datetime.fromisoformat(issue.created_at).astimezone(UTC)
 
 
 def _key_problems(workspace: Workspace) -> Iterator[str]:

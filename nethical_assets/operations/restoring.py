@@ -97,12 +97,10 @@ def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
 
 
 def _repair_older(workspace: Workspace, name: str) -> None:
-    """Store the bytes of every snapshot that has an intact backup and is damaged itself."""
+    """Store bytes and manifest of every snapshot that has an intact backup and is damaged itself."""
     for backup in workspace.backups.list(name):
         with contextlib.suppress(IntegrityError):
-            snapshot, data = backup.load()
-            if not workspace.snapshots.is_intact(snapshot):
-                workspace.snapshots.repair(snapshot, data)
+            workspace.snapshots.repair(*backup.load())
 
 
 def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, str]:

@@ -1,7 +1,7 @@
 """Batch scoring with the current model, and its entry in the inference log.
 
 What belongs here: from a file of raw records to a file of predictions. What does not: file formats
-(``core.datasets.tables``) or what a record means to a family (``core.detectors``).
+(``core.reading.tables``) or what a record means to a family (``core.detectors``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One training cycle as one Dagster run in this process, and its summary.
 
 What belongs here: running the training job for some families and reading what became of it. What does not: any stage
-(``pipeline``), the run's place in the instance (``runs``), or how the summary is shown (``console``).
+(``stages``), the run's place in the instance (``runs``), or how the summary is shown (``command_line.console``).
 """
 
 from __future__ import annotations

@@ -127,10 +127,14 @@ def build_reconciliation_check(families: Sequence[str], settings: Settings) -> d
     def events_reconciled(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         from nethical_assets.operations.verification import reconcile_facts
 
+        # Runs of older versions said another digest of a model's record; the model's own is there in every version.
         facts = [
-            (event.run_id, kind, str(event.asset_materialization.metadata["digest"].value))
+            (event.run_id, kind, str(event.asset_materialization.metadata[name].value))
             for family in families
-            for stage, kind in ((MODELS, EventType.MODEL_TRAINED), (MODEL_CARDS, EventType.CARD_ISSUED))
+            for stage, kind, name in (
+                (MODELS, EventType.MODEL_TRAINED, "model"),
+                (MODEL_CARDS, EventType.CARD_ISSUED, "digest"),
+            )
             for event in context.instance.fetch_materializations(
                 asset_key(stage, family), limit=_RECONCILED_EVENTS
             ).records

@@ -1,7 +1,7 @@
 """Quality checks of raw and canonical datasets.
 
 What belongs here: one check a rule, with its numbers and its table of failing columns. What does not: the rules
-(``core.datasets.quality``, ``core.governance``). Values from the data never appear.
+(``core.quality``, ``core.governance``). Values from the data never appear.
 """
 
 from collections.abc import Iterator, Sequence

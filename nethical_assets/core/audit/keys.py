@@ -1,6 +1,6 @@
 """The signing key of the log, and the public verifier key beside it.
 
-What belongs here: creating, finding, loading and replacing keys. What does not: signing (``checkpoint``), recording a
+What belongs here: creating, finding, loading and replacing keys. What does not: signing (``core.tlog``), recording a
 rotation in the log (``rotation``). Private material never enters a message, a log record or an exception.
 """
 
@@ -52,12 +52,14 @@ class SigningKeys:
         return self.external or self.folder / SIGNING_KEY_FILE
 
     def load(self) -> Ed25519PrivateKey:
-        """The private key; the embedded one is created when it does not exist.
+        """The private key; the embedded one is created when there is none and no log was signed yet.
 
         Raises:
-            AuditError: the given file is missing, or is no unencrypted Ed25519 key in PEM form.
+            AuditError: the file is missing, or is no unencrypted Ed25519 key in PEM form.
         """
         if self.external is None and not self.path.exists():
+            if (self.folder / VERIFIER_KEY_FILE).exists():
+                raise AuditError(f"{self.path}: the key that signs this log is missing; restore it from a backup")
             write_private_key(self.path, Ed25519PrivateKey.generate())
             self.created = self.path
         return read_private_key(self.path)

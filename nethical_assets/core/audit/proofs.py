@@ -1,7 +1,7 @@
 """Self-contained proofs that one event is in the log, checkable offline and without the log.
 
-What belongs here: proof documents, producing and checking them. What does not: proof arithmetic (``merkle``), bundles
-of a whole run (``bundle``).
+What belongs here: proof documents, producing and checking them. What does not: proof arithmetic (``core.tlog``),
+bundles of a whole run (``bundle``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Verification of a whole log from its files: what ``nethical audit verify`` and asset checks call.
 
 What belongs here: signatures, the chain of checkpoints, payloads, pending files, claims made elsewhere about the log.
-What does not: the tree (``verify_tiles``), the leaves (``verify_leaves``). Nothing here repairs or writes anything.
+What does not: the tree (``core.tlog``), the leaves (``verify_leaves``). Nothing here repairs or writes anything.
 """
 
 from __future__ import annotations

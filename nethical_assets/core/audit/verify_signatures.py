@@ -1,6 +1,6 @@
 """Verification of the checkpoints of a log: who had to sign each, and what is kept of them elsewhere.
 
-What belongs here: signatures, the keys in force, copies, rollback and fork. What does not: the tree (``verify_tiles``),
+What belongs here: signatures, the keys in force, copies, rollback and fork. What does not: the tree (``core.tlog``),
 the leaves (``verify_leaves``).
 """
 

@@ -1,7 +1,7 @@
 """A witness (C2SP tlog-witness): another process with its own key that cosigns only checkpoints that extend the last.
 
 What belongs here: the witness, its HTTP server, and obtaining a cosignature for a log. What does not: which witnesses a
-reader demands (``verify_log``).
+reader demands (``verify``).
 
 A log that shows different histories to different readers needs the witness to agree to both, which it does not.
 """

@@ -1,7 +1,7 @@
 """Backups of snapshots: what was the newest snapshot of a dataset when, and verified copies of it.
 
 What belongs here: noting and copying, rotating, listing and verifying. What does not: making a snapshot the newest
-again (``snapshots``), or when a backup is made (``nethical_assets.pipeline``).
+again (``snapshots``), or when a backup is made (``stages.fetching``, ``operations.restoring``).
 
 Whenever other content becomes current, a manifest is written to ``<folder>/<dataset>``, named ``<when>-<first digits of
 the data's digest>-<digest of the manifest>.json``. It holds the snapshot and ``before``, the name of the manifest of

@@ -1,8 +1,8 @@
 """Finding out the layout of a dataset that the catalog only names.
 
 What belongs here: which of its files are tables, which column may be the label and which the text or features, and a
-report of why. What does not: reading (``readers``), using the data. A label is only accepted when both its name and
-its values say so: a wrong guess would train a detector on noise.
+report of why. What does not: reading (``core.reading``), using the data. A label is only accepted when both its name
+and its values say so: a wrong guess would train a detector on noise.
 """
 
 from __future__ import annotations

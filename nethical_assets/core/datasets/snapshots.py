@@ -186,7 +186,7 @@ class SnapshotStore:
         return replace(newest, refreshed_at=timestamp(when))
 
     def repair(self, snapshot: Snapshot, data: bytes) -> None:
-        """Store the bytes of a snapshot anew where they are missing or damaged; what is the newest stays so.
+        """Store a snapshot's bytes and manifest anew where they are missing or damaged; what is the newest stays so.
 
         Raises:
             IntegrityError: ``data`` are not the bytes that the snapshot names.
@@ -194,6 +194,7 @@ class SnapshotStore:
         if digest_bytes(data) != snapshot.digest:
             raise IntegrityError(f"dataset {snapshot.name}: the bytes to restore are not those of {snapshot.digest}")
         self.store(data)
+        self.store(pretty_json(snapshot.to_json()))
 
     def newest_digest(self, name: str) -> str | None:
         """The digest of the newest snapshot's data, damaged or not; None where it cannot be told."""

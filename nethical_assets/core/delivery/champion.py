@@ -1,7 +1,7 @@
 """The champion of a family by the log: the newest promotion, and whether a pointer is what it says.
 
 What belongs here: what counts as a promotion (``PROMOTIONS``), finding the newest one with its proof, holding a pointer
-against it. What does not: moving pointers (``registry``), deciding (``release``).
+against it. What does not: moving pointers (``home.acts``), deciding (``release``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What should be there by the log, and is not: champions, cards, provenance statements, alerts.
 
 What belongs here: comparing what is kept with what the audit log says was made, one line a difference. What does not:
-the log itself (``core.audit``), whether stored bytes are their digests (``core.storage``).
+the log itself (``core.audit``), whether stored bytes are their digests (``core.ground.storage``).
 
 A promotion's leaf names, beside the model, ``pointer/<family>``: the digest of the pointer as it was decided
 (:func:`pointer_digest`), and its payload holds that pointer (:func:`promotion_payload`). Leaves of older versions do

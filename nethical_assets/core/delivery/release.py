@@ -1,7 +1,7 @@
 """Release decisions: what becomes of a trained and evaluated model.
 
 What belongs here: combining the gate, the comparison with the champion and the watch over the champion into one
-verdict, and semantic versions. What does not: measuring (``core.evaluation``) or moving pointers (``registry``).
+verdict, and semantic versions. What does not: measuring (``core.evaluation``) or moving pointers (``home.acts``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a drift report asks for retraining now, and what can truly be said about it.
 
 What belongs here: threshold, cool-down, fruitless trainings and the memory between looks. What does not: computing a
-report (``verdict``).
+report (``core.drift``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The offline comparison of two tables, behind ``nethical drift check``.
 
 What belongs here: turning columns of any type into comparable histograms. What does not: reading files
-(``core.datasets.tables``), the verdict's rule (``verdict``), stored references (``reference``). Category values and
+(``core.reading.tables``), the verdict's rule (``verdict``), stored references (``reference``). Category values and
 texts stay in memory: the report names columns only.
 """
 

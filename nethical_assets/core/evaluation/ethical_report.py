@@ -1,7 +1,7 @@
 """The ethical drift report: whether a detector's errors, and what screening takes away, fall on some more than others.
 
 What belongs here: the report as a pure function of what the stages of each family recorded. What does not: where the
-records come from, and statistical drift of single columns (``verdict``).
+records come from, and statistical drift of single columns (``core.drift``).
 
 Groups are compared within a family only. Families look at different things, so rates of two families differ for reasons
 that are nobody's fault; so does the mean risk of two sources with different shares of attacks. What is compared is what

@@ -1,7 +1,7 @@
 """Digests and canonical serialisation: the names by which everything stored is known.
 
-What belongs here: SHA-256 digests, RFC 8785 canonical JSON and digests of source code. What does not: Merkle trees
-(``core.audit``) or where bytes are kept (``core.storage``).
+What belongs here: SHA-256 digests and RFC 8785 canonical JSON. What does not: Merkle trees (``core.tlog``), digests of
+code (``code``) or where bytes are kept (``storage``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Frozen dataclasses as JSON documents and back: what is stored is what the type declares, no more and no less.
 
-What belongs here: the two directions, for any dataclass. What does not: where documents are kept (``core.storage``),
+What belongs here: the two directions, for any dataclass. What does not: where documents are kept (``storage``),
 or what a single type means. Types are read from their annotations, so a module that declares one imports at run time
 what its annotations name.
 """

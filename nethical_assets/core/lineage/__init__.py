@@ -1,6 +1,5 @@
-"""Lineage: signatures of models, provenance statements of stages, the chain they form, and retraining from it.
+"""Lineage: provenance statements of stages, the chain they form, and whether a retrained model is the same.
 
-Everything is published formats on an offline key: OpenSSF model signing (``signatures``), in-toto statements with the
-SLSA provenance predicate (``provenance``), both in DSSE envelopes (``dsse``). ``chain`` verifies from raw data to the
-pointer of a model; ``reproduction`` says whether a retrained model is the same.
+Statements are in-toto statements with the SLSA provenance predicate (``provenance``) in DSSE envelopes
+(``core.signing``). ``chain`` verifies from raw data to the pointer of a model; ``reproduction`` compares two models.
 """

@@ -39,7 +39,8 @@ class ChainShape:
     """Through which stages a model's chain leads; the names are those of the stages' declarations.
 
     Attributes:
-        previous: the stages in their order, each with the stages that its statement has to cite.
+        previous: the stages in their order, each with those before it; its statement has to cite each, or one that
+            leads to it.
         raw, datasets, splits, models, releases: the stages that are checked in a way of their own.
         on_card: digest name on a card -> the stage that made what it names.
     """
@@ -260,12 +261,19 @@ class _Tracer:
         if stage == self.shape.datasets:
             self.synthetic = statement.parameters.get("synthetic") is True
         required = () if stage == self.shape.datasets and self.synthetic else self.shape.previous[stage]
-        for missing in sorted(set(required) - stages):
+        # What another cited stage leads to is reached; older releases cite their evaluation and model only.
+        reached = {one for cited in stages & set(required) for one in self._leads_to(cited)}
+        for missing in sorted(set(required) - stages - reached):
             raise IntegrityError(f"{stage}/{name}: its statement cites no {missing}: a stage was removed")
         if stage == self.shape.models:
             trained_on = self.evidence.registry.load(output)[0].training.get("splits")
             if trained_on != statement.dependencies.get(f"{self.shape.splits}/{name}"):
                 raise IntegrityError(f"{stage}/{name}: the manifest names other splits than the statement")
+
+    def _leads_to(self, stage: str) -> Iterator[str]:
+        for previous in self.shape.previous[stage]:
+            yield previous
+            yield from self._leads_to(previous)
 
     def _compare_card(self, card: Any, known: dict[str, str], problems: list[str]) -> None:
         for name, stage in self.shape.on_card.items():

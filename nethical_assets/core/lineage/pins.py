@@ -1,7 +1,7 @@
 """The model signing keys that the audit log pins.
 
 What belongs here: reading the pinned fingerprints from the log, pinning the first key, and replacing it. What does not:
-the key files (``keys``), what the log's state is (``core.audit.state``).
+the key files (``core.signing.keys``), what the log's state is (``core.audit.state``).
 """
 
 from __future__ import annotations

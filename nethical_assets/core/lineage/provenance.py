@@ -1,7 +1,7 @@
 """Provenance: one signed in-toto statement for every finished stage, naming what it was made from.
 
 What belongs here: the statement (in-toto Statement v1 with the SLSA provenance v1 predicate), and the store that issues
-each statement once. What does not: which stages there are and what they cite (``pipeline.lineage``), or verifying a
+each statement once. What does not: which stages there are and what they cite (``stages.graph``), or verifying a
 whole chain (``chain``).
 
 A statement names its outputs as subjects, and as resolved dependencies the outputs *and the statements* of the stages

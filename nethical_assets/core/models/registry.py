@@ -1,7 +1,8 @@
 """The model registry: immutable model folders named by digest, and the small pointers that give them a stage.
 
 What belongs here: storing and reading verified model files, and the pointers ``current``, ``candidates``, ``archived``
-and ``metadata``. What does not: deciding which pointer moves (``release``), or what files mean (``core.detectors``).
+and ``metadata``. What does not: deciding which pointer moves (``core.delivery.release``), or what files mean
+(``core.detectors``).
 
 Layout below the base::
 

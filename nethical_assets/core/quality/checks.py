@@ -1,7 +1,7 @@
 """The data checks: their names, what each one says, and the outcome a steward reads.
 
 What belongs here: the one declaration of every check, free of pandas because the code location is defined from it. What
-does not: evaluating a check (``quality``). An outcome never holds a value from the data: only columns, counts, shares.
+does not: evaluating a check (``report``). An outcome never holds a value from the data: only columns, counts, shares.
 """
 
 from __future__ import annotations

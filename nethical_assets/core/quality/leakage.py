@@ -1,7 +1,7 @@
 """Leakage: an input column that alone predicts the label, and rows or groups that two splits share.
 
-What belongs here: measuring both, and the outcomes of the checks. What does not: assigning splits (``splits``), finding
-near-duplicates (``near_duplicates``).
+What belongs here: measuring both, and the outcomes of the checks. What does not: assigning splits
+(``core.datasets.splits``), finding near-duplicates (``near_duplicates``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Reading a fetched dataset: from its files to one table of at most so many rows, and a report of what was met.
 
 What belongs here: the order of the steps, column types, and the checks that make a table usable for its entry. What
-does not: file formats (``row_streams``), the sample (``sampling``), labels (``labels``), fetching (``sources``).
+does not: file formats (``row_streams``), the sample (``sampling``), labels (``core.rows.labels``), fetching
+(``core.sources``).
 """
 
 from __future__ import annotations

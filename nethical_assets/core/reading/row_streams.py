@@ -1,7 +1,7 @@
 """Files as streams of record batches whose columns are all strings.
 
 What belongs here: one reader a file format, each in bounded memory, and the count of rows that could not be read.
-What does not: which rows are kept (``sampling``) or what their values mean (``readers``, ``labels``).
+What does not: which rows are kept (``sampling``) or what their values mean (``readers``, ``core.rows.labels``).
 """
 
 from __future__ import annotations

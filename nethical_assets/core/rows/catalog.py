@@ -1,8 +1,8 @@
 """The dataset catalog: declarative entries read from ``datasets.toml``.
 
-What belongs here: what an entry may say, and its validation. What does not: fetching (``sources``), parsing
-(``readers``), or how a family turns records into inputs (``core.detectors``). No pandas here: the definitions of the
-code location are built from the catalog and must load fast.
+What belongs here: what an entry may say, and its validation. What does not: fetching (``core.sources``),
+parsing (``core.reading``), or how a family turns records into inputs (``core.detectors``). No pandas here: the
+definitions of the code location are built from the catalog and must load fast.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reading input frames: the parts of turning records into inputs that all families share.
 
 What belongs here: selecting and coercing columns, the identity of a record, recognising a raw
-layout. What does not: a family's own mapping or features (``families``).
+layout. What does not: a family's own mapping or features (``core.detectors.families``).
 """
 
 from __future__ import annotations

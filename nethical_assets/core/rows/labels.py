@@ -1,7 +1,7 @@
 """Labels: how the values of a label column become 0, 1 or unusable.
 
 What belongs here: applying a catalog entry's label declarations to a table. What does not: guessing which column is
-the label (``discovery``).
+the label (``core.datasets.discovery``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 What belongs here: how ``violation_count``, ``severity_max``, ``recency_score``, ``frequency_score`` and
 ``context_risk`` (each in [0, 1], higher is riskier) follow from the columns of a layout; ``docs/families.md`` has the
-same as a table. What does not: weighing them against each other (``heuristic``).
+same as a table. What does not: weighing them against each other (the family's own module).
 
 A mapping reads neither the label nor the difficulty column nor anything an analyst decided afterwards, and uses a
 column of the same name as a signal no differently from any other. ``history`` signals look at earlier records only.

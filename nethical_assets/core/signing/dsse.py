@@ -1,7 +1,7 @@
 """DSSE envelopes (Dead Simple Signing Envelope 1.0) around in-toto statements, signed with ECDSA.
 
-What belongs here: signing and opening an envelope. What does not: what statements say (``provenance``,
-``signatures``), or where keys are (``keys``).
+What belongs here: signing and opening an envelope. What does not: what statements say
+(``core.lineage.provenance``, ``signatures``), or where keys are (``keys``).
 
 Signatures are deterministic (RFC 6979): the same statement signed by the same key is the same bytes.
 """

@@ -2,7 +2,7 @@
 
 What belongs here: the signature file of a model: a Sigstore bundle (v0.3, public key without certificate or log entry)
 whose DSSE envelope holds an in-toto statement with the SHA-256 of every file. What does not: the files themselves
-(``core.delivery.registry``).
+(``core.models.registry``).
 
 Written here instead of with the ``model-signing`` package because a model must be verified as the very bytes that are
 loaded, and may lie in an object store: the package reads a local folder by itself. The package verifies these files,

@@ -1,7 +1,7 @@
 """Datasets from a local folder: a mirror of what was downloaded before, or a restored backup.
 
 What belongs here: finding and identifying the files of a dataset in the folder. What does not: reading them
-(``readers``), other sources (``sources``).
+(``core.reading``), other sources.
 """
 
 from __future__ import annotations

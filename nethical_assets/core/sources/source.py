@@ -1,7 +1,7 @@
 """Sources of datasets: what a source is asked and what it answers.
 
 What belongs here: the contract between a source and ``refresh``. What does not: the sources themselves
-(``kaggle_source``, ``mirror_source``), reading the fetched files (``readers``).
+(``kaggle_source``, ``mirror_source``), reading the fetched files (``core.reading``).
 """
 
 from __future__ import annotations

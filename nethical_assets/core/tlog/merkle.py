@@ -1,7 +1,7 @@
 """The Merkle tree of RFC 6962 section 2.1 (the same tree as RFC 9162): hashes, roots, proofs and their verification.
 
 What belongs here: pure arithmetic over SHA-256 hashes, in memory. What does not: files (``tiles``), signatures
-(``note``), the meaning of a leaf (``events``).
+(``note``), the meaning of a leaf (the user of this package).
 
 A node is addressed by ``(height, index)``: it is the hash of the ``2**height`` leaves that start at leaf
 ``index * 2**height``. Only complete nodes have an address; the ragged right edge of a tree whose size is no power of

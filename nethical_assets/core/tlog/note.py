@@ -2,7 +2,7 @@
 
 What belongs here: the note format, verifier keys ("vkeys"), Ed25519 signatures, and the verification of witness
 cosignatures (C2SP tlog-cosignature: Ed25519, and ML-DSA-44 where the installed ``cryptography`` has it). What does not:
-what the text says (``checkpoint``), where keys are kept (``keys``), producing cosignatures (``witness``).
+what the text says (``checkpoint``), where keys are kept, producing cosignatures.
 """
 
 from __future__ import annotations

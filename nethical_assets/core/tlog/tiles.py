@@ -1,7 +1,7 @@
 """The C2SP tlog-tiles layout on disk: ``tile/<level>/<index>`` and ``tile/entries/<index>``, full or partial.
 
 What belongs here: paths, entry bundles, reading nodes and entries, appending leaves behind a given size. What does
-not: which size is signed (``log``), whether what is on disk is right (``verify``).
+not: which size is signed (``checkpoint``), whether what is on disk is right (``verify_tiles``).
 
 A level-0 tile holds 256 leaf hashes; a tile at level L holds the roots of 256 full tiles of level L-1. A partial tile
 of width W is a file of its own (``<index>.p/<W>``), so that every file is immutable once its size was signed.

@@ -1,6 +1,6 @@
 """Verification of a tiled log's files: entries, leaf hashes, upper tiles, root. Knows nothing of events.
 
-What belongs here: what must hold for any tlog-tiles log. What does not: signatures and events (``verify``).
+What belongs here: what must hold for any tlog-tiles log. What does not: signatures (``note``) and events.
 """
 
 from __future__ import annotations

@@ -234,6 +234,24 @@ def test_reinstating_repairs_what_was_damaged(
     assert snapshots.load(latest).to_pydict() == {"x": [0]}
 
 
+def test_repairing_a_snapshot_that_is_not_the_newest_mends_its_manifest_too(
+    snapshots: SnapshotStore, add: Callable[[int], Snapshot]
+) -> None:
+    older = add(0)
+    (manifest,) = [path for path in files_below(snapshots) if path.name not in older.digest]
+    newer, content = add(1), manifest.read_bytes()
+    manifest.write_bytes(b"\x00 damaged")
+    snapshots.repair(older, snapshots.objects.get(older.digest))
+    assert manifest.read_bytes() == content
+    latest = snapshots.latest("toy")
+    assert latest is not None
+    assert latest.digest == newer.digest
+
+
+def files_below(snapshots: SnapshotStore) -> list[Path]:
+    return [path for path in (Path(str(snapshots.base)) / "objects").rglob("*") if path.is_file()]
+
+
 class TestHistory:
     def outcome(self, name: str, status: str) -> CheckOutcome:
         return CheckOutcome(name, status, "", {})  # type: ignore[arg-type]

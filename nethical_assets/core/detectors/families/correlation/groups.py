@@ -2,7 +2,7 @@
 
 What belongs here: how ``agent_count``, ``action_rate``, ``entropy_variance``, ``time_correlation`` and
 ``payload_similarity`` follow from the columns of a layout; ``docs/families.md`` has the same as a table. What does
-not: the model over them (``correlation``). A mapping reads neither label nor difficulty, and no identifier's value.
+not: the model over them (the package itself). A mapping reads neither label nor difficulty, and no identifier's value.
 """
 
 from __future__ import annotations
