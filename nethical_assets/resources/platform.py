@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from nethical_assets.home.options import CycleOptions, SourceChoice
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, SourceChoice, Workspace, tracker_path
+from nethical_assets.home.workspace import Workspace, tracker_path
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import IssueTracker
