@@ -28,9 +28,10 @@ def measure() -> dict[str, Any]:
 
 def _measured() -> dict[str, Any]:
     from nethical_assets.core.detectors.registry import family_names, load_family
+    from nethical_assets.home.options import CycleOptions
     from nethical_assets.home.progress import Event, observed_by
     from nethical_assets.home.settings import load_settings
-    from nethical_assets.home.workspace import CycleOptions, Workspace
+    from nethical_assets.home.workspace import Workspace
     from nethical_assets.orchestration.cycle import run_cycle
 
     settings = load_settings()

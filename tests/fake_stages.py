@@ -9,8 +9,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
 
 MODULE = "nethical_assets.stages.splitting"

@@ -17,8 +17,8 @@ import pytest
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.models.registry import ModelRegistry
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions
 from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.cycle import run_cycle
 from tests.orchestration import clean_environment

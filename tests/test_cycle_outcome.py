@@ -11,8 +11,9 @@ import pytest
 from nethical_assets.assets.requests import RETENTION_JOB, TRAINING_JOB
 from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, utc_now
+from nethical_assets.home.workspace import utc_now
 from nethical_assets.operations import retention
 from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.cycle import run_cycle

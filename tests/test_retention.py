@@ -21,8 +21,8 @@ from nethical_assets.core.ground.storage import (
     sweep_partial_files,
     write_atomically,
 )
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
 from nethical_assets.orchestration.retention import apply_retention, forget_runs

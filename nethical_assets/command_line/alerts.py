@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import getpass
 import sys
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nethical_assets.command_line.opening import load_settings, open_workspace
 from nethical_assets.command_line.output import JsonOption, print_json, print_table
-from nethical_assets.core.alerts import IssueTracker
-from nethical_assets.home.settings import load_settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+
+if TYPE_CHECKING:
+    from nethical_assets.core.alerts import IssueTracker
 
 app = typer.Typer(no_args_is_help=True, help="The issue tracker: list, show, close.")
 Number = Annotated[int, typer.Argument(min=1, help="The number of the issue.")]
@@ -67,4 +68,4 @@ def close(
 
 
 def _tracker() -> IssueTracker:
-    return Workspace(load_settings(), CycleOptions(), "alerts").tracker
+    return open_workspace(load_settings(), "alerts").tracker

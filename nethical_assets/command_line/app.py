@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening
+from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import (
     JsonOption,
     errors,
@@ -26,8 +27,7 @@ from nethical_assets.command_line.output import (
 )
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.errors import NethicalError
-from nethical_assets.home.settings import load_settings
-from nethical_assets.home.workspace import CycleOptions, SourceChoice
+from nethical_assets.home.options import CycleOptions, SourceChoice
 
 # typer carries a click of its own, whose general usage error it does not export.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]

@@ -11,15 +11,18 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table
 from nethical_assets.core.ground.errors import AuditError, SettingsError
-from nethical_assets.home.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from nethical_assets.home.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: verify, prove, export, keys, witness.")
 keys = typer.Typer(no_args_is_help=True, help="Signing keys of the log.")

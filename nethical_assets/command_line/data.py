@@ -6,14 +6,18 @@ What belongs here: arguments and printing. What does not: the stages (``stages``
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nethical_assets.command_line.opening import load_settings, open_workspace
 from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table
-from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import CycleOptions, SourceChoice, Workspace
+from nethical_assets.home.options import CycleOptions, SourceChoice
+
+if TYPE_CHECKING:
+    from nethical_assets.core.rows.catalog import DatasetEntry
+    from nethical_assets.home.settings import Settings
+    from nethical_assets.home.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Datasets: list, fetch, validate, restore.")
 Origin = Literal["backup", "mirror"]
@@ -140,4 +144,4 @@ def _entries(settings: Settings, names: list[str] | None) -> list[DatasetEntry]:
 
 
 def _workspace(settings: Settings, options: CycleOptions | None = None) -> Workspace:
-    return Workspace(settings, options or CycleOptions(), f"data-{uuid.uuid4()}")
+    return open_workspace(settings, f"data-{uuid.uuid4()}", options)

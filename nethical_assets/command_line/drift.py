@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, print_json
-from nethical_assets.home.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Drift: compare two tables offline.")
 

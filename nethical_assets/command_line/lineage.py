@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, print_json
-from nethical_assets.home.settings import load_settings
 
 if TYPE_CHECKING:
     from nethical_assets.core.lineage.chain import Link

@@ -12,10 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
+from nethical_assets.command_line.opening import load_settings, open_workspace
 from nethical_assets.command_line.output import JsonOption, print_json, print_table
 from nethical_assets.core.detectors.registry import family_names
-from nethical_assets.home.settings import load_settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Models: list them, remove expired ones.")
 _COLUMNS = ("family", "stage", "version", "model", "verdict", "decided_at")
@@ -24,7 +23,7 @@ _COLUMNS = ("family", "stage", "version", "model", "verdict", "decided_at")
 @app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
     """Champions, candidates and replaced champions."""
-    registry = Workspace(load_settings(), CycleOptions(), "models").registry
+    registry = open_workspace(load_settings(), "models").registry
     rows: list[dict[str, Any]] = []
     for family in family_names():
         champion = registry.champion(family)
@@ -72,7 +71,7 @@ def prune(
     """Remove candidates older than the settings keep them; every removal is an audit event."""
     from nethical_assets.operations.retention import remove_expired
 
-    workspace = Workspace(load_settings(), CycleOptions(), f"retention-{uuid.uuid4()}")
+    workspace = open_workspace(load_settings(), f"retention-{uuid.uuid4()}")
     rows = remove_expired(workspace, archived_too=archived)
     if as_json:
         print_json({"removed": rows})

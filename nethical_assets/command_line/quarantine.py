@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, print_json, print_table
 from nethical_assets.core.detectors.registry import check_family
-from nethical_assets.home.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True, help="Rows that screening kept out: list, show, release, confirm.")
 Family = Annotated[str, typer.Argument(help="The family.")]

@@ -11,10 +11,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from nethical_assets.command_line.opening import load_settings, open_workspace
 from nethical_assets.command_line.output import JsonOption, print_json
 from nethical_assets.core.ground.errors import SettingsError
-from nethical_assets.home.settings import load_settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
 
 Format = Literal["csv", "tsv", "parquet", "jsonl"]
 
@@ -34,7 +33,7 @@ def screen(
     """Screen one column of a file: row, kind, rule, offsets, severity and decision of every finding."""
     from nethical_assets.core.governance.files import screen_file, write_findings
 
-    workspace = Workspace(load_settings(), CycleOptions(), "screen")
+    workspace = open_workspace(load_settings(), "screen")
     recogniser = None
     if names:
         from nethical_assets.core.governance.recogniser import PresidioRecogniser
@@ -74,7 +73,7 @@ def error_card(
     root = data_root or settings.mirror
     if root is None:
         raise SettingsError("the error card needs the labelled corpora: name a folder with --data-root")
-    card = build_error_card(root, Workspace(settings, CycleOptions(), "error-card").screener, half=half)
+    card = build_error_card(root, open_workspace(settings, "error-card").screener, half=half)
     if as_json:
         print_json(card)
     else:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.code import loaded_code
@@ -22,6 +22,7 @@ from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.changes import apply_change
 from nethical_assets.home.evidence import Evidence, statement_about
 from nethical_assets.home.leases import end_run, hold_family, hold_run, is_alive
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
 
@@ -40,33 +41,11 @@ if TYPE_CHECKING:
     from nethical_assets.core.signing.keys import ModelKeys
     from nethical_assets.core.sources.source import Source
 
-SourceChoice = Literal["auto", "kaggle", "mirror", "synthetic"]
 ACTOR = "nethical"
 FAMILY_WAITING_SECONDS = 4 * 3600.0
 """As long as the orchestrator lets a run go on."""
 FINDINGS_KEY_VARIABLE = "NETHICAL_FINDINGS_KEY"
 """A secret with which findings carry a keyed hash of what was matched, so that two findings can be compared."""
-
-
-@dataclass(frozen=True)
-class CycleOptions:
-    """What a person may ask of one cycle.
-
-    Attributes:
-        source: where data may come from; ``auto`` takes the first of Kaggle, mirror and synthetic that can serve.
-        force: train again although nothing changed.
-        download: False uses the snapshots that are there and asks no source.
-        force_download: fetch although the source says that nothing changed.
-        samples: at most this many rows a family; 0 leaves it to the settings.
-        seed: overrides the seed of the settings.
-    """
-
-    source: SourceChoice = "auto"
-    force: bool = False
-    download: bool = True
-    force_download: bool = False
-    samples: int = 0
-    seed: int | None = None
 
 
 @dataclass(frozen=True)

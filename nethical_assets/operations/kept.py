@@ -17,9 +17,10 @@ from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.parquet import get_table
 from nethical_assets.core.ground.storage import read_json
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace, open_model_keys
+from nethical_assets.home.workspace import Workspace, open_model_keys
 from nethical_assets.operations.scoring import BATCH_PREFIX
 from nethical_assets.stages.screening import QUARANTINE
 

@@ -18,8 +18,9 @@ from nethical_assets.core.ground.errors import IntegrityError, NethicalError, No
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 from nethical_assets.core.signing.keys import read_public_keys
 from nethical_assets.home.evidence import machine
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.graph import chain_shape
 from nethical_assets.stages.stage import code_digest
 from nethical_assets.stages.training import MODELS

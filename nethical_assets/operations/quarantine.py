@@ -12,8 +12,9 @@ from typing import Any, Literal
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.home.changes import decide_quarantined
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.stages.screening import QUARANTINE
 from nethical_assets.stages.sealing import finalize_run
 

@@ -16,8 +16,9 @@ from nethical_assets.core.ground.digests import digest_file
 from nethical_assets.core.ground.errors import NoChampionError
 from nethical_assets.core.models.loading import load_detector
 from nethical_assets.core.reading.tables import read_records, write_records
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace, utc_now
+from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.stages.sealing import finish_errand
 
 DECISION_THRESHOLD = 0.5

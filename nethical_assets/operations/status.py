@@ -9,8 +9,9 @@ from typing import Any
 
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.watching import DRIFT_REPORTS
 
 

@@ -20,8 +20,9 @@ from nethical_assets.core.alerts.checks import alert_of
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace, open_model_keys
+from nethical_assets.home.workspace import Workspace, open_model_keys
 from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.instance import open_instance, storage_failures
 from nethical_assets.orchestration.retention import sweep_left_files

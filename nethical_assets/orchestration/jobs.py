@@ -24,7 +24,8 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
 
     @dg.op(description="Remove candidates older than the settings keep them; every removal is an audit event.")
     def remove_expired_models(context: dg.OpExecutionContext) -> None:
-        from nethical_assets.home.workspace import CycleOptions, Workspace
+        from nethical_assets.home.options import CycleOptions
+        from nethical_assets.home.workspace import Workspace
         from nethical_assets.operations.retention import remove_expired
         from nethical_assets.orchestration.retention import apply_retention
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from nethical_assets.assets.requests import TRIGGER_TAG, families_tag
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.sensors.dead_runs import TRIGGER
 
 if TYPE_CHECKING:

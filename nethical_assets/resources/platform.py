@@ -16,8 +16,9 @@ from pydantic import Field
 
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.leases import hold_family, release_families
+from nethical_assets.home.options import CycleOptions, SourceChoice
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import FAMILY_WAITING_SECONDS, CycleOptions, SourceChoice, Workspace, tracker_path
+from nethical_assets.home.workspace import FAMILY_WAITING_SECONDS, Workspace, tracker_path
 from nethical_assets.stages.fetching import RAW
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from typing import Any
 
 import dagster as dg
 
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 
 RECORDS_IO_MANAGER = "records"
 

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from nethical_assets.core.alerts import IssueTracker, Recorded
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.dead_runs import fail_dead_runs
 from nethical_assets.sensors.results import RunEvents

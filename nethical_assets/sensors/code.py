@@ -10,8 +10,9 @@ import dagster as dg
 
 from nethical_assets.assets.factory import DEPENDS_ON, asset_key
 from nethical_assets.assets.requests import TRAINING_JOB, family_request
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.graph import dependencies_digest
 from nethical_assets.stages.training import MODELS
 

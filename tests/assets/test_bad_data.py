@@ -15,8 +15,9 @@ import pytest
 
 from nethical_assets.core.quality.checks import CheckOutcome
 from nethical_assets.core.rows.catalog import Catalog, DatasetEntry
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance

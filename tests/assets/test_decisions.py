@@ -12,8 +12,9 @@ from nethical_assets.core.alerts.checks import HIGH_PRIORITY
 from nethical_assets.core.ground.parquet import get_table
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.core.rows.catalog import Catalog
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, attack_alerts, connections, write_connections

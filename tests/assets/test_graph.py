@@ -16,9 +16,10 @@ from nethical_assets.assets.selections import family_assets
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.operations.verification import verify
 from tests.assets.assets_graph import materialize
 

@@ -27,9 +27,10 @@ from nethical_assets.core.ground.errors import (
 )
 from nethical_assets.core.quality.declarations import licence_known
 from nethical_assets.core.rows.catalog import Catalog
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.operations.restoring import is_restored, restore
 from nethical_assets.operations.verification import verify
 from nethical_assets.stages.canonical import DATASETS

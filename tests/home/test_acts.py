@@ -22,8 +22,9 @@ from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import AuditError, IntegrityError
 from nethical_assets.home import changes
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from tests.core.delivery.conftest import files_of, manifest_of, pointer_of
 from tests.orchestration import enter, environment_of
 from tests.processes import DURABLE, in_child, start_child

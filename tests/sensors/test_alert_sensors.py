@@ -414,7 +414,8 @@ def test_a_failed_run_is_filed_and_its_part_of_the_audit_log_is_closed(
     # The process of that run recorded an event and died.
     program = (
         "import os, sys\n"
-        "from nethical_assets.home.workspace import CycleOptions, Workspace\n"
+        "from nethical_assets.home.options import CycleOptions\n"
+        "from nethical_assets.home.workspace import Workspace\n"
         "from nethical_assets.home.settings import load_settings\n"
         "workspace = Workspace(load_settings(), CycleOptions(), sys.argv[1])\n"
         "workspace.record_event('data_fetched', {'raw/nslkdd': 'sha256:' + '0' * 64})\n"

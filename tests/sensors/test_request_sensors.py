@@ -12,8 +12,9 @@ import pytest
 from nethical_assets.assets.factory import DEPENDS_ON
 from nethical_assets.assets.requests import TRAINING_JOB
 from nethical_assets.core.alerts import Alert, LocalIssueTracker
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.orchestration.build import build_defs, build_resources
 from nethical_assets.sensors import drift
 from nethical_assets.stages.graph import dependencies_digest

@@ -15,9 +15,10 @@ from nethical_assets.core.cards import FORMATS, audit_reference, render_all
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.storage import read_json
 from nethical_assets.home import changes
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import CycleOptions, Workspace
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.operations import verification
 from nethical_assets.operations.verification import card_problems, verify
 from nethical_assets.stages.carding import MODEL_CARDS
