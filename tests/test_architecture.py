@@ -125,7 +125,6 @@ ORDINARY: dict[str, tuple[str, ...]] = {
     "core/quality/near_duplicates.py": ("near_duplicates",),
     "core/quality/report.py": ("near_duplicates",),
     "core/alerts/checks.py": ("near_duplicates",),
-    "home/settings.py": ("datasets",),
     # Commands and what they print.
     "command_line/app.py": ("models", "quarantine"),
     "command_line/console.py": ("models",),
@@ -135,6 +134,12 @@ ORDINARY: dict[str, tuple[str, ...]] = {
     "core/cards/bill_of_materials.py": ("raw/",),
     # By which the log names a model: core does not know the graph.
     "core/delivery/champion.py": ("models/",),
+    "core/delivery/expected.py": ("model_cards/", "models/"),
+    "core/audit/state.py": ("drift_reports/", "model_cards/", "models/"),
+    # A layout of pixels.
+    "core/evaluation/plots.py": ("raw",),
+    # What quality is judged of has the same words.
+    "stages/checking.py": ("datasets", "raw", "splits"),
     # Where screening decisions, and what rules read, have the same word.
     "core/governance/rules.py": ("quarantine", "raw"),
     # The name of a change, and a folder.

@@ -192,6 +192,9 @@ def test_damaged_data_stops_its_families_with_one_line_and_never_becomes_synthet
         assert "nethical data restore nslkdd" in available.advice
     assert restore(cycle, ENTRY).objects["snapshot"] == digest
     last = Workspace(settings, CycleOptions(download=download, samples=700), "last")
+    with pytest.raises(DatasetError, match="no validation of it passed yet"):
+        canonical(last, "logistic", fetched_for(last, "logistic"))
+    assert all(quality.status != "fail" for quality in assess_raw(last, ENTRY))
     assert canonical(last, "logistic", fetched_for(last, "logistic")).facts["synthetic"] is False
 
 
