@@ -340,8 +340,8 @@ def test_alerts_are_listed_shown_and_closed(environment: dict[str, str], command
     tracker.file(Alert("data_quality", "raw/hdfs", "schema", "wrong columns: line", when, "run-1"))
     issues = command("alerts", "list", "--json").document["issues"]
     assert [(issue["number"], issue["title"], issue["state"]) for issue in issues] == [
-        (1, "Model Drift Alert - 2026-11-23", "open"),
-        (2, "Dataset Validation Issues - 2026-11-23", "open"),
+        (1, "Model Drift Alert: logistic - 2026-11-23", "open"),
+        (2, "Dataset Validation Issues: hdfs - 2026-11-23", "open"),
     ]
     assert issues[0]["labels"] == ["ml-ops", "drift-alert", "needs-attention"]
     assert [i["number"] for i in command("alerts", "list", "--label", "drift-alert", "--json").document["issues"]] == [

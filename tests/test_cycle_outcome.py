@@ -13,8 +13,7 @@ from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import utc_now
-from nethical_assets.operations import retention
+from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
@@ -122,7 +121,7 @@ def test_the_retention_job_removes_expired_candidates_with_an_event(
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with open_instance(refusing) as instance:
         assert job.execute_in_process(instance=instance, run_config=quiet).success
-        monkeypatch.setattr(retention, "utc_now", lambda: utc_now() + timedelta(days=31))
+        monkeypatch.setattr(Workspace, "now", lambda workspace: utc_now() + timedelta(days=31))
         assert job.execute_in_process(instance=instance, run_config=quiet).success
     removed = [
         found.event.subjects[0].digest

@@ -26,7 +26,12 @@ FAMILY_STAGES = {
     "model_cards": "model_cards",
     "drift_reports": "drift_reports",
 }
-SINGLE = {"audit_roots": "audit", "dataset_validation": "validation", "screening_error_card": "screening"}
+SINGLE = {
+    "audit_roots": "audit",
+    "dataset_validation": "validation",
+    "screening_error_card": "screening",
+    "ethical_drift_report": "drift_reports",
+}
 
 
 @pytest.fixture

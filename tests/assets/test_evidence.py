@@ -52,7 +52,7 @@ def test_a_pointer_that_the_log_never_moved_is_found_and_not_acted_on(released: 
     champion = registry.champion(FAMILY)
     assert champion is not None
     with pytest.raises(IntegrityError, match="no newest promotion"):
-        check_champion(LogReader(released.home / "audit"), champion)
+        check_champion(registry, LogReader(released.home / "audit"), champion)
     assert len(verify(released)["problems"]) >= 2
 
 

@@ -177,8 +177,9 @@ class Home:
     def leaves(self) -> list[Event]:
         """The leaves of acts, logged or pending."""
         log = open_workspace(self.settings, "reader").audit_log
-        pending = [Event.parse(leaf) for run in log.pending_runs() for leaf in log.pending.read(run).leaves]
-        return [event for event in pending if any(subject.name == ACT_SUBJECT for subject in event.subjects)]
+        return [
+            event for event in log.pending_events() if any(subject.name == ACT_SUBJECT for subject in event.subjects)
+        ]
 
 
 def intents(settings: Settings) -> list[Path]:

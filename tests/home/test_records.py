@@ -16,7 +16,7 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import write_json
 from nethical_assets.core.lineage.provenance import statement_name
 from nethical_assets.core.signing.dsse import sign_payload
-from nethical_assets.core.signing.keys import ModelKeys, key_id
+from nethical_assets.core.signing.keys import GivenPins, ModelKeys, key_id
 from nethical_assets.home.evidence import statement_about
 from nethical_assets.home.records import StageRecord, result_digest
 from nethical_assets.home.settings import Settings
@@ -63,7 +63,7 @@ def with_digest(document: dict[str, Any]) -> dict[str, Any]:
 
 def foreign_statement(workspace: Workspace, record: StageRecord, folder: Path) -> str:
     """A statement that says exactly what the record says, signed by a key that nobody trusts, named by a leaf."""
-    key = ModelKeys(folder, environment={}).private
+    key = ModelKeys(folder, GivenPins(), environment={}).private
     return _announced(workspace, record, _envelope(workspace, record, key))
 
 
