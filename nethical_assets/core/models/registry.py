@@ -109,12 +109,22 @@ class ModelPointer:
         """The inverse of :meth:`to_json`.
 
         Raises:
-            IntegrityError: keys are missing or unknown.
+            IntegrityError: keys are missing or unknown, or a digest is malformed.
         """
         try:
-            return cls(**{**document, "reasons": tuple(document["reasons"])})
-        except (TypeError, KeyError) as error:
+            pointer = cls(**{**document, "reasons": tuple(document["reasons"])})
+            named = (pointer.compared_with, pointer.reference, pointer.card)
+            for digest in (
+                pointer.model,
+                pointer.decision,
+                pointer.evaluation,
+                pointer.thresholds,
+                *filter(None, named),
+            ):
+                check_digest(digest)
+        except (TypeError, KeyError, IntegrityError) as error:
             raise IntegrityError(f"not a model pointer ({error}); restore it from a backup") from None
+        return pointer
 
 
 class ModelRegistry:
