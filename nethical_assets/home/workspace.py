@@ -21,7 +21,7 @@ from nethical_assets.core.lineage.provenance import statement_name
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.changes import apply_change
 from nethical_assets.home.evidence import Evidence, statement_about
-from nethical_assets.home.leases import end_run, hold_family, hold_run
+from nethical_assets.home.leases import end_run, hold_family, hold_run, is_lent
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
@@ -297,7 +297,10 @@ class Workspace:
         hold_family(self.home, family, self.run_id, waiting_seconds=FAMILY_WAITING_SECONDS, said=said)
 
     def end(self) -> None:
-        """Let go of what this run holds, and drop what only its own stages needed."""
+        """Let go of what this run holds, and drop what only its own stages needed; not in a worker of the run, which
+        ends before the run does."""
+        if is_lent(self.home, self.run_id):
+            return
         end_run(self.home, self.run_id)
         self.records.forget_run(self.run_id)
 
