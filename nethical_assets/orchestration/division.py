@@ -7,7 +7,8 @@ What does not: running them (``executor``), or the cycle (``cycle``).
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 
 import dagster as dg
 
@@ -19,7 +20,7 @@ from nethical_assets.home.workspace import Workspace
 from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.executor import Division
 from nethical_assets.stages.fetching import RAW
-from nethical_assets.stages.graph import is_evaluated
+from nethical_assets.stages.graph import is_evaluated, is_new
 
 
 def divide(workspace: Workspace, families: tuple[str, ...], workers: int) -> Division:
@@ -35,7 +36,10 @@ def divide(workspace: Workspace, families: tuple[str, ...], workers: int) -> Div
         subject_of=lambda step: _subject_of(settings, step),
         weight_of=lambda family: len(settings.catalog.for_family(family)),
         is_first=lambda step: step.startswith(f"{RAW.name}__"),
-        pays=lambda: workspace.options.force or sum(not is_evaluated(workspace, family) for family in families) > 1,
+        expected=lambda: workspace.options.force or _are_several(families, lambda family: is_new(workspace, family)),
+        pays=lambda: (
+            workspace.options.force or _are_several(families, lambda family: not is_evaluated(workspace, family))
+        ),
         workers=workers,
     )
 
@@ -49,6 +53,10 @@ def steps_of(definitions: dg.Definitions) -> Mapping[str, set[dg.AssetKey]]:
         # A blocking check that fails stops what depends on its asset.
         found[checks.op.name] = {spec.key.asset_key for spec in checks.check_specs}
     return found
+
+
+def _are_several(families: Iterable[str], holds: Callable[[str], bool]) -> bool:
+    return len(list(itertools.islice(filter(holds, families), 2))) == 2
 
 
 def _training_job(settings: Settings) -> dg.JobDefinition:

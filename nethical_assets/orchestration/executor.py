@@ -51,7 +51,9 @@ class Division:
             nothing.
         weight_of: subject -> how much there is to do about it; what is most begins first.
         is_first: step key -> whether the step runs here before anything is decided.
-        pays: asked once when the first steps are done: whether the others are worth more processes than this one.
+        expected: asked at the start: whether the others will probably be worth more processes than this one. These are
+            started then, while the first steps run.
+        pays: asked once when the first steps are done: whether the others are worth more processes.
         workers: how many processes.
     """
 
@@ -60,6 +62,7 @@ class Division:
     subject_of: Callable[[str], str] = field(default=lambda key: key)
     weight_of: Callable[[str], int] = field(default=lambda subject: 0)
     is_first: Callable[[str], bool] = field(default=lambda key: False)
+    expected: Callable[[], bool] = field(default=lambda: False)
     pays: Callable[[], bool] = field(default=lambda: True)
     workers: int = 2
 
@@ -116,6 +119,7 @@ class WorkerExecutor(Executor):
             active = stack.enter_context(
                 ActiveExecution(plan, retry_mode=self.retries, instance_concurrency_context=concurrency)
             )
+            workers = self._start(plan_context, stack) if self._division.expected() else []
             decided = False
             while not active.is_complete:
                 step = active.get_next_step()
@@ -126,8 +130,16 @@ class WorkerExecutor(Executor):
                 if not decided and not self._division.is_first(step.key):
                     decided = True
                     if self._division.pays():
-                        yield from self._in_workers(plan_context, active, step)
+                        workers = workers or self._start(plan_context, stack)
+                        yield DagsterEvent.engine_event(
+                            plan_context,
+                            f"Executing the other steps in {len(workers)} worker processes (pid: {os.getpid()})",
+                            event_specific_data=EngineEventData(),
+                        )
+                        yield from _Driven(self, plan_context, active, workers, self._division).until_complete([step])
                         return
+                    for worker in workers:
+                        worker.end()
                 yield from self._here(job_context, active, step)
 
     def _here(
@@ -139,9 +151,7 @@ class WorkerExecutor(Executor):
         active.verify_complete(job_context, step.key)
         yield from active.plan_events_iterator(job_context)
 
-    def _in_workers(
-        self, plan_context: PlanOrchestrationContext, active: ActiveExecution, first: ExecutionStep
-    ) -> Iterator[DagsterEvent]:
+    def _start(self, plan_context: PlanOrchestrationContext, stack: ExitStack) -> list[StepWorker]:
         job = Job(
             rebuild=self._division.rebuild,
             locks=self._division.locks(),
@@ -150,17 +160,11 @@ class WorkerExecutor(Executor):
             run_config=plan_context.run_config,
             environment=dict(os.environ),
         )
-        with ExitStack() as stack:
-            workers = []
-            for _ in range(self._division.workers):
-                workers.append(StepWorker(job))
-                stack.callback(workers[-1].end)
-            yield DagsterEvent.engine_event(
-                plan_context,
-                f"Executing the other steps in {len(workers)} worker processes (pid: {os.getpid()})",
-                event_specific_data=EngineEventData(),
-            )
-            yield from _Driven(self, plan_context, active, workers, self._division).until_complete([first])
+        workers = []
+        for _ in range(self._division.workers):
+            workers.append(StepWorker(job))
+            stack.callback(workers[-1].end)
+        return workers
 
 
 class _Driven:

@@ -145,6 +145,8 @@ class StepWorker:
 
     def end(self) -> None:
         """End the process: at once when it is idle, by force when it does not answer."""
+        if self.connection.closed:
+            return
         self.connection.close()
         if self.busy:
             self._process.terminate()

@@ -87,6 +87,11 @@ def dependencies_digest(workspace: Workspace, family: str) -> str:
     )
 
 
+def is_new(workspace: Workspace, family: str) -> bool:
+    """Whether the family has no evaluated model yet."""
+    return workspace.records.newest(EVALUATIONS.name, family) is None
+
+
 def is_evaluated(workspace: Workspace, family: str) -> bool:
     """Whether everything up to the evaluation of a family's model would be found and not computed, from the datasets
     that this run has."""
