@@ -213,7 +213,7 @@ def work(pipe: Connection, job: Job) -> None:
             # What it prepares for all of its steps is of no interest to the run.
             for _ in ExecuteRunWithPlanIterable(plan, functools.partial(_serve, pipe), context):
                 pass
-        except BrokenPipeError:
+        except (BrokenPipeError, dg.DagsterExecutionInterruptedError):
             # The parent is gone or gave up on this worker: nobody is left to be told.
             sys.exit(1)
 

@@ -98,6 +98,9 @@ def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
     """The provenance statements that leaves name and that are missing, or that are not the newest of what they are
     about; what retention deleted is not missed.
 
+    The leaves of a killed run enter the log when a later run ends, behind newer ones of that run: newest is what was
+    issued last, by the time of its leaf or by its place (clocks may be set back).
+
     Raises:
         AuditError: the log is malformed.
     """
@@ -106,13 +109,16 @@ def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
         for found in log.find_events(event_type=EventType.RETENTION_DELETED)
         for subject in found.event.subjects
     }
-    newest: dict[tuple[str, str], tuple[int, str]] = {}
+    by_place: dict[tuple[str, str], tuple[int, str]] = {}
+    by_time: dict[tuple[str, str], tuple[str, str]] = {}
     for found in log.find_events(event_type=EventType.PROVENANCE_ISSUED):
         for subject in found.event.subjects:
             if subject.name.startswith(STATEMENT_PREFIX) and found.event.parents:
-                newest[subject.name, found.event.parents[0]] = (found.index, subject.digest)
+                about_what = (subject.name, found.event.parents[0])
+                by_place[about_what] = (found.index, subject.digest)
+                by_time[about_what] = max(by_time.get(about_what, ("", "")), (found.event.time, subject.digest))
     problems = []
-    for (name, output), (index, digest) in newest.items():
+    for (name, output), (index, digest) in by_place.items():
         stage, _, about = name.removeprefix(STATEMENT_PREFIX).partition("/")
         if {digest, output} & deleted:
             continue
@@ -121,7 +127,7 @@ def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
         except IntegrityError as error:
             problems.append(str(error))
             continue
-        if kept != digest or digest not in store.objects:
+        if kept not in (digest, by_time[name, output][1]) or kept not in store.objects:
             problems.append(f"provenance of {stage}/{about}: leaf {index} names {digest} about {output}, it is missing")
     return problems
 
