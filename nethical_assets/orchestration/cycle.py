@@ -46,6 +46,7 @@ class _Finished:
     """
 
     run_id: str
+    told: RunEvents
     succeeded: bool
     materialized: frozenset[dg.AssetKey]
     failures: tuple[StepFailure, ...]
@@ -92,7 +93,7 @@ def run_cycle(
         finished = _execute(settings, tuple(families), options, instance, said, workers)
         workspace = Workspace(settings, options, finished.run_id)
         _finalize_failed(workspace, finished, instance)
-        unfiled = _file_results(settings, instance, finished.run_id)
+        unfiled = _file_results(settings, instance, finished.told)
         audit = _audit_head(workspace)
         audit["key_created"] = None if had_key else str(signing_key)
         audit["model_key_created"] = str(model_key) if model_key.exists() and not had_model_key else None
@@ -100,11 +101,11 @@ def run_cycle(
         return {**summary, "unfiled": unfiled}
 
 
-def _file_results(settings: Settings, instance: dg.DagsterInstance, run_id: str) -> str | None:
+def _file_results(settings: Settings, instance: dg.DagsterInstance, told: RunEvents) -> str | None:
     """File what the run told with the issue tracker. A tracker that does not work costs no cycle its summary: one line
     that says why, and the next cycle or sensor tick files it from the event log."""
     try:
-        file_cycle(instance, IssueTrackerResource.of(settings).open(), run_id)
+        file_cycle(instance, IssueTrackerResource.of(settings).open(), told.run.run_id, told)
     except NethicalError as error:
         return str(error)
     return None
@@ -155,6 +156,7 @@ def _execute(
     passed = sum(result.passed for result in results)
     return _Finished(
         run_id=run.run_id,
+        told=told,
         succeeded=run.is_success,
         materialized=told.materialized(),
         failures=failures,

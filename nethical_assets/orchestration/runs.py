@@ -15,6 +15,7 @@ from nethical_assets.assets.requests import TRIGGER_TAG, families_tag
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
 from nethical_assets.home.workspace import Workspace
+from nethical_assets.resources.platform import share_workspace
 from nethical_assets.sensors.dead_runs import TRIGGER
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def execute_here(
 
     run_id = make_new_run_id()
     workspace = Workspace(settings, options, run_id)
+    share_workspace(workspace)
     workspace.recorder  # noqa: B018 (holds the lock that says the run is alive)
     try:
         for family in sorted(families):

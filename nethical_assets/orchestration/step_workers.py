@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -161,13 +162,13 @@ class StepWorker:
         context.set_forkserver_preload(list(PRELOADED))
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, self._job), daemon=True)
-        with _one_thread_each():
+        with _one_thread_each(), _without_main():
             self._process.start()
         theirs.close()
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Any:
+def _one_thread_each() -> Iterator[None]:
     """Linear algebra on one thread in whatever is started here: as many processes as cores, and sums in one order."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
@@ -179,6 +180,17 @@ def _one_thread_each() -> Any:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Whatever program this is, a worker does not begin by running its file again: nothing that it needs is there."""
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 def work(pipe: Connection, job: Job) -> None:

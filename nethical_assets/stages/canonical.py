@@ -57,7 +57,7 @@ class _Sources:
     @property
     def label(self) -> str:
         """Where the rows come from, for people."""
-        from nethical_assets.core.datasets.canonical import SYNTHETIC
+        from nethical_assets.core.datasets.availability import SYNTHETIC
 
         used = sorted({str(self.present[name].facts["source"]) for name in self.trainable})
         return "+".join(used) or SYNTHETIC
