@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from nethical_assets.core.datasets.backups import BackupStore
     from nethical_assets.core.datasets.snapshots import SnapshotStore
     from nethical_assets.core.drift.inference_log import InferenceLog
-    from nethical_assets.core.governance import Screener
     from nethical_assets.core.governance.quarantine import QuarantineStore
     from nethical_assets.core.governance.rules import Ruleset
+    from nethical_assets.core.governance.screener import Screener
     from nethical_assets.core.lineage.provenance import ProvenanceStore
     from nethical_assets.core.models.registry import ModelRegistry
     from nethical_assets.core.quality.history import ValidationHistory
@@ -167,14 +167,18 @@ class Workspace:
     @functools.cached_property
     def screener(self) -> Screener:
         """The screening rules, compiled."""
-        from nethical_assets.core.governance import Screener
         from nethical_assets.core.governance.memo import memo_of
+        from nethical_assets.core.governance.screener import Screener
 
+        key = os.environ.get(FINDINGS_KEY_VARIABLE, "").encode() or None
+        return Screener(self.ruleset, hash_key=key, memo=memo_of(self.ruleset.digest, key))
+
+    @functools.cached_property
+    def ruleset(self) -> Ruleset:
+        """The screening rules."""
         folder = self.settings.screening_rules
         stamps = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob("*.toml"))
-        ruleset = _ruleset(folder, stamps)
-        key = os.environ.get(FINDINGS_KEY_VARIABLE, "").encode() or None
-        return Screener(ruleset, hash_key=key, memo=memo_of(ruleset.digest, key))
+        return _ruleset(folder, stamps)
 
     @functools.cached_property
     def quarantine(self) -> QuarantineStore:
@@ -312,7 +316,7 @@ class Workspace:
 @functools.lru_cache(maxsize=2)
 def _ruleset(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> Ruleset:
     """The rules in ``folder``, read again when a file changed; every stage of a cycle asks for them."""
-    from nethical_assets.core.governance import load_ruleset
+    from nethical_assets.core.governance.rules import load_ruleset
 
     return load_ruleset(folder)
 

@@ -117,7 +117,7 @@ def _build(work: Work) -> Result:
     stored = put_table(workspace.objects, dataset.frame)
     columns = column_types(dataset.frame)
     facts = {**dataset.facts, "columns": columns, "source": sources.label, "skipped": sources.skipped}
-    return Result(stored, {"frame": stored}, facts)
+    return Result(stored, {"frame": stored}, {**facts, "text_columns": list(spec.text_columns)})
 
 
 def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:

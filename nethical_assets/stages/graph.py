@@ -80,7 +80,7 @@ def dependencies_digest(workspace: Workspace, family: str) -> str:
         {
             "code": {stage.name: code_digest(workspace, stage, family) for stage in stages},
             "entries": [entry.model_dump(mode="json") for entry in settings.catalog.for_family(family)],
-            "rules": workspace.screener.ruleset.digest,
+            "rules": workspace.ruleset.digest,
             "training": settings.file.training.model_dump(mode="json", exclude={"bootstrap_samples"}),
             "maximum_rows": settings.file.datasets.maximum_rows,
         }

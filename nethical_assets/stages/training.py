@@ -99,9 +99,7 @@ def _plan(work: Work) -> Plan:
 
 
 def _is_intact(workspace: Workspace, record: StageRecord) -> bool:
-    from nethical_assets.core.models.loading import is_intact
-
-    return is_intact(workspace.registry, record.output)
+    return workspace.registry.is_intact(record.output)
 
 
 def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
