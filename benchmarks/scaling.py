@@ -14,7 +14,9 @@ from typing import Any
 from nethical_assets.core.datasets.canonical import synthetic_dataset
 from nethical_assets.core.datasets.splits import assign_splits
 from nethical_assets.core.detectors.registry import family_names, load_family
-from nethical_assets.core.governance import Screener, load_ruleset, screen_frame
+from nethical_assets.core.governance.frames import screen_frame
+from nethical_assets.core.governance.rules import load_ruleset
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.quality.declarations import QualityThresholds, assess, canonical_schema
 from nethical_assets.home.settings import DEFAULT_SETTINGS_FILE
 

@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from nethical_assets.core.governance import Screener, load_ruleset
+from nethical_assets.core.governance.rules import load_ruleset
+from nethical_assets.core.governance.screener import Screener
 
 RULES = Path(__file__).resolve().parents[1] / "config" / "screening"
 SEED = 7

@@ -25,7 +25,8 @@ import pyarrow as pa
 
 from benchmarks.screening import RULES, make_texts
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
-from nethical_assets.core.governance import Screener, load_ruleset
+from nethical_assets.core.governance.rules import load_ruleset
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.quality.declarations import QualityThresholds, assess, raw_schema
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
 from nethical_assets.core.quality.label_errors import find_label_errors

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from nethical_assets.orchestration import executor
+from nethical_assets.orchestration.step_workers import Job, StepWorker
 from tests import worker_job
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -44,13 +46,41 @@ def test_independent_steps_are_at_work_at_the_same_time(folder: Path) -> None:
 
 def test_a_step_fails_as_itself_and_a_dead_worker_fails_only_its_step(folder: Path) -> None:
     result = worker_job.run("failing")
-    failures = {event.step_key: event.step_failure_data for event in result.all_events if event.is_step_failure}
+    failures = {event.step_key: event.step_failure_data for event in result.events if event.is_step_failure}
     assert set(failures) == {"refusing", "killed"} and not result.success
     refused, died = failures["refusing"].error, failures["killed"].error
     assert refused is not None and refused.cause is not None and died is not None
     assert refused.cause.cls_name == "DatasetError" and "give another one" in refused.cause.message
     assert died.cls_name == "WorkerEndedError" and "signal 9" in died.message
     assert (folder / "still_run").exists() and not (folder / "after_refusal").exists()
+
+
+@pytest.mark.parametrize("pays", [False, True])
+def test_the_first_steps_run_here_and_what_they_found_decides_about_the_others(folder: Path, pays: bool) -> None:
+    asked = []
+
+    def decide() -> bool:
+        asked.append((folder / "first_of_all").exists())
+        return pays
+
+    own = str(os.getpid())
+    assert worker_job.run("after_another", is_first=lambda key: key == "first_of_all", pays=decide).success
+    assert asked == [True]
+    assert (folder / "first_of_all").read_text() == own
+    assert ((folder / "second_of_all").read_text() == own) is not pays
+
+
+def test_workers_that_were_started_for_nothing_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[StepWorker] = []
+
+    def start(job: Job) -> StepWorker:
+        started.append(StepWorker(job))
+        return started[-1]
+
+    monkeypatch.setattr(executor, "StepWorker", start)
+    assert worker_job.run("after_another", expected=lambda: True, pays=lambda: False).success
+    assert len(started) == 2
+    assert not any(worker._process.is_alive() for worker in started)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

@@ -64,10 +64,11 @@ def run(
     options = CycleOptions(source=source, force=force, download=not no_download, samples=samples, seed=seed)
     from nethical_assets.command_line.console import CycleDisplay, print_cycle
     from nethical_assets.orchestration.cycle import run_cycle
+    from nethical_assets.orchestration.executor import default_workers
 
     display = CycleDisplay(errors)
     with display.running():
-        summary = run_cycle(settings, chosen, options, said=display.say)
+        summary = run_cycle(settings, chosen, options, said=display.say, workers=default_workers())
     if as_json:
         print_json(summary)
         if summary["unfiled"]:

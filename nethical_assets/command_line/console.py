@@ -28,8 +28,7 @@ class CycleDisplay:
         self.console = console
         self.started = time.monotonic()
         self.finished = 0
-        self.current: tuple[str, str] | None = None
-        self.began = self.started
+        self.at_work: dict[tuple[str, str], float] = {}
         self.live: Live | None = None
 
     @contextmanager
@@ -50,21 +49,26 @@ class CycleDisplay:
         """Take note of a stage that started or ended."""
         now = time.monotonic()
         if event == "started":
-            self.current, self.began = (stage, subject), now
+            self.at_work[stage, subject] = now
             return
+        began = self.at_work.pop((stage, subject), now)
         self.finished += event == "finished"
         if not self.console.is_terminal or event == "failed":
             self.console.print(
-                f"{now - self.started:7.1f}s  {stage:<12} {subject:<28} {event} in {now - self.began:.1f}s",
+                f"{now - self.started:7.1f}s  {stage:<12} {subject:<28} {event} in {now - began:.1f}s",
                 highlight=False,
             )
-        self.current = None
 
     def _line(self) -> Text:
         elapsed = time.monotonic() - self.started
-        stage, subject = self.current or ("waiting", "")
+        at_work = list(self.at_work)
+        stages = list(dict.fromkeys(stage for stage, _ in at_work)) or ["waiting"]
+        subjects = list(dict.fromkeys(subject for _, subject in at_work))
         return Text.assemble(
-            (f"{elapsed:6.1f}s ", "dim"), (f"{stage:<12} ", "bold"), subject, (f"   {self.finished} stages done", "dim")
+            (f"{elapsed:6.1f}s ", "dim"),
+            (f"{', '.join(stages):<12} ", "bold"),
+            ", ".join(subjects),
+            (f"   {self.finished} stages done", "dim"),
         )
 
 

@@ -3,15 +3,19 @@
 What belongs here: that a run is alive, and that a family belongs to one run at a time. What does not: what a run does,
     or the queue of the orchestrator (its pools keep a run waiting; these locks are what makes interleaving impossible).
 
-A lock belongs to a process, and the operating system releases it when the process ends, however it ends.
+A lock belongs to a process, and the operating system releases it when the process ends, however it ends. A run that
+works in several processes lends its locks to them: they are held until the last of these processes has ended.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing import reduction
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -19,6 +23,38 @@ from nethical_assets.core.ground.errors import BusyError
 
 _POLL_SECONDS = 0.2
 _held: dict[Path, filelock.BaseFileLock] = {}
+_lent: dict[Path, int] = {}
+"""Locks of the process that started this one, by the open files through which this one holds them too."""
+
+
+@dataclass(frozen=True)
+class LentLocks:
+    """The locks of a run, to be given to a process that is being started for it."""
+
+    descriptors: Mapping[Path, int]
+
+    def keep(self) -> None:
+        """Hold the locks in this process too, until it ends."""
+        _lent.update(self.descriptors)
+
+    def __reduce__(self) -> tuple[Callable[..., LentLocks], tuple[dict[Path, Any]]]:
+        return _received, ({path: reduction.DupFd(number) for path, number in self.descriptors.items()},)
+
+
+def _received(duplicates: Mapping[Path, Any]) -> LentLocks:
+    return LentLocks({path: duplicate.detach() for path, duplicate in duplicates.items()})
+
+
+def lend(home: Path, run_id: str) -> LentLocks:
+    """The locks that this process holds for a run, on the run itself and on its families."""
+    run = [path for path in (run_lock_path(home, run_id),) if path in _held]
+    # The library has no public name for the open file; the lock belongs to it and to all its duplicates.
+    return LentLocks({path: _held[path]._context.lock_file_fd for path in (*run, *_families_of(home, run_id))})  # type: ignore[misc]
+
+
+def is_lent(home: Path, run_id: str) -> bool:
+    """Whether this process works for a run that another process started, and that ends with that process."""
+    return run_lock_path(home, run_id) in _lent
 
 
 def run_lock_path(home: Path, run_id: str) -> Path:
@@ -29,7 +65,7 @@ def run_lock_path(home: Path, run_id: str) -> Path:
 def hold_run(home: Path, run_id: str) -> None:
     """Hold the run's lock until this process ends; another process of the same run may hold it already."""
     path = run_lock_path(home, run_id)
-    if path in _held:
+    if path in _held or path in _lent:
         return
     with contextlib.suppress(filelock.Timeout):
         _held[path] = _acquire(path, 0.0)
@@ -38,7 +74,7 @@ def hold_run(home: Path, run_id: str) -> None:
 def is_alive(home: Path, run_id: str) -> bool:
     """Whether a process that records events of this run still exists: it holds the run's lock until it ends."""
     path = run_lock_path(home, run_id)
-    if path in _held:
+    if path in _held or path in _lent:
         return True
     if not path.exists():
         return False
@@ -72,7 +108,7 @@ def hold_family(
         BusyError: another run still has it after ``waiting_seconds``.
     """
     path = _family_path(home, family)
-    if path in _held:
+    if path in _held or path in _lent:
         if _holder(path) == run_id:
             return
         raise BusyError(f"family {family} is in use by run {_holder(path)} of this process; let it end first")
@@ -93,7 +129,7 @@ def hold_family(
 
 def release_families(home: Path, run_id: str) -> None:
     """Let go of the families that this process holds for a run."""
-    for path in [path for path in _held if path.parent == _families(home) and _holder(path) == run_id]:
+    for path in _families_of(home, run_id):
         _held.pop(path).release()
 
 
@@ -110,6 +146,10 @@ def families_held(home: Path, families: tuple[str, ...], run_id: str, *, waiting
 
 def _families(home: Path) -> Path:
     return home / "runs" / "families"
+
+
+def _families_of(home: Path, run_id: str) -> list[Path]:
+    return [path for path in _held if path.parent == _families(home) and _holder(path) == run_id]
 
 
 def _family_path(home: Path, family: str) -> Path:
@@ -131,3 +171,4 @@ def _acquire(path: Path, seconds: float) -> filelock.BaseFileLock:
 
 
 os.register_at_fork(after_in_child=_held.clear)
+os.register_at_fork(after_in_child=_lent.clear)

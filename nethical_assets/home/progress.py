@@ -1,6 +1,7 @@
 """Progress of a cycle: which stage of which family is being worked on.
 
-What belongs here: telling observers in this process. What does not: how it is shown.
+What belongs here: telling observers in this process, also of what happens in another one. What does not: how it is
+shown.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ def observed_by(observer: Observer) -> Iterator[None]:
 @contextlib.contextmanager
 def stage(name: str, subject: str) -> Iterator[None]:
     """Announce that a stage is worked on, and how it ended."""
-    _announce("started", name, subject)
+    announce("started", name, subject)
     try:
         yield
     except BaseException:
-        _announce("failed", name, subject)
+        announce("failed", name, subject)
         raise
-    _announce("finished", name, subject)
+    announce("finished", name, subject)
 
 
-def _announce(event: Event, name: str, subject: str) -> None:
+def announce(event: Event, name: str, subject: str) -> None:
+    """Tell the observers of this process what happened to a stage."""
     for observer in tuple(_observers):
         observer(event, name, subject)

@@ -18,7 +18,7 @@ from typing import Any
 
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
-from nethical_assets.core.ground.storage import read_json, write_json
+from nethical_assets.core.ground.storage import parse_document, write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,12 @@ class StageRecords:
     def __init__(self, folder: Path, check: Callable[[StageRecord], None]) -> None:
         self.folder = folder
         self._check = check
+        self._read: dict[bytes, StageRecord] = {}
 
     def find(self, fingerprint: str) -> StageRecord | None:
         """The result that was computed from what ``fingerprint`` names; None unless it is there and verifies."""
         try:
-            record = StageRecord.from_json(read_json(self._finished(fingerprint)), reused=True)
+            record = replace(self._record(self._finished(fingerprint)), reused=True)
             if record.fingerprint != fingerprint:
                 return None
             self._check(record)
@@ -109,8 +110,12 @@ class StageRecords:
 
     def publish(self, record: StageRecord, run_id: str) -> None:
         """Make ``record`` the newest of its asset, and the one that later stages of the same run are handed."""
-        write_json(self._of_run(run_id, record.stage, record.subject), record.to_json())
-        write_json(self._newest(record.stage, record.subject), record.to_json())
+        data = pretty_json(record.to_json())
+        # No other run ever reads the first of these.
+        write_atomically(self._of_run(run_id, record.stage, record.subject), data, durable=False)
+        newest = self._newest(record.stage, record.subject)
+        if not newest.exists() or newest.read_bytes() != data:
+            write_atomically(newest, data)
 
     def newest(self, stage: str, subject: str) -> StageRecord | None:
         """The newest record of a stage; None when it never finished, or what is there does not verify."""
@@ -127,7 +132,7 @@ class StageRecords:
         """
         for path in (*((self._of_run(run_id, stage, subject),) if run_id else ()), self._newest(stage, subject)):
             try:
-                record = StageRecord.from_json(read_json(path))
+                record = self._record(path)
             except FileNotFoundError:
                 continue
             except IntegrityError as error:
@@ -149,6 +154,13 @@ class StageRecords:
     def runs(self) -> list[str]:
         """The runs whose own records are still here."""
         return sorted(path.name for path in self.folder.joinpath("records", "runs").glob("*"))
+
+    def _record(self, path: Path) -> StageRecord:
+        """The record at ``path``; the same bytes are parsed and held against their digest once."""
+        data = path.read_bytes()
+        if data not in self._read:
+            self._read[data] = StageRecord.from_json(parse_document(data, path))
+        return self._read[data]
 
     def _finished(self, fingerprint: str) -> Path:
         return self.folder / "stages" / f"{fingerprint.partition(':')[2]}.json"

@@ -21,7 +21,7 @@ from nethical_assets.core.lineage.provenance import statement_name
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.changes import apply_change
 from nethical_assets.home.evidence import Evidence, statement_about
-from nethical_assets.home.leases import end_run, hold_family, hold_run, is_alive
+from nethical_assets.home.leases import end_run, hold_family, hold_run, is_alive, is_lent
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from nethical_assets.core.datasets.backups import BackupStore
     from nethical_assets.core.datasets.snapshots import SnapshotStore
     from nethical_assets.core.drift.inference_log import InferenceLog
-    from nethical_assets.core.governance import Screener
     from nethical_assets.core.governance.quarantine import QuarantineStore
     from nethical_assets.core.governance.rules import Ruleset
+    from nethical_assets.core.governance.screener import Screener
     from nethical_assets.core.lineage.provenance import ProvenanceStore
     from nethical_assets.core.models.registry import ModelRegistry
     from nethical_assets.core.quality.history import ValidationHistory
@@ -169,14 +169,18 @@ class Workspace:
     @functools.cached_property
     def screener(self) -> Screener:
         """The screening rules, compiled."""
-        from nethical_assets.core.governance import Screener
         from nethical_assets.core.governance.memo import memo_of
+        from nethical_assets.core.governance.screener import Screener
 
+        key = os.environ.get(FINDINGS_KEY_VARIABLE, "").encode() or None
+        return Screener(self.ruleset, hash_key=key, memo=memo_of(self.ruleset.digest, key))
+
+    @functools.cached_property
+    def ruleset(self) -> Ruleset:
+        """The screening rules."""
         folder = self.settings.screening_rules
         stamps = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob("*.toml"))
-        ruleset = _ruleset(folder, stamps)
-        key = os.environ.get(FINDINGS_KEY_VARIABLE, "").encode() or None
-        return Screener(ruleset, hash_key=key, memo=memo_of(ruleset.digest, key))
+        return _ruleset(folder, stamps)
 
     @functools.cached_property
     def quarantine(self) -> QuarantineStore:
@@ -299,7 +303,10 @@ class Workspace:
         hold_family(self.home, family, self.run_id, waiting_seconds=FAMILY_WAITING_SECONDS, said=said)
 
     def end(self) -> None:
-        """Let go of what this run holds, and drop what only its own stages needed."""
+        """Let go of what this run holds, and drop what only its own stages needed; not in a worker of the run, which
+        ends before the run does."""
+        if is_lent(self.home, self.run_id):
+            return
         end_run(self.home, self.run_id)
         self.records.forget_run(self.run_id)
 
@@ -311,7 +318,7 @@ class Workspace:
 @functools.lru_cache(maxsize=2)
 def _ruleset(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> Ruleset:
     """The rules in ``folder``, read again when a file changed; every stage of a cycle asks for them."""
-    from nethical_assets.core.governance import load_ruleset
+    from nethical_assets.core.governance.rules import load_ruleset
 
     return load_ruleset(folder)
 

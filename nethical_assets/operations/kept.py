@@ -15,7 +15,7 @@ from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.delivery.expected import alert_problems, alert_subject
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
-from nethical_assets.core.ground.parquet import get_table
+from nethical_assets.core.ground.parquet import get_values
 from nethical_assets.core.ground.storage import read_json
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
@@ -95,7 +95,7 @@ def _quarantine_problems(workspace: Workspace) -> Iterator[str]:
         if record is None:
             continue
         known = {entry.row_id for entry in workspace.quarantine.entries(family)}
-        missing = set(get_table(workspace.objects, record.output)["row_id"].astype(str)) - known
+        missing = set(get_values(workspace.objects, record.output, "row_id")) - known
         if missing:
             yield f"quarantine of {family}: {len(missing)} rows that were kept out are missing; restore data/quarantine"
         yield from workspace.quarantine.problems(family)

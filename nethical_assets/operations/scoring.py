@@ -14,8 +14,6 @@ from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.digests import digest_file
 from nethical_assets.core.ground.errors import NoChampionError
-from nethical_assets.core.models.loading import load_detector
-from nethical_assets.core.reading.tables import read_records, write_records
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, utc_now
@@ -37,6 +35,9 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
         DatasetError: the file cannot be read, or has not the columns of the family.
         IntegrityError: the model is not what was stored, or the log has no promotion of it.
     """
+    from nethical_assets.core.models.loading import load_detector
+    from nethical_assets.core.reading.tables import read_records, write_records
+
     workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
     workspace.acts.settle()
     champion = workspace.registry.champion(family)

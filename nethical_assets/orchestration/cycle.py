@@ -24,6 +24,8 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_model_keys
 from nethical_assets.orchestration.build import build_defs
+from nethical_assets.orchestration.division import divide, steps_of
+from nethical_assets.orchestration.executor import worker_executor
 from nethical_assets.orchestration.instance import open_instance, storage_failures
 from nethical_assets.orchestration.retention import sweep_left_files
 from nethical_assets.orchestration.runs import execute_here
@@ -44,6 +46,7 @@ class _Finished:
     """
 
     run_id: str
+    told: RunEvents
     succeeded: bool
     materialized: frozenset[dg.AssetKey]
     failures: tuple[StepFailure, ...]
@@ -58,8 +61,14 @@ def run_cycle(
     families: Sequence[str],
     options: CycleOptions,
     said: Callable[[str], None] = lambda line: None,
+    *,
+    workers: int = 1,
 ) -> dict[str, Any]:
-    """Run one cycle and return its summary, the JSON document of ``nethical run``; ``said`` is told what it waits for.
+    """Run one cycle and return its summary, the JSON document of ``nethical run``.
+
+    Args:
+        said: told what the cycle waits for.
+        workers: in how many processes families may be computed; with 1, everything is done in this one.
 
     Raises:
         BusyError: another cycle runs in this home.
@@ -81,10 +90,10 @@ def run_cycle(
         model_key = open_model_keys(settings.home).path
         had_model_key = model_key.exists()
         fail_dead_runs(instance, settings)
-        finished = _execute(settings, tuple(families), options, instance, said)
+        finished = _execute(settings, tuple(families), options, instance, said, workers)
         workspace = Workspace(settings, options, finished.run_id)
         _finalize_failed(workspace, finished, instance)
-        unfiled = _file_results(settings, instance, finished.run_id)
+        unfiled = _file_results(settings, instance, finished.told)
         audit = _audit_head(workspace)
         audit["key_created"] = None if had_key else str(signing_key)
         audit["model_key_created"] = str(model_key) if model_key.exists() and not had_model_key else None
@@ -92,11 +101,11 @@ def run_cycle(
         return {**summary, "unfiled": unfiled}
 
 
-def _file_results(settings: Settings, instance: dg.DagsterInstance, run_id: str) -> str | None:
+def _file_results(settings: Settings, instance: dg.DagsterInstance, told: RunEvents) -> str | None:
     """File what the run told with the issue tracker. A tracker that does not work costs no cycle its summary: one line
     that says why, and the next cycle or sensor tick files it from the event log."""
     try:
-        file_cycle(instance, IssueTrackerResource.of(settings).open(), run_id)
+        file_cycle(instance, IssueTrackerResource.of(settings).open(), told.run.run_id, told)
     except NethicalError as error:
         return str(error)
     return None
@@ -108,19 +117,25 @@ def _execute(
     options: CycleOptions,
     instance: dg.DagsterInstance,
     said: Callable[[str], None],
+    workers: int,
 ) -> _Finished:
-    definitions = build_defs(settings)
-    keys_of_step = {
-        asset.op.name: asset.keys for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)
-    }
-    for checks in definitions.asset_checks or ():
-        # A blocking check that fails stops what depends on its asset.
-        keys_of_step[checks.op.name] = {spec.key.asset_key for spec in checks.check_specs}
+    keys_of_step: dict[str, set[dg.AssetKey]] = {}
+
+    def build(workspace: Workspace) -> dg.JobDefinition:
+        if workers > 1:
+            executor = worker_executor(divide(workspace, families, workers))
+            definitions = build_defs(settings, executor=executor)
+        else:
+            definitions = build_defs(settings)
+        keys_of_step.update(steps_of(definitions))
+        return definitions.resolve_job_def(TRAINING_JOB)
+
     cycle = {"force": options.force, "samples": options.samples, "seed": -1 if options.seed is None else options.seed}
     run = execute_here(
         settings,
-        definitions.resolve_job_def(TRAINING_JOB),
+        build,
         instance,
+        options=options,
         families=families,
         assets=cycle_assets(settings, families),
         run_config={
@@ -141,6 +156,7 @@ def _execute(
     passed = sum(result.passed for result in results)
     return _Finished(
         run_id=run.run_id,
+        told=told,
         succeeded=run.is_success,
         materialized=told.materialized(),
         failures=failures,

@@ -1,52 +1,77 @@
-"""An executor that runs the steps of one run in a few lasting processes, so that families overlap.
+"""An executor that runs the steps of one run here, or in a few lasting processes where families can overlap.
 
-What belongs here: which step goes to which worker, and what becomes of it when a worker or a person ends it. What does
-not: the workers themselves (``step_workers``), or any stage.
+What belongs here: which step goes where, and what becomes of it when a worker or a person ends it. What does not: the
+workers themselves (``step_workers``), what is worth a worker (``cycle``), or any stage.
 
-A step is run by one worker from start to end, and a step begins when what it needs is recorded: so every family goes
-through the same steps on the same inputs as in one process. Steps of one subject stay with the worker that knows its
-rows. Only the order of events between families differs from a run in one process.
+The first steps run in this process; what they found decides about the others. A step is run by one process from start
+to end, and a step begins when what it needs is recorded: so every family goes through the same steps on the same inputs
+wherever they run. Steps of one subject stay with the worker that knows its rows. Only the order of events between
+families differs.
 """
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from multiprocessing import connection
 
 import dagster as dg
 from dagster._core.events import DagsterEvent, EngineEventData
-from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.api import ExecuteRunWithPlanIterable
+from dagster._core.execution.context.system import PlanExecutionContext, PlanOrchestrationContext
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
 from dagster._core.execution.plan.active import ActiveExecution
+from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
 from dagster._core.execution.plan.instance_concurrency_context import InstanceConcurrencyContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.base import Executor
 from dagster._utils.error import serializable_error_info_from_exc_info
-from dagster._utils.interrupts import capture_interrupts
 from dagster_shared.error import SerializableErrorInfo
 
+from nethical_assets.home.leases import LentLocks
+from nethical_assets.home.progress import announce
 from nethical_assets.orchestration.step_workers import Finished, Job, Progressed, StepWorker, WorkerEndedError
-
-Subject = Callable[[str], str]
-"""Step key -> what it is about (a family): steps about one thing go to one worker where that costs nothing."""
 
 _POLL_SECONDS = 0.25
 
 
-class WorkerExecutor(Executor):
-    """Runs steps in ``workers`` processes; see the module."""
+@dataclass(frozen=True)
+class Division:
+    """How the steps of a run may be divided.
 
-    def __init__(self, workers: int, subject_of: Subject, progressed: Callable[[Progressed], None]) -> None:
-        """``progressed`` is called in this process for every stage that a worker starts or ends."""
-        self._workers = workers
-        self._subject_of = subject_of
-        self._progressed = progressed
+    Attributes:
+        rebuild: makes the run's job anew in a worker; it is pickled.
+        locks: the locks that this process holds for the run.
+        subject_of: step key -> what it is about (a family): steps about one thing go to one worker where that costs
+            nothing.
+        weight_of: subject -> how much there is to do about it; what is most begins first.
+        is_first: step key -> whether the step runs here before anything is decided.
+        expected: asked at the start: whether the others will probably be worth more processes than this one. These are
+            started then, while the first steps run.
+        pays: asked once when the first steps are done: whether the others are worth more processes.
+        workers: how many processes.
+    """
+
+    rebuild: Callable[[], dg.JobDefinition]
+    locks: Callable[[], LentLocks] = field(default=lambda: LentLocks({}))
+    subject_of: Callable[[str], str] = field(default=lambda key: key)
+    weight_of: Callable[[str], int] = field(default=lambda subject: 0)
+    is_first: Callable[[str], bool] = field(default=lambda key: False)
+    expected: Callable[[], bool] = field(default=lambda: False)
+    pays: Callable[[], bool] = field(default=lambda: True)
+    workers: int = 2
+
+
+class WorkerExecutor(Executor):
+    """Runs steps here and in worker processes; see the module."""
+
+    def __init__(self, division: Division) -> None:
+        self._division = division
 
     @property
     def retries(self) -> RetryMode:
@@ -60,83 +85,152 @@ class WorkerExecutor(Executor):
             DagsterExecutionInterruptedError: the run was interrupted, and its steps have ended.
         """
         keys = execution_plan.step_keys_to_execute
+
+        def steps(job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+            return self._steps(plan_context, job_context, execution_plan)
+
         yield DagsterEvent.engine_event(
             plan_context,
-            f"Executing steps in {self._workers} worker processes (pid: {os.getpid()})",
-            event_specific_data=EngineEventData.multiprocess(os.getpid(), step_keys_to_execute=keys),
+            f"Executing steps in process (pid: {os.getpid()})",
+            event_specific_data=EngineEventData.in_process(os.getpid(), keys),
         )
+        yield from ExecuteRunWithPlanIterable(
+            execution_plan=execution_plan,
+            iterator=steps,
+            execution_context_manager=PlanExecutionContextManager(
+                job=plan_context.job,
+                retry_mode=self.retries,
+                execution_plan=execution_plan,
+                run_config=plan_context.run_config,
+                dagster_run=plan_context.dagster_run,
+                instance=plan_context.instance,
+                raise_on_error=plan_context.raise_on_error,
+                output_capture=plan_context.output_capture,
+            ),
+        )
+
+    def _steps(
+        self, plan_context: PlanOrchestrationContext, job_context: PlanExecutionContext, plan: ExecutionPlan
+    ) -> Iterator[DagsterEvent]:
+        with ExitStack() as stack:
+            concurrency = stack.enter_context(
+                InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run)
+            )
+            active = stack.enter_context(
+                ActiveExecution(plan, retry_mode=self.retries, instance_concurrency_context=concurrency)
+            )
+            workers = self._start(plan_context, stack) if self._division.expected() else []
+            decided = False
+            while not active.is_complete:
+                step = active.get_next_step()
+                yield from active.concurrency_event_iterator(plan_context)
+                if step is None:
+                    active.sleep_til_ready()
+                    continue
+                if not decided and not self._division.is_first(step.key):
+                    decided = True
+                    if self._division.pays():
+                        workers = workers or self._start(plan_context, stack)
+                        yield DagsterEvent.engine_event(
+                            plan_context,
+                            f"Executing the other steps in {len(workers)} worker processes (pid: {os.getpid()})",
+                            event_specific_data=EngineEventData(),
+                        )
+                        yield from _Driven(self, plan_context, active, workers, self._division).until_complete([step])
+                        return
+                    for worker in workers:
+                        worker.end()
+                yield from self._here(job_context, active, step)
+
+    def _here(
+        self, job_context: PlanExecutionContext, active: ActiveExecution, step: ExecutionStep
+    ) -> Iterator[DagsterEvent]:
+        for event in dagster_event_sequence_for_step(job_context.for_step(step, active.get_known_state())):
+            yield event
+            active.handle_event(event)
+        active.verify_complete(job_context, step.key)
+        yield from active.plan_events_iterator(job_context)
+
+    def _start(self, plan_context: PlanOrchestrationContext, stack: ExitStack) -> list[StepWorker]:
         job = Job(
-            job=plan_context.reconstructable_job,
+            rebuild=self._division.rebuild,
+            locks=self._division.locks(),
             instance=plan_context.instance.get_ref(),
             run=plan_context.dagster_run,
             run_config=plan_context.run_config,
             environment=dict(os.environ),
         )
-        with ExitStack() as stack:
-            stack.enter_context(capture_interrupts())
-            concurrency = InstanceConcurrencyContext(plan_context.instance, plan_context.dagster_run)
-            active = stack.enter_context(
-                ActiveExecution(
-                    execution_plan,
-                    retry_mode=self.retries,
-                    instance_concurrency_context=stack.enter_context(concurrency),
-                )
-            )
-            workers = [StepWorker(job) for _ in range(min(self._workers, max(len(keys), 1)))]
-            for worker in workers:
-                stack.callback(worker.end)
-            yield from self._drive(plan_context, active, workers)
+        workers = []
+        for _ in range(self._division.workers):
+            workers.append(StepWorker(job))
+            stack.callback(workers[-1].end)
+        return workers
 
-    def _drive(
-        self, plan_context: PlanOrchestrationContext, active: ActiveExecution, workers: list[StepWorker]
-    ) -> Iterator[DagsterEvent]:
-        waiting: list[ExecutionStep] = []
-        stopping = False
-        while not active.is_complete or any(worker.busy for worker in workers):
+
+class _Driven:
+    """The steps of a run that its workers are at."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        plan_context: PlanOrchestrationContext,
+        active: ActiveExecution,
+        workers: list[StepWorker],
+        division: Division,
+    ) -> None:
+        self._executor = executor
+        self._plan_context = plan_context
+        self._active = active
+        self._workers = workers
+        self._division = division
+        self._at_work: dict[StepWorker, Progressed] = {}
+
+    def until_complete(self, waiting: list[ExecutionStep]) -> Iterator[DagsterEvent]:
+        active, stopping = self._active, False
+        while not active.is_complete or any(worker.busy for worker in self._workers):
             if not stopping and active.check_for_interrupts():
                 stopping = True
                 active.mark_interrupted()
-                keys = [worker.step_key for worker in workers if worker.step_key is not None]
+                keys = [worker.step_key for worker in self._workers if worker.step_key is not None]
                 yield DagsterEvent.engine_event(
-                    plan_context,
+                    self._plan_context,
                     "Interrupted: ending the steps at work",
                     event_specific_data=EngineEventData.interrupted(keys),
                 )
-                for worker in workers:
+                for worker in self._workers:
                     worker.interrupt()
             if not stopping:
                 waiting += active.get_steps_to_execute()
-                yield from active.concurrency_event_iterator(plan_context)
-                self._hand_out(waiting, workers, active)
-            elif not any(worker.busy for worker in workers):
+                yield from active.concurrency_event_iterator(self._plan_context)
+                self._hand_out(waiting)
+            elif not any(worker.busy for worker in self._workers):
                 break
-            yield from self._collect(plan_context, active, workers)
+            yield from self._collect()
             if not stopping:
-                yield from active.plan_events_iterator(plan_context)
+                yield from active.plan_events_iterator(self._plan_context)
         if stopping:
             raise dg.DagsterExecutionInterruptedError
 
-    def _hand_out(self, waiting: list[ExecutionStep], workers: list[StepWorker], active: ActiveExecution) -> None:
-        for worker in workers:
+    def _hand_out(self, waiting: list[ExecutionStep]) -> None:
+        for worker in self._workers:
             if worker.busy or not waiting:
                 continue
-            taken = {other.subject for other in workers if other.busy}
-            step = min(waiting, key=functools.partial(self._distance, worker.subject, taken))
+            taken = {other.subject for other in self._workers if other.busy}
+
+            def place(step: ExecutionStep, own: str = worker.subject, taken: set[str] = taken) -> tuple[int, int]:
+                subject = self._division.subject_of(step.key)
+                distance = 0 if subject == own else 2 if subject in taken else 1
+                return distance, -self._division.weight_of(subject)
+
+            step = min(waiting, key=place)
             waiting.remove(step)
-            worker.run(step.key, self._subject_of(step.key), active.get_known_state())
+            worker.run(step.key, self._division.subject_of(step.key), self._active.get_known_state())
 
-    def _distance(self, own: str, taken: set[str], step: ExecutionStep) -> int:
-        """How little a worker that last looked at ``own`` should take a step, while others are at ``taken``."""
-        subject = self._subject_of(step.key)
-        return 0 if subject == own else 2 if subject in taken else 1
-
-    def _collect(
-        self, plan_context: PlanOrchestrationContext, active: ActiveExecution, workers: list[StepWorker]
-    ) -> Iterator[DagsterEvent]:
-        busy = {worker.connection: worker for worker in workers if worker.busy}
+    def _collect(self) -> Iterator[DagsterEvent]:
+        busy = {worker.connection: worker for worker in self._workers if worker.busy}
         if not busy:
             # Only a retry that waits for its time, or a slot of a pool, leaves every worker idle.
-            active.sleep_til_ready()
+            self._active.sleep_til_ready()
             return
         for ready in connection.wait(list(busy), timeout=_POLL_SECONDS):
             worker = busy[ready]  # type: ignore[index]
@@ -145,46 +239,45 @@ class WorkerExecutor(Executor):
                 message = worker.receive()
             except WorkerEndedError:
                 error = serializable_error_info_from_exc_info(sys.exc_info())
-                yield self._failed(plan_context, active, key, error)
+                yield self._failed(key, error)
                 worker.restart()
-                active.verify_complete(plan_context, key)
+                if (begun := self._at_work.pop(worker, None)) is not None:
+                    announce("failed", begun.stage, begun.subject)
+                self._active.verify_complete(self._plan_context, key)
                 continue
             match message:
                 case Progressed():
-                    self._progressed(message)
+                    if message.event == "started":
+                        self._at_work[worker] = message
+                    else:
+                        self._at_work.pop(worker, None)
+                    announce(message.event, message.stage, message.subject)
                 case DagsterEvent():
                     yield message
-                    active.handle_event(message)
+                    self._active.handle_event(message)
                 case Finished():
                     if message.error is not None:
-                        yield self._failed(plan_context, active, key, message.error)
-                    active.verify_complete(plan_context, key)
+                        yield self._failed(key, message.error)
+                    self._active.verify_complete(self._plan_context, key)
 
-    def _failed(
-        self, plan_context: PlanOrchestrationContext, active: ActiveExecution, key: str, error: SerializableErrorInfo
-    ) -> DagsterEvent:
+    def _failed(self, key: str, error: SerializableErrorInfo) -> DagsterEvent:
         """The failure (or retry) of a step that could not say so itself."""
-        context = plan_context.for_step(active.get_step_by_key(key))
-        event = self.log_failure_or_retry_event_after_error(context, error, active.get_known_state())
-        active.handle_event(event)
+        context = self._plan_context.for_step(self._active.get_step_by_key(key))
+        event = self._executor.log_failure_or_retry_event_after_error(context, error, self._active.get_known_state())
+        self._active.handle_event(event)
         return event
 
 
 def default_workers() -> int:
     """One process a core, two at most: a third family at work would cost memory and gain little."""
-    return min(2, multiprocessing.cpu_count())
+    return min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def worker_executor(
-    subject_of: Subject, progressed: Callable[[Progressed], None], workers: int | None = None
-) -> dg.ExecutorDefinition:
-    """The executor as Dagster takes it; jobs must be reconstructable, the instance on disk."""
+def worker_executor(division: Division) -> dg.ExecutorDefinition:
+    """The executor as Dagster takes it; the instance must be on disk."""
 
-    @dg.executor(
-        name="workers",
-        requirements=[dg.ExecutorRequirement.RECONSTRUCTABLE_JOB, dg.ExecutorRequirement.NON_EPHEMERAL_INSTANCE],
-    )
+    @dg.executor(name="workers", requirements=[dg.ExecutorRequirement.NON_EPHEMERAL_INSTANCE])
     def build(_: dg.InitExecutorContext) -> WorkerExecutor:
-        return WorkerExecutor(workers or default_workers(), subject_of, progressed)
+        return WorkerExecutor(division)
 
     return build

@@ -15,6 +15,7 @@ from nethical_assets.assets.requests import TRIGGER_TAG, families_tag
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
 from nethical_assets.home.workspace import Workspace
+from nethical_assets.resources.platform import share_workspace
 from nethical_assets.sensors.dead_runs import TRIGGER
 
 if TYPE_CHECKING:
@@ -26,15 +27,16 @@ _REPOSITORY = "__repository__"
 
 def execute_here(
     settings: Settings,
-    job: dg.JobDefinition,
+    build: Callable[[Workspace], dg.JobDefinition],
     instance: dg.DagsterInstance,
     *,
+    options: CycleOptions,
     families: Sequence[str],
     assets: Sequence[dg.AssetKey],
     run_config: Mapping[str, Any],
     said: Callable[[str], None],
 ) -> dg.DagsterRun:
-    """Run ``job`` for these assets and their checks in this process; the run as it ended.
+    """Run the job that ``build`` makes for a new run, for these assets and their checks; the run as it ended.
 
     The run carries the code location and the job, as runs of the UI, schedules and sensors do
     (``execute_in_process`` gives it neither). It counts as alive before it exists, and it is never retried by the
@@ -44,12 +46,13 @@ def execute_here(
     from dagster._core.utils import make_new_run_id
 
     run_id = make_new_run_id()
-    workspace = Workspace(settings, CycleOptions(), run_id)
+    workspace = Workspace(settings, options, run_id)
+    share_workspace(workspace)
     workspace.recorder  # noqa: B018 (holds the lock that says the run is alive)
     try:
         for family in sorted(families):
             workspace.hold_family(family, said=said)
-        return _execute(job, instance, run_id, families, assets, run_config)
+        return _execute(build(workspace), instance, run_id, families, assets, run_config)
     finally:
         workspace.end()
 

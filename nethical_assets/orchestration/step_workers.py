@@ -11,31 +11,37 @@ interrupt: the parent says when to stop, and a step then fails as it does in one
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
+import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.events import DagsterEvent
-from dagster._core.execution.api import create_execution_plan, execute_plan_iterator
+from dagster._core.execution.api import ExecuteRunWithPlanIterable, create_execution_plan
+from dagster._core.execution.context.system import PlanExecutionContext
+from dagster._core.execution.context_creation_job import PlanExecutionContextManager
+from dagster._core.execution.plan.execute_plan import dagster_event_sequence_for_step
+from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.retries import RetryMode
 from dagster._core.instance import DagsterInstance
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.dagster_run import DagsterRun
-from dagster._core.system_config.objects import ResolvedRunConfig
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_shared.error import SerializableErrorInfo
 
 from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.home.leases import LentLocks
 from nethical_assets.home.progress import observed_by
 
 PRELOADED = (
@@ -59,9 +65,14 @@ class WorkerEndedError(NethicalError):
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker of a run needs to know of it; ``environment`` is that of the process that runs it."""
+    """What every worker of a run needs to know of it.
 
-    job: ReconstructableJob
+    ``rebuild`` makes the run's job anew; ``locks`` are those that the run holds, and ``environment`` is that of the
+    process that runs it.
+    """
+
+    rebuild: Callable[[], dg.JobDefinition]
+    locks: LentLocks
     instance: InstanceRef
     run: DagsterRun
     run_config: Mapping[str, Any]
@@ -135,6 +146,8 @@ class StepWorker:
 
     def end(self) -> None:
         """End the process: at once when it is idle, by force when it does not answer."""
+        if self.connection.closed:
+            return
         self.connection.close()
         if self.busy:
             self._process.terminate()
@@ -149,13 +162,13 @@ class StepWorker:
         context.set_forkserver_preload(list(PRELOADED))
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, self._job), daemon=True)
-        with _one_thread_each():
+        with _one_thread_each(), _without_main():
             self._process.start()
         theirs.close()
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Any:
+def _one_thread_each() -> Iterator[None]:
     """Linear algebra on one thread in whatever is started here: as many processes as cores, and sums in one order."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
@@ -167,6 +180,17 @@ def _one_thread_each() -> Any:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Whatever program this is, a worker does not begin by running its file again: nothing that it needs is there."""
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 def work(pipe: Connection, job: Job) -> None:
@@ -181,46 +205,51 @@ def work(pipe: Connection, job: Job) -> None:
     def tell(event: Literal["started", "finished", "failed"], stage: str, subject: str) -> None:
         pipe.send(Progressed(event, stage, subject))
 
-    runner = _Runner(pipe, job)
+    job.locks.keep()
+    whole = job.rebuild().get_subset(
+        op_selection=job.run.op_selection,
+        asset_selection=job.run.asset_selection,
+        asset_check_selection=job.run.asset_check_selection,
+    )
+    plan = create_execution_plan(job=whole, run_config=job.run_config)
     with DagsterInstance.from_ref(job.instance) as instance, observed_by(tell):
-        while True:
-            try:
-                step_key, known_state = pipe.recv()
-            except (EOFError, ConnectionResetError):
-                return
-            pipe.send(Finished(runner.run(instance, step_key, known_state)))
-
-
-class _Runner:
-    """Definitions and plan of the run, built once: a reconstructable job would build them again for every step."""
-
-    def __init__(self, pipe: Connection, job: Job) -> None:
-        self._pipe = pipe
-        self._job = job
-        self._definition = job.job.get_definition()
-        self._config = ResolvedRunConfig.build(self._definition, job.run_config)
-        self._plan = create_execution_plan(job=self._definition, run_config=job.run_config)
-
-    def run(
-        self, instance: DagsterInstance, step_key: str, known_state: KnownExecutionState
-    ) -> SerializableErrorInfo | None:
+        context = PlanExecutionContextManager(
+            job=InMemoryJob(whole),
+            retry_mode=RetryMode.ENABLED,
+            execution_plan=plan,
+            run_config=job.run_config,
+            dagster_run=job.run,
+            instance=instance,
+        )
         try:
-            whole = self._plan._replace(known_state=known_state)
-            for event in execute_plan_iterator(
-                whole.build_subset_plan([step_key], self._definition, self._config),
-                InMemoryJob(self._definition),
-                self._job.run,
-                run_config=self._job.run_config,
-                retry_mode=RetryMode.ENABLED.for_inner_plan(),
-                instance=instance,
-            ):
-                self._pipe.send(event)
-        except BrokenPipeError:
+            # What it prepares for all of its steps is of no interest to the run.
+            for _ in ExecuteRunWithPlanIterable(plan, functools.partial(_serve, pipe), context):
+                pass
+        except (BrokenPipeError, dg.DagsterExecutionInterruptedError):
             # The parent is gone or gave up on this worker: nobody is left to be told.
             sys.exit(1)
+
+
+def _serve(
+    pipe: Connection, job_context: PlanExecutionContext, execution_plan: ExecutionPlan
+) -> Iterator[DagsterEvent]:
+    """Run the steps that the pipe names, each from start to end, until it is closed."""
+    while True:
+        try:
+            step_key, known_state = pipe.recv()
+        except (EOFError, ConnectionResetError):
+            return
+        error = None
+        try:
+            step = job_context.for_step(execution_plan.get_executable_step_by_key(step_key), known_state)
+            for event in dagster_event_sequence_for_step(step):
+                pipe.send(event)
+                yield event
+        except BrokenPipeError:
+            raise
         except BaseException:  # whatever it is, the run has to hear of it, and the worker goes on
-            return serializable_error_info_from_exc_info(sys.exc_info())
-        return None
+            error = serializable_error_info_from_exc_info(sys.exc_info())
+        pipe.send(Finished(error))
 
 
 def _end_with_parent() -> None:

@@ -111,4 +111,16 @@ def open_workspace(
     return known
 
 
+def share_workspace(workspace: Workspace) -> None:
+    """Have the stages of a run that is about to start in this process use these stores, and what they have verified."""
+    _opened.clear()
+    _opened[workspace.run_id] = workspace
+
+
+def opened_workspace(settings: Settings, run_id: str) -> Workspace | None:
+    """The stores that the stages of a run share, where one of them has opened them."""
+    known = _opened.get(run_id)
+    return known if known is not None and known.settings == settings else None
+
+
 _opened: dict[str, Workspace] = {}

@@ -14,6 +14,7 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
+from nethical_assets.resources.platform import opened_workspace
 
 RECORDS_IO_MANAGER = "records"
 
@@ -47,6 +48,9 @@ class RecordIOManager(dg.IOManager):
             raise dg.Failure(description=str(error), allow_retries=False) from error
 
     def _records(self, run_id: str) -> StageRecords:
+        workspace = opened_workspace(self._settings, run_id)
+        if workspace is not None:
+            return workspace.records
         if self._opened is None or self._opened[0] != run_id:
             self._opened = (run_id, Workspace(self._settings, CycleOptions(), run_id).records)
         return self._opened[1]

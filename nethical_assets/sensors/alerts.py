@@ -64,7 +64,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     return [check_alert_sensor, run_failure_alert_sensor]
 
 
-def file_results(instance: dg.DagsterInstance, tracker: IssueTracker) -> Recorded:
+def file_results(instance: dg.DagsterInstance, tracker: IssueTracker, known: RunEvents | None = None) -> Recorded:
     """Record what the next ended runs tell, from where the tracker says that reading stopped.
 
     The tracker remembers the position in the same step as the results, so a tracker that could not be written is given
@@ -78,23 +78,33 @@ def file_results(instance: dg.DagsterInstance, tracker: IssueTracker) -> Recorde
         read_until = datetime.fromisoformat(position)
         again = _ended_runs(instance, updated_after=read_until - _OVERLAP, updated_before=read_until + _TICK)
         newer = _ended_runs(instance, updated_after=read_until, limit=_BATCH)
-    results = [result for run in (*again, *newer) for result in RunEvents.read(instance, run.dagster_run).results()]
+    results = [result for run in (*again, *newer) for result in _events(instance, run.dagster_run, known).results()]
     if not newer and not results:
         return Recorded(0, 0)
     reached = newer[-1].update_timestamp.isoformat() if newer else str(position)
     return tracker.record(results, reader=READER, position=reached)
 
 
-def file_cycle(instance: dg.DagsterInstance, tracker: IssueTracker, run_id: str) -> None:
-    """Record what one run tells at once, and then what earlier runs told that could not be filed at its time."""
+def file_cycle(instance: dg.DagsterInstance, tracker: IssueTracker, run_id: str, told: RunEvents | None = None) -> None:
+    """Record what one run tells at once, and then what earlier runs told that could not be filed at its time.
+
+    Args:
+        told: the events of the run, where they were read since it ended.
+    """
     run = instance.get_run_by_id(run_id)
     if run is not None:
-        tracker.record(RunEvents.read(instance, run).results())
+        told = _events(instance, run, told)
+        tracker.record(told.results())
     for _ in range(_CATCH_UP_BATCHES):
         before = tracker.position(READER)
-        file_results(instance, tracker)
+        file_results(instance, tracker, told)
         if tracker.position(READER) == before:
             return
+
+
+def _events(instance: dg.DagsterInstance, run: dg.DagsterRun, known: RunEvents | None) -> RunEvents:
+    """What a run told, read unless it is known."""
+    return known if known is not None and known.run.run_id == run.run_id else RunEvents.read(instance, run)
 
 
 def _ended_runs(

@@ -57,7 +57,7 @@ class _Sources:
     @property
     def label(self) -> str:
         """Where the rows come from, for people."""
-        from nethical_assets.core.datasets.canonical import SYNTHETIC
+        from nethical_assets.core.datasets.availability import SYNTHETIC
 
         used = sorted({str(self.present[name].facts["source"]) for name in self.trainable})
         return "+".join(used) or SYNTHETIC
@@ -117,7 +117,7 @@ def _build(work: Work) -> Result:
     stored = put_table(workspace.objects, dataset.frame)
     columns = column_types(dataset.frame)
     facts = {**dataset.facts, "columns": columns, "source": sources.label, "skipped": sources.skipped}
-    return Result(stored, {"frame": stored}, facts)
+    return Result(stored, {"frame": stored}, {**facts, "text_columns": list(spec.text_columns)})
 
 
 def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:

@@ -258,7 +258,7 @@ def _plan(workspace: Workspace, parameters: Mapping[str, Any], materials: Mappin
             "drift_threshold": settings.performance_thresholds.drift_alert_threshold,
             "monitoring": settings.monitoring.model_dump(mode="json"),
         },
-        {**(materials or {}), "ruleset": workspace.screener.ruleset.digest},
+        {**(materials or {}), "ruleset": workspace.ruleset.digest},
     )
 
 

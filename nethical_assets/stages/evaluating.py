@@ -36,7 +36,7 @@ def _measured(workspace: Workspace) -> dict[str, int]:
 def _plan(work: Work) -> Plan:
     workspace = work.workspace
     parameters = {**_measured(workspace), "refit_seed": workspace.seed}
-    return Plan(parameters, {"ruleset": workspace.screener.ruleset.digest})
+    return Plan(parameters, {"ruleset": workspace.ruleset.digest})
 
 
 def _evaluate(work: Work) -> Result:

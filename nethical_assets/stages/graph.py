@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.carding import MODEL_CARDS
 from nethical_assets.stages.checking import DATASET_VALIDATION
@@ -18,12 +19,13 @@ from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.screening import ERROR_CARD, QUARANTINE, SCREENED
 from nethical_assets.stages.sealing import AUDIT_ROOTS
 from nethical_assets.stages.splitting import SPLITS
-from nethical_assets.stages.stage import code_digest, earlier_stages
+from nethical_assets.stages.stage import code_digest, earlier_stages, find
 from nethical_assets.stages.training import MODELS
 from nethical_assets.stages.watching import DRIFT_REPORTS
 
 if TYPE_CHECKING:
     from nethical_assets.core.lineage.chain import ChainShape
+    from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
 
 STAGES = (
@@ -78,11 +80,39 @@ def dependencies_digest(workspace: Workspace, family: str) -> str:
         {
             "code": {stage.name: code_digest(workspace, stage, family) for stage in stages},
             "entries": [entry.model_dump(mode="json") for entry in settings.catalog.for_family(family)],
-            "rules": workspace.screener.ruleset.digest,
+            "rules": workspace.ruleset.digest,
             "training": settings.file.training.model_dump(mode="json", exclude={"bootstrap_samples"}),
             "maximum_rows": settings.file.datasets.maximum_rows,
         }
     )
+
+
+def is_new(workspace: Workspace, family: str) -> bool:
+    """Whether the family has no evaluated model yet."""
+    return workspace.records.newest(EVALUATIONS.name, family) is None
+
+
+def is_evaluated(workspace: Workspace, family: str) -> bool:
+    """Whether everything up to the evaluation of a family's model would be found and not computed, from the datasets
+    that this run has."""
+    found: dict[str, StageRecord] = {}
+    try:
+        for entry in workspace.settings.catalog.for_family(family):
+            record = workspace.records.load(RAW.name, entry.name, workspace.run_id)
+            found[record.name] = record
+        for stage in (*earlier_stages(EVALUATIONS), EVALUATIONS):
+            if stage.scope != "family":
+                continue
+            handed = {one.name for one in stage.needs}
+            needed = {name: record for name, record in found.items() if record.stage in handed}
+            known = find(stage, workspace, family, needed)
+            if known is None:
+                return False
+            found[known.name] = known
+    except NethicalError:
+        # The stage that it stops at says why.
+        return False
+    return True
 
 
 def stage_table() -> str:

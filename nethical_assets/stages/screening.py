@@ -21,11 +21,9 @@ if TYPE_CHECKING:
 
 
 def _plan_screening(work: Work) -> Plan:
-    from nethical_assets.core.detectors.registry import load_family
-
     released = sorted(work.workspace.released_rows(work.subject))
-    columns = list(load_family(work.subject).text_columns)
-    ruleset = work.workspace.screener.ruleset.digest
+    columns = work.of(DATASETS).facts["text_columns"]
+    ruleset = work.workspace.ruleset.digest
     return Plan({"columns": columns, "released": released}, {"ruleset": ruleset})
 
 
@@ -54,9 +52,9 @@ def _screen(work: Work) -> Result:
             "rows": len(kept),
             "quarantined": len(listed),
             "columns": column_types(kept),
-            "ruleset": workspace.screener.ruleset.digest,
+            "ruleset": workspace.ruleset.digest,
         },
-        subjects={"ruleset": workspace.screener.ruleset.digest},
+        subjects={"ruleset": workspace.ruleset.digest},
         acts=acts,
         then=lambda: workspace.quarantine.add(family, result.quarantined, now=workspace.now()),
     )
@@ -147,7 +145,7 @@ ERROR_CARD = Stage(
     owner="team:data-stewards",
     run=_measure_rules,
     plan=lambda work: Plan(
-        {"corpora": str(work.workspace.settings.mirror)}, {"ruleset": work.workspace.screener.ruleset.digest}
+        {"corpora": str(work.workspace.settings.mirror)}, {"ruleset": work.workspace.ruleset.digest}
     ),
     shows=_shown_error_card,
     kinds=frozenset({"markdown"}),

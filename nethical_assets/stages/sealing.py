@@ -53,7 +53,7 @@ def _record_changes(workspace: Workspace) -> None:
 
     in_force = {
         "settings": workspace.settings.digest(),
-        "rules": workspace.screener.ruleset.digest,
+        "rules": workspace.ruleset.digest,
         "catalog": workspace.settings.catalog_digest(),
     }
     try:

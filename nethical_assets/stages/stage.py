@@ -201,11 +201,25 @@ def _carry_out(work: Work) -> StageRecord:
     work.workspace.acts.settle()
     check_inputs(work)
     plan = work.stage.plan(work)
-    if plan.lookup:
-        found = work.workspace.records.find(_fingerprint(work, plan))
-        if found is not None and _is_complete(work, found):
-            return found
-    return conclude(work, plan, work.stage.run(work))
+    return _find(work, plan) or conclude(work, plan, work.stage.run(work))
+
+
+def find(stage: Stage, workspace: Workspace, subject: str, records: Mapping[str, StageRecord]) -> StageRecord | None:
+    """The result that carrying the stage out would find; None where it would compute.
+
+    Raises:
+        NethicalError: the stage could not be carried out.
+    """
+    work = Work(workspace, stage, subject, records)
+    check_inputs(work)
+    return _find(work, stage.plan(work))
+
+
+def _find(work: Work, plan: Plan) -> StageRecord | None:
+    if not plan.lookup:
+        return None
+    found = work.workspace.records.find(_fingerprint(work, plan))
+    return found if found is not None and _is_complete(work, found) else None
 
 
 def conclude(work: Work, plan: Plan, result: Result) -> StageRecord:

@@ -42,7 +42,7 @@ def build_model(
     Raises:
         TrainingError: the family cannot be trained on these rows.
     """
-    from nethical_assets.core.datasets.canonical import SYNTHETIC
+    from nethical_assets.core.datasets.availability import SYNTHETIC
     from nethical_assets.core.datasets.splits import TRAIN, VALIDATION
     from nethical_assets.core.detectors.artifact import choose_golden_inputs, pack
     from nethical_assets.core.ground.digests import digest_bytes
@@ -99,9 +99,7 @@ def _plan(work: Work) -> Plan:
 
 
 def _is_intact(workspace: Workspace, record: StageRecord) -> bool:
-    from nethical_assets.core.models.loading import is_intact
-
-    return is_intact(workspace.registry, record.output)
+    return workspace.registry.is_intact(record.output)
 
 
 def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:

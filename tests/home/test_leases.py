@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -169,3 +171,40 @@ def test_a_family_that_is_taken_leaves_none_of_the_others_held(tmp_path: Path, h
     with pytest.raises(BusyError), leases.families_held(tmp_path, (FAMILY, "anomaly"), "run-2", waiting_seconds=0.0):
         pytest.fail("held although another run has one of them")
     assert not in_child(lambda: hold(tmp_path, "run-3", "anomaly"))
+
+
+def work_for(home: Path, run_id: str, locks: leases.LentLocks, told: Connection) -> None:
+    locks.keep()
+    hold(home, run_id)
+    leases.hold_run(home, run_id)
+    leases.end_run(home, run_id)
+    told.send((leases.is_lent(home, run_id), leases.is_alive(home, run_id), leases.is_lent(home, "another")))
+    try:
+        hold(home, "another")
+    except BusyError as error:
+        told.send(str(error))
+    told.recv()
+
+
+def test_lent_locks_are_held_until_the_last_process_of_the_run_has_ended(tmp_path: Path) -> None:
+    hold(tmp_path, "run-1")
+    hold(tmp_path, "other run", "anomaly")
+    leases.hold_run(tmp_path, "run-1")
+    context = multiprocessing.get_context("forkserver")
+    here, there = context.Pipe()
+    locks = leases.lend(tmp_path, "run-1")
+    assert len(locks.descriptors) == 2
+    worker = context.Process(target=work_for, args=(tmp_path, "run-1", locks, there))
+    worker.start()
+    assert here.recv() == (True, True, False)
+    assert "in use by run run-1" in here.recv()
+    # As the kernel does when the process that took the locks is killed: its files are closed, and nothing is unlocked.
+    for path, descriptor in locks.descriptors.items():
+        os.close(descriptor)
+        leases._held.pop(path)._context.lock_file_fd = None
+    assert not in_child(lambda: expect_busy(tmp_path, "run-1"))
+    assert leases.is_alive(tmp_path, "run-1")
+    worker.kill()
+    worker.join()
+    assert not leases.is_alive(tmp_path, "run-1")
+    hold(tmp_path, "run-2")

@@ -22,6 +22,8 @@ from nethical_assets.core.ground.errors import (
 )
 from nethical_assets.core.sources.source import CredentialsError, NotThereError, UnusableContentError
 
+SYNTHETIC = "synthetic"
+"""Where rows come from that stand in for a family's data."""
 Cause = Literal["damaged", "unusable", "credentials", "disk", "busy", "missing", "unreachable", "not_asked"]
 
 ADVICE: Mapping[Cause, str] = {

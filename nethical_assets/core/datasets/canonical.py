@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nethical_assets.core.datasets.availability import SYNTHETIC
 from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.detectors.base import DetectorSpec
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.columns import COMMON_COLUMNS
 from nethical_assets.core.rows.sources import source_names
-
-SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ What belongs here: from a snapshot to a frame with labels, and the entry by whic
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.core.rows.labels import labels_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def find_snapshot(snapshots: SnapshotStore, name: str, digest: str) -> Snapshot:
@@ -32,6 +34,8 @@ def effective_entry(entry: DatasetEntry, snapshot: Snapshot) -> DatasetEntry:
 
 def snapshot_frame(snapshots: SnapshotStore, entry: DatasetEntry, snapshot: Snapshot) -> pd.DataFrame:
     """The raw rows of a fetched dataset, with their ``_label`` (-1 unusable) where it has labels."""
+    from nethical_assets.core.rows.labels import labels_of
+
     entry = effective_entry(entry, snapshot)
     table = snapshots.load(snapshot)
     frame: pd.DataFrame = table.to_pandas()

@@ -11,19 +11,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nethical_assets.core.datasets.availability import Cause, cause_of, gravest
-from nethical_assets.core.datasets.discovery import DiscoveryReport, discover
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, NethicalError
 from nethical_assets.core.ground.storage import exclusive_lock
-from nethical_assets.core.reading.readers import READING_VERSION, check_columns, read_dataset
+from nethical_assets.core.reading.version import READING_VERSION
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.core.rows.labels import check_labels
 from nethical_assets.core.sources.kaggle_source import UNPACKED_PREFIX
 from nethical_assets.core.sources.source import FetchedFiles, Source, Unchanged
+
+if TYPE_CHECKING:
+    from nethical_assets.core.datasets.discovery import DiscoveryReport
 
 Status = Literal["new", "unchanged", "skipped", "damaged"]
 _LOCK_SECONDS = 3600.0
@@ -206,6 +207,8 @@ class _Refresh:
         return self._outcome(stored, "new", f"{source.name}: {stored.rows} rows")
 
     def _read_and_store(self, source: Source, fetched: FetchedFiles) -> Snapshot:
+        from nethical_assets.core.reading.readers import read_dataset
+
         entry, discovery = self._layout(fetched.folder)
         raw = read_dataset(entry, fetched.folder, maximum_rows=self.maximum_rows, seed=self.seed)
         manifest = Snapshot(
@@ -229,6 +232,8 @@ class _Refresh:
     def _layout(self, folder: Path) -> tuple[DatasetEntry, DiscoveryReport | None]:
         if not self.entry.discover:
             return self.entry, None
+        from nethical_assets.core.datasets.discovery import discover
+
         found, discovery = discover(self.entry, folder, seed=self.seed)
         if found is None:
             raise DatasetError(f"dataset {self.entry.name}: {discovery.summary}")
@@ -259,6 +264,9 @@ class _Refresh:
 
     def _check_fit(self, latest: Snapshot) -> None:
         """Whether a snapshot read by another definition has what the entry now declares."""
+        from nethical_assets.core.reading.readers import check_columns
+        from nethical_assets.core.rows.labels import check_labels
+
         if not self.entry.discover:
             table = self.snapshots.load(latest)
             check_columns(self.entry, table)

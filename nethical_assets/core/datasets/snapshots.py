@@ -13,10 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from upath import UPath
 
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
@@ -25,6 +23,9 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore, read_json, write_atomically, write_json
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.sources.source import UpstreamState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _COMPRESSION_LEVEL = 3
 _ROW_GROUP_ROWS = 1 << 17
@@ -120,6 +121,9 @@ class SnapshotStore:
         Raises:
             IntegrityError: its bytes are missing or were changed; the message names the file.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         return pq.read_table(pa.BufferReader(self.objects.get(snapshot.digest)))
 
     def is_intact(self, snapshot: Snapshot) -> bool:
@@ -264,6 +268,8 @@ class SnapshotStore:
 
 def table_bytes(table: pa.Table) -> bytes:
     """The table as Parquet (zstd): the same bytes for the same rows, however they are chunked in memory."""
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     pq.write_table(
         table.combine_chunks().replace_schema_metadata(None),

@@ -98,6 +98,9 @@ def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
     """The provenance statements that leaves name and that are missing, and outputs whose index names none of them; what
     retention deleted is not missed.
 
+    The index may name any of the statements about an output: the leaves of a killed run enter the log when a later run
+    ends, behind newer ones of that run, and clocks may be set back.
+
     Raises:
         AuditError: the log is malformed.
     """

@@ -15,14 +15,15 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.ground.digests import canonical_json, digest_bytes
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock, read_json, write_atomically, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KEY_VARIABLE = "NETHICAL_QUARANTINE_KEY"
 KEY_BYTES = 32

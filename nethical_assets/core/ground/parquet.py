@@ -7,10 +7,12 @@ What belongs here: a frame to Parquet bytes and back. What does not: what a tabl
 from __future__ import annotations
 
 import io
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.ground.storage import ObjectStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def put_table(objects: ObjectStore, table: pd.DataFrame) -> str:
@@ -30,7 +32,21 @@ def get_table(objects: ObjectStore, digest: str) -> pd.DataFrame:
     Raises:
         IntegrityError: the bytes are missing or were changed.
     """
+    import pandas as pd
+
     return pd.read_parquet(io.BytesIO(objects.get(digest)))
+
+
+def get_values(objects: ObjectStore, digest: str, column: str) -> list[Any]:
+    """One column of the frame stored as ``digest``, verified, without the library of frames.
+
+    Raises:
+        IntegrityError: the bytes are missing or were changed.
+    """
+    import pyarrow.parquet as pq
+
+    values: list[Any] = pq.ParquetFile(io.BytesIO(objects.get(digest))).read([column])[column].to_pylist()
+    return values
 
 
 def column_types(frame: pd.DataFrame) -> list[list[str]]:

@@ -40,12 +40,13 @@ def temporary_prefix() -> str:
     return f"{TEMPORARY_PREFIX}{os.getpid()}-"
 
 
-def write_atomically(path: UPath | Path, data: bytes) -> None:
+def write_atomically(path: UPath | Path, data: bytes, *, durable: bool = True) -> None:
     """Replace ``path`` with ``data`` so that a reader, or a crash at any instant, sees the old bytes or the new ones.
 
     Locally: temporary file in the same folder, fsync, rename, fsync of the folder. The temporary file is locked until
     it is renamed, so that ``sweep_partial_files`` can tell a writer that works from one that was killed. On other
-    filesystems a single upload, which object stores make visible only when it is complete.
+    filesystems a single upload, which object stores make visible only when it is complete. What is of no use to any
+    other process than its writer's need not be ``durable``: it is safe from a kill, and not from a power failure.
 
     Raises:
         OSError: the disk is full or not writable; the old bytes are still in place and no temporary file is left.
@@ -61,13 +62,15 @@ def write_atomically(path: UPath | Path, data: bytes) -> None:
             _lock(descriptor)
             stream.write(data)
             stream.flush()
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
             os.replace(name, target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
-    sync_folder(target.parent)
+    if durable:
+        sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -162,8 +165,17 @@ def read_json(path: UPath | Path) -> Any:
         FileNotFoundError: there is none.
         IntegrityError: it is not UTF-8 JSON.
     """
+    return parse_document(path.read_bytes(), path)
+
+
+def parse_document(data: bytes, path: UPath | Path) -> Any:
+    """The JSON document whose bytes were read from ``path``.
+
+    Raises:
+        IntegrityError: it is not UTF-8 JSON.
+    """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path}: not a JSON document ({error}); restore it or remove it and run again") from None
 

@@ -38,6 +38,8 @@ class LogPins:
         waiting = self._log.pending_events(b'"key_created"')
         if self._log.checkpoint_bytes() is None:
             return []
+        if not waiting:
+            return [named.digest for named in self._log.view().state.model_keys]
         state = self._log.view().state.copy()
         for number, event in enumerate(waiting):
             state.take(self._log.view().size + number, event)

@@ -12,7 +12,6 @@ import pandas as pd
 
 from nethical_assets.core.detectors.artifact import unpack
 from nethical_assets.core.detectors.base import Detector, DetectorSpec, LabelledRows
-from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.core.rows.columns import COMMON_COLUMNS
 
@@ -25,15 +24,6 @@ def load_detector(registry: ModelRegistry, model: str, spec: DetectorSpec) -> De
     """
     _, files = registry.load(model)
     return unpack(spec, files)
-
-
-def is_intact(registry: ModelRegistry, model: str) -> bool:
-    """Whether the files of a stored model are there and match its digest and signature."""
-    try:
-        registry.load(model)
-    except IntegrityError:
-        return False
-    return True
 
 
 def input_columns(spec: DetectorSpec, frame: pd.DataFrame) -> list[str]:

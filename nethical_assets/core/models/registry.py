@@ -169,6 +169,14 @@ class ModelRegistry:
         write_object(folder / MANIFEST, data)
         return digest
 
+    def is_intact(self, digest: str) -> bool:
+        """Whether the files of a stored model are there and match its digest and signature."""
+        try:
+            self.load(digest)
+        except IntegrityError:
+            return False
+        return True
+
     def load(self, digest: str) -> tuple[ModelManifest, dict[str, bytes]]:
         """A model's manifest and file bytes, every byte verified against the digest, and the digest's signature.
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
-from nethical_assets.core.detectors.base import DetectorSpec
 from nethical_assets.core.quality.checks import EXAMPLES, CheckOutcome, Status
 from nethical_assets.core.rows.catalog import DatasetEntry
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pandera.pandas as pa
+
+    from nethical_assets.core.detectors.base import DetectorSpec
 
 _UNKNOWN_LICENCES = frozenset({"", "see its page", "unknown", "other", "none", "not specified"})
 
@@ -146,10 +145,13 @@ def _numeric() -> pa.Check:
 
 
 def _is_numeric(series: pd.Series) -> bool:
+    import pandas as pd
+
     return pd.api.types.is_numeric_dtype(series.dtype)
 
 
 def _validate(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    import pandas as pd
     import pandera.pandas as pa
 
     try:
@@ -228,6 +230,8 @@ def _missing_outcome(
 def _missing_values(frame: pd.DataFrame, part_column: str | None) -> dict[str, tuple[int, int]]:
     """Column -> (missing values, rows), over the parts that have the column at all; a column that no part has counts
     everywhere."""
+    import pandas as pd
+
     if frame.empty:
         return {}
     gaps = frame.isna()
@@ -281,6 +285,8 @@ def _duplicates_outcome(frame: pd.DataFrame, identity: Sequence[str], thresholds
 
 def _examples(flagged: pd.Series) -> tuple[int, ...]:
     """The numbers of the first flagged rows."""
+    import numpy as np
+
     return tuple(np.flatnonzero(flagged.to_numpy())[:EXAMPLES].tolist())
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from nethical_assets.core.governance import Screener
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.quality.checks import EXAMPLES, CheckOutcome
 
 PACKS = ("pii", "secrets")

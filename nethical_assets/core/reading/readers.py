@@ -26,8 +26,6 @@ from nethical_assets.core.rows.naming import shown_columns
 __all__ = ["FileReport", "RawTable", "ReadReport", "check_columns", "infer_types", "labels_of", "list_files",
            "read_dataset", "read_files"]  # fmt: skip
 
-READING_VERSION = 1
-"""Raised whenever the same files would give another table: snapshots read by another version are read again."""
 
 SPANS_COLUMNS = ("full_text", "spans")
 _SHOWN_NAMES = 12

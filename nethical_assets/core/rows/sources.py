@@ -5,10 +5,12 @@ What belongs here: the names that a catalog entry gives its files. What does not
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.core.rows.labels import choose_files
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def source_names(entry: DatasetEntry) -> tuple[str, ...]:
@@ -18,6 +20,8 @@ def source_names(entry: DatasetEntry) -> tuple[str, ...]:
 
 def attach_sources(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
     """For each raw row the name of the collection it comes from, by the file it was read from."""
+    from nethical_assets.core.rows.labels import choose_files
+
     files = raw["_file"].unique().tolist()
     chosen = {path: file.source for file, path in choose_files(entry, files) if path is not None}
     return raw["_file"].map({path: chosen.get(path) or entry.name for path in files})

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.datasets.overlap import source_overlap
-from nethical_assets.core.governance import Screener, load_ruleset
+from nethical_assets.core.governance.rules import load_ruleset
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
 from nethical_assets.core.quality.label_errors import find_label_errors, label_errors_outcome

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.governance import Ruleset, Screener, load_ruleset
+from nethical_assets.core.governance.rules import Ruleset, load_ruleset
+from nethical_assets.core.governance.screener import Screener
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 RULES = CHECKOUT / "config" / "screening"

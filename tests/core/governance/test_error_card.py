@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nethical_assets.core.evaluation.error_card import build_error_card, render_error_card
-from nethical_assets.core.governance import Screener
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.ground.errors import DatasetError
 
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from nethical_assets.core.governance import Findings, Screener
 from nethical_assets.core.governance.files import screen_file, write_findings
+from nethical_assets.core.governance.findings import Findings
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.ground.errors import DatasetError
 
 TEXTS = ["fine", 'mail "a@example.com"\non two lines', "4111 1111 1111 1111", None]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nethical_assets.core.governance import Findings, Screener, mask
-from nethical_assets.core.governance.findings import SCHEMA, concatenate
+from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate, mask
+from nethical_assets.core.governance.screener import Screener
 
 
 def test_masking_replaces_each_span_by_its_kind_and_keeps_the_rest(screener: Screener) -> None:

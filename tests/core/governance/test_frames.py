@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from nethical_assets.core.evaluation.rates import compare_rates
-from nethical_assets.core.governance import Screener, screen_frame
+from nethical_assets.core.governance.frames import screen_frame
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.ground.errors import DatasetError
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from nethical_assets.core.governance import Ruleset, Screener, mask, screen_frame
+from nethical_assets.core.governance.findings import mask
+from nethical_assets.core.governance.frames import screen_frame
 from nethical_assets.core.governance.memo import ScreeningMemo, memo_of
+from nethical_assets.core.governance.rules import Ruleset
+from nethical_assets.core.governance.screener import Screener
 
 TEXTS = [
     "write to jane.doe@example.org please",

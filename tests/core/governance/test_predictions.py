@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nethical_assets.core.governance import Screener
 from nethical_assets.core.governance.predictions import screen_outputs
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.ground.documents import to_document
 
 CARD = "4111 1111 1111 1111"

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nethical_assets.core.governance import Screener, screen_frame
+from nethical_assets.core.governance.frames import screen_frame
 from nethical_assets.core.governance.quarantine import (
     CONFIRMED,
     HELD,
@@ -19,6 +19,7 @@ from nethical_assets.core.governance.quarantine import (
     QuarantineStore,
     quarantine_key,
 )
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SettingsError
 

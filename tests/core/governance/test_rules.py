@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.governance import Ruleset, Screener, load_ruleset
-from nethical_assets.core.governance.rules import AppliesTo, Rule, Severity, ViolationType
+from nethical_assets.core.governance.rules import AppliesTo, Rule, Ruleset, Severity, ViolationType, load_ruleset
+from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.ground.errors import SettingsError
 
 from .conftest import RULES

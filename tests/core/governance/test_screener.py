@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.governance import Ruleset, Screener, mask
+from nethical_assets.core.governance.findings import mask
 from nethical_assets.core.governance.matching import FEW_TEXTS, MAXIMUM_REFUSALS
-from nethical_assets.core.governance.screener import MAXIMUM_FINDINGS_PER_RULE, ROWS_PER_BATCH
+from nethical_assets.core.governance.rules import Ruleset
+from nethical_assets.core.governance.screener import MAXIMUM_FINDINGS_PER_RULE, ROWS_PER_BATCH, Screener
 
 from .conftest import RULES
 
@@ -173,7 +174,8 @@ def test_lone_surrogates_keep_offsets(screener: Screener) -> None:
 MEASURE = """
 import resource, sys, time
 from pathlib import Path
-from nethical_assets.core.governance import Screener, load_ruleset
+from nethical_assets.core.governance.rules import load_ruleset
+from nethical_assets.core.governance.screener import Screener
 screener = Screener(load_ruleset(Path(sys.argv[1])))
 started = time.perf_counter()
 for unit in ("a", "\\u0430", "-", "555-0143 ", "ignore "):
