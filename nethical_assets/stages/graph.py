@@ -104,8 +104,7 @@ def is_evaluated(workspace: Workspace, family: str) -> bool:
             if stage.scope != "family":
                 continue
             handed = {one.name for one in stage.needs}
-            needed = {name: record for name, record in found.items() if record.stage in handed}
-            known = find(stage, workspace, family, needed)
+            known = find(stage, workspace, family, [record for record in found.values() if record.stage in handed])
             if known is None:
                 return False
             found[known.name] = known

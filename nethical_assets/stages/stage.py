@@ -9,7 +9,7 @@ A stage is a value: other code names it by the constant of its file, never by it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -191,10 +191,17 @@ def carry_out(
     Raises:
         IntegrityError: a record is missing, does not verify, or was made from something else than its siblings.
     """
+    work = _work(stage, workspace, subject, records)
     if quietly:
-        return _carry_out(Work(workspace, stage, subject, {record.name: record for record in records}))
+        return _carry_out(work)
     with announced(stage.name, subject):
-        return _carry_out(Work(workspace, stage, subject, {record.name: record for record in records}))
+        return _carry_out(work)
+
+
+def _work(stage: Stage, workspace: Workspace, subject: str, records: Iterable[StageRecord]) -> Work:
+    """In whatever order records are handed over, a stage sees them in one: a result never depends on it."""
+    handed = {record.name: record for record in records}
+    return Work(workspace, stage, subject, dict(sorted(handed.items())))
 
 
 def _carry_out(work: Work) -> StageRecord:
@@ -204,13 +211,13 @@ def _carry_out(work: Work) -> StageRecord:
     return _find(work, plan) or conclude(work, plan, work.stage.run(work))
 
 
-def find(stage: Stage, workspace: Workspace, subject: str, records: Mapping[str, StageRecord]) -> StageRecord | None:
+def find(stage: Stage, workspace: Workspace, subject: str, records: Iterable[StageRecord]) -> StageRecord | None:
     """The result that carrying the stage out would find; None where it would compute.
 
     Raises:
         NethicalError: the stage could not be carried out.
     """
-    work = Work(workspace, stage, subject, records)
+    work = _work(stage, workspace, subject, records)
     check_inputs(work)
     return _find(work, stage.plan(work))
 

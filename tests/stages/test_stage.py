@@ -17,7 +17,7 @@ from nethical_assets.home.records import StageRecord, result_digest
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.graph import STAGES
-from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work, carry_out, check_inputs
+from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work, carry_out, check_inputs, find
 from tests.fake_stages import declare, open_workspace
 from tests.processes import DURABLE, in_child
 
@@ -73,6 +73,16 @@ def test_the_same_work_is_done_once(workspace: Workspace, counting: Counting, se
     assert (first.reused, again.reused) == (False, True)
     assert (again.digest, again.statement) == (first.digest, first.statement)
     assert again.facts == {"rows": 3, "columns": ["a", "b"], "by_bin": {"10": 1, "9": 2}}
+
+
+def test_records_come_in_any_order(workspace: Workspace, counting: Counting) -> None:
+    records = [carry_out(counting.stage, workspace, name) for name in ("nslkdd", "guide", "hdfs")]
+    reading = declare("reading", counting._run, lambda work: Plan({"read": list(work.records)}))
+    first = carry_out(reading, workspace, FAMILY, records)
+    before = counting.runs
+    assert carry_out(reading, workspace, FAMILY, records[::-1]).digest == first.digest
+    assert find(reading, workspace, FAMILY, records[1:] + records[:1]) is not None
+    assert counting.runs == before
 
 
 CHANGES: dict[str, Callable[[Counting, pytest.MonkeyPatch], None]] = {
