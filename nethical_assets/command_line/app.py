@@ -7,7 +7,10 @@ negative; 2 bad usage, input or configuration, with one clear line.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -140,6 +143,32 @@ def ui(
     raise typer.Exit(serve(load_settings(), host=host, port=port))
 
 
+def program() -> None:
+    """The installed program: ``main``, and then an end that nothing can spoil.
+
+    A library with threads of its own may abort a process whose interpreter is taken apart around them
+    (https://github.com/apache/arrow/issues/34314): the exit code would no longer say what was done. So the process ends
+    when everything that was registered for its end has run.
+    """
+    codes: list[int] = []
+    atexit.register(_end, codes)
+    try:
+        main()
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            codes.append(ended.code)
+        raise
+
+
+def _end(codes: list[int]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # Whoever read it may be gone.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    if codes:
+        os._exit(codes[0])
+
+
 def main() -> None:
     """Run the command line; an expected error is one line on stderr and its exit code."""
     if not sys.warnoptions:
@@ -169,4 +198,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program()

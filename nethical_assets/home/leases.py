@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import reduction
 from pathlib import Path
@@ -68,7 +69,8 @@ def hold_run(home: Path, run_id: str) -> None:
     if path in _held or path in _lent:
         return
     with contextlib.suppress(filelock.Timeout):
-        _held[path] = _acquire(path, 0.0)
+        # Whoever looks whether this run is alive holds the lock for an instant.
+        _held[path] = _acquire(path, 2 * _POLL_SECONDS)
 
 
 def is_alive(home: Path, run_id: str) -> bool:
@@ -84,6 +86,22 @@ def is_alive(home: Path, run_id: str) -> bool:
         return True
     lock.release()
     return False
+
+
+def were_killed(home: Path, run_ids: Iterable[str]) -> list[str]:
+    """Which of the runs were held by a process that ended without letting go of them.
+
+    A run that has not begun is none of them, and neither is one that is over. They are looked at twice: the lock of a
+    run that begins at this instant is not held yet.
+    """
+
+    def left(run_id: str) -> bool:
+        return run_lock_path(home, run_id).exists() and not is_alive(home, run_id)
+
+    suspects = [run_id for run_id in run_ids if left(run_id)]
+    if suspects:
+        time.sleep(3 * _POLL_SECONDS)
+    return [run_id for run_id in suspects if left(run_id)]
 
 
 def end_run(home: Path, run_id: str) -> None:

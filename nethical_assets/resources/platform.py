@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from nethical_assets.core.detectors.registry import family_names
-from nethical_assets.home.leases import hold_family, release_families
+from nethical_assets.home.leases import end_run, hold_family, hold_run
 from nethical_assets.home.options import CycleOptions, SourceChoice
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import FAMILY_WAITING_SECONDS, Workspace, tracker_path
@@ -49,6 +49,7 @@ class CycleResource(dg.ConfigurableResource):
         ends. A run that has to wait for another one waits here, before it does anything."""
         try:
             if self.home and context.run is not None:
+                hold_run(Path(self.home), context.run.run_id)
                 for family in _families_of(context.run):
                     hold_family(
                         Path(self.home),
@@ -64,7 +65,7 @@ class CycleResource(dg.ConfigurableResource):
                 if workspace is not None:
                     workspace.end()
                 elif self.home:
-                    release_families(Path(self.home), context.run.run_id)
+                    end_run(Path(self.home), context.run.run_id)
 
 
 class IssueTrackerResource(dg.ConfigurableResource):

@@ -208,3 +208,27 @@ def test_lent_locks_are_held_until_the_last_process_of_the_run_has_ended(tmp_pat
     worker.join()
     assert not leases.is_alive(tmp_path, "run-1")
     hold(tmp_path, "run-2")
+
+
+def test_a_run_whose_lock_is_being_taken_was_not_killed(tmp_path: Path, holder: Holder) -> None:
+    leases.run_lock_path(tmp_path, "begins").parent.mkdir(parents=True)
+    for run_id in ("begins", "killed"):
+        leases.run_lock_path(tmp_path, run_id).touch()
+
+    def begin() -> None:
+        time.sleep(0.2)
+        leases.hold_run(tmp_path, "begins")
+
+    child = holder(lambda: threading.Thread(target=begin).start())
+    assert leases.were_killed(tmp_path, ["begins", "killed", "never began"]) == ["killed"]
+    os.kill(child.pid, 9)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert leases.were_killed(tmp_path, ["begins"]) == ["begins"]
+
+
+def test_looking_whether_a_run_is_alive_does_not_keep_it_from_being_held(tmp_path: Path) -> None:
+    path = leases.run_lock_path(tmp_path, "run-1")
+    looking = leases._acquire(path, 0.0)
+    threading.Timer(0.1, looking.release).start()
+    leases.hold_run(tmp_path, "run-1")
+    assert path in leases._held

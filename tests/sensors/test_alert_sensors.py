@@ -15,9 +15,11 @@ from filelock import FileLock
 from nethical_assets.core.alerts import LocalIssueTracker, local
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.ground.errors import DatasetError, NethicalError
+from nethical_assets.home.leases import is_alive, run_lock_path
 from nethical_assets.home.settings import Settings
 from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.build import build_defs, build_resources
+from nethical_assets.resources.platform import CycleResource
 from nethical_assets.sensors import alerts
 from nethical_assets.sensors.results import RunEvents
 from tests.orchestration import clean_environment
@@ -394,6 +396,43 @@ def test_a_run_of_the_command_line_whose_process_is_gone_is_a_failed_run(
     (issue,) = tracker.list()
     assert issue.title.startswith("Run Failure: logistic - ")
     assert "The process of this run was ended" in issue.body
+
+
+def test_a_run_of_the_daemon_whose_process_is_gone_is_a_failed_run(
+    settings: Settings, kept: dg.DagsterInstance
+) -> None:
+    job = build_defs(settings).resolve_job_def("training_cycle")
+    alive, dead, not_begun = (kept.create_run_for_job(job) for _ in range(3))
+    for run in (alive, dead, not_begun):
+        kept.report_dagster_event(
+            dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "training_cycle", message="started"), run.run_id
+        )
+    # What a process that was killed leaves: a lock file that nobody holds.
+    run_lock_path(settings.home, dead.run_id).parent.mkdir(parents=True, exist_ok=True)
+    run_lock_path(settings.home, dead.run_id).touch()
+    with FileLock(run_lock_path(settings.home, alive.run_id)):
+        CheckSensor(settings, kept).tick()
+        status = {run.run_id: run.status for run in kept.get_runs()}
+    assert status == {
+        alive.run_id: dg.DagsterRunStatus.STARTED,
+        dead.run_id: dg.DagsterRunStatus.FAILURE,
+        not_begun.run_id: dg.DagsterRunStatus.STARTED,
+    }
+
+
+def test_a_run_is_held_from_before_its_first_step(settings: Settings, kept: dg.DagsterInstance) -> None:
+    seen = []
+
+    @dg.asset(required_resource_keys={"cycle"})
+    def looks(context) -> None:  # type: ignore[no-untyped-def]
+        seen.append((context.run.run_id, is_alive(settings.home, context.run.run_id)))
+
+    dg.materialize(
+        [looks], instance=kept, resources={"cycle": CycleResource(home=str(settings.home))}, run_config=QUIET
+    )
+    ((run_id, alive),) = seen
+    assert alive
+    assert not run_lock_path(settings.home, run_id).exists()
 
 
 def test_a_failed_run_is_filed_and_its_part_of_the_audit_log_is_closed(

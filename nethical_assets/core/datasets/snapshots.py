@@ -20,6 +20,7 @@ from upath import UPath
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.parquet import read_table
 from nethical_assets.core.ground.storage import ObjectStore, read_json, write_atomically, write_json
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.sources.source import UpstreamState
@@ -121,10 +122,7 @@ class SnapshotStore:
         Raises:
             IntegrityError: its bytes are missing or were changed; the message names the file.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        return pq.read_table(pa.BufferReader(self.objects.get(snapshot.digest)))
+        return read_table(self.objects.get(snapshot.digest))
 
     def is_intact(self, snapshot: Snapshot) -> bool:
         """Whether the snapshot's bytes are there and match its digest."""

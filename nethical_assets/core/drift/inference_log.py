@@ -23,6 +23,7 @@ from upath import UPath
 from nethical_assets.core.drift.reference import PROBABILITY, SCORE, FloatArray, prediction_columns
 from nethical_assets.core.ground.digests import check_digest, digest_bytes
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError
+from nethical_assets.core.ground.parquet import read_table
 from nethical_assets.core.ground.storage import write_atomically
 
 _FAMILY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -188,7 +189,7 @@ def _read(path: UPath, content: str) -> pd.DataFrame:
     data = path.read_bytes()
     if _content(data) != content:
         raise IntegrityError(f"{path}: the batch does not match its name; restore it from a backup or move it away")
-    frame: pd.DataFrame = pq.read_table(io.BytesIO(data)).to_pandas()
+    frame: pd.DataFrame = read_table(data).to_pandas(use_threads=False)
     return frame
 
 

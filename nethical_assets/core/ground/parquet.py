@@ -13,6 +13,7 @@ from nethical_assets.core.ground.storage import ObjectStore
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 def put_table(objects: ObjectStore, table: pd.DataFrame) -> str:
@@ -32,9 +33,8 @@ def get_table(objects: ObjectStore, digest: str) -> pd.DataFrame:
     Raises:
         IntegrityError: the bytes are missing or were changed.
     """
-    import pandas as pd
-
-    return pd.read_parquet(io.BytesIO(objects.get(digest)))
+    frame: pd.DataFrame = read_table(objects.get(digest)).to_pandas(use_threads=False)
+    return frame
 
 
 def get_values(objects: ObjectStore, digest: str, column: str) -> list[Any]:
@@ -43,10 +43,19 @@ def get_values(objects: ObjectStore, digest: str, column: str) -> list[Any]:
     Raises:
         IntegrityError: the bytes are missing or were changed.
     """
+    values: list[Any] = read_table(objects.get(digest), [column])[column].to_pylist()
+    return values
+
+
+def read_table(data: bytes, columns: list[str] | None = None) -> pa.Table:
+    """The table, or some of its columns, that Parquet bytes hold.
+
+    Arrow's own threads are not started for what is in memory already.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    values: list[Any] = pq.ParquetFile(io.BytesIO(objects.get(digest))).read([column])[column].to_pylist()
-    return values
+    return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
 
 
 def column_types(frame: pd.DataFrame) -> list[list[str]]:
