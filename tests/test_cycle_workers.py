@@ -27,6 +27,7 @@ from tests.tiny_mirror import CHECKOUT
 
 FAMILIES = ("heuristic", "logistic")
 SMALL = CycleOptions(samples=700)
+SMALL_OPTIONS = ("--samples", "700")
 TIMES = {"trained_at", "decided_at", "audit_merkle_root", "path", "paths"}
 PATIENCE_SECONDS = 120.0
 
@@ -98,7 +99,14 @@ def test_one_family_stays_in_one_process(settings: Settings) -> None:
 def cycle(environment: dict[str, str], mirrored: Settings) -> Iterator[subprocess.Popen[str]]:
     """``nethical run`` of two families, in a session of its own."""
     process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "nethical"), "run", "--families", ",".join(FAMILIES), "--json"],
+        [
+            str(Path(sys.executable).parent / "nethical"),
+            "run",
+            "--families",
+            ",".join(FAMILIES),
+            *SMALL_OPTIONS,
+            "--json",
+        ],
         env=clean_environment({**environment, "NETHICAL_DATA_MIRROR": str(mirrored.mirror)}),
         cwd=CHECKOUT,
         stdout=subprocess.PIPE,
@@ -177,7 +185,7 @@ def test_no_process_outlives_a_run_that_is_ended(
 
 
 def heals(settings: Settings) -> None:
-    summary = run_cycle(settings, FAMILIES, CycleOptions())
+    summary = run_cycle(settings, FAMILIES, SMALL)
     assert summary["status"] == "success", summary["failures"]
     assert {result["verdict"] for result in summary["families"].values()} <= {"promoted", "candidate", "unchanged"}
     assert verify(settings)["problems"] == []
