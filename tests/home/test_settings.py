@@ -21,7 +21,7 @@ from nethical_assets.core.rows.catalog import Catalog
 from nethical_assets.home.settings import DEFAULT_SETTINGS_FILE, ScheduleFile, load_settings, parse_duration
 from nethical_assets.orchestration.instance import open_instance
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "nethical_assets"
 SPECIFICATION = CHECKOUT.parent / "shared" / "spec" / "mlops-architecture.md"
 

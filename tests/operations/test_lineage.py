@@ -32,9 +32,8 @@ from nethical_assets.operations.lineage import UnknownModelError, find_model, re
 from nethical_assets.operations.verification import verify
 from nethical_assets.stages import training as models
 from nethical_assets.stages.sealing import finalize_run
-
-from .orchestration import enter, environment_of
-from .stage_runs import fetch_all, run_family
+from tests.orchestration import enter, environment_of
+from tests.stage_runs import fetch_all, run_family
 
 FAMILY = "logistic"
 
