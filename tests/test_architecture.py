@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 import grimp
 import pytest
 
-from nethical_assets.core.detectors.registry import family_module, family_names
 from nethical_assets.stages import checking
 from nethical_assets.stages.graph import STAGES
 from nethical_assets.stages.stage import Stage
@@ -248,12 +246,6 @@ def test_the_contracts_of_the_house_are_kept() -> None:
         cwd=CHECKOUT,
     )
     assert result.returncode == 0, result.stdout
-
-
-def test_every_family_is_in_the_contract_of_families() -> None:
-    contracts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (families,) = [set(contract["modules"]) for contract in contracts if contract["type"] == "independence"]
-    assert families == {family_module(name) for name in family_names()}
 
 
 @pytest.mark.parametrize("module", ["orchestration.build", "definitions", "home.settings", "command_line.app"])

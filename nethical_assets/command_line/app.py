@@ -2,23 +2,22 @@
 
 What belongs here: the commands about whole cycles, models and state, and how every command ends. What does not: the
 subjects with commands of their own (a module each). Exit codes: 0 done; 1 a step failed or a verification is
-negative; 2 bad usage, input or configuration, with one clear line.
+negative; 2 bad usage, input or configuration, with one clear line; 128 and the number of the signal when interrupted.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
-import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening
+from nethical_assets.command_line.interrupts import exit_code, interruptible
 from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import (
     JsonOption,
@@ -36,6 +35,8 @@ from nethical_assets.home.options import CycleOptions, SourceChoice
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 _OBJECTS_A_COLLECTION = 50_000
+_INTERRUPTED = 130
+"""What typer answers after Ctrl-C."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -143,40 +144,22 @@ def ui(
     raise typer.Exit(serve(load_settings(), host=host, port=port))
 
 
-def program() -> None:
-    """The installed program: ``main``, and then an end that nothing can spoil.
-
-    A library with threads of its own may abort a process whose interpreter is taken apart around them
-    (https://github.com/apache/arrow/issues/34314): the exit code would no longer say what was done. So the process ends
-    when everything that was registered for its end has run.
-    """
-    codes: list[int] = []
-    atexit.register(_end, codes)
-    try:
-        main()
-    except SystemExit as ended:
-        if isinstance(ended.code, int):
-            codes.append(ended.code)
-        raise
-
-
-def _end(codes: list[int]) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        # Whoever read it may be gone.
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    if codes:
-        os._exit(codes[0])
-
-
 def main() -> None:
     """Run the command line; an expected error is one line on stderr and its exit code."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     # Most objects of a short process live until it ends: looking for cycles every 700 of them costs it a tenth.
     gc.set_threshold(_OBJECTS_A_COLLECTION)
+    with interruptible():
+        _run()
+
+
+def _run() -> NoReturn:
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        code = app(standalone_mode=False) or 0
+        if code == _INTERRUPTED:  # typer has caught it
+            raise KeyboardInterrupt
+        sys.exit(code)
     except NethicalError as error:
         _say(str(error))
         sys.exit(error.exit_code)
@@ -189,8 +172,10 @@ def main() -> None:
             _say(f"{message} (nethical --help lists what there is)")
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        _say("interrupted; what was finished is kept, start it again to go on")
-        sys.exit(130)
+        # A terminal that is closed takes no words any more.
+        with contextlib.suppress(OSError):
+            _say("interrupted; what was finished is kept, start it again to go on")
+        sys.exit(exit_code())
 
 
 def _say(line: str) -> None:
@@ -198,4 +183,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    program()
+    main()

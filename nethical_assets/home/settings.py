@@ -28,6 +28,10 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SETTINGS_FILE = PROJECT_ROOT / "config" / "training-schedule.json"
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([dhw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_UNUSABLE_IN_HOME = re.compile(r"[?*\[]|%[0-9A-Fa-f]{2}")
+"""Dagster takes the path of its databases for a part of a URL, and that of its configuration for a pattern: with one of
+these it would open other files, or run without the configuration and say nothing."""
 _ANY_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -178,7 +182,10 @@ def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Cata
     """
     environment = os.environ if environment is None else environment
     path = Path(environment.get("NETHICAL_CONFIG") or DEFAULT_SETTINGS_FILE)
-    home = Path(environment.get("NETHICAL_HOME") or PROJECT_ROOT / ".nethical").absolute()
+    named = environment.get("NETHICAL_HOME")
+    if named and _URL.match(named):
+        raise SettingsError(f"NETHICAL_HOME = {named!r} is a URL; state is kept in a folder, name one")
+    home = Path(named or PROJECT_ROOT / ".nethical").absolute()
     _check_home(home)
     file = _load_schedule_file(path)
     beside = path.parent / "datasets.toml"
@@ -194,7 +201,12 @@ def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Cata
 
 
 def _check_home(home: Path) -> None:
-    """Refuse a home that is not, and cannot become, a folder."""
+    """Refuse a home that is not, and cannot become, a folder, or in which Dagster would not find its files."""
+    if unusable := _UNUSABLE_IN_HOME.search(str(home)):
+        raise SettingsError(
+            f"NETHICAL_HOME = {str(home)!r} has {unusable[0]!r} in its path, which Dagster takes for something "
+            "else; name another folder"
+        )
     try:
         nearest = next(place for place in (home, *home.parents) if place.exists())
         usable = nearest.is_dir()

@@ -6,6 +6,7 @@ comparison (``core.lineage``).
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.datasets.splits import TEST
+from nethical_assets.core.delivery.expected import champion_problems
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError, NoChampionError
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
@@ -75,14 +77,16 @@ def trace_model(settings: Settings, wanted: str, key_file: Path | None = None) -
     from nethical_assets.core.lineage.chain import Evidence, trace
 
     workspace = Workspace(settings, CycleOptions(), "lineage")
-    pointer, stage = find_model(workspace.registry, wanted)
+    registry, log = workspace.registry, LogReader(settings.home / "audit")
+    pointer, stage = find_model(registry, wanted)
     evidence = Evidence(
         objects=workspace.objects,
         snapshots=workspace.snapshots.objects,
-        registry=workspace.registry,
+        registry=registry,
         provenance=workspace.provenance,
-        log=LogReader(settings.home / "audit"),
+        log=log,
         shape=chain_shape(),
+        champion_problems=functools.partial(champion_problems, registry, workspace.objects, log),
         trusted=None if key_file is None else read_public_keys(key_file),
     )
     return trace(evidence, pointer, stage)

@@ -36,8 +36,9 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
         IntegrityError: the model is not what was stored, or the log has no promotion of it.
     """
     from nethical_assets.core.models.loading import load_detector
-    from nethical_assets.core.reading.tables import read_records, write_records
+    from nethical_assets.core.reading.tables import check_output, read_records, write_records
 
+    check_output(output)
     workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
     workspace.acts.settle()
     champion = workspace.registry.champion(family)
@@ -55,7 +56,6 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
     predictions = predictions.assign(
         label=(probability >= DECISION_THRESHOLD).astype("int8"), probability=probability, score=scores
     )
-    write_records(predictions, output)
     if len(predictions):
         workspace.inference_log.append(
             family,
@@ -71,6 +71,8 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
             ),
         )
     finish_errand(workspace)
+    # Last: whoever has scores can be sure that the log and the drift reports know of them.
+    write_records(predictions, output)
     return {
         "family": family,
         "version": champion.version,

@@ -221,17 +221,18 @@ def _family_result(workspace: Workspace, family: str, finished: _Finished) -> di
         "model_digest": None,
         "card": None,
     }
-    if asset_key(FAMILY_CYCLE[-1], family) not in finished.materialized:
-        wanted = family_assets(workspace.settings, family)
-        reasons = [finished.reasons[key] for key in wanted if key in finished.reasons]
-        said = list(dict.fromkeys(reasons)) or ["a step it depends on failed; the run's log in the UI says why"]
-        return {**empty, "verdict": "error", "reasons": said}
     found = dict(empty)
     for stage in FAMILY_CYCLE:
         record = workspace.records.newest(stage.name, family)
-        if record is not None:
+        # Of a stage that this run did not reach, it is another run's.
+        if record is not None and asset_key(stage, family) in finished.materialized:
             found |= stage.sums_up(record)
-    return found
+    if asset_key(FAMILY_CYCLE[-1], family) in finished.materialized:
+        return found
+    wanted = family_assets(workspace.settings, family)
+    reasons = [finished.reasons[key] for key in wanted if key in finished.reasons]
+    said = list(dict.fromkeys(reasons)) or ["a step it depends on failed; the run's log in the UI says why"]
+    return {**found, "verdict": "error", "reasons": said}
 
 
 def _sources_sentence(workspace: Workspace, results: Mapping[str, Mapping[str, Any]]) -> str:

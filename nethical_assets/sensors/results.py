@@ -33,6 +33,7 @@ _TOLD = {
     dg.DagsterEventType.RUN_SUCCESS,
 }
 _CHECK_FAILURE = "DagsterAssetCheckFailedError"
+_INTERRUPTIONS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 _WORDS_OF_CHECKS = {(AUDIT_ROOTS.name, "log_verifies"): "the audit log does NOT verify"}
 
 
@@ -219,6 +220,8 @@ def _step_error(event: dg.DagsterEvent, failed_checks: Iterable[CheckResult]) ->
     cause = data.error
     while cause.cause is not None:
         cause = cause.cause
+    if cause.cls_name in _INTERRUPTIONS:
+        return "interrupted; what was finished is kept, start it again to go on"
     if _is_system_error(str(cause.cls_name)):
         return " ".join(f"{cause.cls_name}: {cause.message.partition(':')[2] or cause.message}".split())
     return f"{cause.cls_name or 'an unexpected error'}; its log in the UI says more"

@@ -25,7 +25,7 @@ from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import Workspace
-from tests.core.delivery.conftest import files_of, manifest_of, pointer_of
+from tests.core.models.conftest import files_of, manifest_of, pointer_of
 from tests.orchestration import enter, environment_of
 from tests.processes import DURABLE, in_child, start_child
 

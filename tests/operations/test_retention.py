@@ -11,7 +11,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.operations import retention
 from nethical_assets.operations.retention import remove_expired
-from tests.core.delivery.conftest import files_of, manifest_of, pointer_of, promote
+from tests.core.models.conftest import files_of, manifest_of, pointer_of, promote
 from tests.fake_stages import open_workspace
 from tests.processes import in_child
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, render_body, render_recurrence, sanitise
 from nethical_assets.core.alerts.kinds import Alert, Resolution
-from nethical_assets.core.alerts.local_schema import prepare
+from nethical_assets.core.alerts.local_schema import open_to_read, prepare
 from nethical_assets.core.alerts.tracker import (
     Announce,
     Comment,
@@ -36,7 +36,7 @@ _LABEL_SEPARATOR = ","
 
 
 class LocalIssueTracker:
-    """Issues in the SQLite file ``path``, which is created on first use. Implements ``tracker.IssueTracker``."""
+    """Issues in the SQLite file ``path``, created at the first filing. Implements ``tracker.IssueTracker``."""
 
     def __init__(self, path: Path, announce: Announce | None = None) -> None:
         self.path = path
@@ -66,7 +66,7 @@ class LocalIssueTracker:
 
     def position(self, reader: str) -> str | None:
         """How far ``reader`` has read; None when it never recorded."""
-        with self._connection() as connection:
+        with self._reading() as connection:
             row = connection.execute("SELECT position FROM positions WHERE reader = ?", (reader,)).fetchone()
             return None if row is None else str(row["position"])
 
@@ -88,7 +88,7 @@ class LocalIssueTracker:
 
     def find(self, fingerprint: str) -> Issue | None:
         """The issue of a problem, open or closed; None when it never occurred."""
-        with self._connection() as connection:
+        with self._reading() as connection:
             row = connection.execute("SELECT number FROM issues WHERE fingerprint = ?", (fingerprint,)).fetchone()
             return None if row is None else _read(connection, int(row["number"]))
 
@@ -98,12 +98,12 @@ class LocalIssueTracker:
         Raises:
             IssueNotFoundError: there is none.
         """
-        with self._connection() as connection:
+        with self._reading() as connection:
             return _read(connection, number)
 
     def list(self, state: State | None = None, label: str | None = None) -> tuple[Issue, ...]:
         """Issues by number, of one state and with one label where given."""
-        with self._connection() as connection:
+        with self._reading() as connection:
             rows = connection.execute(
                 "SELECT number FROM issues WHERE ? IS NULL OR state = ? ORDER BY number", (state, state)
             ).fetchall()
@@ -226,9 +226,22 @@ class LocalIssueTracker:
             connection.execute("COMMIT")
 
     @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that changes nothing, also where nothing can be changed."""
+        with self._failures():
+            found = open_to_read(self.path, _BUSY_SECONDS)
+        if found is None:
+            with self._connection() as opened:
+                yield opened
+            return
+        with self._failures(), contextlib.closing(found) as opened:
+            opened.row_factory = sqlite3.Row
+            yield opened
+
+    @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """A connection of its own for each operation: none is shared between threads or inherited by a fork."""
-        try:
+        with self._failures():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)) as opened:
                 opened.row_factory = sqlite3.Row
@@ -236,6 +249,12 @@ class LocalIssueTracker:
                 opened.execute("PRAGMA synchronous = FULL")
                 prepare(opened, self.path, _BUSY_SECONDS)
                 yield opened
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Say in one line what SQLite and the file system say in many ways."""
+        try:
+            yield
         except sqlite3.OperationalError as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise BusyError(

@@ -1,6 +1,6 @@
-"""The tables of the local issue tracker, and how older files become current ones.
+"""The tables of the local issue tracker, how older files become current ones, and how one is opened to be read.
 
-What belongs here: schema and upgrades. What does not: what is written into the tables (``local``).
+What belongs here: schema, upgrades, read-only connections. What does not: what is written into the tables (``local``).
 """
 
 from __future__ import annotations
@@ -94,6 +94,43 @@ def prepare(connection: sqlite3.Connection, path: Path, waiting_seconds: float) 
             f"{path}: the issue tracker has schema version {version}, this program knows {SCHEMA_VERSION}; "
             "use the program that wrote it"
         )
+
+
+def open_to_read(path: Path, waiting_seconds: float) -> sqlite3.Connection | None:
+    """A connection that changes nothing: to an empty tracker where there is none, and also on a disk that cannot be
+    written. None where the file has to be upgraded first.
+
+    Raises:
+        sqlite3.Error: the file is damaged, or cannot be read.
+    """
+    if not path.exists():
+        empty = sqlite3.connect(":memory:")
+        empty.executescript(_UPGRADES[0])
+        return empty
+    try:
+        # Not mode=ro: such a connection would leave the files of its write-ahead log behind.
+        return _current(f"{path.absolute().as_uri()}?mode=rw", waiting_seconds)
+    except sqlite3.OperationalError as error:
+        log = path.with_name(path.name + "-wal")
+        unreadable = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if not unreadable or (log.exists() and log.stat().st_size):
+            raise
+    # SQLite shares what is in the write-ahead log through a file that it cannot create here; the log is empty.
+    return _current(f"{path.absolute().as_uri()}?immutable=1", waiting_seconds)
+
+
+def _current(address: str, waiting_seconds: float) -> sqlite3.Connection | None:
+    connection = sqlite3.connect(address, uri=True, timeout=waiting_seconds, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        version = _version(connection)
+    except BaseException:
+        connection.close()
+        raise
+    if version == SCHEMA_VERSION:
+        return connection
+    connection.close()
+    return None
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -95,6 +95,8 @@ class Evidence:
 
     Attributes:
         shape: through which stages the chain leads.
+        champion_problems: what is wrong with the pointer to a family's champion, by the log: what ``score`` and
+            ``audit verify`` go by too.
         trusted: public keys to trust instead of the ones that the log pins.
     """
 
@@ -104,6 +106,7 @@ class Evidence:
     provenance: ProvenanceStore
     log: LogReader
     shape: ChainShape
+    champion_problems: Callable[[str], Sequence[str]]
     trusted: PublicKeys | None = None
 
     @functools.cached_property
@@ -175,7 +178,10 @@ class _Tracer:
             if self.stage == "candidates":
                 leaf = self.evidence.leaves.find(EventType.GATE_DECIDED, pointer.decision, pointer.model)
             else:
-                leaf = self.evidence.leaves.find_any(PROMOTIONS, pointer.model)
+                leaf = self.evidence.leaves.find_any(PROMOTIONS, pointer.model, pointer.decision)
+        if self.stage == "current":
+            with _noting(problems):
+                problems += self.evidence.champion_problems(pointer.family)
         self._add(POINTER, self.stage, digest_json(pointer.to_json()), problems, leaf=leaf)
 
     def _follow(self, stage: str, name: str, output: str, cited: str | None, problems: list[str]) -> None:

@@ -66,21 +66,30 @@ def read_records(path: Path, entries: Sequence[DatasetEntry] = ()) -> pd.DataFra
     return frame.assign(**{FILE_COLUMN: path.name})
 
 
+def check_output(path: Path) -> None:
+    """Refuse a file whose suffix names no format that ``write_records`` knows.
+
+    Raises:
+        DatasetError: the suffix is none of these.
+    """
+    if path.suffix not in OUTPUT_SUFFIXES:
+        raise DatasetError(f"{path}: unknown output format; name a file that ends in {', '.join(OUTPUT_SUFFIXES)}")
+
+
 def write_records(frame: pd.DataFrame, path: Path) -> None:
     """Write a frame as CSV, JSONL or Parquet by the suffix of ``path``; a reader never sees half a file.
 
     Raises:
         DatasetError: the suffix is none of these, or the folder cannot be written.
     """
+    check_output(path)
     buffer = io.BytesIO()
     if path.suffix == ".csv":
         frame.to_csv(buffer, index=False, quoting=_quoting(frame))
     elif path.suffix == ".jsonl":
         frame.to_json(buffer, orient="records", lines=True, double_precision=15, date_format="iso")
-    elif path.suffix == ".parquet":
-        frame.to_parquet(buffer, index=False)
     else:
-        raise DatasetError(f"{path}: unknown output format; name a file that ends in {', '.join(OUTPUT_SUFFIXES)}")
+        frame.to_parquet(buffer, index=False)
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from datetime import timedelta
@@ -16,6 +17,7 @@ import pytest
 from nethical_assets.core.alerts import IssueNotFoundError, IssueTracker, LocalIssueTracker, TrackerError
 from nethical_assets.core.alerts import local as local_module
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
+from tests.processes import in_child
 
 
 def again(alert, number, **changes):
@@ -217,6 +219,45 @@ def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path, alert):
     (tmp_path / "folder").mkdir()
     with pytest.raises(TrackerError, match="cannot use the issue tracker"):
         LocalIssueTracker(tmp_path / "folder").list()
+
+
+def reads(tracker, alert):
+    return tracker.list(), tracker.find(alert().fingerprint), tracker.position("reader")
+
+
+def test_reading_writes_nothing_also_where_nothing_was_ever_filed(tracker, alert):
+    assert reads(tracker, alert) == ((), None, None)
+    with pytest.raises(IssueNotFoundError):
+        tracker.show(1)
+    assert not tracker.path.parent.exists()
+
+    tracker.record([alert()], reader="reader", position="here")
+    files = {path: path.stat().st_mtime_ns for path in tracker.path.parent.iterdir()}
+    issues, found, position = reads(tracker, alert)
+    assert issues == (found,) == (tracker.show(1),) and position == "here"
+    assert {path: path.stat().st_mtime_ns for path in tracker.path.parent.iterdir()} == files
+
+
+def test_a_tracker_that_cannot_be_written_can_be_read(alert):
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = LocalIssueTracker(Path(folder) / "alerts" / "issues.sqlite")
+        tracker.record([alert()], reader="reader", position="here")
+        filed = reads(tracker, alert)
+
+        def read_as_somebody_else():
+            if os.geteuid() == 0:  # whom no permission stops
+                os.setuid(65_534)
+            assert reads(tracker, alert) == filed
+            with pytest.raises(TrackerError, match="cannot use the issue tracker"):
+                tracker.file(again(alert, 2))
+
+        Path(folder).chmod(0o755)
+        tracker.path.chmod(0o444)
+        tracker.path.parent.chmod(0o555)
+        try:
+            in_child(read_as_somebody_else)
+        finally:
+            tracker.path.parent.chmod(0o700)
 
 
 def test_a_failure_inside_a_transaction_leaves_nothing(tracker, alert, monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from nethical_assets.core.datasets.discovery import discover
 from nethical_assets.core.reading.readers import labels_of, read_dataset
 from nethical_assets.core.rows.catalog import DatasetEntry
-from tests.core.datasets.conftest import entry_of
+from tests.core.conftest import entry_of
 
 
 def unknown(kind: str = "records") -> DatasetEntry:

@@ -28,8 +28,8 @@ from nethical_assets.core.sources.source import (
     UnusableContentError,
     UpstreamState,
 )
-from tests.core.datasets.conftest import CHECKOUT, NOW, csv_of, entry_of
-from tests.core.datasets.kaggle_double import wait_for, zip_of
+from tests.core.conftest import CHECKOUT, NOW, csv_of, entry_of
+from tests.core.sources.kaggle_double import wait_for, zip_of
 
 
 @dataclass
@@ -296,7 +296,7 @@ def test_through_the_real_client_and_then_the_mirror(kaggle, refresh, tmp_path):
 CHILD = """
 import os, sys
 from pathlib import Path
-from tests.core.datasets.conftest import NOW, csv_of, entry_of
+from tests.core.conftest import NOW, csv_of, entry_of
 from tests.core.datasets.test_refresh import FakeSource
 from nethical_assets.core.datasets.refresh import refresh_dataset
 from nethical_assets.core.datasets.snapshots import SnapshotStore

@@ -16,7 +16,7 @@ from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore, tab
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.sources.source import UpstreamState
-from tests.core.datasets.conftest import NOW, entry_of
+from tests.core.conftest import NOW, entry_of
 
 TABLE = pa.table({"id": [1, 2, 3], "text": ["a", None, "é"], "score": [0.5, 1.5, None]})
 

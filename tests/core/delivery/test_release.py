@@ -12,8 +12,7 @@ import pytest
 from nethical_assets.core.delivery.release import decide_release, is_severe_drop, next_version, watch_champion
 from nethical_assets.core.evaluation.estimate import Estimate, proportion, undefined
 from nethical_assets.core.ground.errors import IntegrityError
-
-from .conftest import manifest_of
+from tests.core.models.conftest import manifest_of
 
 GATE = ("pass", "fail", "needs_more_data")
 REGRESSION = (*GATE, "no_champion")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import string
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,11 +15,13 @@ import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
 from pydantic import BaseModel
 
+from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.rows.catalog import Catalog
 from nethical_assets.home.settings import DEFAULT_SETTINGS_FILE, ScheduleFile, load_settings, parse_duration
+from nethical_assets.orchestration.instance import open_instance
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "nethical_assets"
 SPECIFICATION = CHECKOUT.parent / "shared" / "spec" / "mlops-architecture.md"
 
@@ -173,6 +176,31 @@ def test_a_home_that_cannot_be_a_folder_is_one_line(tmp_path: Path, place: str) 
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(SettingsError, match=r"^NETHICAL_HOME = '.*' is not a folder; name a folder that can be"):
         load_settings({"NETHICAL_HOME": str(tmp_path / place)})
+
+
+@pytest.mark.parametrize("part", ["a?b", "?", "a%20b", "a%e4", "%3F", "a[b]", "a*"])
+def test_a_home_in_which_files_would_not_be_found_is_one_line_that_says_why(tmp_path: Path, part: str) -> None:
+    found = re.search(r"[?*\[]|%..", part)
+    assert found is not None
+    with pytest.raises(SettingsError, match=re.escape(f"has {found[0]!r} in its path")):
+        load_settings({"NETHICAL_HOME": str(tmp_path / part / "home")})
+
+
+def test_a_home_with_every_other_sign_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signs = "".join(sorted(set(string.punctuation) - set("/?*[")))
+    settings = load_settings({"NETHICAL_HOME": str(tmp_path / f"{signs}%zz% 2\n\u202e\u00e9")})
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    for _ in ("created", "opened again"):
+        with open_instance(settings) as instance:
+            assert instance.get_runs() == []
+            # The configuration was found too.
+            assert instance.event_log_storage.get_concurrency_keys() >= set(family_names())
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/home", "memory://home", "file:///home"])
+def test_a_url_is_no_home(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"is a URL; state is kept in a folder"):
+        load_settings({"NETHICAL_HOME": url})
 
 
 def test_environment_names_file_home_and_mirror(tmp_path: Path) -> None:

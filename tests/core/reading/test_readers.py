@@ -14,7 +14,7 @@ from nethical_assets.core.reading import row_streams
 from nethical_assets.core.reading.readers import infer_types, labels_of, read_dataset, read_files
 from nethical_assets.core.rows.catalog import load_catalog
 from nethical_assets.core.rows.labels import canonical_text
-from tests.core.datasets.conftest import CHECKOUT, csv_of, entry_of
+from tests.core.conftest import CHECKOUT, csv_of, entry_of
 
 SHARED = CHECKOUT.parent / "shared" / "data"
 LABEL = {"column": "label", "positive": ["1"]}

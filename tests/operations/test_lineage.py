@@ -14,10 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from nethical_assets.command_line.app import app
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.digests import canonical_json
-from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.lineage.chain import Lineage
 from nethical_assets.core.lineage.provenance import Statement, statement_name
 from nethical_assets.core.models.loading import load_detector
@@ -31,9 +32,8 @@ from nethical_assets.operations.lineage import UnknownModelError, find_model, re
 from nethical_assets.operations.verification import verify
 from nethical_assets.stages import training as models
 from nethical_assets.stages.sealing import finalize_run
-
-from .orchestration import enter, environment_of
-from .stage_runs import fetch_all, run_family
+from tests.orchestration import enter, environment_of
+from tests.stage_runs import fetch_all, run_family
 
 FAMILY = "logistic"
 
@@ -303,6 +303,40 @@ def test_a_pointer_that_no_decision_moved_is_refused(settings: Settings) -> None
     pointer["evaluation"] = "sha256:" + "1" * 64
     current.write_text(json.dumps(pointer))
     assert broken(trace_model(settings, FAMILY))[0] == "releases/logistic"
+
+
+@pytest.mark.parametrize("name", ["version", "decided_at", "thresholds"])
+def test_a_field_of_the_champion_s_pointer_that_was_edited_breaks_its_link(settings: Settings, name: str) -> None:
+    current = settings.home / "models" / "current" / f"{FAMILY}.json"
+    pointer = json.loads(current.read_bytes())
+    edits = {"version": "9.9.9", "decided_at": "2031-01-01T00:00:00+00:00", "thresholds": f"sha256:{'3' * 64}"}
+    pointer[name] = edits[name]
+    current.write_text(json.dumps(pointer))
+    (link,) = [
+        link for link in trace_model(settings, FAMILY).links if (link.stage, link.name) == ("pointer", "current")
+    ]
+    assert link.status == "broken"
+    assert any(f"{name} is not what was decided" in problem for problem in link.problems)
+    assert any(name in each for each in verify(settings)["problems"])
+
+
+def test_a_champion_that_was_replaced_since_is_none_for_lineage_verify_and_score(
+    settings: Settings, workspace: Workspace
+) -> None:
+    """Its pointer was put back by hand: it was promoted once, and is not what the log promoted last."""
+    before = trace_model(settings, FAMILY)
+    assert before.broken is None
+    workspace.record_event(
+        EventType.MODEL_PROMOTED, {f"models/{FAMILY}": f"sha256:{'1' * 64}"}, parents=[f"sha256:{'2' * 64}"]
+    )
+    finalize_run(workspace)
+    link, problem = broken(trace_model(settings, FAMILY))
+    assert (link, "no newest promotion" in problem) == ("pointer/current", True)
+    assert any("no newest promotion" in each for each in verify(settings)["problems"])
+    champion = workspace.registry.champion(FAMILY)
+    assert champion is not None
+    with pytest.raises(IntegrityError, match="no newest promotion"):
+        workspace.evidence.check_champion(champion)
 
 
 def test_a_changed_log_proves_nothing(settings: Settings) -> None:

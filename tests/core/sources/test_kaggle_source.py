@@ -20,8 +20,8 @@ from nethical_assets.core.sources import kaggle_client
 from nethical_assets.core.sources.archives import ExtractionLimits
 from nethical_assets.core.sources.kaggle_source import KaggleSource, RetryPolicy
 from nethical_assets.core.sources.source import FetchedFiles, Unchanged
-from tests.core.datasets.conftest import CHECKOUT, csv_of, entry_of
-from tests.core.datasets.kaggle_double import KEY, TOKEN, point_client_at, wait_for, zip_of
+from tests.core.conftest import CHECKOUT, csv_of, entry_of
+from tests.core.sources.kaggle_double import KEY, TOKEN, point_client_at, wait_for, zip_of
 
 CONTENT = random.Random(0).randbytes(400_000)
 FILES = {"rows.csv": csv_of(50), "noise.bin": CONTENT}
@@ -271,8 +271,8 @@ def test_concurrent_fetches_of_one_dataset_are_both_whole(source, kaggle, tmp_pa
 CHILD = """
 import sys
 from pathlib import Path
-from tests.core.datasets.conftest import entry_of
-from tests.core.datasets.kaggle_double import point_client_at
+from tests.core.conftest import entry_of
+from tests.core.sources.kaggle_double import point_client_at
 from nethical_assets.core.sources.kaggle_source import KaggleSource
 import os
 os.environ.update(KAGGLE_USERNAME="somebody", KAGGLE_KEY="the-secret-key")
@@ -325,7 +325,7 @@ MIRROR_SCRIPT = CHECKOUT.parent / "shared" / "kaggle_mirror" / "serve.py"
 THROUGH_MIRROR = """
 import sys
 from pathlib import Path
-from tests.core.datasets.conftest import CHECKOUT
+from tests.core.conftest import CHECKOUT
 from nethical_assets.core.rows.catalog import load_catalog
 from nethical_assets.core.sources.kaggle_source import KaggleSource
 families = ("heuristic", "logistic", "prompt_injection", "anomaly", "correlation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -30,6 +31,23 @@ def tracker_of(settings: Settings) -> LocalIssueTracker:
 def newest_run(settings: Settings) -> dg.DagsterRun:
     with open_instance(settings) as instance:
         return instance.get_runs(limit=1)[0]
+
+
+def test_a_family_that_a_check_stopped_says_where_its_data_came_from_and_nothing_of_older_runs(
+    settings: Settings,
+) -> None:
+    good = run_cycle(settings, ("logistic",), SMALL)["families"]["logistic"]
+    assert good["metrics"] and good["card"] and good["rows"]
+
+    datasets = settings.file.datasets.model_copy(
+        update={"blocking_checks": ("minimum_samples",), "minimum_samples": 5000}
+    )
+    strict = replace(settings, file=settings.file.model_copy(update={"datasets": datasets}))
+    summary = run_cycle(strict, ("logistic",), SMALL)
+    stopped = summary["families"]["logistic"]
+    assert (summary["status"], stopped["verdict"], stopped["source"]) == ("failed", "error", good["source"])
+    assert (stopped["metrics"], stopped["card"], stopped["model_digest"]) == ({}, None, None)
+    assert summary["sources"].startswith(good["source"])
 
 
 def test_a_run_that_only_a_blocking_check_failed_is_failed_everywhere(settings: Settings, nethical: Command) -> None:

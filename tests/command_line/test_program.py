@@ -10,6 +10,7 @@ import pytest
 PROGRAM = """
 import atexit, ctypes, sys
 from nethical_assets.command_line import app
+from nethical_assets.command_line.program import program
 
 libc = ctypes.CDLL(None)
 if {aborts}:
@@ -21,7 +22,7 @@ def main():
     {end}
 
 app.main = main
-app.program()
+program()
 """
 
 
@@ -42,3 +43,18 @@ def test_an_unexpected_error_is_still_one() -> None:
     answer = ended("raise RuntimeError('unexpected')", aborts=False)
     assert answer.returncode == 1
     assert "RuntimeError: unexpected" in answer.stderr
+
+
+def test_an_interrupt_before_anything_began_is_one_line() -> None:
+    program = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'typer':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from nethical_assets.command_line.program import program\n"
+        "program()\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert (answer.returncode, answer.stderr) == (130, "nethical: interrupted\n")

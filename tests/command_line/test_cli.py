@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +22,7 @@ import pytest
 from nethical_assets.command_line import app as cli
 from nethical_assets.core.alerts import Alert, LocalIssueTracker
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.drift.inference_log import InferenceLog
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_audit_log, open_model_keys
@@ -450,6 +453,19 @@ def test_scoring_into_an_unknown_format_is_one_line(home: Path, promoted: None, 
     (tmp_path / "p.csv").write_text("text\nhello there\n")
     output = str(tmp_path / "scores.xlsx")
     assert_one_line(command("score", "prompt_injection", str(tmp_path / "p.csv"), "--output", output), ".parquet")
+
+
+def test_what_the_inference_log_does_not_take_is_not_handed_out(
+    home: Path, promoted: None, command: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*arguments: object, **named: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(home / "serving"))
+
+    monkeypatch.setattr(InferenceLog, "append", read_only)
+    connections(20, np.random.default_rng(1)).to_csv(tmp_path / "r.csv", index=False)
+    output = tmp_path / "scores.csv"
+    assert_one_line(command("score", "logistic", str(tmp_path / "r.csv"), "--output", str(output)), "Read-only")
+    assert not output.exists()
 
 
 def test_scoring_without_a_promoted_model_is_one_line_and_1(

@@ -9,7 +9,7 @@ import pytest
 from nethical_assets.core.ground.errors import SourceUnavailableError
 from nethical_assets.core.sources.mirror_source import MirrorSource
 from nethical_assets.core.sources.source import FetchedFiles, Unchanged, UpstreamState
-from tests.core.datasets.conftest import csv_of, entry_of
+from tests.core.conftest import csv_of, entry_of
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
@@ -137,13 +138,50 @@ def test_after_a_kill_the_next_cycle_works_and_logs_what_the_dead_one_did(
     assert types_of(settings, summary["run_id"])[-2:] == ["run_completed", "chunk_final"]
 
 
-def test_an_interrupted_cycle_is_no_traceback(settings: Settings, start: Start) -> None:
+ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("sent", ENDINGS)
+def test_a_cycle_that_is_interrupted_before_its_run_says_so_in_one_line(
+    sent: signal.Signals, settings: Settings, start: Start
+) -> None:
+    with exclusive_lock(settings.home / "dagster" / "creation.lock", waiting_seconds=0.0, what="the instance"):
+        process = start(*RUN)
+        wait_for((settings.home / "dagster" / "dagster.yaml").exists, process)
+        os.kill(process.pid, sent)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + sent
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if line.strip()]
+    assert line == "nethical: interrupted; what was finished is kept, start it again to go on"
+
+
+@pytest.mark.parametrize("sent", ENDINGS)
+def test_a_cycle_that_is_interrupted_at_a_step_is_a_failed_run_that_says_so(
+    sent: signal.Signals, settings: Settings, start: Start
+) -> None:
     process = start(*RUN)
     wait_for(lambda: (settings.home / "data" / "records" / "newest" / "raw").is_dir(), process)
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode not in (0, 2)
+    os.kill(process.pid, sent)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
     assert "Traceback" not in err
+    summary = json.loads(out)
+    assert summary["status"] == "failed"
+    assert summary["failures"][0]["error"] == "interrupted; what was finished is kept, start it again to go on"
+    assert verify(settings)["problems"] == []
+
+
+def test_what_ignores_a_closed_terminal_goes_on(start: Start, settings: Settings) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        process = start(*RUN)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for(lambda: (settings.home / "data" / "records" / "newest" / "raw").is_dir(), process)
+    os.kill(process.pid, signal.SIGHUP)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
 
 
 @pytest.mark.parametrize("limit", [600_000, 12_000, 2_000], ids=["tables", "records", "instance"])

@@ -16,7 +16,7 @@ from nethical_assets.orchestration import executor
 from nethical_assets.orchestration.step_workers import Job, StepWorker
 from tests import worker_job
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def until(happened: Callable[[], bool]) -> None:

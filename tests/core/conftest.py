@@ -13,10 +13,10 @@ import pytest
 from nethical_assets.core.datasets.snapshots import SnapshotStore
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.sources import kaggle_client
-from tests.core.datasets.kaggle_double import KaggleDouble, point_client_at
+from tests.core.sources.kaggle_double import KaggleDouble, point_client_at
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-CHECKOUT = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 EntryMaker = Callable[..., DatasetEntry]
 

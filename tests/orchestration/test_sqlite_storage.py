@@ -282,7 +282,7 @@ CHILD = """
 import os, sys
 import dagster as dg
 sys.path.insert(0, ".")
-from tests.test_sqlite_storage import *
+from tests.orchestration.test_sqlite_storage import *
 instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(sys.argv[1], overrides={**QUIET, **POOLED}))
 """
 

@@ -253,7 +253,7 @@ DRIVER = """
 import os, shutil, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from tests.core.delivery.conftest import files_of, manifest_of, pointer_of, promote
+from tests.core.models.conftest import files_of, manifest_of, pointer_of, promote
 from nethical_assets.core.models.registry import ModelRegistry
 
 def release(home, moment="", survived=0):

@@ -14,7 +14,7 @@ from nethical_assets.core.sources.archives import (
     RefusedArchiveError,
     extract,
 )
-from tests.core.datasets.kaggle_double import zip_of
+from tests.core.sources.kaggle_double import zip_of
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from nethical_assets.core.detectors.registry import (
 )
 from nethical_assets.core.ground.errors import UnknownFamilyError
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 HEAVY = ("pandas", "numpy", "sklearn", "scipy", "pyarrow", "dagster")
 
 
