@@ -33,7 +33,7 @@ def program() -> None:
         raise
     except KeyboardInterrupt:
         # Nothing had begun: what interrupts a command is told by the command line.
-        print("nethical: interrupted", file=sys.stderr)
+        sys.stderr.write("nethical: interrupted\n")
         codes.append(_INTERRUPTED)
         sys.exit(_INTERRUPTED)
 
