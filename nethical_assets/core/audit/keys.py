@@ -89,7 +89,8 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 def write_private_key(path: Path, private: Ed25519PrivateKey) -> None:
     """Write a private key as PKCS #8 PEM, readable by its owner only (mode 0600), atomically."""
     make_durable_folder(path.parent)
-    write_atomically(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_atomically(path, pem, private=True)
 
 
 def default_origin(private: Ed25519PrivateKey) -> str:

@@ -194,7 +194,7 @@ class ModelKeys:
         key = _read_private_key(target)
         self._publish(key.public_key())
         if self.external is None and target.absolute() != self.path.absolute():
-            write_atomically(self.path, _private_pem(key))
+            write_atomically(self.path, _private_pem(key), private=True)
             if target.name == NEXT_KEY_FILE:
                 target.unlink(missing_ok=True)
         self.__dict__.pop("private", None)
@@ -202,8 +202,7 @@ class ModelKeys:
     def _create(self, path: Path) -> None:
         with self._locked():
             if not path.exists():
-                # Temporary files are made with mode 0600, which the rename keeps.
-                write_atomically(path, _private_pem(ec.generate_private_key(ec.SECP256R1())))
+                write_atomically(path, _private_pem(ec.generate_private_key(ec.SECP256R1())), private=True)
                 self.created = path
 
     @contextlib.contextmanager
