@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.code import loaded_code
 from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.places import Places
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import statement_name
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
@@ -65,6 +66,12 @@ class Workspace:
     def seed(self) -> int:
         """The seed of this cycle."""
         return self.settings.file.training.seed if self.options.seed is None else self.options.seed
+
+    @functools.cached_property
+    def places(self) -> Places:
+        """The folders of this machine that no evidence may name: records and leaves say the variable instead."""
+        named = {"NETHICAL_HOME": self.home, "NETHICAL_DATA_MIRROR": self.settings.mirror}
+        return Places({name: folder for name, folder in named.items() if folder is not None})
 
     @functools.cached_property
     def objects(self) -> ObjectStore:
@@ -237,7 +244,7 @@ class Workspace:
             actor=actor,
             subjects=[{"name": name, "digest": digest} for name, digest in subjects.items()],
             parents=list(parents),
-            payload=payload,
+            payload=self.places.named(payload),
         )
 
     def act(

@@ -196,7 +196,7 @@ def _summary(
         for entry in workspace.settings.catalog.for_family(family):
             record = workspace.records.newest(RAW.name, entry.name)
             if record is not None and asset_key(RAW, entry.name) in finished.materialized:
-                datasets[entry.name] = RAW.sums_up(record)
+                datasets[entry.name] = workspace.places.opened(RAW.sums_up(record))
     return {
         "run_id": finished.run_id,
         "status": "success" if finished.succeeded and not broken else "failed",
@@ -230,7 +230,7 @@ def _family_result(workspace: Workspace, family: str, finished: _Finished) -> di
     for stage in FAMILY_CYCLE:
         record = workspace.records.newest(stage.name, family)
         if record is not None:
-            found |= stage.sums_up(record)
+            found |= workspace.places.opened(stage.sums_up(record))
     return found
 
 

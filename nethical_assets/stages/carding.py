@@ -199,10 +199,10 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
     facts = record.facts
     return {
         "card": Markdown(workspace.objects.get(record.objects["md"]).decode()),
-        "path": FilePath(facts["path"]),
+        "path": FilePath(workspace.places.opened(facts["path"])),
         "version": facts["version"],
         "audit_merkle_root": facts["audit_merkle_root"],
-        **{title: FilePath(path) for title, path in facts["paths"].items()},
+        **{title: FilePath(path) for title, path in workspace.places.opened(facts["paths"]).items()},
     }
 
 

@@ -233,15 +233,16 @@ def conclude(work: Work, plan: Plan, result: Result) -> StageRecord:
     """Record the event of a result, make its acts, attest it and remember it: the second half of the one sequence."""
     stage, workspace = work.stage, work.workspace
     used = _used(work, plan)
+    facts = workspace.places.named(result.facts)
     record = StageRecord(
         stage=stage.name,
         subject=work.subject,
         fingerprint=_fingerprint(work, plan),
-        digest=result_digest(result.output, result.objects, result.facts),
+        digest=result_digest(result.output, result.objects, facts),
         output=result.output,
         inputs={source.name: source.output for source in used},
         objects=dict(result.objects),
-        facts=dict(result.facts),
+        facts=facts,
         reused=result.reused,
     )
     if stage.ends_run:

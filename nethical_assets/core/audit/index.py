@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
