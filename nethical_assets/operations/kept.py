@@ -113,11 +113,11 @@ def _inference_problems(workspace: Workspace) -> Iterator[str]:
 
 
 def _alert_problems(workspace: Workspace) -> Iterator[str]:
-    """Every issue is in the state that the log left it in, and every issue is known to the log."""
+    """Every issue is as the log left it, and every issue is known to the log."""
     path = workspace.home / "alerts"
     issues: tuple[Issue, ...] = workspace.tracker.list() if path.exists() else ()
     digests = {digest: issue for issue in issues for digest in alert_subject(issue.kind, issue.fingerprint).values()}
-    yield from alert_problems(workspace.audit_log, {digest: issue.state for digest, issue in digests.items()})
+    yield from alert_problems(workspace.audit_log, digests)
     unlogged_before = _pinned_later(workspace)
     for digest, issue in digests.items():
         if _opened(issue) >= unlogged_before and workspace.evidence.named_by(digest, EventType.ALERT_FILED) is None:
