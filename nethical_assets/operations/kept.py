@@ -22,15 +22,18 @@ from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_model_keys
 from nethical_assets.operations.scoring import BATCH_PREFIX
+from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.screening import QUARANTINE
 
+_ARRIVALS = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
-def kept_problems(settings: Settings, *, with_alerts: bool = True) -> list[str]:
+def kept_problems(settings: Settings, *, with_alerts: bool = True, with_private_keys: bool = True) -> list[str]:
     """Everything that is kept beside objects, models and pointers and is not what it was. One line a problem.
 
-    ``with_alerts`` is False inside a run: whether the tracker works is no matter of a run's.
+    ``with_alerts`` is False inside a run: whether the tracker works is no matter of a run's. ``with_private_keys`` is
+    False for an auditor, whose copy has none.
     """
     workspace = Workspace(settings, CycleOptions(), "verify")
     looks: tuple[Callable[[Workspace], Iterable[str]], ...] = (
@@ -40,6 +43,7 @@ def kept_problems(settings: Settings, *, with_alerts: bool = True) -> list[str]:
         _quarantine_problems,
         _inference_problems,
         _key_problems,
+        *((_missing_keys,) if with_private_keys else ()),
         *((_alert_problems,) if with_alerts else ()),
     )
     return [problem for look in looks for problem in _told(look, workspace)]
@@ -61,27 +65,64 @@ def _record_problems(workspace: Workspace) -> Iterator[str]:
             if not isinstance(document, dict) or "statement" in document:
                 record = StageRecord.from_json(document)
                 workspace.evidence.check_record(record)
-                if path.parent.name == "stages" and path.stem != record.fingerprint.partition(":")[2]:
+                if path.parent.name != "stages":
+                    yield from _missing_objects(workspace, record)
+                elif path.stem != record.fingerprint.partition(":")[2]:
                     raise IntegrityError("is the record of another computation; remove it and run again")
         except IntegrityError as error:
             message = str(error)
             yield message if message.startswith(str(path)) else f"{path}: {message}"
 
 
+def _missing_objects(workspace: Workspace, record: StageRecord) -> Iterator[str]:
+    """What a newest record names and is not there; its bytes are looked at elsewhere."""
+    store = workspace.snapshots.objects if record.stage == RAW.name else workspace.objects
+    for name, digest in record.objects.items():
+        if digest not in store:
+            yield f"{store.path(digest)}: missing, it is the {name} of {record.name}; run again, or restore it"
+
+
 def _snapshot_problems(workspace: Workspace) -> Iterator[str]:
-    """The newest snapshot of every dataset was fetched or restored, by the log."""
+    """The newest snapshot of every dataset was fetched or restored, by the log, and its rows are there."""
+    lost = []
     for entry in workspace.settings.catalog.dataset:
         try:
             newest = workspace.snapshots.latest(entry.name)
         except IntegrityError as error:
             yield f"{workspace.snapshots.pointer_path(entry.name)}: {error}"
             continue
-        kinds = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
-        if newest is not None and workspace.evidence.named_by(newest.digest, *kinds) is None:
+        if newest is None:
+            lost.append(entry.name)
+            continue
+        if workspace.evidence.named_by(newest.digest, *_ARRIVALS) is None:
             yield (
                 f"dataset {entry.name}: the audit log knows of no fetch or restore of snapshot {newest.digest}; "
                 f"restore it: nethical data restore {entry.name}"
             )
+        if newest.digest not in workspace.snapshots.objects:
+            path = workspace.snapshots.objects.path(newest.digest)
+            yield f"{path}: missing, these are the rows of dataset {entry.name}; {_bring_back(entry.name)}"
+    for name in sorted(_arrived(workspace).intersection(lost)) if lost else ():
+        path = workspace.snapshots.pointer_path(name)
+        yield f"{path}: missing, the audit log knows of a snapshot of dataset {name}; {_bring_back(name)}"
+
+
+def _arrived(workspace: Workspace) -> set[str]:
+    """The datasets that the log says arrived, and whose content was used: a run may die between leaf and pointer."""
+    found = set()
+    prefix = RAW.record_name("")
+    for kind in _ARRIVALS:
+        for one in workspace.audit_log.find_events(event_type=kind):
+            for subject in one.event.subjects:
+                name = subject.name.removeprefix(prefix)
+                if subject.name.startswith(prefix) and name not in found:
+                    used = workspace.evidence.named_by(subject.digest, EventType.PROVENANCE_ISSUED)
+                    found.update([name] if used is not None else [])
+    return found
+
+
+def _bring_back(name: str) -> str:
+    return f"bring it back: nethical data restore {name}, or nethical data fetch"
 
 
 def _quarantine_problems(workspace: Workspace) -> Iterator[str]:
@@ -143,3 +184,11 @@ def _key_problems(workspace: Workspace) -> Iterator[str]:
     problem = open_model_keys(workspace.home).problem()
     if problem:
         yield problem
+
+
+def _missing_keys(workspace: Workspace) -> Iterator[str]:
+    """The private keys in force are where this process looks for them: without them the next run cannot record."""
+    if workspace.audit_log.checkpoint_bytes() is not None:
+        for problem in (workspace.audit_log.keys.missing(), open_model_keys(workspace.home).missing()):
+            if problem:
+                yield problem

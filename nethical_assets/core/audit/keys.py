@@ -64,6 +64,16 @@ class SigningKeys:
             self.created = self.path
         return read_private_key(self.path)
 
+    def missing(self) -> str | None:
+        """That the private key is not where this process looks for it although a log was signed, in one line; else
+        None. An auditor's copy has none."""
+        if self.path.exists() or not (self.folder / VERIFIER_KEY_FILE).exists():
+            return None
+        return (
+            f"{self.path}: the key that signs this log is missing, nothing can be recorded without it; restore it from "
+            f"a backup, or name its file in {KEY_FILE_VARIABLE}"
+        )
+
     def replace(self, private: Ed25519PrivateKey) -> None:
         """Put ``private`` in the place of the current key, whose file is overwritten."""
         write_private_key(self.path, private)

@@ -11,7 +11,7 @@ not; then the pointer is compared with the leaf and the decision.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from nethical_assets.core.audit.events import Event, EventType, payload_bytes
 from nethical_assets.core.audit.reader import LoggedEvent, LogReader
 from nethical_assets.core.audit.state import CHAMPION_CARD
 from nethical_assets.core.delivery.champion import check_champion, newest_promotion, promoted_model
-from nethical_assets.core.ground.digests import digest_bytes, digest_json
+from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes, digest_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import STATEMENT_PREFIX, ProvenanceStore
@@ -101,9 +101,12 @@ def card_problems(registry: ModelRegistry, log: LogReader, family: str) -> list[
     return []
 
 
-def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
-    """The provenance statements that leaves name and that are missing, and outputs whose index names none of them; what
-    retention deleted is not missed.
+def provenance_problems(log: LogReader, store: ProvenanceStore, kept_elsewhere: Collection[str] = ()) -> list[str]:
+    """The provenance statements that leaves name and that are missing, the results they are about that are missing, and
+    results whose index names none of them; what retention deleted is not missed.
+
+    Args:
+        kept_elsewhere: the stages whose results are no objects of the store.
 
     The index may name any of the statements about an output: the leaves of a killed run enter the log when a later run
     ends, behind newer ones of that run, and clocks may be set back.
@@ -122,16 +125,22 @@ def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
         for subject in found.event.subjects:
             if subject.name.startswith(STATEMENT_PREFIX) and found.event.parents:
                 named.setdefault((subject.name, found.event.parents[0]), {})[subject.digest] = found.index
+    stored = {f"{ALGORITHM}:{one}" for one in store.objects.names()}
     problems = []
     for (name, output), statements in named.items():
         stage, _, about = name.removeprefix(STATEMENT_PREFIX).partition("/")
         if {*statements, output} & deleted:
             continue
-        missing = {digest: index for digest, index in statements.items() if digest not in store.objects}
+        missing = {digest: index for digest, index in statements.items() if digest not in stored}
         problems += [
             f"provenance of {stage}/{about}: leaf {index} names {digest} about {output}, it is missing"
             for digest, index in missing.items()
         ]
+        if output not in stored and stage not in kept_elsewhere:
+            problems.append(
+                f"{store.objects.path(output)}: missing, leaf {min(statements.values())} names it as {stage}/{about}; "
+                "run again, which computes it again where it is still needed, or restore it from a backup"
+            )
         try:
             kept = store.find(stage, about, output)
         except IntegrityError as error:

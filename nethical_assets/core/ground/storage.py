@@ -233,6 +233,20 @@ class ObjectStore:
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
 
+    def is_intact(self, digest: str) -> bool:
+        """Whether the bytes named ``digest`` are there and match it."""
+        try:
+            return digest_bytes(self.path(digest).read_bytes()) == digest
+        except (FileNotFoundError, IntegrityError):
+            return False
+
+    def names(self) -> Iterator[str]:
+        """The names of all files in the store, in order; an intact one is the hexadecimal part of its digest."""
+        if self.base.exists():
+            for folder in sorted(self.base.iterdir(), key=str):
+                names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ()
+                yield from (name for name in names if not name.startswith(TEMPORARY_PREFIX))
+
 
 def write_object(target: UPath | Path, data: bytes) -> None:
     """Have exactly ``data`` at ``target``, written only where it is missing or damaged."""
