@@ -69,8 +69,8 @@ def _pointer_problems(registry: ModelRegistry, objects: ObjectStore, log: LogRea
             yield f"{registry.manifest_path(pointer.model)}: is missing, a pointer names its model; restore the folder"
         if pointer.reference and pointer.reference not in objects:
             yield (
-                f"{objects.path(pointer.reference)}: missing, drift of {family} {pointer.version} is measured against it; "
-                "restore it from a backup"
+                f"{objects.path(pointer.reference)}: missing, drift of {family} {pointer.version} is measured against "
+                "it; restore it from a backup"
             )
     yield from champion_problems(registry, objects, log, family)
     yield from card_problems(registry, log, family)

@@ -6,17 +6,19 @@ pointers (``evidence``), or the log itself (``core.audit``).
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from nethical_assets.core.alerts import Issue
-from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.delivery.expected import alert_problems, alert_subject
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.parquet import get_values
 from nethical_assets.core.ground.storage import read_json
+from nethical_assets.home.acts import ACT_SUBJECT
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
@@ -26,6 +28,7 @@ from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.screening import QUARANTINE
 
 _ARRIVALS = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
+_RESTORE_QUARANTINE = "restore data/quarantine from a backup"
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -138,8 +141,38 @@ def _quarantine_problems(workspace: Workspace) -> Iterator[str]:
         known = {entry.row_id for entry in workspace.quarantine.entries(family)}
         missing = set(get_values(workspace.objects, record.output, "row_id")) - known
         if missing:
-            yield f"quarantine of {family}: {len(missing)} rows that were kept out are missing; restore data/quarantine"
+            yield f"quarantine of {family}: {len(missing)} rows that were kept out are missing; {_RESTORE_QUARANTINE}"
         yield from workspace.quarantine.problems(family)
+    yield from _decision_problems(workspace)
+
+
+def _decision_problems(workspace: Workspace) -> Iterator[str]:
+    """Every row that somebody decided about is in the index, with the newest decision."""
+    newest: dict[tuple[str, str], str] = {}
+    prefix = QUARANTINE.record_name("")
+    for event in _decisions(workspace):
+        for subject in event.subjects:
+            if subject.name.startswith(prefix):
+                said = json.loads(workspace.objects.get(subject.digest))
+                newest[subject.name.removeprefix(prefix), said["row_id"]] = subject.digest
+    if not newest:
+        return
+    pending = workspace.audit_log.pending_events(prefix.encode())
+    waiting = {subject.digest for event in pending for subject in event.subjects}
+    index = {(entry.family, entry.row_id): entry.decision for entry in workspace.quarantine.entries()}
+    for (family, row), decision in newest.items():
+        shown = index.get((family, row))
+        if shown != decision and shown not in waiting:
+            what = "is not in the index" if shown is None else "has another decision in the index"
+            yield f"quarantine of {family}: row {row}, which was decided about, {what}; {_RESTORE_QUARANTINE}"
+
+
+def _decisions(workspace: Workspace) -> list[Event]:
+    """The decisions of people about quarantined rows, in order: each was an act, other events of the kinds are none."""
+    kinds = (EventType.DATA_RELEASED, EventType.DATA_QUARANTINED)
+    found = [one for kind in kinds for one in workspace.audit_log.find_events(event_type=kind)]
+    acts = [one for one in found if any(subject.name == ACT_SUBJECT for subject in one.event.subjects)]
+    return [one.event for one in sorted(acts, key=lambda one: one.index)]
 
 
 def _inference_problems(workspace: Workspace) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from nethical_assets.stages.screening import SCREENED
 from nethical_assets.stages.splitting import SPLITS
 from tests.across.conftest import Copy
 from tests.across.platform import Home, files_of, flip
+from tests.tiny_mirror import build_mirror
 
 
 @pytest.fixture
@@ -160,3 +162,36 @@ def test_what_cannot_be_made_again_fails_the_run_with_one_line_that_names_it(hel
     assert answer.code == 1
     assert victim.name in answer.err + answer.out
     assert any(victim.name in problem and "restore it from a backup" in problem for problem in held.problems())
+
+
+def test_a_decision_about_a_quarantined_row_is_missed(real: Home, tmp_path: Path) -> None:
+    mirror = build_mirror(tmp_path / "mirror", rows=450)
+    texts = next(mirror.rglob("neuralchemy.csv"))
+    key = "-----BEGIN PRIVATE KEY----- MIIEvQIBADANBgkqhkiG9w0BAQEFAASC -----END PRIVATE KEY-----"
+    texts.write_text(texts.read_text(encoding="utf-8-sig") + f"keep this for me {key},0\n", encoding="utf-8-sig")
+    home = Home(real.server, tmp_path / "home", mirror)
+    run = ("--families", "prompt_injection", "--source", "mirror")
+    home.run(*run).ok()
+    (row,) = home.nethical("quarantine", "list", "--json").ok().document["rows"]
+    decide = ("prompt_injection", row["row_id"], "--actor", "ada", "--reason", "harmless")
+    home.nethical("quarantine", "confirm", *decide).ok()
+    home.nethical("quarantine", "release", *decide).ok()
+    home.run(*run).ok()
+    assert home.problems() == []
+
+    # Nothing of the newest data is kept out: only the decision says that there is a row.
+    index = home.path / "data" / "quarantine" / "prompt_injection.json"
+    before = index.read_bytes()
+    (entry,) = json.loads(before)
+    for entries in ([], [{**entry, "status": "held", "decision": ""}]):
+        index.unlink()
+        if entries:
+            index.write_text(json.dumps(entries))
+        (problem,) = home.problems()
+        assert "restore data/quarantine from a backup" in problem
+        answer = home.run(*run)
+        assert answer.code == 1
+        assert "restore data/quarantine from a backup" in answer.err + answer.out
+        index.write_bytes(before)
+    home.run(*run).ok()
+    assert home.problems() == []
