@@ -213,7 +213,7 @@ MODEL_CARDS = Stage(
     "all of it can be verified.",
     owner="team:ml-engineers",
     needs=(DATASETS, SCREENED, SPLITS, MODELS, EVALUATIONS, RELEASES),
-    output_in="models",
+    known_by_object=False,
     run=_issue,
     plan=lambda work: Plan(lookup=False),
     shows=_shown,

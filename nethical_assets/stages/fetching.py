@@ -136,7 +136,7 @@ RAW = Stage(
     scope="dataset",
     description=_description,
     owner="team:data-stewards",
-    output_in="snapshots",
+    known_by_object=False,
     run=_fetch,
     plan=lambda work: Plan(lookup=False),
     shows=_shown,

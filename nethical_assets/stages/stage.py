@@ -56,8 +56,7 @@ class Stage:
         shows: what the orchestrator shows of a record.
         sums_up: what the summary of a cycle says of a record.
         fresh_for: after which time its newest result is stale.
-        output_in: where what it is known by is kept: as a stored object, as a snapshot, in the registry of models and
-            their cards, or in the log.
+        known_by_object: whether it is known by a stored object; else by a snapshot, a model, a card or a root.
         of_family: whether the result depends on the code of the family's detector.
         in_cycle: whether a training cycle carries it out.
         in_graph: whether it is an asset; the others are parts of a stage that are worth remembering.
@@ -82,7 +81,7 @@ class Stage:
     fresh_for: Callable[[Settings], timedelta] | None = None
     kinds: frozenset[str] = frozenset({"json"})
     group: str = ""
-    output_in: Literal["objects", "snapshots", "models", "log"] = "objects"
+    known_by_object: bool = True
     of_family: bool = False
     in_cycle: bool = True
     in_graph: bool = True
@@ -330,7 +329,7 @@ def _is_complete(work: Work, record: StageRecord) -> bool:
     """Whether everything that a found record names is there as it was. What is missing or damaged is computed again,
     which puts the same bytes in its place: an object is named by them."""
     objects = work.workspace.objects
-    own = {record.output} if work.stage.output_in == "objects" else set()
+    own = {record.output} if work.stage.known_by_object else set()
     damaged = sorted(one for one in {*record.objects.values(), *own} if not objects.is_intact(one))
     for digest in damaged:
         what = "was changed on disk" if digest in objects else "is missing"
