@@ -32,13 +32,14 @@ def alert_announcer(home: Path) -> Announce:
 
         if document.get("change") == COUNTED:
             return
+        subjects = alert_subject(document["kind"], fingerprint, document.get("text"))
         log = AuditLog(home / "audit")
         run_id = f"alert-{uuid.uuid4()}"
         try:
             log.recorder(run_id).append(
                 EventType(kind),
                 actor="nethical",
-                subjects=[{"name": n, "digest": d} for n, d in alert_subject(document["kind"], fingerprint).items()],
+                subjects=[{"name": name, "digest": digest} for name, digest in subjects.items()],
                 payload=document,
             )
             log.finalize_run(run_id)

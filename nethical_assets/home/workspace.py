@@ -6,6 +6,7 @@ What belongs here: where state is. What does not: what is done with it.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.code import loaded_code
-from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.errors import AuditError, IntegrityError
+from nethical_assets.core.ground.places import Places
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import statement_name
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.signing.keys import ModelKeys
     from nethical_assets.core.sources.source import Source
 
+_LOGGER = logging.getLogger(__name__)
 ACTOR = "nethical"
 FAMILY_WAITING_SECONDS = 4 * 3600.0
 """As long as the orchestrator lets a run go on."""
@@ -65,6 +68,12 @@ class Workspace:
     def seed(self) -> int:
         """The seed of this cycle."""
         return self.settings.file.training.seed if self.options.seed is None else self.options.seed
+
+    @functools.cached_property
+    def places(self) -> Places:
+        """The folders of this machine that no evidence may name: records and leaves say the variable instead."""
+        named = {"NETHICAL_HOME": self.home, "NETHICAL_DATA_MIRROR": self.settings.mirror}
+        return Places({name: folder for name, folder in named.items() if folder is not None})
 
     @functools.cached_property
     def objects(self) -> ObjectStore:
@@ -155,11 +164,21 @@ class Workspace:
         hold_run(self.home, self.run_id)
         # What a killed run recorded comes first: the newest of a kind is the last one in the log.
         self.audit_log.finalize_abandoned(lambda run_id: run_id == self.run_id or is_alive(self.home, run_id))
+        self._mend_keys()
         recorder = self.audit_log.recorder(self.run_id)
         if recorder.prefix_root()[0] == 0:
             # A run that changes nothing is an event too, and a card that it issues has something to refer to.
             recorder.append(EventType.RUN_STARTED, actor=ACTOR)
         return recorder
+
+    def _mend_keys(self) -> None:
+        try:
+            mended = open_model_keys(self.home).mend()
+        except AuditError:
+            # Whoever reads or writes the log says so.
+            return
+        if mended is not None:
+            _LOGGER.warning("%s was damaged or missing; written anew from the private key that the log pins", mended)
 
     @functools.cached_property
     def tracker(self) -> LocalIssueTracker:
@@ -237,7 +256,7 @@ class Workspace:
             actor=actor,
             subjects=[{"name": name, "digest": digest} for name, digest in subjects.items()],
             parents=list(parents),
-            payload=payload,
+            payload=self.places.named(payload),
         )
 
     def act(

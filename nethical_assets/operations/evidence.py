@@ -15,11 +15,12 @@ from nethical_assets.core.delivery.expected import card_problems, champion_probl
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import ALGORITHM
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
-from nethical_assets.core.ground.storage import TEMPORARY_PREFIX, ObjectStore
+from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import ProvenanceStore
 from nethical_assets.core.models.registry import MANIFEST, ModelPointer, ModelRegistry
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import open_model_keys, open_registry
+from nethical_assets.stages.graph import KEPT_ELSEWHERE
 
 
 def evidence_problems(settings: Settings) -> list[str]:
@@ -36,23 +37,18 @@ def evidence_problems(settings: Settings) -> list[str]:
             problems.append(str(error))
     store = ProvenanceStore(settings.home / "data" / "provenance", objects, open_model_keys(settings.home))
     try:
-        problems += provenance_problems(log, store)
+        problems += provenance_problems(log, store, KEPT_ELSEWHERE)
     except NethicalError as error:
         problems.append(str(error))
     return problems
 
 
 def _object_problems(objects: ObjectStore) -> Iterator[str]:
-    if not objects.base.exists():
-        return
-    for folder in sorted(objects.base.iterdir()):
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.name.startswith(TEMPORARY_PREFIX):
-                continue
-            try:
-                objects.get(f"{ALGORITHM}:{path.name}")
-            except IntegrityError as error:
-                yield str(error)
+    for name in objects.names():
+        try:
+            objects.get(f"{ALGORITHM}:{name}")
+        except IntegrityError as error:
+            yield str(error)
 
 
 def _model_problems(registry: ModelRegistry, settings: Settings) -> Iterator[str]:
@@ -71,6 +67,11 @@ def _pointer_problems(registry: ModelRegistry, objects: ObjectStore, log: LogRea
     for pointer in registry.pointers([family]):
         if not registry.manifest_path(pointer.model).exists():
             yield f"{registry.manifest_path(pointer.model)}: is missing, a pointer names its model; restore the folder"
+        if pointer.reference and pointer.reference not in objects:
+            yield (
+                f"{objects.path(pointer.reference)}: missing, drift of {family} {pointer.version} is measured against "
+                "it; restore it from a backup"
+            )
     yield from champion_problems(registry, objects, log, family)
     yield from card_problems(registry, log, family)
     if champion is not None:

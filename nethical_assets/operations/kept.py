@@ -6,31 +6,37 @@ pointers (``evidence``), or the log itself (``core.audit``).
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from nethical_assets.core.alerts import Issue
-from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.delivery.expected import alert_problems, alert_subject
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.parquet import get_values
 from nethical_assets.core.ground.storage import read_json
+from nethical_assets.home.acts import ACT_SUBJECT
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_model_keys
 from nethical_assets.operations.scoring import BATCH_PREFIX
+from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.screening import QUARANTINE
 
+_ARRIVALS = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
+_RESTORE_QUARANTINE = "restore data/quarantine from a backup"
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
-def kept_problems(settings: Settings, *, with_alerts: bool = True) -> list[str]:
+def kept_problems(settings: Settings, *, with_alerts: bool = True, with_private_keys: bool = True) -> list[str]:
     """Everything that is kept beside objects, models and pointers and is not what it was. One line a problem.
 
-    ``with_alerts`` is False inside a run: whether the tracker works is no matter of a run's.
+    ``with_alerts`` is False inside a run: whether the tracker works is no matter of a run's. ``with_private_keys`` is
+    False for an auditor, whose copy has none.
     """
     workspace = Workspace(settings, CycleOptions(), "verify")
     looks: tuple[Callable[[Workspace], Iterable[str]], ...] = (
@@ -40,6 +46,7 @@ def kept_problems(settings: Settings, *, with_alerts: bool = True) -> list[str]:
         _quarantine_problems,
         _inference_problems,
         _key_problems,
+        *((_missing_keys,) if with_private_keys else ()),
         *((_alert_problems,) if with_alerts else ()),
     )
     return [problem for look in looks for problem in _told(look, workspace)]
@@ -61,27 +68,64 @@ def _record_problems(workspace: Workspace) -> Iterator[str]:
             if not isinstance(document, dict) or "statement" in document:
                 record = StageRecord.from_json(document)
                 workspace.evidence.check_record(record)
-                if path.parent.name == "stages" and path.stem != record.fingerprint.partition(":")[2]:
+                if path.parent.name != "stages":
+                    yield from _missing_objects(workspace, record)
+                elif path.stem != record.fingerprint.partition(":")[2]:
                     raise IntegrityError("is the record of another computation; remove it and run again")
         except IntegrityError as error:
             message = str(error)
             yield message if message.startswith(str(path)) else f"{path}: {message}"
 
 
+def _missing_objects(workspace: Workspace, record: StageRecord) -> Iterator[str]:
+    """What a newest record names and is not there; its bytes are looked at elsewhere."""
+    store = workspace.snapshots.objects if record.stage == RAW.name else workspace.objects
+    for name, digest in record.objects.items():
+        if digest not in store:
+            yield f"{store.path(digest)}: missing, it is the {name} of {record.name}; run again, or restore it"
+
+
 def _snapshot_problems(workspace: Workspace) -> Iterator[str]:
-    """The newest snapshot of every dataset was fetched or restored, by the log."""
+    """The newest snapshot of every dataset was fetched or restored, by the log, and its rows are there."""
+    lost = []
     for entry in workspace.settings.catalog.dataset:
         try:
             newest = workspace.snapshots.latest(entry.name)
         except IntegrityError as error:
             yield f"{workspace.snapshots.pointer_path(entry.name)}: {error}"
             continue
-        kinds = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
-        if newest is not None and workspace.evidence.named_by(newest.digest, *kinds) is None:
+        if newest is None:
+            lost.append(entry.name)
+            continue
+        if workspace.evidence.named_by(newest.digest, *_ARRIVALS) is None:
             yield (
                 f"dataset {entry.name}: the audit log knows of no fetch or restore of snapshot {newest.digest}; "
                 f"restore it: nethical data restore {entry.name}"
             )
+        if newest.digest not in workspace.snapshots.objects:
+            path = workspace.snapshots.objects.path(newest.digest)
+            yield f"{path}: missing, these are the rows of dataset {entry.name}; {_bring_back(entry.name)}"
+    for name in sorted(_arrived(workspace).intersection(lost)) if lost else ():
+        path = workspace.snapshots.pointer_path(name)
+        yield f"{path}: missing, the audit log knows of a snapshot of dataset {name}; {_bring_back(name)}"
+
+
+def _arrived(workspace: Workspace) -> set[str]:
+    """The datasets that the log says arrived, and whose content was used: a run may die between leaf and pointer."""
+    found = set()
+    prefix = RAW.record_name("")
+    for kind in _ARRIVALS:
+        for one in workspace.audit_log.find_events(event_type=kind):
+            for subject in one.event.subjects:
+                name = subject.name.removeprefix(prefix)
+                if subject.name.startswith(prefix) and name not in found:
+                    used = workspace.evidence.named_by(subject.digest, EventType.PROVENANCE_ISSUED)
+                    found.update([name] if used is not None else [])
+    return found
+
+
+def _bring_back(name: str) -> str:
+    return f"bring it back: nethical data restore {name}, or nethical data fetch"
 
 
 def _quarantine_problems(workspace: Workspace) -> Iterator[str]:
@@ -97,8 +141,38 @@ def _quarantine_problems(workspace: Workspace) -> Iterator[str]:
         known = {entry.row_id for entry in workspace.quarantine.entries(family)}
         missing = set(get_values(workspace.objects, record.output, "row_id")) - known
         if missing:
-            yield f"quarantine of {family}: {len(missing)} rows that were kept out are missing; restore data/quarantine"
+            yield f"quarantine of {family}: {len(missing)} rows that were kept out are missing; {_RESTORE_QUARANTINE}"
         yield from workspace.quarantine.problems(family)
+    yield from _decision_problems(workspace)
+
+
+def _decision_problems(workspace: Workspace) -> Iterator[str]:
+    """Every row that somebody decided about is in the index, with the newest decision."""
+    newest: dict[tuple[str, str], str] = {}
+    prefix = QUARANTINE.record_name("")
+    for event in _decisions(workspace):
+        for subject in event.subjects:
+            if subject.name.startswith(prefix):
+                said = json.loads(workspace.objects.get(subject.digest))
+                newest[subject.name.removeprefix(prefix), said["row_id"]] = subject.digest
+    if not newest:
+        return
+    pending = workspace.audit_log.pending_events(prefix.encode())
+    waiting = {subject.digest for event in pending for subject in event.subjects}
+    index = {(entry.family, entry.row_id): entry.decision for entry in workspace.quarantine.entries()}
+    for (family, row), decision in newest.items():
+        shown = index.get((family, row))
+        if shown != decision and shown not in waiting:
+            what = "is not in the index" if shown is None else "has another decision in the index"
+            yield f"quarantine of {family}: row {row}, which was decided about, {what}; {_RESTORE_QUARANTINE}"
+
+
+def _decisions(workspace: Workspace) -> list[Event]:
+    """The decisions of people about quarantined rows, in order: each was an act, other events of the kinds are none."""
+    kinds = (EventType.DATA_RELEASED, EventType.DATA_QUARANTINED)
+    found = [one for kind in kinds for one in workspace.audit_log.find_events(event_type=kind)]
+    acts = [one for one in found if any(subject.name == ACT_SUBJECT for subject in one.event.subjects)]
+    return [one.event for one in sorted(acts, key=lambda one: one.index)]
 
 
 def _inference_problems(workspace: Workspace) -> Iterator[str]:
@@ -113,11 +187,11 @@ def _inference_problems(workspace: Workspace) -> Iterator[str]:
 
 
 def _alert_problems(workspace: Workspace) -> Iterator[str]:
-    """Every issue is in the state that the log left it in, and every issue is known to the log."""
+    """Every issue is as the log left it, and every issue is known to the log."""
     path = workspace.home / "alerts"
     issues: tuple[Issue, ...] = workspace.tracker.list() if path.exists() else ()
     digests = {digest: issue for issue in issues for digest in alert_subject(issue.kind, issue.fingerprint).values()}
-    yield from alert_problems(workspace.audit_log, {digest: issue.state for digest, issue in digests.items()})
+    yield from alert_problems(workspace.audit_log, digests)
     unlogged_before = _pinned_later(workspace)
     for digest, issue in digests.items():
         if _opened(issue) >= unlogged_before and workspace.evidence.named_by(digest, EventType.ALERT_FILED) is None:
@@ -143,3 +217,11 @@ def _key_problems(workspace: Workspace) -> Iterator[str]:
     problem = open_model_keys(workspace.home).problem()
     if problem:
         yield problem
+
+
+def _missing_keys(workspace: Workspace) -> Iterator[str]:
+    """The private keys in force are where this process looks for them: without them the next run cannot record."""
+    if workspace.audit_log.checkpoint_bytes() is not None:
+        for problem in (workspace.audit_log.keys.missing(), open_model_keys(workspace.home).missing()):
+            if problem:
+                yield problem

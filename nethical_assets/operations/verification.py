@@ -59,7 +59,9 @@ def verify(
         progress=progress,
     ).to_json()
     problems = list(report["problems"])
-    for look in (evidence_problems, card_problems, functools.partial(kept_problems, with_alerts=with_alerts)):
+    # Who brings a key of their own is no operator, and has no private one.
+    kept = functools.partial(kept_problems, with_alerts=with_alerts, with_private_keys=not policy.log_keys)
+    for look in (evidence_problems, card_problems, kept):
         try:
             problems += look(settings)
         except NethicalError as error:

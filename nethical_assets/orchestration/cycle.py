@@ -196,7 +196,7 @@ def _summary(
         for entry in workspace.settings.catalog.for_family(family):
             record = workspace.records.newest(RAW.name, entry.name)
             if record is not None and asset_key(RAW, entry.name) in finished.materialized:
-                datasets[entry.name] = RAW.sums_up(record)
+                datasets[entry.name] = workspace.places.opened(RAW.sums_up(record))
     return {
         "run_id": finished.run_id,
         "status": "success" if finished.succeeded and not broken else "failed",
@@ -226,7 +226,7 @@ def _family_result(workspace: Workspace, family: str, finished: _Finished) -> di
         record = workspace.records.newest(stage.name, family)
         # Of a stage that this run did not reach, it is another run's.
         if record is not None and asset_key(stage, family) in finished.materialized:
-            found |= stage.sums_up(record)
+            found |= workspace.places.opened(stage.sums_up(record))
     if asset_key(FAMILY_CYCLE[-1], family) in finished.materialized:
         return found
     wanted = family_assets(workspace.settings, family)

@@ -199,10 +199,10 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
     facts = record.facts
     return {
         "card": Markdown(workspace.objects.get(record.objects["md"]).decode()),
-        "path": FilePath(facts["path"]),
+        "path": FilePath(workspace.places.opened(facts["path"])),
         "version": facts["version"],
         "audit_merkle_root": facts["audit_merkle_root"],
-        **{title: FilePath(path) for title, path in facts["paths"].items()},
+        **{title: FilePath(path) for title, path in workspace.places.opened(facts["paths"]).items()},
     }
 
 
@@ -213,6 +213,7 @@ MODEL_CARDS = Stage(
     "all of it can be verified.",
     owner="team:ml-engineers",
     needs=(DATASETS, SCREENED, SPLITS, MODELS, EVALUATIONS, RELEASES),
+    known_by_object=False,
     run=_issue,
     plan=lambda work: Plan(lookup=False),
     shows=_shown,

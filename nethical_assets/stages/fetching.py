@@ -136,6 +136,7 @@ RAW = Stage(
     scope="dataset",
     description=_description,
     owner="team:data-stewards",
+    known_by_object=False,
     run=_fetch,
     plan=lambda work: Plan(lookup=False),
     shows=_shown,

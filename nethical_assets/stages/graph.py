@@ -46,6 +46,8 @@ STAGES = (
 )
 FAMILY_CYCLE = tuple(stage for stage in STAGES if stage.scope == "family" and stage.in_cycle)
 """What a training cycle carries out for a family, in order."""
+KEPT_ELSEWHERE = frozenset(stage.name for stage in STAGES if not stage.known_by_object)
+"""The stages whose results are no stored objects; those of all others, parts of stages included, are."""
 
 
 def chain_shape() -> ChainShape:

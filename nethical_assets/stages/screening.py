@@ -16,6 +16,8 @@ from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Mark
 from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
 
@@ -67,6 +69,29 @@ def _keep_out(work: Work) -> Result:
     return Result(stored, {"frame": stored}, {"rows": screened.facts["quarantined"]})
 
 
+def _corpora(work: Work) -> Path:
+    """The mirror folder, which holds the labelled corpora.
+
+    Raises:
+        SettingsError: none is configured.
+    """
+    mirror = work.workspace.settings.mirror
+    if mirror is None:
+        raise SettingsError("the error card needs the labelled corpora: set NETHICAL_DATA_MIRROR to a mirror folder")
+    return mirror
+
+
+def _plan_measuring(work: Work) -> Plan:
+    """Depends on what the corpora hold, wherever they are.
+
+    Raises:
+        DatasetError: a corpus is missing.
+    """
+    from nethical_assets.core.evaluation.error_card import corpus_digests
+
+    return Plan(materials={"ruleset": work.workspace.ruleset.digest, **corpus_digests(_corpora(work))})
+
+
 def _measure_rules(work: Work) -> Result:
     """How often the rules miss and how often they are wrong, on the labelled corpora of the mirror folder.
 
@@ -77,10 +102,7 @@ def _measure_rules(work: Work) -> Result:
     from nethical_assets.core.evaluation.error_card import build_error_card
     from nethical_assets.core.ground.digests import pretty_json
 
-    mirror = work.workspace.settings.mirror
-    if mirror is None:
-        raise SettingsError("the error card needs the labelled corpora: set NETHICAL_DATA_MIRROR to a mirror folder")
-    card = build_error_card(mirror, work.workspace.screener)
+    card = build_error_card(_corpora(work), work.workspace.screener)
     return Result(work.workspace.objects.put(pretty_json(card)), facts=card)
 
 
@@ -144,9 +166,7 @@ ERROR_CARD = Stage(
     "mirror folder. `nethical error-card` prints the same.",
     owner="team:data-stewards",
     run=_measure_rules,
-    plan=lambda work: Plan(
-        {"corpora": str(work.workspace.settings.mirror)}, {"ruleset": work.workspace.ruleset.digest}
-    ),
+    plan=_plan_measuring,
     shows=_shown_error_card,
     kinds=frozenset({"markdown"}),
     group="screening",

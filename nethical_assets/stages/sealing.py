@@ -104,6 +104,7 @@ AUDIT_ROOTS = Stage(
     "by digest. Verify it with `nethical audit verify`.",
     owner="team:auditors",
     follows=(MODEL_CARDS,),
+    known_by_object=False,
     run=_seal,
     shows=_shown,
     kinds=frozenset({"merkle"}),

@@ -9,6 +9,7 @@ A stage is a value: other code names it by the constant of its file, never by it
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -32,6 +33,7 @@ Scope = Literal["dataset", "family", "platform"]
 Owner = Literal["team:data-stewards", "team:ml-engineers", "team:auditors", "team:on-call"]
 PLATFORM = "all"
 """The subject of stages that are about the whole platform."""
+_LOGGER = logging.getLogger(__name__)
 _declaring: set[str] = set()
 """The modules that declare stages."""
 
@@ -54,6 +56,7 @@ class Stage:
         shows: what the orchestrator shows of a record.
         sums_up: what the summary of a cycle says of a record.
         fresh_for: after which time its newest result is stale.
+        known_by_object: whether it is known by a stored object; else by a snapshot, a model, a card or a root.
         of_family: whether the result depends on the code of the family's detector.
         in_cycle: whether a training cycle carries it out.
         in_graph: whether it is an asset; the others are parts of a stage that are worth remembering.
@@ -78,6 +81,7 @@ class Stage:
     fresh_for: Callable[[Settings], timedelta] | None = None
     kinds: frozenset[str] = frozenset({"json"})
     group: str = ""
+    known_by_object: bool = True
     of_family: bool = False
     in_cycle: bool = True
     in_graph: bool = True
@@ -233,15 +237,16 @@ def conclude(work: Work, plan: Plan, result: Result) -> StageRecord:
     """Record the event of a result, make its acts, attest it and remember it: the second half of the one sequence."""
     stage, workspace = work.stage, work.workspace
     used = _used(work, plan)
+    facts = workspace.places.named(result.facts)
     record = StageRecord(
         stage=stage.name,
         subject=work.subject,
         fingerprint=_fingerprint(work, plan),
-        digest=result_digest(result.output, result.objects, result.facts),
+        digest=result_digest(result.output, result.objects, facts),
         output=result.output,
         inputs={source.name: source.output for source in used},
         objects=dict(result.objects),
-        facts=dict(result.facts),
+        facts=facts,
         reused=result.reused,
     )
     if stage.ends_run:
@@ -321,8 +326,15 @@ def check_inputs(work: Work) -> None:
 
 
 def _is_complete(work: Work, record: StageRecord) -> bool:
+    """Whether everything that a found record names is there as it was. What is missing or damaged is computed again,
+    which puts the same bytes in its place: an object is named by them."""
     objects = work.workspace.objects
-    return all(digest in objects for digest in record.objects.values()) and work.stage.intact(work.workspace, record)
+    own = {record.output} if work.stage.known_by_object else set()
+    damaged = sorted(one for one in {*record.objects.values(), *own} if not objects.is_intact(one))
+    for digest in damaged:
+        what = "was changed on disk" if digest in objects else "is missing"
+        _LOGGER.warning("%s %s; %s is computed again to put it back", objects.path(digest), what, record.name)
+    return not damaged and work.stage.intact(work.workspace, record)
 
 
 def _perform(workspace: Workspace, act: Act) -> None:

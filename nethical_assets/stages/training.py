@@ -128,6 +128,7 @@ MODELS = Stage(
     description=_description,
     owner="team:ml-engineers",
     needs=(SPLITS,),
+    known_by_object=False,
     run=_train,
     plan=_plan,
     event=EventType.MODEL_TRAINED,

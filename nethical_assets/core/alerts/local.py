@@ -24,6 +24,7 @@ from nethical_assets.core.alerts.tracker import (
     Recorded,
     State,
     TrackerError,
+    text_digest,
 )
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
 
@@ -145,8 +146,9 @@ class LocalIssueTracker:
             "SELECT passed, reason, actor FROM resolutions WHERE fingerprint = ?", (alert.fingerprint,)
         ).fetchone()
         if known is None:
-            self._say_filed(alert, "opened")
-            number = _open(connection, alert)
+            said = _said(alert)
+            self._say_filed(alert, "opened", text=text_digest(said))
+            number = _open(connection, alert, said)
             if passed is not None and passed["passed"] > alert.moment:
                 at = passed["passed"].partition(" ")[0]
                 self._close(connection, _read(connection, number), at, passed["reason"], passed["actor"])
@@ -166,7 +168,8 @@ class LocalIssueTracker:
             )
             return True
         reopened = known["state"] == "closed"
-        self._say_filed(alert, "reopened" if reopened else "counted")
+        graver = _SEVERITIES.index(alert.effective_severity) > _SEVERITIES.index(known["severity"])
+        self._say_filed(alert, "reopened" if reopened else "graver" if graver else "counted")
         _update(connection, alert, known, reopened=reopened, counts=bool(added))
         return True
 
@@ -197,13 +200,14 @@ class LocalIssueTracker:
             (at, at, by, said, issue.number),
         )
 
-    def _say_filed(self, alert: Alert, change: Literal["opened", "counted", "reopened"]) -> None:
+    def _say_filed(self, alert: Alert, change: Literal["opened", "counted", "graver", "reopened"], **more: str) -> None:
         document = {
             **_identity(alert),
             "change": change,
             "severity": alert.effective_severity,
             "occurrence": sanitise(alert.occurrence),
             "at": _moment(alert.when),
+            **more,
         }
         self._say("alert_filed", alert.fingerprint, document)
 
@@ -278,19 +282,25 @@ def _identity(problem: Alert | Issue) -> dict[str, str]:
     return {"kind": problem.kind, "subject": sanitise(problem.subject), "check": sanitise(problem.check)}
 
 
-def _open(connection: sqlite3.Connection, alert: Alert) -> int:
+def _said(alert: Alert) -> dict[str, Any]:
+    """What the issue of a new problem says."""
+    return {
+        **_identity(alert),
+        "title": sanitise(alert.title),
+        "body": render_body(alert),
+        "labels": alert.declared.labels,
+    }
+
+
+def _open(connection: sqlite3.Connection, alert: Alert, said: Mapping[str, Any]) -> int:
     at = _moment(alert.when)
     cursor = connection.execute(
         'INSERT INTO issues (fingerprint, kind, subject, "check", title, body, labels, severity, state, occurrences,'
         " last_summary, created_at, updated_at, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', 1, ?, ?, ?, ?)",
         (
             alert.fingerprint,
-            alert.kind,
-            sanitise(alert.subject),
-            sanitise(alert.check),
-            sanitise(alert.title),
-            render_body(alert),
-            _LABEL_SEPARATOR.join(alert.declared.labels),
+            *(said[name] for name in ("kind", "subject", "check", "title", "body")),
+            _LABEL_SEPARATOR.join(said["labels"]),
             alert.effective_severity,
             sanitise(alert.summary, COMMENT_LIMIT),
             at,

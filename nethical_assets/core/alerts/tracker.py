@@ -19,13 +19,16 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from nethical_assets.core.alerts.kinds import Alert, Resolution, Severity
+from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import NethicalError
 
 State = Literal["open", "closed"]
 Announce = Callable[[Literal["alert_filed", "alert_closed"], str, Mapping[str, Any]], None]
-"""Called with event type, fingerprint and document before an issue is opened, counted, reopened or closed. An error of
-it leaves the issue as it was. After a crash the same change may be announced again, with an equal document."""
+"""Called with event type, fingerprint and document before an issue is opened, counted, made graver, reopened or closed
+(``change`` in the document). An error of it leaves the issue as it was. After a crash the same change may be announced
+again, with an equal document. The document of an opened issue has ``text``, the digest of what it says
+(:attr:`Issue.text_digest`)."""
 
 
 class TrackerError(NethicalError):
@@ -72,9 +75,23 @@ class Issue:
     close_reason: str
     comments: tuple[Comment, ...]
 
+    @property
+    def text_digest(self) -> str:
+        """The digest of what never changes after the issue was opened."""
+        return text_digest({name: getattr(self, name) for name in TEXT})
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         return to_document(self)
+
+
+TEXT = ("kind", "subject", "check", "title", "body", "labels")
+"""What an issue says: the fields that are written when it is opened and stay so."""
+
+
+def text_digest(said: Mapping[str, Any]) -> str:
+    """The digest of the fields ``TEXT`` of an issue as they are stored."""
+    return digest_json({name: list(said[name]) if name == "labels" else said[name] for name in TEXT})
 
 
 @dataclass(frozen=True)

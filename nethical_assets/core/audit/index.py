@@ -11,13 +11,12 @@ import contextlib
 import os
 import re
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nethical_assets.core.audit.keyed_tree import DamagedIndexError
-from nethical_assets.core.ground.storage import temporary_prefix
+from nethical_assets.core.ground.storage import create_temporary
 
 INDEX = "index.sqlite"
 _VERSION = 1
@@ -82,17 +81,17 @@ class LogIndex:
             DamagedIndexError: there is no space.
         """
         try:
-            descriptor, name = tempfile.mkstemp(prefix=temporary_prefix(), dir=self.path.parent)
+            descriptor, name = create_temporary(self.path.parent)
             os.close(descriptor)
             fresh = LogIndex(self.path.parent)
-            fresh.path = Path(name)
+            fresh.path = name
             try:
                 with fresh.writing() as session:
                     session.connection.executescript(_SCHEMA)
                     session.extend(covered, nodes, (), rows)
                 os.replace(name, self.path)
             except BaseException:
-                Path(name).unlink(missing_ok=True)
+                name.unlink(missing_ok=True)
                 raise
         except OSError as error:
             raise DamagedIndexError(f"{self.path}: cannot be written ({error.strerror})") from None

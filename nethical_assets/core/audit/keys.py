@@ -64,6 +64,16 @@ class SigningKeys:
             self.created = self.path
         return read_private_key(self.path)
 
+    def missing(self) -> str | None:
+        """That the private key is not where this process looks for it although a log was signed, in one line; else
+        None. An auditor's copy has none."""
+        if self.path.exists() or not (self.folder / VERIFIER_KEY_FILE).exists():
+            return None
+        return (
+            f"{self.path}: the key that signs this log is missing, nothing can be recorded without it; restore it from "
+            f"a backup, or name its file in {KEY_FILE_VARIABLE}"
+        )
+
     def replace(self, private: Ed25519PrivateKey) -> None:
         """Put ``private`` in the place of the current key, whose file is overwritten."""
         write_private_key(self.path, private)
@@ -89,7 +99,8 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 def write_private_key(path: Path, private: Ed25519PrivateKey) -> None:
     """Write a private key as PKCS #8 PEM, readable by its owner only (mode 0600), atomically."""
     make_durable_folder(path.parent)
-    write_atomically(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_atomically(path, pem, private=True)
 
 
 def default_origin(private: Ed25519PrivateKey) -> str:

@@ -11,22 +11,27 @@ not; then the pointer is compared with the leaf and the decision.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import Event, EventType, payload_bytes
-from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.audit.reader import LoggedEvent, LogReader
 from nethical_assets.core.audit.state import CHAMPION_CARD
 from nethical_assets.core.delivery.champion import check_champion, newest_promotion, promoted_model
-from nethical_assets.core.ground.digests import digest_bytes, digest_json
+from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes, digest_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import STATEMENT_PREFIX, ProvenanceStore
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
+if TYPE_CHECKING:
+    from nethical_assets.core.alerts import Issue
+
 POINTER_PREFIX = "pointer/"
 REFERENCE_SUBJECT = "drift reference"
 ALERT_PREFIX = "alerts/"
+ALERT_TEXT = "issue text"
 _LATER = ("card", "replaced_at")
 """Fields of a pointer that are filled in after the promotion."""
 
@@ -47,9 +52,11 @@ def promotion_payload(pointer: ModelPointer) -> dict[str, Any]:
     return {"version": pointer.version, "pointer": _decided(pointer)}
 
 
-def alert_subject(kind: str, fingerprint: str) -> dict[str, str]:
-    """The subject of ``alert_filed`` and ``alert_closed`` leaves: the alert's kind and a digest of its fingerprint."""
-    return {ALERT_PREFIX + kind: digest_bytes(fingerprint.encode())}
+def alert_subject(kind: str, fingerprint: str, text: str | None = None) -> dict[str, str]:
+    """The subjects of ``alert_filed`` and ``alert_closed`` leaves: the alert's kind with a digest of its fingerprint,
+    and, when an issue is opened, the digest of what it says."""
+    subjects = {ALERT_PREFIX + kind: digest_bytes(fingerprint.encode())}
+    return subjects if text is None else {**subjects, ALERT_TEXT: text}
 
 
 def champion_problems(registry: ModelRegistry, objects: ObjectStore, log: LogReader, family: str) -> list[str]:
@@ -94,9 +101,12 @@ def card_problems(registry: ModelRegistry, log: LogReader, family: str) -> list[
     return []
 
 
-def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
-    """The provenance statements that leaves name and that are missing, and outputs whose index names none of them; what
-    retention deleted is not missed.
+def provenance_problems(log: LogReader, store: ProvenanceStore, kept_elsewhere: Collection[str] = ()) -> list[str]:
+    """The provenance statements that leaves name and that are missing, the results they are about that are missing, and
+    results whose index names none of them; what retention deleted is not missed.
+
+    Args:
+        kept_elsewhere: the stages whose results are no objects of the store.
 
     The index may name any of the statements about an output: the leaves of a killed run enter the log when a later run
     ends, behind newer ones of that run, and clocks may be set back.
@@ -115,16 +125,22 @@ def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
         for subject in found.event.subjects:
             if subject.name.startswith(STATEMENT_PREFIX) and found.event.parents:
                 named.setdefault((subject.name, found.event.parents[0]), {})[subject.digest] = found.index
+    stored = {f"{ALGORITHM}:{one}" for one in store.objects.names()}
     problems = []
     for (name, output), statements in named.items():
         stage, _, about = name.removeprefix(STATEMENT_PREFIX).partition("/")
         if {*statements, output} & deleted:
             continue
-        missing = {digest: index for digest, index in statements.items() if digest not in store.objects}
+        missing = {digest: index for digest, index in statements.items() if digest not in stored}
         problems += [
             f"provenance of {stage}/{about}: leaf {index} names {digest} about {output}, it is missing"
             for digest, index in missing.items()
         ]
+        if output not in stored and stage not in kept_elsewhere:
+            problems.append(
+                f"{store.objects.path(output)}: missing, leaf {min(statements.values())} names it as {stage}/{about}; "
+                "run again, which computes it again where it is still needed, or restore it from a backup"
+            )
         try:
             kept = store.find(stage, about, output)
         except IntegrityError as error:
@@ -139,31 +155,82 @@ def provenance_problems(log: LogReader, store: ProvenanceStore) -> list[str]:
     return problems
 
 
-def alert_problems(log: LogReader, states: Mapping[str, str]) -> list[str]:
-    """The alerts that the log says were filed, or are open, and that the tracker does not have so.
+def alert_problems(log: LogReader, issues: Mapping[str, Issue]) -> list[str]:
+    """The alerts that the log says were filed, or are open, and that the tracker does not have so; and the issues that
+    say something else than they did when their leaf was written.
+
+    Counts, comments and times of occurrences are in no leaf. What an issue says is bound by the leaf that opened it,
+    its severity by the newest leaf that filed it; leaves of older versions bind neither.
 
     Args:
-        states: digest of an issue's fingerprint -> ``open`` or ``closed``, for every issue of the tracker.
+        issues: digest of an issue's fingerprint -> the issue, for every issue of the tracker.
 
     Raises:
         AuditError: the log is malformed.
     """
-    expected: dict[str, tuple[int, str, str]] = {}
-    kinds = {EventType.ALERT_FILED: "open", EventType.ALERT_CLOSED: "closed"}
-    for found in sorted((one for kind in kinds for one in log.find_events(event_type=kind)), key=lambda one: one.index):
-        for subject in found.event.subjects:
+    found: dict[str, _Alerts] = {}
+    leaves = [*log.find_events(event_type=EventType.ALERT_FILED), *log.find_events(event_type=EventType.ALERT_CLOSED)]
+    for one in sorted(leaves, key=lambda leaf: leaf.index):
+        text = next((subject.digest for subject in one.event.subjects if subject.name == ALERT_TEXT), None)
+        for subject in one.event.subjects:
             if subject.name.startswith(ALERT_PREFIX):
-                state = kinds[found.event.type]
-                expected[subject.digest] = (found.index, subject.name.removeprefix(ALERT_PREFIX), state)
+                known = found.setdefault(subject.digest, _Alerts(subject.name.removeprefix(ALERT_PREFIX), one))
+                known.take(one, text)
     for event in log.pending_events(b'"alert_'):
         for subject in event.subjects:
-            expected.pop(subject.digest, None)
-    return [
-        f"alerts: leaf {index} left one of kind {kind} {state}, the tracker has it {states.get(digest, 'not at all')}; "
-        "restore the tracker from a backup"
-        for digest, (index, kind, state) in expected.items()
-        if states.get(digest) != state
-    ]
+            found.pop(subject.digest, None)
+    return [problem for digest, known in found.items() if (problem := known.problem(log, issues.get(digest)))]
+
+
+@dataclass
+class _Alerts:
+    """The leaves about one issue: the newest, the newest that filed it, and what it says (leaf and digest)."""
+
+    kind: str
+    newest: LoggedEvent
+    filed: LoggedEvent | None = None
+    opened: tuple[int, str] | None = None
+
+    def take(self, leaf: LoggedEvent, text: str | None) -> None:
+        """The next leaf of the log."""
+        self.newest = leaf
+        if leaf.event.type is EventType.ALERT_FILED:
+            self.filed = leaf
+        if text is not None:
+            self.opened = leaf.index, text
+
+    def problem(self, log: LogReader, issue: Issue | None) -> str | None:
+        """What is wrong with the issue, in one line."""
+        state = "open" if self.newest.event.type is EventType.ALERT_FILED else "closed"
+        if issue is None or issue.state != state:
+            return (
+                f"alerts: leaf {self.newest.index} left one of kind {self.kind} {state}, the tracker has it "
+                f"{'not at all' if issue is None else issue.state}; restore the tracker from a backup"
+            )
+        wrong = []
+        if state == "closed":
+            named = {"actor": issue.closed_by, "reason": issue.close_reason, "at": issue.closed_at}
+            wrong += self._differing(log, self.newest, named)
+        if self.opened is not None and self.filed is not None:
+            wrong += self._differing(log, self.filed, {"severity": issue.severity})
+            index, text = self.opened
+            if issue.text_digest != text:
+                wrong.append(f"title, body or labels (leaf {index})")
+        if not wrong:
+            return None
+        return (
+            f"alerts: #{issue.number} ({self.kind}): {', '.join(wrong)} is not what the log says; restore the tracker "
+            "from a backup"
+        )
+
+    @staticmethod
+    def _differing(log: LogReader, leaf: LoggedEvent, has: Mapping[str, str]) -> list[str]:
+        try:
+            said = log.payload(leaf.event) or {}
+        except IntegrityError:
+            # Deleted by retention, or a problem of its own.
+            return []
+        return [f"{name} (leaf {leaf.index})" for name in has if said.get(name, has[name]) != has[name]]
 
 
 def _decided(pointer: ModelPointer) -> dict[str, Any]:

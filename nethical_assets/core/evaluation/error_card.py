@@ -19,6 +19,7 @@ import pandas as pd
 from nethical_assets.core.evaluation.estimate import proportion
 from nethical_assets.core.governance.findings import Findings
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.ground.digests import digest_file
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import DatasetError
 
@@ -47,6 +48,22 @@ _NUMERIC_TABLES: Mapping[str, Mapping[str, Any]] = {
     "nethical-mirror/uci-phishing-websites/phishing.csv": {},
 }
 _NUMERIC_ROWS = 10_000
+_NEURALCHEMY = f"{PROMPTS}/neuralchemy.csv"
+_JAILBREAKS = f"{PROMPTS}/jailbreak_prompts_2023_12_25.csv"
+_CHAT_PROMPTS = f"{PROMPTS}/awesome_chatgpt_prompts.csv"
+_TWEETS = "mrmorj/hate-speech-and-offensive-language-dataset/labeled_data.csv"
+_MESSAGES = "uciml/sms-spam-collection-dataset/spam.csv"
+CORPORA = (SPANS, _NEURALCHEMY, _JAILBREAKS, _CHAT_PROMPTS, _TWEETS, _MESSAGES, *_NUMERIC_TABLES)
+"""Every file that an error card is measured on; no other can be read."""
+
+
+def corpus_digests(data_root: Path) -> dict[str, str]:
+    """Name -> digest of every corpus under ``data_root``: with rules and code all that an error card depends on.
+
+    Raises:
+        DatasetError: a corpus is missing; the message names the file.
+    """
+    return {name: digest_file(_corpus(data_root, name)) for name in CORPORA}
 
 
 def build_error_card(data_root: Path, screener: Screener, *, half: str = "held_out") -> dict[str, Any]:
@@ -87,10 +104,16 @@ def _in_half(texts: pd.Series, half: str) -> npt.NDArray[np.bool_]:
 
 
 def _read(data_root: Path, name: str, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+    if name not in CORPORA:
+        raise ValueError(f"{name} is not one of the corpora that an error card is known by; add it to CORPORA")
+    return read(_corpus(data_root, name))
+
+
+def _corpus(data_root: Path, name: str) -> Path:
     path = data_root / name
     if not path.is_file():
         raise DatasetError(f"{path}: missing; the error card needs this corpus (see the dataset catalog)")
-    return read(path)
+    return path
 
 
 def _csv(**options: Any) -> Callable[[Path], pd.DataFrame]:
@@ -130,9 +153,9 @@ def _covered(spans: pd.DataFrame, others: pd.DataFrame) -> int:
 
 
 def _benign(data_root: Path, half: str) -> dict[str, pd.Series]:
-    neuralchemy = _read(data_root, f"{PROMPTS}/neuralchemy.csv", _csv())
+    neuralchemy = _read(data_root, _NEURALCHEMY, _csv())
     corpora = {
-        "chat prompts": _read(data_root, f"{PROMPTS}/awesome_chatgpt_prompts.csv", _csv())["prompt"],
+        "chat prompts": _read(data_root, _CHAT_PROMPTS, _csv())["prompt"],
         "benign prompts": neuralchemy.loc[neuralchemy["label"] == 0, "text"],
         "ham messages": _messages(data_root, "ham"),
         "personal texts": _read(data_root, SPANS, lambda path: pd.DataFrame(json.loads(path.read_text("utf-8"))))[
@@ -143,9 +166,9 @@ def _benign(data_root: Path, half: str) -> dict[str, pd.Series]:
 
 
 def _attacks(data_root: Path, half: str) -> dict[str, pd.Series]:
-    neuralchemy = _read(data_root, f"{PROMPTS}/neuralchemy.csv", _csv())
-    jailbreaks = _read(data_root, f"{PROMPTS}/jailbreak_prompts_2023_12_25.csv", _csv())
-    tweets = _read(data_root, "mrmorj/hate-speech-and-offensive-language-dataset/labeled_data.csv", _csv())
+    neuralchemy = _read(data_root, _NEURALCHEMY, _csv())
+    jailbreaks = _read(data_root, _JAILBREAKS, _csv())
+    tweets = _read(data_root, _TWEETS, _csv())
     corpora = {
         "injection prompts": neuralchemy.loc[neuralchemy["label"] == 1, "text"],
         "jailbreak prompts": jailbreaks["prompt"],
@@ -156,7 +179,7 @@ def _attacks(data_root: Path, half: str) -> dict[str, pd.Series]:
 
 
 def _messages(data_root: Path, label: str) -> pd.Series:
-    table = _read(data_root, "uciml/sms-spam-collection-dataset/spam.csv", _csv(encoding="latin-1"))
+    table = _read(data_root, _MESSAGES, _csv(encoding="latin-1"))
     return table.loc[table["v1"] == label, "v2"]
 
 

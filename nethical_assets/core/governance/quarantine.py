@@ -114,7 +114,7 @@ class QuarantineStore:
                     continue
                 content = json.dumps(named, default=str, ensure_ascii=True).encode()
                 sealed = self._sealed(family, row_id, content)
-                write_atomically(self._row_path(family, row_id), sealed)
+                write_atomically(self._row_path(family, row_id), sealed, private=True)
                 entries[row_id] = QuarantineEntry(
                     row_id=row_id,
                     family=family,

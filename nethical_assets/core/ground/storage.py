@@ -10,9 +10,9 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,13 +40,29 @@ def temporary_prefix() -> str:
     return f"{TEMPORARY_PREFIX}{os.getpid()}-"
 
 
-def write_atomically(path: UPath | Path, data: bytes, *, durable: bool = True) -> None:
+def create_temporary(folder: Path, *, private: bool = False) -> tuple[int, Path]:
+    """Create an empty temporary file of this process in ``folder``: its descriptor, open for writing, and its path.
+
+    Its mode is the one that the umask gives, as of any file; a ``private`` one is its owner's alone (0600).
+
+    Raises:
+        OSError: the disk is full or the folder is not writable.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    while True:
+        path = folder / f"{temporary_prefix()}{secrets.token_hex(8)}"
+        with contextlib.suppress(FileExistsError):
+            return os.open(path, flags, 0o600 if private else 0o666), path
+
+
+def write_atomically(path: UPath | Path, data: bytes, *, durable: bool = True, private: bool = False) -> None:
     """Replace ``path`` with ``data`` so that a reader, or a crash at any instant, sees the old bytes or the new ones.
 
     Locally: temporary file in the same folder, fsync, rename, fsync of the folder. The temporary file is locked until
     it is renamed, so that ``sweep_partial_files`` can tell a writer that works from one that was killed. On other
     filesystems a single upload, which object stores make visible only when it is complete. What is of no use to any
     other process than its writer's need not be ``durable``: it is safe from a kill, and not from a power failure.
+    What is ``private``, such as a key or what people wrote, is readable by its owner only.
 
     Raises:
         OSError: the disk is full or not writable; the old bytes are still in place and no temporary file is left.
@@ -56,7 +72,7 @@ def write_atomically(path: UPath | Path, data: bytes, *, durable: bool = True) -
         path.write_bytes(data)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=temporary_prefix(), dir=target.parent)
+    descriptor, name = create_temporary(target.parent, private=private)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             _lock(descriptor)
@@ -216,6 +232,20 @@ class ObjectStore:
 
     def __contains__(self, digest: str) -> bool:
         return self.path(digest).exists()
+
+    def is_intact(self, digest: str) -> bool:
+        """Whether the bytes named ``digest`` are there and match it."""
+        try:
+            return digest_bytes(self.path(digest).read_bytes()) == digest
+        except (FileNotFoundError, IntegrityError):
+            return False
+
+    def names(self) -> Iterator[str]:
+        """The names of all files in the store, in order; an intact one is the hexadecimal part of its digest."""
+        if self.base.exists():
+            for folder in sorted(self.base.iterdir(), key=str):
+                names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else ()
+                yield from (name for name in names if not name.startswith(TEMPORARY_PREFIX))
 
 
 def write_object(target: UPath | Path, data: bytes) -> None:

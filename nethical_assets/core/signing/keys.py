@@ -151,6 +151,33 @@ class ModelKeys:
             return None
         return f"{self.path}: this model signing key is {digest}, the audit log pins {pinned[-1]}; restore that key"
 
+    def missing(self) -> str | None:
+        """That the pinned private key is not where this process looks for it, in one line; else None. An auditor's copy
+        has none."""
+        pinned = self.pins.pinned()
+        if not pinned or self.path.exists():
+            return None
+        return (
+            f"{self.path}: the model signing key is missing, and the audit log pins {pinned[-1]}; restore it, name its "
+            f"file in {KEY_FILE_VARIABLE}, or replace it: nethical models rotate-key --reason REASON"
+        )
+
+    def mend(self) -> Path | UPath | None:
+        """Write the public key in force anew where its file is missing or damaged: it follows from the private key,
+        which the pins prove. The file that was mended, or None, also where the private key is not here.
+
+        Raises:
+            AuditError: there is a log that pins keys, and it is not what was signed.
+        """
+        pinned = self.pins.pinned()
+        try:
+            key = _read_private_key(self.path).public_key() if pinned else None
+        except SettingsError:
+            return None
+        if key is None or key_digest(key_id(key)) != pinned[-1]:
+            return None
+        return self._public_path(key) if self._publish(key) else None
+
     def trusted(self) -> PublicKeys:
         """The published public keys whose fingerprints are pinned; whatever else lies there counts for nothing.
 
@@ -194,7 +221,7 @@ class ModelKeys:
         key = _read_private_key(target)
         self._publish(key.public_key())
         if self.external is None and target.absolute() != self.path.absolute():
-            write_atomically(self.path, _private_pem(key))
+            write_atomically(self.path, _private_pem(key), private=True)
             if target.name == NEXT_KEY_FILE:
                 target.unlink(missing_ok=True)
         self.__dict__.pop("private", None)
@@ -202,8 +229,7 @@ class ModelKeys:
     def _create(self, path: Path) -> None:
         with self._locked():
             if not path.exists():
-                # Temporary files are made with mode 0600, which the rename keeps.
-                write_atomically(path, _private_pem(ec.generate_private_key(ec.SECP256R1())))
+                write_atomically(path, _private_pem(ec.generate_private_key(ec.SECP256R1())), private=True)
                 self.created = path
 
     @contextlib.contextmanager
@@ -212,10 +238,16 @@ class ModelKeys:
         with exclusive_lock(folder / ".lock", waiting_seconds=_LOCK_SECONDS, what="the model signing key"):
             yield
 
-    def _publish(self, key: ec.EllipticCurvePublicKey) -> None:
-        public = self.folder / f"{key_id(key)[:_NAME_DIGITS]}{PUBLIC_SUFFIX}"
-        if not public.exists():
-            write_atomically(public, public_pem(key))
+    def _publish(self, key: ec.EllipticCurvePublicKey) -> bool:
+        """Whether the file of the key had to be written."""
+        path, pem = self._public_path(key), public_pem(key)
+        if path.exists() and path.read_bytes() == pem:
+            return False
+        write_atomically(path, pem)
+        return True
+
+    def _public_path(self, key: ec.EllipticCurvePublicKey) -> UPath | Path:
+        return self.folder / f"{key_id(key)[:_NAME_DIGITS]}{PUBLIC_SUFFIX}"
 
 
 def read_public_keys(*paths: UPath | Path) -> PublicKeys:

@@ -41,7 +41,7 @@ def issued(settings: Settings) -> tuple[Settings, dict[str, Path]]:
     """A home with one card, and where each of its formats is."""
     record, workspace = cycle(settings, "run-1")
     finalize_run(workspace)
-    json_path = Path(record.facts["path"])
+    json_path = Path(workspace.places.opened(record.facts["path"]))
     paths = {suffix: json_path.with_name(json_path.name.removesuffix("json") + suffix) for suffix in SUFFIXES}
     return settings, paths
 
@@ -101,7 +101,7 @@ def test_a_cycle_without_changes_renders_nothing_and_shows_the_same(
     assert record.reused
     assert workspace.objects.get(record.objects["md"]) == paths["md"].read_bytes()
     assert {path: path.stat().st_mtime_ns for path in paths.values()} == written
-    assert set(record.facts["paths"].values()) == {str(paths[form.suffix]) for form in FORMATS}
+    assert set(workspace.places.opened(record.facts["paths"]).values()) == {str(paths[form.suffix]) for form in FORMATS}
     assert verify(settings)["problems"] == []
 
 
@@ -154,7 +154,7 @@ def test_a_kill_while_the_formats_are_written_leaves_no_card_without_its_leaf(
     monkeypatch.undo()
     record, workspace = cycle(settings, "run-2")
     finalize_run(workspace)
-    assert audit_reference(read_json(Path(record.facts["path"]))).size > 0
+    assert audit_reference(read_json(Path(workspace.places.opened(record.facts["path"])))).size > 0
     assert verify(settings)["problems"] == []
 
 
@@ -169,5 +169,5 @@ def test_a_card_that_its_own_run_could_not_issue_cites_the_run_that_decided(
     finalize_run(Workspace(settings, CycleOptions(), "run-1"))
     record, workspace = cycle(settings, "run-2")
     finalize_run(workspace)
-    assert audit_reference(read_json(Path(record.facts["path"]))).run_id == "run-1"
+    assert audit_reference(read_json(Path(workspace.places.opened(record.facts["path"])))).run_id == "run-1"
     assert verify(settings)["problems"] == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.core.audit import PROMOTIONS, AuditLog, EventType, LogReader, verify_log
 from nethical_assets.core.delivery.champion import check_champion, newest_promotion, promoted_model
 from nethical_assets.core.delivery.expected import (
@@ -22,6 +23,7 @@ from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
+from tests.core.alerts.conftest import make_alert
 from tests.core.audit.attacks import ORIGIN, pending_line
 from tests.core.audit.conftest import open_log, private_key
 
@@ -211,7 +213,8 @@ def test_the_card_of_the_champion_is_the_newest_one_that_was_issued_for_it(
     assert card_problems(registry, log, FAMILY) == [], "the card of a candidate is another matter"
 
 
-def test_alerts_that_the_log_filed_are_in_the_tracker(log: AuditLog) -> None:
+def test_alerts_that_the_log_filed_are_in_the_tracker(log: AuditLog, tmp_path: Path) -> None:
+    tracker = LocalIssueTracker(tmp_path / "issues.sqlite")
     subject = alert_subject("drift", "fingerprint")
     named = [{"name": name, "digest": digest} for name, digest in subject.items()]
     (digest,) = subject.values()
@@ -219,8 +222,10 @@ def test_alerts_that_the_log_filed_are_in_the_tracker(log: AuditLog) -> None:
     assert alert_problems(log, {}) == [], "what waits is not missed yet"
     log.finalize_run("run-a")
     assert "the tracker has it not at all" in alert_problems(log, {})[0]
-    assert "the tracker has it closed" in alert_problems(log, {digest: "closed"})[0]
-    assert alert_problems(log, {digest: "open"}) == []
+    issue = tracker.file(make_alert())
+    assert alert_problems(log, {digest: issue}) == [], "a leaf of an older version binds no text"
+    closed = tracker.close(issue.number, "mended", "ada")
+    assert "the tracker has it closed" in alert_problems(log, {digest: closed})[0]
     log.recorder("run-b").append("alert_closed", actor="t", subjects=named)
     log.finalize_run("run-b")
-    assert alert_problems(log, {digest: "closed"}) == []
+    assert alert_problems(log, {digest: closed}) == []

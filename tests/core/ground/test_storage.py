@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -259,3 +260,38 @@ def test_a_lock_is_released_after_an_exception(tmp_path: Path) -> None:
         raise RuntimeError
     with exclusive_lock(lock, waiting_seconds=0, what="the thing"):
         pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_files_have_the_mode_that_the_umask_gives_and_private_ones_are_their_owners(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    run_python(
+        """
+        import os, sys
+        from pathlib import Path
+        os.umask(int(sys.argv[2]))
+        from nethical_assets.core.audit.keys import write_private_key
+        from nethical_assets.core.ground.storage import ObjectStore, write_atomically, write_json
+        from nethical_assets.core.signing.keys import GivenPins, ModelKeys
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        folder = Path(sys.argv[1])
+        write_json(folder / "shared" / "document", {})
+        ObjectStore(folder / "shared" / "objects").put(b"object")
+        write_atomically(folder / "private" / "file", b"secret", private=True)
+        write_private_key(folder / "private" / "audit.pem", Ed25519PrivateKey.generate())
+        keys = ModelKeys(folder / "keys", GivenPins(), environment={})
+        keys.private
+        os.rename(keys.path, folder / "private" / "model.pem")
+        for public in (folder / "keys").glob("*.pub.pem"):
+            os.rename(public, folder / "shared" / public.name)
+        """,
+        tmp_path,
+        umask,
+    )
+    shared = [path for path in (tmp_path / "shared").rglob("*") if path.is_file()]
+    private = list((tmp_path / "private").iterdir())
+    assert (len(shared), len(private)) == (3, 3)
+    assert {oct(path.stat().st_mode & 0o777) for path in shared} == {oct(mode)}
+    assert {oct(path.stat().st_mode & 0o777) for path in private} == {"0o600"}
