@@ -20,7 +20,8 @@ from dagster._config.config_schema import UserConfigSchema
 from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.base import AssetRecord
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
@@ -31,6 +32,7 @@ from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import Sqlit
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection
 from watchdog.events import FileSystemEvent
 from watchdog.observers import Observer
@@ -114,6 +116,8 @@ class PooledEventLogStorage(SqliteEventLogStorage):
         self.engines = _engines_of(self)
         self._index_of_thread = threading.local()
         self._tables: set[str] = set()
+        self._asset_columns: set[str] = set()
+        self._migrated: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     def run_connection(self, run_id: str | None = None) -> Any:
@@ -143,32 +147,67 @@ class PooledEventLogStorage(SqliteEventLogStorage):
             self._tables.add(table_name)
         return True
 
+    def has_asset_key_col(self, column_name: str) -> bool:
+        """Whether assets have this column. Dagster asks several times a step; a column never goes away."""
+        if column_name not in self._asset_columns:
+            with self.index_connection() as connection:
+                columns = db.inspect(connection).get_columns(AssetKeyTable.name)
+            self._asset_columns.update(column["name"] for column in columns)
+        return column_name in self._asset_columns
+
+    def has_secondary_index(self, name: str) -> bool:
+        """Whether data was migrated to this form. Dagster asks twice whenever it reads assets; it is never undone."""
+        if name not in self._migrated and super().has_secondary_index(name):
+            self._migrated.add(name)
+        return name in self._migrated
+
+    def get_asset_records(self, asset_keys: Sequence[dg.AssetKey] | None = None) -> Sequence[AssetRecord]:
+        """What is known of assets, in one transaction."""
+        with self.index_connection():
+            return super().get_asset_records(asset_keys)
+
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store one event."""
         self.store_event_batch([event])
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         """Store events: one transaction a run, then one for all that the index mirrors."""
-        of_run: dict[str, list[dg.EventLogEntry]] = defaultdict(list)
-        for event in events:
-            of_run[event.run_id].append(event)
+        rows = [self._event_to_row(event) for event in events]
+        of_run: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for event, row in zip(events, rows, strict=True):
+            of_run[event.run_id].append(row)
         for run_id, own in of_run.items():
             with self.run_connection(run_id) as connection:
-                connection.execute(SqlEventLogStorageTable.insert(), [self._event_to_row(event) for event in own])
-        mirrored = [event for event in events if _is_mirrored(event)]
+                connection.execute(SqlEventLogStorageTable.insert(), own)
+        mirrored = [(event, row) for event, row in zip(events, rows, strict=True) if _is_mirrored(event)]
         if mirrored:
             with self.index_connection() as connection:
-                for event in mirrored:
-                    self._mirror(connection, event)
+                self._mirror(connection, *zip(*mirrored, strict=True))
 
-    def _mirror(self, connection: Connection, event: dg.EventLogEntry) -> None:
-        result = connection.execute(SqlEventLogStorageTable.insert(), self._event_to_row(event))
-        event_id = result.inserted_primary_key[0]  # type: ignore[index]
-        if event.dagster_event_type in ASSET_EVENTS:
-            self._store_asset_event_tags(connection, [event], [event_id])
-            self._store_asset_event(connection, event, event_id)
-        if event.dagster_event_type in ASSET_CHECK_EVENTS:
-            self.store_asset_check_event(event, event_id)
+    def _mirror(
+        self, connection: Connection, events: Sequence[dg.EventLogEntry], rows: Sequence[dict[str, Any]]
+    ) -> None:
+        insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+        numbers = connection.execute(insert, list(rows)).scalars().all()
+        planned: list[dict[str, Any]] = []
+        for event, row, number in zip(events, rows, numbers, strict=True):
+            if event.dagster_event_type in ASSET_EVENTS:
+                self._store_asset_event_tags(connection, [event], [number])
+                self._store_asset_event(connection, event, number)
+            elif event.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                planned += _planned_checks(event, row, number)
+            elif event.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, number)
+        if planned:
+            connection.execute(AssetCheckExecutionsTable.insert(), planned)
+
+    def _store_asset_event(self, conn: Connection, event: dg.EventLogEntry, event_id: int) -> None:
+        """Keep the newest event of an asset. Dagster inserts first, and updates when that fails, as it mostly does."""
+        values = self._get_asset_entry_values(event, event_id, self.has_asset_key_index_cols())
+        key = event.get_dagster_event().asset_key
+        if values and key is not None:
+            insert = sqlite_insert(AssetKeyTable).values(asset_key=key.to_string(), **values)
+            conn.execute(insert.on_conflict_do_update(index_elements=[AssetKeyTable.c.asset_key], set_=values))
 
     def delete_events(self, run_id: str) -> None:
         """Forget the events and check results of a run, and its file, which Dagster would empty and leave."""
@@ -270,6 +309,25 @@ def _has_schema(engines: SqliteEngines, path: Path, tables: set[str]) -> bool:
         if not {*tables, "alembic_version"} <= present:
             return False
         return bool(connection.execute(db.text("SELECT count(*) FROM alembic_version")).scalar_one())
+
+
+def _planned_checks(event: dg.EventLogEntry, row: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """What Dagster keeps of the plan to evaluate a check: a row a partition."""
+    planned: Any = event.get_dagster_event().event_specific_data
+    subset = planned.partitions_subset
+    return [
+        {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "partition": partition,
+            "run_id": event.run_id,
+            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+            "evaluation_event": row["event"],
+            "evaluation_event_timestamp": row["timestamp"],
+            "evaluation_event_storage_id": number,
+        }
+        for partition in (subset.get_partition_keys() if subset else [None])
+    ]
 
 
 def _is_mirrored(event: dg.EventLogEntry) -> bool:
