@@ -45,7 +45,7 @@ def build_checks(settings: Settings, families: tuple[str, ...]) -> list[dg.Asset
     checks = [build_raw_checks(entry, settings) for entry in settings.catalog.dataset]
     for family in families:
         checks += [build_dataset_checks(family, settings), build_split_checks(family, settings)]
-        checks += [*build_release_checks(family), build_drift_check(family)]
+        checks += [build_release_checks(family), build_drift_check(family)]
     return [*checks, build_audit_check(settings), build_reconciliation_check(families, settings)]
 
 

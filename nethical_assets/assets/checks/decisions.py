@@ -3,7 +3,7 @@
 What belongs here: showing a decision that was already taken as a check. What does not: taking it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -23,47 +23,60 @@ from nethical_assets.stages.watching import DRIFT_REPORTS
 _RECONCILED_EVENTS = 100
 
 
-def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
-    """``gate``, ``regression`` and ``champion`` of ``releases/<family>``."""
+def build_release_checks(family: str) -> dg.AssetChecksDefinition:
+    """``gate``, ``regression`` and ``champion`` of ``releases/<family>``: one step, as all show the same record."""
     key = asset_key(RELEASES, family)
 
-    @dg.asset_check(
-        asset=key,
+    @dg.multi_asset_check(
+        name=f"{RELEASES.name}__{family}__checks",
+        specs=[
+            dg.AssetCheckSpec(
+                "gate", asset=key, description="Accuracy and calibration error are good enough to be promoted."
+            ),
+            dg.AssetCheckSpec(
+                "regression", asset=key, description="Not worse than the champion on the same test rows."
+            ),
+            dg.AssetCheckSpec(
+                "champion",
+                asset=key,
+                description="The champion has not fallen on newly labelled rows since it was released.",
+            ),
+        ],
+        ins={"release": key},
+        can_subset=True,
         pool=family,
-        name="gate",
-        description="Accuracy and calibration error are good enough to be promoted.",
     )
-    def gate(release: StageRecord) -> dg.AssetCheckResult:
-        decision = release.facts["gate"]
-        return _decision_result(decision, passed=decision["verdict"] == "pass", numbers={})
+    def release_checks(context: dg.AssetCheckExecutionContext, release: StageRecord) -> Iterator[dg.AssetCheckResult]:
+        for result in (_gate(release.facts), _regression(release.facts), _champion(release.facts)):
+            if dg.AssetCheckKey(key, str(result.check_name)) in context.selected_asset_check_keys:
+                yield result
 
-    @dg.asset_check(
-        asset=key, pool=family, name="regression", description="Not worse than the champion on the same test rows."
+    return release_checks
+
+
+def _gate(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    decision = facts["gate"]
+    return _decision_result("gate", decision, passed=decision["verdict"] == "pass", numbers={})
+
+
+def _regression(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    decision = facts["regression"]
+    passed = decision["verdict"] in ("pass", "no_champion")
+    return _decision_result("regression", decision, passed=passed, numbers={HIGH_PRIORITY: facts["high_priority"]})
+
+
+def _champion(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    fell = facts.get("champion_fell")
+    if fell is None:
+        return dg.AssetCheckResult(check_name="champion", passed=True, description="the champion did not fall")
+    numbers = {name: fell[name] for name in ("recorded", "recorded_rows", "now", "rows", "drop", "limit")}
+    return dg.AssetCheckResult(
+        check_name="champion",
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=fell["reason"],
+        metadata={"verdict": fell["verdict"], HIGH_PRIORITY: True, **numbers},
     )
-    def regression(release: StageRecord) -> dg.AssetCheckResult:
-        decision = release.facts["regression"]
-        passed = decision["verdict"] in ("pass", "no_champion")
-        return _decision_result(decision, passed=passed, numbers={HIGH_PRIORITY: release.facts["high_priority"]})
-
-    @dg.asset_check(
-        asset=key,
-        pool=family,
-        name="champion",
-        description="The champion has not fallen on newly labelled rows since it was released.",
-    )
-    def champion(release: StageRecord) -> dg.AssetCheckResult:
-        fell = release.facts.get("champion_fell")
-        if fell is None:
-            return dg.AssetCheckResult(passed=True, description="the champion did not fall")
-        numbers = {name: fell[name] for name in ("recorded", "recorded_rows", "now", "rows", "drop", "limit")}
-        return dg.AssetCheckResult(
-            passed=False,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=fell["reason"],
-            metadata={"verdict": fell["verdict"], HIGH_PRIORITY: True, **numbers},
-        )
-
-    return [gate, regression, champion]
 
 
 def build_drift_check(family: str) -> dg.AssetChecksDefinition:
@@ -155,10 +168,13 @@ def build_reconciliation_check(families: Sequence[str], settings: Settings) -> d
     return events_reconciled
 
 
-def _decision_result(decision: Mapping[str, Any], *, passed: bool, numbers: Mapping[str, bool]) -> dg.AssetCheckResult:
+def _decision_result(
+    check: str, decision: Mapping[str, Any], *, passed: bool, numbers: Mapping[str, bool]
+) -> dg.AssetCheckResult:
     reasons: Sequence[str] = decision["reasons"]
     hold = decision["verdict"] == "needs_more_data"
     return dg.AssetCheckResult(
+        check_name=check,
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if hold else dg.AssetCheckSeverity.ERROR,
         description="; ".join(reasons),
