@@ -12,8 +12,8 @@ from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import bullet_list, table
 from nethical_assets.core.alerts.checks import HIGH_PRIORITY
 from nethical_assets.core.audit.events import EventType
-from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
+from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.stages.carding import MODEL_CARDS
 from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.sealing import AUDIT_ROOTS
@@ -23,7 +23,7 @@ from nethical_assets.stages.watching import DRIFT_REPORTS
 _RECONCILED_EVENTS = 100
 
 
-def build_release_checks(family: str) -> dg.AssetChecksDefinition:
+def build_release_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
     """``gate``, ``regression`` and ``champion`` of ``releases/<family>``: one step, as all show the same record."""
     key = asset_key(RELEASES, family)
 
@@ -42,12 +42,16 @@ def build_release_checks(family: str) -> dg.AssetChecksDefinition:
                 description="The champion has not fallen on newly labelled rows since it was released.",
             ),
         ],
-        ins={"release": key},
         can_subset=True,
         pool=family,
     )
-    def release_checks(context: dg.AssetCheckExecutionContext, release: StageRecord) -> Iterator[dg.AssetCheckResult]:
-        for result in (_gate(release.facts), _regression(release.facts), _champion(release.facts)):
+    def release_checks(
+        context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
+        with expected_failures():
+            facts = workspace.records.load(RELEASES.name, family, context.run.run_id).facts
+        for result in (_gate(facts), _regression(facts), _champion(facts)):
             if dg.AssetCheckKey(key, str(result.check_name)) in context.selected_asset_check_keys:
                 yield result
 
@@ -79,7 +83,7 @@ def _champion(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
     )
 
 
-def build_drift_check(family: str) -> dg.AssetChecksDefinition:
+def build_drift_check(family: str, settings: Settings) -> dg.AssetChecksDefinition:
     """``drift`` of ``drift_reports/<family>``: fails on drift; "needs more data" is a warning, never a pass."""
 
     @dg.asset_check(
@@ -88,8 +92,12 @@ def build_drift_check(family: str) -> dg.AssetChecksDefinition:
         name="drift",
         description="What the champion scores still looks like its reference window.",
     )
-    def drift(report: StageRecord) -> dg.AssetCheckResult:
-        facts = report.facts
+    def drift(
+        context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> dg.AssetCheckResult:
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
+        with expected_failures():
+            facts = workspace.records.load(DRIFT_REPORTS.name, family, context.run.run_id).facts
         hold = facts["verdict"] == "needs_more_data"
         return dg.AssetCheckResult(
             passed=facts["verdict"] == "stable",
