@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -231,6 +232,63 @@ def test_what_never_changes_is_asked_once_not_for_every_event(pooled: dg.Dagster
     assert [one for one in asked if "table_xinfo" in one and "asset_keys" in one] == []
     assert [one for one in asked if "FROM secondary_indexes" in one] == []
     assert len([one for one in asked if "asset_keys" in one and one.startswith("UPDATE")]) == 0
+
+
+def results_of(folder: Path, run_id: str) -> list[str]:
+    """What another process would see now of what a run told."""
+    connection = sqlite3.connect(folder / "history" / "runs" / f"{run_id}.db")
+    found = connection.execute("SELECT dagster_event_type FROM event_logs ORDER BY id").fetchall()
+    connection.close()
+    return [kind for (kind,) in found if kind in ("ASSET_CHECK_EVALUATION", "STEP_OUTPUT", "STEP_SUCCESS")]
+
+
+def test_what_a_step_tells_right_before_it_ends_is_written_with_its_end_and_read_before(
+    home: Path, pooled: dg.DagsterInstance
+) -> None:
+    run_id = run_once(pooled)
+    told = [event for event in pooled.all_logs(run_id) if event.step_key == "measured_has_rows"]
+    kinds = [event.dagster_event_type.value for event in told if event.dagster_event_type is not None]
+    results = told[kinds.index("STEP_OUTPUT") :]
+    before = results_of(home, run_id)
+    storage = pooled.event_log_storage
+    for event in results[:-1]:
+        storage.store_event(event)
+    assert results_of(home, run_id) == before
+    storage.store_event(results[-1])
+    assert results_of(home, run_id) == [*before, "STEP_OUTPUT", "ASSET_CHECK_EVALUATION", "STEP_SUCCESS"]
+    for event in results[:-1]:
+        storage.store_event(event)
+    assert len([one for one in pooled.all_logs(run_id) if one.step_key == "measured_has_rows"]) == len(told) + 5
+
+
+def test_what_waits_is_written_when_the_storage_is_disposed_of_and_not_by_a_fork(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(home, monkeypatch, pooled=True) as instance:
+        run_id = run_once(instance)
+        output = next(
+            one for one in instance.all_logs(run_id) if one.dagster_event_type is dg.DagsterEventType.STEP_OUTPUT
+        )
+        before = results_of(home, run_id)
+        instance.event_log_storage.store_event(output)
+        child = os.fork()
+        if not child:
+            instance.event_log_storage.get_logs_for_run(run_id)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert results_of(home, run_id) == before
+    assert results_of(home, run_id) == [*before, "STEP_OUTPUT"]
+
+
+def test_a_result_without_a_step_is_written_at_once(home: Path, pooled: dg.DagsterInstance) -> None:
+    run_once(pooled)
+    pooled.report_runless_asset_event(
+        dg.AssetCheckEvaluation(asset_key=measured.key, check_name="has_rows", passed=False, metadata={})
+    )
+    connection = sqlite3.connect(home / "history" / "runs" / "index.db")
+    states = connection.execute("SELECT execution_status FROM asset_check_executions ORDER BY id").fetchall()
+    connection.close()
+    assert [state for (state,) in states] == ["SUCCEEDED", "FAILED"]
 
 
 def test_descriptors_are_bounded_over_many_runs_and_given_back(home: Path, pooled: dg.DagsterInstance) -> None:

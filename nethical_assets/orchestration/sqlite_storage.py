@@ -6,6 +6,7 @@ class. What does not: what they store (Dagster), or the connections themselves (
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import defaultdict
@@ -38,6 +39,10 @@ from watchdog.events import FileSystemEvent
 from watchdog.observers import Observer
 
 from nethical_assets.orchestration.sqlite_engines import SqliteEngines
+
+_CAN_WAIT = (dg.DagsterEventType.STEP_OUTPUT, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+"""What a step tells right before it ends. Its end is written at once, and these before it: nobody acts on results of
+a step that has not ended, and of one that was killed they are computed again."""
 
 
 class PooledSqliteStorage(DagsterSqliteStorage):
@@ -114,7 +119,7 @@ class PooledEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self.engines = _engines_of(self)
-        self._index_of_thread = threading.local()
+        self._own = _OfThread()
         self._tables: set[str] = set()
         self._asset_columns: set[str] = set()
         self._migrated: set[str] = set()
@@ -127,16 +132,15 @@ class PooledEventLogStorage(SqliteEventLogStorage):
     @contextmanager
     def index_connection(self) -> Iterator[Connection]:
         """A connection to the index, in a transaction. Inside another one of this thread: that one."""
-        present: Connection | None = getattr(self._index_of_thread, "connection", None)
-        if present is not None:
-            yield present
+        if self._own.index is not None:
+            yield self._own.index
             return
         with self._begin(INDEX_SHARD_NAME) as connection:
-            self._index_of_thread.connection = connection
+            self._own.index = connection
             try:
                 yield connection
             finally:
-                self._index_of_thread.connection = None
+                self._own.index = None
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has the table. Dagster asks at every event of an asset; a table never goes away."""
@@ -171,7 +175,22 @@ class PooledEventLogStorage(SqliteEventLogStorage):
         self.store_event_batch([event])
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
-        """Store events: one transaction a run, then one for all that the index mirrors."""
+        """Store events, unless all of them can wait for the next one; whoever reads in this thread sees those too."""
+        self._own.waiting(events)
+        if not all(event.step_key and event.dagster_event_type in _CAN_WAIT for event in events):
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        events = self._own.take()
+        try:
+            if events:
+                self._write(events)
+        except BaseException:
+            self._own.waiting(events)
+            raise
+
+    def _write(self, events: Sequence[dg.EventLogEntry]) -> None:
+        """One transaction a run, then one for all that the index mirrors."""
         rows = [self._event_to_row(event) for event in events]
         of_run: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for event, row in zip(events, rows, strict=True):
@@ -249,12 +268,14 @@ class PooledEventLogStorage(SqliteEventLogStorage):
         self._watchers[run_id][callback] = (handler, watched)
 
     def dispose(self) -> None:
-        """Close the connections and stop watching."""
+        """Write what waits, close the connections and stop watching."""
+        self._write_waiting()
         super().dispose()
         self.engines.close()
 
     @contextmanager
     def _begin(self, shard: str) -> Iterator[Connection]:
+        self._write_waiting()
         path = Path(self.path_for_shard(shard))
         if shard not in self._initialized_dbs or not path.exists():
             self._initialized_dbs.discard(shard)
@@ -265,6 +286,23 @@ class PooledEventLogStorage(SqliteEventLogStorage):
                     pass
         with self.engines.begin(path) as connection:
             yield connection
+
+
+class _OfThread(threading.local):
+    """What one thread has at hand: its transaction of the index, and events that wait. A fork inherits neither."""
+
+    def __init__(self) -> None:
+        self.index: Connection | None = None
+        self._events: list[dg.EventLogEntry] = []
+        self._process = os.getpid()
+
+    def waiting(self, events: Sequence[dg.EventLogEntry]) -> None:
+        self._events = [*self.take(), *events]
+
+    def take(self) -> list[dg.EventLogEntry]:
+        taken = self._events if self._process == os.getpid() else []
+        self._events, self._process = [], os.getpid()
+        return taken
 
 
 class _PooledFile:
