@@ -5,16 +5,13 @@ What belongs here: keys, dependencies and metadata of the asset of a stage, and 
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import dagster as dg
 
 from nethical_assets.assets.presentation import present
 from nethical_assets.core.ground.errors import NethicalError
-from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.resources.records import RECORDS_IO_MANAGER
 from nethical_assets.stages.graph import dependencies_digest
 from nethical_assets.stages.stage import PLATFORM, Stage, carry_out
 from nethical_assets.stages.training import MODELS
@@ -37,29 +34,24 @@ def subjects_of(stage: Stage, settings: Settings, families: Sequence[str]) -> tu
 
 def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: Sequence[str]) -> dg.AssetsDefinition:
     """The asset of one stage and subject."""
-    inputs = {
-        f"{needed.name}__{source}": dg.AssetIn(key=asset_key(needed, source))
-        for needed in stage.needs
-        for source in _sources(needed, stage, subject, settings, families)
-    }
-    before = [
-        asset_key(needed, source)
-        for needed in stage.follows
-        for source in _sources(needed, stage, subject, settings, families)
+    handed = [
+        (needed, source) for needed in stage.needs for source in _sources(needed, stage, subject, settings, families)
+    ]
+    followed = [
+        (needed, source) for needed in stage.follows for source in _sources(needed, stage, subject, settings, families)
     ]
     description = stage.description if isinstance(stage.description, str) else stage.description(settings, subject)
     age = None if stage.fresh_for is None else stage.fresh_for(settings)
 
     @dg.asset(
         key=asset_key(stage, subject),
-        ins=inputs,
-        deps=before,
+        # Records are read by the step itself: as inputs, each would be two events, and a third for what is made.
+        deps=[asset_key(needed, source) for needed, source in (*handed, *followed)],
         group_name=stage.group or stage.name,
         owners=[stage.owner],
         kinds=set(stage.kinds),
         description=description,
         tags={"nethical/stage": stage.name, "nethical/subject": subject},
-        io_manager_key=RECORDS_IO_MANAGER,
         # Two runs of a family never interleave: the queue keeps the second one waiting.
         pool=subject if stage.scope == "family" else None,
         freshness_policy=None
@@ -67,26 +59,21 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
         else dg.FreshnessPolicy.time_window(fail_window=age, warn_window=age * 0.8),
     )
     def stage_asset(
-        context: dg.AssetExecutionContext,
-        data_sources: DataSourcesResource,
-        cycle: CycleResource,
-        **records: StageRecord,
-    ) -> dg.MaterializeResult[Any]:
+        context: dg.AssetExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> dg.MaterializeResult[None]:
         with expected_failures():
             workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
             if stage.scope == "family":
                 workspace.hold_family(subject, said=context.log.info)
-            record = carry_out(stage, workspace, subject, list(records.values()))
+            records = [workspace.records.load(needed.name, source, context.run.run_id) for needed, source in handed]
+            record = carry_out(stage, workspace, subject, records)
             shown = present(stage.shows(workspace, record))
             if stage is MODELS:
                 shown[DEPENDS_ON] = dependencies_digest(workspace, subject)
-        if stage.ends_run:
-            return dg.MaterializeResult(data_version=dg.DataVersion(record.output), metadata=shown)
-        return dg.MaterializeResult(
-            value=record,
-            data_version=dg.DataVersion(record.output),
-            metadata={"digest": record.output, "reused": record.reused, **shown},
-        )
+            if not stage.ends_run:
+                workspace.records.publish(record, context.run.run_id)
+                shown = {"digest": record.output, "reused": record.reused, **shown}
+        return dg.MaterializeResult(data_version=dg.DataVersion(record.output), metadata=shown)
 
     return stage_asset
 

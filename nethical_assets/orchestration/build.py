@@ -24,7 +24,6 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.jobs import build_jobs
 from nethical_assets.orchestration.schedules import build_schedules
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, IssueTrackerResource
-from nethical_assets.resources.records import RECORDS_IO_MANAGER, RecordIOManager
 from nethical_assets.sensors.alerts import build_alert_sensors
 from nethical_assets.sensors.code import build_code_sensor
 from nethical_assets.sensors.drift import build_drift_sensor
@@ -45,7 +44,7 @@ def build_checks(settings: Settings, families: tuple[str, ...]) -> list[dg.Asset
     checks = [build_raw_checks(entry, settings) for entry in settings.catalog.dataset]
     for family in families:
         checks += [build_dataset_checks(family, settings), build_split_checks(family, settings)]
-        checks += [*build_release_checks(family), build_drift_check(family)]
+        checks += [build_release_checks(family, settings), build_drift_check(family, settings)]
     return [*checks, build_audit_check(settings), build_reconciliation_check(families, settings)]
 
 
@@ -55,7 +54,6 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "data_sources": DataSourcesResource.configure_at_launch(),
         "cycle": CycleResource.configure_at_launch(home=str(settings.home)),
         "issue_tracker": IssueTrackerResource.of(settings),
-        RECORDS_IO_MANAGER: RecordIOManager(settings),
     }
 
 

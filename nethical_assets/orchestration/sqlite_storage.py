@@ -6,6 +6,7 @@ class. What does not: what they store (Dagster), or the connections themselves (
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections import defaultdict
@@ -20,7 +21,8 @@ from dagster._config.config_schema import UserConfigSchema
 from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
+from dagster._core.storage.event_log.base import AssetRecord
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     INDEX_SHARD_NAME,
     SqliteEventLogStorage,
@@ -31,11 +33,16 @@ from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import Sqlit
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection
 from watchdog.events import FileSystemEvent
 from watchdog.observers import Observer
 
 from nethical_assets.orchestration.sqlite_engines import SqliteEngines
+
+_CAN_WAIT = (dg.DagsterEventType.STEP_OUTPUT, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+"""What a step tells right before it ends. Its end is written at once, and these before it: nobody acts on results of
+a step that has not ended, and of one that was killed they are computed again."""
 
 
 class PooledSqliteStorage(DagsterSqliteStorage):
@@ -112,8 +119,10 @@ class PooledEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self.engines = _engines_of(self)
-        self._index_of_thread = threading.local()
+        self._own = _OfThread()
         self._tables: set[str] = set()
+        self._asset_columns: set[str] = set()
+        self._migrated: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     def run_connection(self, run_id: str | None = None) -> Any:
@@ -123,16 +132,15 @@ class PooledEventLogStorage(SqliteEventLogStorage):
     @contextmanager
     def index_connection(self) -> Iterator[Connection]:
         """A connection to the index, in a transaction. Inside another one of this thread: that one."""
-        present: Connection | None = getattr(self._index_of_thread, "connection", None)
-        if present is not None:
-            yield present
+        if self._own.index is not None:
+            yield self._own.index
             return
         with self._begin(INDEX_SHARD_NAME) as connection:
-            self._index_of_thread.connection = connection
+            self._own.index = connection
             try:
                 yield connection
             finally:
-                self._index_of_thread.connection = None
+                self._own.index = None
 
     def has_table(self, table_name: str) -> bool:
         """Whether the index has the table. Dagster asks at every event of an asset; a table never goes away."""
@@ -143,32 +151,82 @@ class PooledEventLogStorage(SqliteEventLogStorage):
             self._tables.add(table_name)
         return True
 
+    def has_asset_key_col(self, column_name: str) -> bool:
+        """Whether assets have this column. Dagster asks several times a step; a column never goes away."""
+        if column_name not in self._asset_columns:
+            with self.index_connection() as connection:
+                columns = db.inspect(connection).get_columns(AssetKeyTable.name)
+            self._asset_columns.update(column["name"] for column in columns)
+        return column_name in self._asset_columns
+
+    def has_secondary_index(self, name: str) -> bool:
+        """Whether data was migrated to this form. Dagster asks twice whenever it reads assets; it is never undone."""
+        if name not in self._migrated and super().has_secondary_index(name):
+            self._migrated.add(name)
+        return name in self._migrated
+
+    def get_asset_records(self, asset_keys: Sequence[dg.AssetKey] | None = None) -> Sequence[AssetRecord]:
+        """What is known of assets, in one transaction."""
+        with self.index_connection():
+            return super().get_asset_records(asset_keys)
+
     def store_event(self, event: dg.EventLogEntry) -> None:
         """Store one event."""
         self.store_event_batch([event])
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
-        """Store events: one transaction a run, then one for all that the index mirrors."""
-        of_run: dict[str, list[dg.EventLogEntry]] = defaultdict(list)
-        for event in events:
-            of_run[event.run_id].append(event)
+        """Store events, unless all of them can wait for the next one; whoever reads in this thread sees those too."""
+        self._own.waiting(events)
+        if not all(event.step_key and event.dagster_event_type in _CAN_WAIT for event in events):
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        events = self._own.take()
+        try:
+            if events:
+                self._write(events)
+        except BaseException:
+            self._own.waiting(events)
+            raise
+
+    def _write(self, events: Sequence[dg.EventLogEntry]) -> None:
+        """One transaction a run, then one for all that the index mirrors."""
+        rows = [self._event_to_row(event) for event in events]
+        of_run: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for event, row in zip(events, rows, strict=True):
+            of_run[event.run_id].append(row)
         for run_id, own in of_run.items():
             with self.run_connection(run_id) as connection:
-                connection.execute(SqlEventLogStorageTable.insert(), [self._event_to_row(event) for event in own])
-        mirrored = [event for event in events if _is_mirrored(event)]
+                connection.execute(SqlEventLogStorageTable.insert(), own)
+        mirrored = [(event, row) for event, row in zip(events, rows, strict=True) if _is_mirrored(event)]
         if mirrored:
             with self.index_connection() as connection:
-                for event in mirrored:
-                    self._mirror(connection, event)
+                self._mirror(connection, *zip(*mirrored, strict=True))
 
-    def _mirror(self, connection: Connection, event: dg.EventLogEntry) -> None:
-        result = connection.execute(SqlEventLogStorageTable.insert(), self._event_to_row(event))
-        event_id = result.inserted_primary_key[0]  # type: ignore[index]
-        if event.dagster_event_type in ASSET_EVENTS:
-            self._store_asset_event_tags(connection, [event], [event_id])
-            self._store_asset_event(connection, event, event_id)
-        if event.dagster_event_type in ASSET_CHECK_EVENTS:
-            self.store_asset_check_event(event, event_id)
+    def _mirror(
+        self, connection: Connection, events: Sequence[dg.EventLogEntry], rows: Sequence[dict[str, Any]]
+    ) -> None:
+        insert = SqlEventLogStorageTable.insert().returning(SqlEventLogStorageTable.c.id, sort_by_parameter_order=True)
+        numbers = connection.execute(insert, list(rows)).scalars().all()
+        planned: list[dict[str, Any]] = []
+        for event, row, number in zip(events, rows, numbers, strict=True):
+            if event.dagster_event_type in ASSET_EVENTS:
+                self._store_asset_event_tags(connection, [event], [number])
+                self._store_asset_event(connection, event, number)
+            elif event.dagster_event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+                planned += _planned_checks(event, row, number)
+            elif event.dagster_event_type in ASSET_CHECK_EVENTS:
+                self.store_asset_check_event(event, number)
+        if planned:
+            connection.execute(AssetCheckExecutionsTable.insert(), planned)
+
+    def _store_asset_event(self, conn: Connection, event: dg.EventLogEntry, event_id: int) -> None:
+        """Keep the newest event of an asset. Dagster inserts first, and updates when that fails, as it mostly does."""
+        values = self._get_asset_entry_values(event, event_id, self.has_asset_key_index_cols())
+        key = event.get_dagster_event().asset_key
+        if values and key is not None:
+            insert = sqlite_insert(AssetKeyTable).values(asset_key=key.to_string(), **values)
+            conn.execute(insert.on_conflict_do_update(index_elements=[AssetKeyTable.c.asset_key], set_=values))
 
     def delete_events(self, run_id: str) -> None:
         """Forget the events and check results of a run, and its file, which Dagster would empty and leave."""
@@ -210,12 +268,14 @@ class PooledEventLogStorage(SqliteEventLogStorage):
         self._watchers[run_id][callback] = (handler, watched)
 
     def dispose(self) -> None:
-        """Close the connections and stop watching."""
+        """Write what waits, close the connections and stop watching."""
+        self._write_waiting()
         super().dispose()
         self.engines.close()
 
     @contextmanager
     def _begin(self, shard: str) -> Iterator[Connection]:
+        self._write_waiting()
         path = Path(self.path_for_shard(shard))
         if shard not in self._initialized_dbs or not path.exists():
             self._initialized_dbs.discard(shard)
@@ -226,6 +286,23 @@ class PooledEventLogStorage(SqliteEventLogStorage):
                     pass
         with self.engines.begin(path) as connection:
             yield connection
+
+
+class _OfThread(threading.local):
+    """What one thread has at hand: its transaction of the index, and events that wait. A fork inherits neither."""
+
+    def __init__(self) -> None:
+        self.index: Connection | None = None
+        self._events: list[dg.EventLogEntry] = []
+        self._process = os.getpid()
+
+    def waiting(self, events: Sequence[dg.EventLogEntry]) -> None:
+        self._events = [*self.take(), *events]
+
+    def take(self) -> list[dg.EventLogEntry]:
+        taken = self._events if self._process == os.getpid() else []
+        self._events, self._process = [], os.getpid()
+        return taken
 
 
 class _PooledFile:
@@ -270,6 +347,25 @@ def _has_schema(engines: SqliteEngines, path: Path, tables: set[str]) -> bool:
         if not {*tables, "alembic_version"} <= present:
             return False
         return bool(connection.execute(db.text("SELECT count(*) FROM alembic_version")).scalar_one())
+
+
+def _planned_checks(event: dg.EventLogEntry, row: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """What Dagster keeps of the plan to evaluate a check: a row a partition."""
+    planned: Any = event.get_dagster_event().event_specific_data
+    subset = planned.partitions_subset
+    return [
+        {
+            "asset_key": planned.asset_key.to_string(),
+            "check_name": planned.check_name,
+            "partition": partition,
+            "run_id": event.run_id,
+            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+            "evaluation_event": row["event"],
+            "evaluation_event_timestamp": row["timestamp"],
+            "evaluation_event_storage_id": number,
+        }
+        for partition in (subset.get_partition_keys() if subset else [None])
+    ]
 
 
 def _is_mirrored(event: dg.EventLogEntry) -> bool:

@@ -118,10 +118,4 @@ def share_workspace(workspace: Workspace) -> None:
     _opened[workspace.run_id] = workspace
 
 
-def opened_workspace(settings: Settings, run_id: str) -> Workspace | None:
-    """The stores that the stages of a run share, where one of them has opened them."""
-    known = _opened.get(run_id)
-    return known if known is not None and known.settings == settings else None
-
-
 _opened: dict[str, Workspace] = {}

@@ -6,6 +6,8 @@ what an alert says, its fingerprint or its labels (``core.alerts``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -23,7 +25,7 @@ _OBSERVER = "run-failure-sensor"  # not the failed run itself, which would count
 _BATCH = 20
 _CATCH_UP_BATCHES = 10
 _OVERLAP = timedelta(seconds=60)
-"""A run whose end waited for the database may become visible after runs that ended later: the newest are read again."""
+"""A run whose end waited for the database may become visible after runs that ended later: it is looked for so long."""
 _TICK = timedelta(microseconds=1)
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 _INTERVAL_SECONDS = 30
@@ -71,18 +73,48 @@ def file_results(instance: dg.DagsterInstance, tracker: IssueTracker, known: Run
     the same runs again, and an emptied one is filled again from the event log. Runs are read one by one because SQLite
     keeps the events of each run apart.
     """
-    position = tracker.position(READER)
-    if position is None:
-        again, newer = [], _ended_runs(instance, limit=_BATCH)
+    noted = tracker.position(READER)
+    if noted is None:
+        position, runs = None, _ended_runs(instance, limit=_BATCH)
     else:
-        read_until = datetime.fromisoformat(position)
-        again = _ended_runs(instance, updated_after=read_until - _OVERLAP, updated_before=read_until + _TICK)
-        newer = _ended_runs(instance, updated_after=read_until, limit=_BATCH)
-    results = [result for run in (*again, *newer) for result in _events(instance, run.dagster_run, known).results()]
-    if not newer and not results:
+        position = _Position.parse(noted)
+        late = _ended_runs(instance, updated_after=position.until - _OVERLAP, updated_before=position.until + _TICK)
+        newer = _ended_runs(instance, updated_after=position.until, limit=_BATCH)
+        runs = [run for run in (*late, *newer) if not position.has_read(run)]
+    if not runs:
         return Recorded(0, 0)
-    reached = newer[-1].update_timestamp.isoformat() if newer else str(position)
-    return tracker.record(results, reader=READER, position=reached)
+    results = [result for run in runs for result in _events(instance, run.dagster_run, known).results()]
+    return tracker.record(results, reader=READER, position=str(_Position.after(position, runs)))
+
+
+@dataclass(frozen=True)
+class _Position:
+    """How far ended runs were read: until which moment, and which of the last ones (id -> when it was updated)."""
+
+    until: datetime
+    read: Mapping[str, datetime]
+
+    @classmethod
+    def parse(cls, text: str) -> _Position:
+        """The inverse of ``str``; older versions noted the moment alone."""
+        until, *read = text.split()
+        runs = dict(one.split("@") for one in read)
+        return cls(datetime.fromisoformat(until), {run: datetime.fromisoformat(at) for run, at in runs.items()})
+
+    @classmethod
+    def after(cls, before: _Position | None, runs: Sequence[dg.RunRecord]) -> _Position:
+        """The position when ``runs`` were read too."""
+        read = dict(before.read if before is not None else {})
+        read |= {run.dagster_run.run_id: run.update_timestamp for run in runs}
+        until = max(read.values() if before is None else (before.until, *read.values()))
+        return cls(until, {run: at for run, at in read.items() if at > until - _OVERLAP})
+
+    def has_read(self, run: dg.RunRecord) -> bool:
+        """Whether the run was read as it is now."""
+        return self.read.get(run.dagster_run.run_id) == run.update_timestamp
+
+    def __str__(self) -> str:
+        return " ".join([self.until.isoformat(), *(f"{run}@{at.isoformat()}" for run, at in self.read.items())])
 
 
 def file_cycle(instance: dg.DagsterInstance, tracker: IssueTracker, run_id: str, told: RunEvents | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,10 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as db
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import DagsterEvent
 from dagster._core.instance.ref import InstanceRef
+from sqlalchemy.engine import Engine
 from sqlalchemy.pool import Pool
 
 from nethical_assets.home.settings import Settings
@@ -159,6 +163,8 @@ def test_batched_or_not_the_same_events_are_stored(batch: str, tmp_path: Path, m
         monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", batch if pooled else "0")
         folder = tmp_path / str(pooled)
         with opened(folder, monkeypatch, pooled=pooled) as instance:
+            run_once(instance)
+            instance.report_dagster_event(of_partitions(), run_id="planned")
             run_id = run_once(instance)
         counts.append(
             {
@@ -170,11 +176,26 @@ def test_batched_or_not_the_same_events_are_stored(batch: str, tmp_path: Path, m
     assert counts[0] == counts[1]
 
 
+def of_partitions() -> DagsterEvent:
+    """The plan to evaluate a check of two partitions."""
+    days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+    subset = days.subset_with_partition_keys(["monday", "tuesday"])
+    planned = AssetCheckEvaluationPlanned(asset_key=measured.key, check_name="has_rows", partitions_subset=subset)
+    return DagsterEvent(dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value, "job", event_specific_data=planned)
+
+
 def rows(path: Path, table: str) -> list[Any]:
-    """What is the same in every run of the job: kinds of events, and sizes of tables."""
+    """What is the same in every run of the job: everything but the run's own id, times and texts with them."""
+    what = {
+        "event_logs": "id, dagster_event_type, step_key, asset_key, partition",
+        "asset_keys": "asset_key, last_materialization IS NULL, last_run_id IS NULL,"
+        " last_materialization_timestamp IS NULL",
+        "asset_check_executions": "asset_key, check_name, partition, execution_status, evaluation_event_storage_id,"
+        " materialization_event_storage_id",
+        "asset_event_tags": "event_id, asset_key, key",
+    }
     connection = sqlite3.connect(path)
-    what = "dagster_event_type, step_key, asset_key" if table == "event_logs" else "count(*)"
-    found = connection.execute(f"SELECT {what} FROM {table}").fetchall()
+    found = connection.execute(f"SELECT {what[table]} FROM {table}").fetchall()
     connection.close()
     return sorted(found, key=repr)
 
@@ -194,6 +215,80 @@ def test_a_run_opens_each_file_a_few_times_not_once_an_event(pooled: dg.DagsterI
     assert len(pooled.all_logs(run_id)) > 10
     shared = [path for path in connects if not path.endswith(f"{run_id}.db")]
     assert all(shared.count(path) <= 2 for path in set(shared)), shared
+
+
+def test_what_never_changes_is_asked_once_not_for_every_event(pooled: dg.DagsterInstance) -> None:
+    run_once(pooled)
+    asked: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        asked.append(statement)
+
+    db.event.listen(Engine, "before_cursor_execute", note)
+    try:
+        run_once(pooled)
+    finally:
+        db.event.remove(Engine, "before_cursor_execute", note)
+    assert [one for one in asked if "table_xinfo" in one and "asset_keys" in one] == []
+    assert [one for one in asked if "FROM secondary_indexes" in one] == []
+    assert len([one for one in asked if "asset_keys" in one and one.startswith("UPDATE")]) == 0
+
+
+def results_of(folder: Path, run_id: str) -> list[str]:
+    """What another process would see now of what a run told."""
+    connection = sqlite3.connect(folder / "history" / "runs" / f"{run_id}.db")
+    found = connection.execute("SELECT dagster_event_type FROM event_logs ORDER BY id").fetchall()
+    connection.close()
+    return [kind for (kind,) in found if kind in ("ASSET_CHECK_EVALUATION", "STEP_OUTPUT", "STEP_SUCCESS")]
+
+
+def test_what_a_step_tells_right_before_it_ends_is_written_with_its_end_and_read_before(
+    home: Path, pooled: dg.DagsterInstance
+) -> None:
+    run_id = run_once(pooled)
+    told = [event for event in pooled.all_logs(run_id) if event.step_key == "measured_has_rows"]
+    kinds = [event.dagster_event_type.value for event in told if event.dagster_event_type is not None]
+    results = told[kinds.index("STEP_OUTPUT") :]
+    before = results_of(home, run_id)
+    storage = pooled.event_log_storage
+    for event in results[:-1]:
+        storage.store_event(event)
+    assert results_of(home, run_id) == before
+    storage.store_event(results[-1])
+    assert results_of(home, run_id) == [*before, "STEP_OUTPUT", "ASSET_CHECK_EVALUATION", "STEP_SUCCESS"]
+    for event in results[:-1]:
+        storage.store_event(event)
+    assert len([one for one in pooled.all_logs(run_id) if one.step_key == "measured_has_rows"]) == len(told) + 5
+
+
+def test_what_waits_is_written_when_the_storage_is_disposed_of_and_not_by_a_fork(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(home, monkeypatch, pooled=True) as instance:
+        run_id = run_once(instance)
+        output = next(
+            one for one in instance.all_logs(run_id) if one.dagster_event_type is dg.DagsterEventType.STEP_OUTPUT
+        )
+        before = results_of(home, run_id)
+        instance.event_log_storage.store_event(output)
+        child = os.fork()
+        if not child:
+            instance.event_log_storage.get_logs_for_run(run_id)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert results_of(home, run_id) == before
+    assert results_of(home, run_id) == [*before, "STEP_OUTPUT"]
+
+
+def test_a_result_without_a_step_is_written_at_once(home: Path, pooled: dg.DagsterInstance) -> None:
+    run_once(pooled)
+    pooled.report_runless_asset_event(
+        dg.AssetCheckEvaluation(asset_key=measured.key, check_name="has_rows", passed=False, metadata={})
+    )
+    connection = sqlite3.connect(home / "history" / "runs" / "index.db")
+    states = connection.execute("SELECT execution_status FROM asset_check_executions ORDER BY id").fetchall()
+    connection.close()
+    assert [state for (state,) in states] == ["SUCCEEDED", "FAILED"]
 
 
 def test_descriptors_are_bounded_over_many_runs_and_given_back(home: Path, pooled: dg.DagsterInstance) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -206,6 +207,39 @@ def test_runs_that_end_in_another_order_than_their_checks(kept: dg.DagsterInstan
     alerts.file_results(kept, tracker)
     (issue,) = tracker.list()
     assert (issue.state, issue.occurrences) == ("closed", 1)
+
+
+@pytest.mark.parametrize("noted", [None, "2026-01-01T00:00:00+00:00"], ids=["new", "noted by an older version"])
+def test_an_ended_run_is_read_once_and_one_that_becomes_visible_late_too(
+    noted: str | None, kept: dg.DagsterInstance, tracker: LocalIssueTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, early = run_check(kept, False, asset="late"), run_check(kept, False, asset="early")
+    if noted is not None:
+        tracker.record([], reader=alerts.READER, position=noted)
+    hidden, read = {late}, []
+    events, ended = alerts._events, alerts._ended_runs
+
+    def reading(instance: dg.DagsterInstance, run: dg.DagsterRun, known: RunEvents | None) -> RunEvents:
+        read.append(run.run_id)
+        return events(instance, run, known)
+
+    def visible(*arguments: Any, **options: Any) -> list[dg.RunRecord]:
+        return [run for run in ended(*arguments, **options) if run.dagster_run.run_id not in hidden]
+
+    monkeypatch.setattr(alerts, "_events", reading)
+    monkeypatch.setattr(alerts, "_ended_runs", visible)
+    for _ in range(2):
+        alerts.file_results(kept, tracker)
+    assert read == [early]
+    hidden.clear()
+    for _ in range(2):
+        alerts.file_results(kept, tracker)
+    assert read == [early, late]
+    kept.add_run_tags(early, {"note": "looked at"})
+    for _ in range(2):
+        alerts.file_results(kept, tracker)
+    assert read == [early, late, early]
+    assert {issue.subject: issue.occurrences for issue in tracker.list()} == {"raw/early": 1, "raw/late": 1}
 
 
 def broken(path: Path, how: str) -> sqlite3.Connection | None:

@@ -3,7 +3,7 @@
 What belongs here: showing a decision that was already taken as a check. What does not: taking it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -12,8 +12,8 @@ from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import bullet_list, table
 from nethical_assets.core.alerts.checks import HIGH_PRIORITY
 from nethical_assets.core.audit.events import EventType
-from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
+from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.stages.carding import MODEL_CARDS
 from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.sealing import AUDIT_ROOTS
@@ -23,50 +23,67 @@ from nethical_assets.stages.watching import DRIFT_REPORTS
 _RECONCILED_EVENTS = 100
 
 
-def build_release_checks(family: str) -> list[dg.AssetChecksDefinition]:
-    """``gate``, ``regression`` and ``champion`` of ``releases/<family>``."""
+def build_release_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
+    """``gate``, ``regression`` and ``champion`` of ``releases/<family>``: one step, as all show the same record."""
     key = asset_key(RELEASES, family)
 
-    @dg.asset_check(
-        asset=key,
+    @dg.multi_asset_check(
+        name=f"{RELEASES.name}__{family}__checks",
+        specs=[
+            dg.AssetCheckSpec(
+                "gate", asset=key, description="Accuracy and calibration error are good enough to be promoted."
+            ),
+            dg.AssetCheckSpec(
+                "regression", asset=key, description="Not worse than the champion on the same test rows."
+            ),
+            dg.AssetCheckSpec(
+                "champion",
+                asset=key,
+                description="The champion has not fallen on newly labelled rows since it was released.",
+            ),
+        ],
+        can_subset=True,
         pool=family,
-        name="gate",
-        description="Accuracy and calibration error are good enough to be promoted.",
     )
-    def gate(release: StageRecord) -> dg.AssetCheckResult:
-        decision = release.facts["gate"]
-        return _decision_result(decision, passed=decision["verdict"] == "pass", numbers={})
+    def release_checks(
+        context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
+        with expected_failures():
+            facts = workspace.records.load(RELEASES.name, family, context.run.run_id).facts
+        for result in (_gate(facts), _regression(facts), _champion(facts)):
+            if dg.AssetCheckKey(key, str(result.check_name)) in context.selected_asset_check_keys:
+                yield result
 
-    @dg.asset_check(
-        asset=key, pool=family, name="regression", description="Not worse than the champion on the same test rows."
+    return release_checks
+
+
+def _gate(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    decision = facts["gate"]
+    return _decision_result("gate", decision, passed=decision["verdict"] == "pass", numbers={})
+
+
+def _regression(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    decision = facts["regression"]
+    passed = decision["verdict"] in ("pass", "no_champion")
+    return _decision_result("regression", decision, passed=passed, numbers={HIGH_PRIORITY: facts["high_priority"]})
+
+
+def _champion(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    fell = facts.get("champion_fell")
+    if fell is None:
+        return dg.AssetCheckResult(check_name="champion", passed=True, description="the champion did not fall")
+    numbers = {name: fell[name] for name in ("recorded", "recorded_rows", "now", "rows", "drop", "limit")}
+    return dg.AssetCheckResult(
+        check_name="champion",
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=fell["reason"],
+        metadata={"verdict": fell["verdict"], HIGH_PRIORITY: True, **numbers},
     )
-    def regression(release: StageRecord) -> dg.AssetCheckResult:
-        decision = release.facts["regression"]
-        passed = decision["verdict"] in ("pass", "no_champion")
-        return _decision_result(decision, passed=passed, numbers={HIGH_PRIORITY: release.facts["high_priority"]})
-
-    @dg.asset_check(
-        asset=key,
-        pool=family,
-        name="champion",
-        description="The champion has not fallen on newly labelled rows since it was released.",
-    )
-    def champion(release: StageRecord) -> dg.AssetCheckResult:
-        fell = release.facts.get("champion_fell")
-        if fell is None:
-            return dg.AssetCheckResult(passed=True, description="the champion did not fall")
-        numbers = {name: fell[name] for name in ("recorded", "recorded_rows", "now", "rows", "drop", "limit")}
-        return dg.AssetCheckResult(
-            passed=False,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description=fell["reason"],
-            metadata={"verdict": fell["verdict"], HIGH_PRIORITY: True, **numbers},
-        )
-
-    return [gate, regression, champion]
 
 
-def build_drift_check(family: str) -> dg.AssetChecksDefinition:
+def build_drift_check(family: str, settings: Settings) -> dg.AssetChecksDefinition:
     """``drift`` of ``drift_reports/<family>``: fails on drift; "needs more data" is a warning, never a pass."""
 
     @dg.asset_check(
@@ -75,8 +92,12 @@ def build_drift_check(family: str) -> dg.AssetChecksDefinition:
         name="drift",
         description="What the champion scores still looks like its reference window.",
     )
-    def drift(report: StageRecord) -> dg.AssetCheckResult:
-        facts = report.facts
+    def drift(
+        context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
+    ) -> dg.AssetCheckResult:
+        workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
+        with expected_failures():
+            facts = workspace.records.load(DRIFT_REPORTS.name, family, context.run.run_id).facts
         hold = facts["verdict"] == "needs_more_data"
         return dg.AssetCheckResult(
             passed=facts["verdict"] == "stable",
@@ -155,10 +176,13 @@ def build_reconciliation_check(families: Sequence[str], settings: Settings) -> d
     return events_reconciled
 
 
-def _decision_result(decision: Mapping[str, Any], *, passed: bool, numbers: Mapping[str, bool]) -> dg.AssetCheckResult:
+def _decision_result(
+    check: str, decision: Mapping[str, Any], *, passed: bool, numbers: Mapping[str, bool]
+) -> dg.AssetCheckResult:
     reasons: Sequence[str] = decision["reasons"]
     hold = decision["verdict"] == "needs_more_data"
     return dg.AssetCheckResult(
+        check_name=check,
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if hold else dg.AssetCheckSeverity.ERROR,
         description="; ".join(reasons),

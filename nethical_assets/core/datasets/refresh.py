@@ -20,8 +20,7 @@ from nethical_assets.core.ground.errors import DatasetError, IntegrityError, Net
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.reading.version import READING_VERSION
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.core.sources.kaggle_source import UNPACKED_PREFIX
-from nethical_assets.core.sources.source import FetchedFiles, Source, Unchanged
+from nethical_assets.core.sources.source import UNPACKED_PREFIX, FetchedFiles, Source, Unchanged
 
 if TYPE_CHECKING:
     from nethical_assets.core.datasets.discovery import DiscoveryReport

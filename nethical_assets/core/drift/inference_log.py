@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
@@ -25,6 +25,9 @@ from nethical_assets.core.ground.digests import check_digest, digest_bytes
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 from nethical_assets.core.ground.parquet import read_table
 from nethical_assets.core.ground.storage import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FAMILY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _BATCH = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{64})(?:-([0-9a-f]{16}))?-([0-9a-f]{16})\.parquet")
@@ -132,6 +135,8 @@ class InferenceLog:
             DatasetError: a time has no zone or the family's name is malformed.
             IntegrityError: a batch was changed or damaged on disk; the message names the file.
         """
+        import pandas as pd
+
         start, end = _utc(since), None if until is None else _utc(until)
         model = None if model_digest is None else check_digest(model_digest).partition(":")[2]
         found: dict[tuple[str, ...], _Batch] = {}
@@ -142,7 +147,7 @@ class InferenceLog:
         if not chosen:
             nothing = np.empty(0)
             return LoggedWindow(0, None, None, nothing, nothing, pd.DataFrame())
-        frame = pd.concat([_read(batch.path, batch.content) for batch in chosen], ignore_index=True)
+        frame = pd.concat([_read(batch.path, batch.content).to_pandas() for batch in chosen], ignore_index=True)
         return LoggedWindow(
             batches=len(chosen),
             first=chosen[0].moment,
@@ -185,12 +190,11 @@ class InferenceLog:
                 yield _Batch(path, moment, parts[2], parts[3], parts[4])
 
 
-def _read(path: UPath, content: str) -> pd.DataFrame:
+def _read(path: UPath, content: str) -> pa.Table:
     data = path.read_bytes()
     if _content(data) != content:
         raise IntegrityError(f"{path}: the batch does not match its name; restore it from a backup or move it away")
-    frame: pd.DataFrame = read_table(data).to_pandas(use_threads=False)
-    return frame
+    return read_table(data)
 
 
 def _content(data: bytes) -> str:

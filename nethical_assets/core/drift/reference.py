@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -143,13 +145,15 @@ def prediction_columns(
     Raises:
         DatasetError: lengths differ, or a sketch column is not numeric or has a reserved name.
     """
+    from pandas.api.types import is_numeric_dtype
+
     columns = {PROBABILITY: np.asarray(probabilities, dtype=np.float64)}
     if scores is not None:
         columns[SCORE] = np.asarray(scores, dtype=np.float64)
     for name in sketch.columns:
         if name in (SCORE, PROBABILITY):
             raise DatasetError(f"sketch column {name!r}: the name is reserved for predictions; rename the column")
-        if not pd.api.types.is_numeric_dtype(sketch[name]):
+        if not is_numeric_dtype(sketch[name]):
             raise DatasetError(
                 f"sketch column {name!r} is {sketch[name].dtype}: only numbers and flags are kept for drift monitoring"
             )

@@ -26,6 +26,7 @@ from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.sources import archives, kaggle_client
 from nethical_assets.core.sources.source import (
+    UNPACKED_PREFIX,
     CredentialsError,
     FetchedFiles,
     NotThereError,
@@ -34,7 +35,6 @@ from nethical_assets.core.sources.source import (
     UpstreamState,
 )
 
-UNPACKED_PREFIX = "unpacked-"
 _MARKER_SUFFIX = ".kaggle-partial"
 _ATTEMPTS_WITHOUT_ANSWER = 3
 _CHUNK_BYTES = 1 << 16  # the client drops the chunk during which a connection breaks

@@ -13,6 +13,9 @@ from typing import Protocol
 from nethical_assets.core.ground.errors import SourceUnavailableError
 from nethical_assets.core.rows.catalog import DatasetEntry
 
+UNPACKED_PREFIX = "unpacked-"
+"""How the name of a folder begins that a source unpacked files into."""
+
 
 class CredentialsError(SourceUnavailableError):
     """The source wants other credentials, or terms to be accepted."""

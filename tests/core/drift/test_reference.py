@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nethical_assets.core.drift import ColumnSketch, Reference, build_reference
+from nethical_assets.core.drift.reference import ColumnSketch, Reference, build_reference
 from nethical_assets.core.ground.digests import canonical_json
 from nethical_assets.core.ground.errors import DatasetError
 

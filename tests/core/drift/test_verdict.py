@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nethical_assets.core.drift import DriftReport, build_reference, compare
+from nethical_assets.core.drift.reference import build_reference
 from nethical_assets.core.drift.tables import compare_tables
+from nethical_assets.core.drift.verdict import DriftReport, compare
 from nethical_assets.core.ground.documents import from_document
 
 OPTIONS = {"threshold": 0.15, "alpha": 0.01, "minimum_rows": 50}
