@@ -15,6 +15,7 @@ _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )  # Windows has no SIGHUP
 _received: list[int] = []
+_ignored: set[int] = set()
 
 
 @contextmanager
@@ -24,8 +25,12 @@ def interruptible() -> Iterator[None]:
     Only for the main thread.
     """
     before = {each: signal.getsignal(each) for each in _SIGNALS}
-    heard = [each for each in _SIGNALS if before[each] is not signal.SIG_IGN]
     _received.clear()
+    _ignored.clear()
+    _ignored.update(each for each in _SIGNALS if before[each] is signal.SIG_IGN)
+    # Dagster gives SIGTERM the handler of SIGINT. Where a shell started the command in the background, that one is
+    # ignored, and nothing but SIGKILL would end it.
+    heard = [each for each in _SIGNALS if each not in _ignored or each == signal.SIGINT]
     for each in heard:
         signal.signal(each, _interrupt)
     try:
@@ -41,6 +46,8 @@ def exit_code() -> int:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    if number in _ignored:
+        return
     _received.append(number)
     elsewhere = signal.getsignal(signal.SIGINT)
     if number != signal.SIGINT and callable(elsewhere) and elsewhere is not _interrupt:

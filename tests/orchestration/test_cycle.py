@@ -34,8 +34,13 @@ def start(environment: dict[str, str]) -> Iterator[Start]:
     """Start ``nethical`` as a process group of its own, which does not outlive the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str, file_size_limit: int | None = None) -> subprocess.Popen[str]:
+    def run(
+        *arguments: str, file_size_limit: int | None = None, ignored: signal.Signals | None = None
+    ) -> subprocess.Popen[str]:
         def limit() -> None:
+            # Whatever started the tests may have these ignored, which is inherited.
+            for each in ENDINGS:
+                signal.signal(each, signal.SIG_IGN if each == ignored else signal.SIG_DFL)
             if file_size_limit is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
 
@@ -139,14 +144,18 @@ def test_after_a_kill_the_next_cycle_works_and_logs_what_the_dead_one_did(
 
 
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+# A shell that starts a command in the background has it ignore Ctrl-C.
+interrupted = pytest.mark.parametrize(
+    ("sent", "ignored"), [*((sent, None) for sent in ENDINGS), (signal.SIGTERM, signal.SIGINT)]
+)
 
 
-@pytest.mark.parametrize("sent", ENDINGS)
+@interrupted
 def test_a_cycle_that_is_interrupted_before_its_run_says_so_in_one_line(
-    sent: signal.Signals, settings: Settings, start: Start
+    sent: signal.Signals, ignored: signal.Signals | None, settings: Settings, start: Start
 ) -> None:
     with exclusive_lock(settings.home / "dagster" / "creation.lock", waiting_seconds=0.0, what="the instance"):
-        process = start(*RUN)
+        process = start(*RUN, ignored=ignored)
         wait_for((settings.home / "dagster" / "dagster.yaml").exists, process)
         os.kill(process.pid, sent)
         out, err = process.communicate(timeout=60)
@@ -156,11 +165,11 @@ def test_a_cycle_that_is_interrupted_before_its_run_says_so_in_one_line(
     assert line == "nethical: interrupted; what was finished is kept, start it again to go on"
 
 
-@pytest.mark.parametrize("sent", ENDINGS)
+@interrupted
 def test_a_cycle_that_is_interrupted_at_a_step_is_a_failed_run_that_says_so(
-    sent: signal.Signals, settings: Settings, start: Start
+    sent: signal.Signals, ignored: signal.Signals | None, settings: Settings, start: Start
 ) -> None:
-    process = start(*RUN)
+    process = start(*RUN, ignored=ignored)
     wait_for(lambda: (settings.home / "data" / "records" / "newest" / "raw").is_dir(), process)
     os.kill(process.pid, sent)
     out, err = process.communicate(timeout=60)
@@ -173,11 +182,7 @@ def test_a_cycle_that_is_interrupted_at_a_step_is_a_failed_run_that_says_so(
 
 
 def test_what_ignores_a_closed_terminal_goes_on(start: Start, settings: Settings) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    try:
-        process = start(*RUN)
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    process = start(*RUN, ignored=signal.SIGHUP)  # as nohup does
     wait_for(lambda: (settings.home / "data" / "records" / "newest" / "raw").is_dir(), process)
     os.kill(process.pid, signal.SIGHUP)
     _, err = process.communicate(timeout=120)
