@@ -48,9 +48,9 @@ e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 
 .PHONY: sweep
-sweep: $(READY) ## Kill a cycle at every one of its writes (hours)
-	@echo "Killing cycles at every write ..."
-	@NETHICAL_SWEEP=all $(BIN)/python -m pytest tests/across -n 2 $(ARGS)
+sweep: $(READY) ## Everything that "make test" tries only samples of: a kill at every write, every variant (hours)
+	@echo "Trying everything ..."
+	@NETHICAL_SWEEP=all $(BIN)/python -m pytest $$(grep -rl "tests.sweeping" tests --include="test_*.py") -n 2 $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## Check style, types and the directions of imports

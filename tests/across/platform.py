@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,7 @@ from tests.orchestration import clean_environment, environment_of, write_setting
 LENIENT: dict[str, Mapping[str, Any]] = {
     "performance_thresholds": {"accuracy_min": 0.5, "ece_policy": "disable", "regression_tolerance": 0.3}
 }
-COMPLETE = os.environ.get("NETHICAL_SWEEP") == "all"
-"""Whether everything is wanted (``make sweep``): every write to die at, every variant of a case."""
 _SECONDS = 150.0
-
-
-def cases(*always: Any, more: Sequence[Any] = ()) -> tuple[Any, ...]:
-    """The variants of a test: those that stand for their kind, and ``more`` in the complete sweep."""
-    return (*always, *more) if COMPLETE else always
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.across.conftest import Copy
-from tests.across.platform import Home, Sensors, cases, files_of, flip
+from tests.across.platform import Home, Sensors, files_of, flip
+from tests.sweeping import cases
 from tests.tiny_mirror import connections, write_connections
 
 _SAYS_FAILED = re.compile(r"(?i)not verif|fail|error")

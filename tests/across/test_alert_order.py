@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.across.conftest import Copy
-from tests.across.platform import Home, Sensors, cases, files_of, flip
+from tests.across.platform import Home, Sensors, files_of, flip
+from tests.sweeping import cases
 
 SOURCE = ("--source", "mirror")
 

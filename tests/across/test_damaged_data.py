@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from tests.across.conftest import Copy
-from tests.across.platform import ForkServer, Home, cases, files_of, flip
+from tests.across.platform import ForkServer, Home, files_of, flip
+from tests.sweeping import cases
 from tests.tiny_mirror import CATALOG, connections, write_connections
 
 DATASET = "nslkdd"

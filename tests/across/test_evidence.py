@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.across.conftest import Copy
-from tests.across.platform import COMPLETE, Home, cases, files_of, flip, write_records
+from tests.across.platform import Home, files_of, flip, write_records
 from tests.across.traffic import drift_report, drifted
+from tests.sweeping import COMPLETE, cases
 from tests.tiny_mirror import build_mirror
 
 AREAS = ("alerts", "audit", "data", "models", "serving")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,9 @@ def measure(home: Home, run_id: str) -> StageRecord:
     return record
 
 
-def naming(home: Home) -> list[str]:
+def naming(home: Home, *made_in: Path | None) -> list[str]:
     """The files of evidence that name a folder of this machine, also inside a signed envelope."""
-    assert home.mirror is not None
-    folders = [str(folder).encode() for folder in (home.path, home.mirror, home.folder)]
+    folders = [str(folder).encode() for folder in (home.path, home.mirror, home.folder, *made_in)]
     found = []
     for area in EVIDENCE:
         for path in files_of(home.path / area):
@@ -65,17 +65,26 @@ def naming(home: Home) -> list[str]:
     return sorted(set(found))
 
 
-@pytest.fixture
-def measured(real: Home, tmp_path: Path) -> Home:
+@pytest.fixture(scope="module")
+def first(real: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home after a mirror cycle and an error card."""
-    home = Home(real.server, tmp_path / "measured", add_corpora(build_mirror(tmp_path / "mirror", rows=450)))
+    folder = tmp_path_factory.mktemp("first")
+    home = Home(real.server, folder / "measured", add_corpora(build_mirror(folder / "mirror", rows=450)))
     home.run("--families", "logistic,prompt_injection", "--source", "mirror").ok()
     measure(home, "measuring")
     return home
 
 
-def test_no_evidence_names_a_folder_of_the_machine(measured: Home, tmp_path: Path) -> None:
-    assert naming(measured) == []
+@pytest.fixture
+def measured(first: Home, tmp_path: Path) -> Home:
+    """A copy of that home and of its mirror, which a test may spoil."""
+    assert first.mirror is not None
+    mirror = Path(shutil.copytree(first.mirror, tmp_path / "mirror"))
+    return first.copy(tmp_path / "measured", mirror=mirror)
+
+
+def test_no_evidence_names_a_folder_of_the_machine(first: Home, measured: Home, tmp_path: Path) -> None:
+    assert naming(measured, first.path, first.mirror, first.folder) == []
     assert measured.problems() == []
 
     # A source that has not the dataset, a snapshot that is damaged, a backup that cannot be made: each says where.
@@ -93,8 +102,8 @@ def test_no_evidence_names_a_folder_of_the_machine(measured: Home, tmp_path: Pat
 
 def test_an_error_card_follows_what_the_corpora_hold_wherever_they_are(measured: Home, tmp_path: Path) -> None:
     assert measured.mirror is not None
-    first = measure(measured, "again")
-    assert first.reused
+    before = measure(measured, "again")
+    assert before.reused
     moved = measured.mirror.rename(tmp_path / "moved")
     elsewhere = Home(measured.server, measured.folder, moved)
     assert measure(elsewhere, "moved").reused
@@ -102,5 +111,5 @@ def test_an_error_card_follows_what_the_corpora_hold_wherever_they_are(measured:
     write(spans, json.dumps(json.loads(spans.read_text(encoding="utf-8"))[:20]))
     changed = measure(elsewhere, "changed")
     assert not changed.reused
-    assert changed.facts["personal_data"]["EMAIL"]["labelled"] < first.facts["personal_data"]["EMAIL"]["labelled"]
+    assert changed.facts["personal_data"]["EMAIL"]["labelled"] < before.facts["personal_data"]["EMAIL"]["labelled"]
     assert elsewhere.problems() == []

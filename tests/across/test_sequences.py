@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.across.conftest import Copy
-from tests.across.platform import COMPLETE, ForkServer, Home, files_of, flip, wait_until
+from tests.across.platform import ForkServer, Home, files_of, flip, wait_until
+from tests.sweeping import COMPLETE
 
 
 def test_real_then_synthetic_then_real_data_verifies_after_each(

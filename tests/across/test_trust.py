@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.across.conftest import Copy
-from tests.across.platform import Home, cases
+from tests.across.platform import Home
+from tests.sweeping import cases
 
 
 @pytest.mark.parametrize("folders", cases(("audit",), more=[("audit", "models")]))

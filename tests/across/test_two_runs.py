@@ -13,8 +13,9 @@ import pytest
 
 from tests.across.conftest import Copy
 from tests.across.entry import CHECKOUT, code_location_name
-from tests.across.platform import Answer, Home, cases, wait_until
+from tests.across.platform import Answer, Home, wait_until
 from tests.e2e.platform import running
+from tests.sweeping import cases
 
 SOURCE = ("--source", "mirror")
 WORKSPACE = ("-w", str(CHECKOUT / "workspace.yaml"))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.across.conftest import Copy
-from tests.across.platform import ForkServer, Home, Sensors, cases, files_of, flip
+from tests.across.platform import ForkServer, Home, Sensors, files_of, flip
+from tests.sweeping import cases
 from tests.tiny_mirror import connections, write_connections
 
 SOURCE = ("--source", "mirror")

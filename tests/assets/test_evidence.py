@@ -62,12 +62,12 @@ def test_a_damaged_pointer_is_a_problem_and_no_crash(released: Settings) -> None
     assert any(path.name in problem for problem in verify(released)["problems"])
 
 
-@pytest.mark.parametrize("name", ["model", "decision", "evaluation", "thresholds", "card", "reference"])
-def test_a_pointer_with_a_malformed_digest_is_named(released: Settings, name: str) -> None:
+def test_a_pointer_with_a_malformed_digest_is_named(released: Settings) -> None:
     path = released.home / "models" / "current" / f"{FAMILY}.json"
     pointer = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**pointer, name: "sha256:cg" + pointer[name][9:]}))
-    assert any(path.name in problem for problem in verify(released)["problems"])
+    for name in ("model", "decision", "evaluation", "thresholds", "card", "reference"):
+        path.write_text(json.dumps({**pointer, name: "sha256:cg" + pointer[name][9:]}))
+        assert any(path.name in problem for problem in verify(released)["problems"]), name
 
 
 def test_a_model_folder_that_was_never_finished_is_no_model(released: Settings) -> None:

@@ -23,6 +23,7 @@ from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
 from tests.orchestration import clean_environment
+from tests.sweeping import cases
 from tests.tiny_mirror import CHECKOUT
 
 FAMILIES = ("heuristic", "logistic")
@@ -171,7 +172,7 @@ def test_a_killed_worker_fails_the_run_in_one_line_and_the_next_heals(
 
 
 @needs_two_cores
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", cases(signal.SIGKILL, more=[signal.SIGINT, signal.SIGTERM]))
 def test_no_process_outlives_a_run_that_is_ended(
     cycle: subprocess.Popen[str], mirrored: Settings, sent: signal.Signals
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 from nethical_assets.orchestration import executor
 from nethical_assets.orchestration.step_workers import Job, StepWorker
 from tests import worker_job
+from tests.sweeping import cases
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -83,7 +84,7 @@ def test_workers_that_were_started_for_nothing_end(folder: Path, monkeypatch: py
     assert not any(worker._process.is_alive() for worker in started)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", cases(signal.SIGKILL, more=[signal.SIGINT, signal.SIGTERM]))
 def test_workers_end_with_the_process_that_started_them(folder: Path, sent: signal.Signals) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-m", "tests.worker_job"], cwd=CHECKOUT, env=dict(os.environ), stderr=subprocess.DEVNULL

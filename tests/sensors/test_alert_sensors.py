@@ -20,6 +20,7 @@ from nethical_assets.home.leases import is_alive, run_lock_path
 from nethical_assets.home.settings import Settings
 from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.build import build_defs, build_resources
+from nethical_assets.orchestration.sqlite_storage import PooledSqliteStorage
 from nethical_assets.resources.platform import CycleResource
 from nethical_assets.sensors import alerts
 from nethical_assets.sensors.results import RunEvents
@@ -33,7 +34,13 @@ def kept(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """An instance on disk: SQLite keeps the events of every run apart, and paging goes over runs."""
     folder = tmp_path / "dagster"
     folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}}) as opened:
+    storage = {
+        "module": PooledSqliteStorage.__module__,
+        "class": PooledSqliteStorage.__name__,
+        "config": {"base_dir": str(folder)},
+    }
+    overrides = {"telemetry": {"enabled": False}, "storage": {"custom": storage}}
+    with dg.DagsterInstance.local_temp(str(folder), overrides=overrides) as opened:
         yield opened
 
 
