@@ -50,7 +50,7 @@ e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and
 .PHONY: sweep
 sweep: $(READY) ## Everything that "make test" tries only samples of: a kill at every write, every variant (hours)
 	@echo "Trying everything ..."
-	@NETHICAL_SWEEP=all $(BIN)/python -m pytest $$(grep -rl "tests.sweeping" tests --include="test_*.py") -n 2 $(ARGS)
+	@NETHICAL_SWEEP=all $(BIN)/python -m pytest $$(grep -rl "tests.sweeping" tests --include="test_*.py") -n 2 --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## Check style, types and the directions of imports
