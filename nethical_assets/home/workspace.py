@@ -19,7 +19,7 @@ from nethical_assets.core.ground.code import loaded_code
 from nethical_assets.core.ground.errors import AuditError, IntegrityError
 from nethical_assets.core.ground.places import Places
 from nethical_assets.core.ground.storage import ObjectStore
-from nethical_assets.core.lineage.provenance import statement_name
+from nethical_assets.core.lineage.provenance import stage_of_statement, statement_name
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.changes import apply_change
 from nethical_assets.home.evidence import Evidence, statement_about
@@ -30,7 +30,7 @@ from nethical_assets.home.settings import Settings
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import LocalIssueTracker
-    from nethical_assets.core.audit import AuditLog, RunRecorder
+    from nethical_assets.core.audit import AuditLog, ChunkReceipt, RunRecorder
     from nethical_assets.core.datasets.backups import BackupStore
     from nethical_assets.core.datasets.snapshots import SnapshotStore
     from nethical_assets.core.drift.inference_log import InferenceLog
@@ -163,7 +163,7 @@ class Workspace:
         """Where this run's events go until its chunk is finalised. The run counts as alive from here on."""
         hold_run(self.home, self.run_id)
         # What a killed run recorded comes first: the newest of a kind is the last one in the log.
-        self.audit_log.finalize_abandoned(lambda run_id: run_id == self.run_id or is_alive(self.home, run_id))
+        self.finalize_abandoned()
         self._mend_keys()
         recorder = self.audit_log.recorder(self.run_id)
         if recorder.prefix_root()[0] == 0:
@@ -329,9 +329,27 @@ class Workspace:
         end_run(self.home, self.run_id)
         self.records.forget_run(self.run_id)
 
-    def seal(self) -> None:
+    def seal(self) -> ChunkReceipt:
         """Append what this run recorded so far to the log as a signed chunk; the run may go on recording."""
-        self.audit_log.finalize_run(self.run_id)
+        self._complete_statements(lambda run_id: run_id == self.run_id)
+        return self.audit_log.finalize_run(self.run_id)
+
+    def finalize_abandoned(self) -> list[str]:
+        """Append the events of runs whose process died; the run ids."""
+
+        def lives(run_id: str) -> bool:
+            return run_id == self.run_id or is_alive(self.home, run_id)
+
+        self._complete_statements(lambda run_id: not lives(run_id))
+        return [receipt.run_id for receipt in self.audit_log.finalize_abandoned(lives)]
+
+    def _complete_statements(self, ended: Callable[[str], bool]) -> None:
+        """Enter the statements that were announced by runs that ended, by a kill or an interruption, before that."""
+        for event in self.audit_log.pending_events(b'"provenance_issued"'):
+            for subject in event.subjects if event.parents and ended(event.run_id) else ():
+                about = stage_of_statement(subject.name)
+                if about is not None:
+                    self.provenance.complete(*about, event.parents[0], subject.digest)
 
 
 @functools.lru_cache(maxsize=2)

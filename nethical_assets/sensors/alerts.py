@@ -58,9 +58,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         description="Closes a failed run's part of the audit log, and files the failure.",
     )
     def run_failure_alert_sensor(context: dg.RunFailureSensorContext, issue_tracker: IssueTrackerResource) -> None:
-        from nethical_assets.stages.sealing import finalize_abandoned
-
-        finalize_abandoned(Workspace(settings, CycleOptions(), _OBSERVER))
+        Workspace(settings, CycleOptions(), _OBSERVER).finalize_abandoned()
         issue_tracker.open().record(RunEvents.read(context.instance, context.dagster_run).results())
 
     return [check_alert_sensor, run_failure_alert_sensor]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import read_json
-from nethical_assets.home.leases import is_alive
 from nethical_assets.stages.carding import MODEL_CARDS
 from nethical_assets.stages.shown import Document, Markdown, Shown
 from nethical_assets.stages.stage import Result, Stage, Work
@@ -27,8 +26,8 @@ def finalize_run(workspace: Workspace, *, failed: bool = False) -> dict[str, Any
     workspace.acts.settle()
     _record_changes(workspace)
     workspace.record_event(EventType.RUN_FAILED if failed else EventType.RUN_COMPLETED, {})
-    receipt = workspace.audit_log.finalize_run(workspace.run_id)
-    finalize_abandoned(workspace)
+    receipt = workspace.seal()
+    workspace.finalize_abandoned()
     return {
         "size": receipt.size,
         "events": receipt.events,
@@ -71,13 +70,6 @@ def _record_changes(workspace: Workspace) -> None:
             now[name] = digest
             parents = [before[name]] if name in before else []
             workspace.act(kinds[name], {name: digest}, put_in_force(now), parents=parents)
-
-
-def finalize_abandoned(workspace: Workspace) -> list[str]:
-    """Append the events of runs whose process died; the run ids."""
-    home, own = workspace.home, workspace.run_id
-    receipts = workspace.audit_log.finalize_abandoned(lambda run_id: run_id == own or is_alive(home, run_id))
-    return [receipt.run_id for receipt in receipts]
 
 
 def _seal(work: Work) -> Result:

@@ -14,6 +14,8 @@ from nethical_assets.command_line.interrupts import exit_code, interruptible
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for each in before:
+        signal.signal(each, signal.SIG_DFL)
     yield
     for each, handler in before.items():
         signal.signal(each, handler)
@@ -36,8 +38,6 @@ def test_a_command_in_the_background_is_ended_by_the_system_before_and_after_a_s
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_each_signal_is_an_interruption_with_its_own_exit_code(sent: signal.Signals) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_DFL)
     with interruptible(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(sent)
     assert exit_code() == 128 + sent

@@ -85,7 +85,9 @@ def test_unchanged_datasets_are_not_downloaded_again(kaggle_port: int, tmp_path:
     first, requests = cycle(tmp_path, families="logistic")
     assert first.returncode == 0, first.stderr
     assert any(request["path"].startswith("/storage/") for request in requests)
-    second, _ = cycle(tmp_path, families="logistic")
+    second, requests = cycle(tmp_path, families="logistic")
+    assert requests, "whether anything changed is asked"
+    assert [request["path"] for request in requests if request["path"].startswith("/storage/")] == []
     summary = json.loads(second.stdout)
     assert summary["families"]["logistic"]["verdict"] == "unchanged"
     assert summary["datasets"]["nslkdd"]["status"] == "unchanged"

@@ -22,7 +22,7 @@ from nethical_assets.core.delivery.champion import check_champion, newest_promot
 from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes, digest_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore
-from nethical_assets.core.lineage.provenance import STATEMENT_PREFIX, ProvenanceStore
+from nethical_assets.core.lineage.provenance import ProvenanceStore, stage_of_statement
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
 if TYPE_CHECKING:
@@ -120,15 +120,15 @@ def provenance_problems(log: LogReader, store: ProvenanceStore, kept_elsewhere: 
         for subject in found.event.subjects
     }
     waiting = {one.digest for event in log.pending_events(b'"provenance_issued"') for one in event.subjects}
-    named: dict[tuple[str, str], dict[str, int]] = {}
+    named: dict[tuple[str, str, str], dict[str, int]] = {}
     for found in log.find_events(event_type=EventType.PROVENANCE_ISSUED):
         for subject in found.event.subjects:
-            if subject.name.startswith(STATEMENT_PREFIX) and found.event.parents:
-                named.setdefault((subject.name, found.event.parents[0]), {})[subject.digest] = found.index
+            place = stage_of_statement(subject.name)
+            if place is not None and found.event.parents:
+                named.setdefault((*place, found.event.parents[0]), {})[subject.digest] = found.index
     stored = {f"{ALGORITHM}:{one}" for one in store.objects.names()}
     problems = []
-    for (name, output), statements in named.items():
-        stage, _, about = name.removeprefix(STATEMENT_PREFIX).partition("/")
+    for (stage, about, output), statements in named.items():
         if {*statements, output} & deleted:
             continue
         missing = {digest: index for digest, index in statements.items() if digest not in stored}

@@ -142,6 +142,20 @@ class ProvenanceStore:
         write_json(path, {"identity": statement.identity, "provenance": digest})
         return digest
 
+    def complete(self, stage: str, name: str, output: str, digest: str) -> None:
+        """Enter an announced statement about ``output`` whose writer ended before it could; not instead of another one.
+
+        A statement that is lost or was changed is not entered: whoever misses it says so.
+        """
+        path = self._path(stage, name, output)
+        if path.exists():
+            return
+        try:
+            statement, _ = self.open(digest)
+        except IntegrityError:
+            return
+        write_json(path, {"identity": statement.identity, "provenance": digest})
+
     def find(self, stage: str, name: str, output: str) -> str | None:
         """The digest of the newest statement about ``output``, or None.
 
@@ -181,6 +195,14 @@ class ProvenanceStore:
 def statement_name(stage: str, name: str) -> str:
     """By which a later statement names the statement of a stage."""
     return f"{STATEMENT_PREFIX}{stage}/{name}"
+
+
+def stage_of_statement(name: str) -> tuple[str, str] | None:
+    """The stage and what it was about of a statement's name; None of another name."""
+    if not name.startswith(STATEMENT_PREFIX):
+        return None
+    stage, _, about = name.removeprefix(STATEMENT_PREFIX).partition("/")
+    return stage, about
 
 
 def _resource(name: str, digest: str) -> dict[str, Any]:
