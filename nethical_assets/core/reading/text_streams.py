@@ -56,7 +56,8 @@ class Utf8Stream(io.RawIOBase):
             self._refuse_binary()
             self._ready = self._next_piece().removeprefix(codecs.BOM_UTF8)
         except BaseException:
-            self._file.close()
+            if hasattr(self, "_file"):  # what failed to open is closed too
+                self._file.close()
             raise
 
     def readable(self) -> bool:
