@@ -56,8 +56,7 @@ class Utf8Stream(io.RawIOBase):
             self._refuse_binary()
             self._ready = self._next_piece().removeprefix(codecs.BOM_UTF8)
         except BaseException:
-            if hasattr(self, "_file"):  # what failed to open is closed too
-                self._file.close()
+            self._file.close()
             raise
 
     def readable(self) -> bool:
@@ -79,7 +78,8 @@ class Utf8Stream(io.RawIOBase):
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if hasattr(self, "_file"):  # what failed to open is closed too
+            self._file.close()
         super().close()
 
     def _refuse_binary(self) -> None:
