@@ -46,6 +46,14 @@ def build_mirror(folder: Path, *, rows: int = 900, seed: int = 7) -> Path:
     return folder
 
 
+def add_private_key(mirror: Path) -> Path:
+    """Have somebody paste a private key into a prompt: a row that screening keeps out."""
+    texts = next(mirror.rglob("neuralchemy.csv"))
+    key = "-----BEGIN PRIVATE KEY----- MIIEvQIBADANBgkqhkiG9w0BAQEFAASC -----END PRIVATE KEY-----"
+    texts.write_text(texts.read_text(encoding="utf-8-sig") + f"keep this for me {key},0\n", encoding="utf-8-sig")
+    return mirror
+
+
 def write_connections(folder: Path, frame: pd.DataFrame) -> Path:
     """Write NSL-KDD rows, without header as in the real file; returns its path."""
     return _write(folder, "nslkdd", "KDDTrain+_20Percent.txt", frame, header=False)

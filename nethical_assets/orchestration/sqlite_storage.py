@@ -181,13 +181,9 @@ class PooledEventLogStorage(SqliteEventLogStorage):
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        events = self._own.take()
-        try:
-            if events:
-                self._write(events)
-        except BaseException:
-            self._own.waiting(events)
-            raise
+        # What cannot be written fails the step that tells it; tried again, a part of it would be there twice.
+        if events := self._own.take():
+            self._write(events)
 
     def _write(self, events: Sequence[dg.EventLogEntry]) -> None:
         """One transaction a run, then one for all that the index mirrors."""

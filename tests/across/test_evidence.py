@@ -18,7 +18,7 @@ from tests.across.conftest import Copy
 from tests.across.platform import Home, files_of, flip, write_records
 from tests.across.traffic import drift_report, drifted
 from tests.sweeping import COMPLETE, cases
-from tests.tiny_mirror import build_mirror
+from tests.tiny_mirror import add_private_key, build_mirror
 
 AREAS = ("alerts", "audit", "data", "models", "serving")
 _OWN_TO_A_RUN = ("run_id", "wall_seconds", "audit")
@@ -286,11 +286,7 @@ def test_an_alert_closed_by_hand_is_found(copy: Copy, lived: Home) -> None:
 
 
 def test_a_row_released_by_hand_is_found_or_stays_out(real: Home, tmp_path: Path) -> None:
-    mirror = build_mirror(tmp_path / "mirror", rows=450)
-    texts = next(mirror.rglob("neuralchemy.csv"))
-    key = "-----BEGIN PRIVATE KEY----- MIIEvQIBADANBgkqhkiG9w0BAQEFAASC -----END PRIVATE KEY-----"
-    texts.write_text(texts.read_text(encoding="utf-8-sig") + f"keep this for me {key},0\n", encoding="utf-8-sig")
-    home = Home(real.server, tmp_path / "home", mirror)
+    home = Home(real.server, tmp_path / "home", add_private_key(build_mirror(tmp_path / "mirror", rows=450)))
     run = ("--families", "prompt_injection", "--source", "mirror")
     before = home.run(*run).ok().document["families"]["prompt_injection"]
     (row,) = home.nethical("quarantine", "list", "--json").ok().document["rows"]

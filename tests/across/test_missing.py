@@ -18,7 +18,7 @@ from nethical_assets.stages.screening import SCREENED
 from nethical_assets.stages.splitting import SPLITS
 from tests.across.conftest import Copy
 from tests.across.platform import Home, files_of, flip
-from tests.tiny_mirror import build_mirror
+from tests.tiny_mirror import add_private_key, build_mirror
 
 
 @pytest.fixture
@@ -165,11 +165,7 @@ def test_what_cannot_be_made_again_fails_the_run_with_one_line_that_names_it(hel
 
 
 def test_a_decision_about_a_quarantined_row_is_missed(real: Home, tmp_path: Path) -> None:
-    mirror = build_mirror(tmp_path / "mirror", rows=450)
-    texts = next(mirror.rglob("neuralchemy.csv"))
-    key = "-----BEGIN PRIVATE KEY----- MIIEvQIBADANBgkqhkiG9w0BAQEFAASC -----END PRIVATE KEY-----"
-    texts.write_text(texts.read_text(encoding="utf-8-sig") + f"keep this for me {key},0\n", encoding="utf-8-sig")
-    home = Home(real.server, tmp_path / "home", mirror)
+    home = Home(real.server, tmp_path / "home", add_private_key(build_mirror(tmp_path / "mirror", rows=450)))
     run = ("--families", "prompt_injection", "--source", "mirror")
     home.run(*run).ok()
     (row,) = home.nethical("quarantine", "list", "--json").ok().document["rows"]

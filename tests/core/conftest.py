@@ -21,18 +21,20 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 EntryMaker = Callable[..., DatasetEntry]
 
 
+ENTRY: dict[str, Any] = {
+    "name": "toy",
+    "slug": "owner/toy",
+    "title": "Toy",
+    "licence": "CC0-1.0",
+    "kind": "records",
+    "families": ["logistic"],
+    "files": [{"path": ["rows.csv"], "format": "csv", "label": {"column": "label", "positive": ["1"]}}],
+}
+
+
 def entry_of(**changes: Any) -> DatasetEntry:
     """A records entry of one CSV file ``rows.csv`` with the label column ``label``; keys can be replaced."""
-    values: dict[str, Any] = {
-        "name": "toy",
-        "slug": "owner/toy",
-        "title": "Toy",
-        "licence": "CC0-1.0",
-        "kind": "records",
-        "families": ["logistic"],
-        "files": [{"path": ["rows.csv"], "format": "csv", "label": {"column": "label", "positive": ["1"]}}],
-    }
-    return DatasetEntry.model_validate({**values, **changes})
+    return DatasetEntry.model_validate({**ENTRY, **changes})
 
 
 def csv_of(rows: int, start: int = 0) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 
@@ -51,3 +53,16 @@ def split_front_matter(text: str) -> tuple[str, str]:
     assert text.startswith("---\n")
     front, _, rest = text.removeprefix("---\n").partition("\n---\n")
     return front, rest
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The keys and values of a JSON document, without what holds them."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner)
+    else:
+        yield value

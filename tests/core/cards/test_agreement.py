@@ -16,7 +16,7 @@ from nethical_assets.core.cards.annex_iv import DISCLAIMER, annex_rows
 from nethical_assets.core.cards.figures import clean
 
 from .examples import cards
-from .pages import Page, split_front_matter
+from .pages import Page, leaves, split_front_matter
 
 NUMBER = re.compile(r"\d+(?:\.\d+)*(?:e[-+]\d+)?")
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b|urn:uuid:[0-9a-f-]+")
@@ -24,18 +24,6 @@ DIGEST = re.compile(r"\b[0-9a-f]{64}\b|urn:uuid:[0-9a-f-]+")
 FIXED = ("95 %", "F1", "Annex IV", "SHA-256", "sha256", "http://cyclonedx.org/schema/bom-1.6.schema.json")
 TICKS = {"0", "0.25", "0.5", "0.75", "1"}
 FORMAT_VERSIONS = {"cdx.json": {"1.6", "1"}}
-
-
-def leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from leaves(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from leaves(inner)
-    else:
-        yield value
 
 
 def numbers_of(text: str) -> set[str]:

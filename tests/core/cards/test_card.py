@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.evaluation.metrics import evaluate
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import IntegrityError
+from tests.core.cards.pages import leaves
 
 DATASET_FIELDS = {"source", "samples", "train_samples", "val_samples", "features"}
 GOVERNANCE_FIELDS = {"enabled", "data_violations", "prediction_violations"}
@@ -96,18 +96,6 @@ def evidence_of(**changes: Any) -> CardEvidence:
 def card_of(**changes: Any) -> dict[str, Any]:
     card: dict[str, Any] = json.loads(card_bytes(build_card(evidence_of(**changes))))
     return card
-
-
-def leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield key
-            yield from leaves(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from leaves(inner)
-    else:
-        yield value
 
 
 def test_every_field_of_the_original_is_there_with_its_value_from_the_evidence() -> None:

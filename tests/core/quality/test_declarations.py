@@ -19,6 +19,7 @@ from nethical_assets.core.quality.checks import BLOCKABLE, CHECKS, CheckOutcome,
 from nethical_assets.core.quality.declarations import QualityThresholds, assess, canonical_schema, freshness, raw_schema
 from nethical_assets.core.quality.report import DatasetReport, render_validation_report
 from nethical_assets.core.rows.catalog import DatasetEntry, load_catalog
+from tests.core.conftest import ENTRY
 
 ROOT = Path(__file__).resolve().parents[3]
 THRESHOLDS = QualityThresholds(
@@ -30,12 +31,7 @@ SECRET = "jane.doe@example.org"
 
 def entry_of(**changes: Any) -> DatasetEntry:
     values: dict[str, Any] = {
-        "name": "toy",
-        "slug": "owner/toy",
-        "title": "Toy",
-        "licence": "CC0-1.0",
-        "kind": "records",
-        "families": ["logistic"],
+        **ENTRY,
         "numeric_columns": ["amount", "count"],
         "categorical_columns": ["colour"],
         "files": [{"path": ["rows.csv"], "format": "csv", "label": {"column": "y", "positive": ["1"]}}],

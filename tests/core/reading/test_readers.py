@@ -12,6 +12,7 @@ import pytest
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading import row_streams
 from nethical_assets.core.reading.readers import infer_types, labels_of, read_dataset, read_files
+from nethical_assets.core.reading.text_streams import Utf8Stream
 from nethical_assets.core.rows.catalog import load_catalog
 from nethical_assets.core.rows.labels import canonical_text
 from tests.core.conftest import CHECKOUT, csv_of, entry_of
@@ -317,3 +318,13 @@ def test_every_mirrored_dataset_is_read_as_documented(name):
 def test_reading_without_label_checks_serves_discovery(write):
     raw = read_files(entry_of(files=[file_of(label=None)]), write({"rows.csv": csv_of(3)}), maximum_rows=9, seed=0)
     assert raw.table.num_rows == 3
+
+
+def test_a_stream_that_could_not_be_opened_can_be_closed(tmp_path):
+    """Python closes it when it is collected, and since 3.13 tells of an error then."""
+    for path, encoding in ((tmp_path / "rows.csv", "klingon"), (tmp_path / "missing.csv", "utf-8")):
+        stream = Utf8Stream.__new__(Utf8Stream)
+        with pytest.raises((DatasetError, FileNotFoundError)):
+            stream.__init__(path, encoding, "rows.csv")
+        stream.close()
+        assert stream.closed

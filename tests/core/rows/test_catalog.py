@@ -12,6 +12,7 @@ import pytest
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.ground.errors import CatalogError
 from nethical_assets.core.rows.catalog import Catalog, DatasetEntry, load_catalog
+from tests.core.conftest import ENTRY
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "config" / "datasets.toml"
@@ -77,17 +78,6 @@ def test_an_entry_survives_json(shipped: Catalog) -> None:
         assert DatasetEntry.model_validate_json(json.dumps(entry.model_dump(mode="json"))) == entry
 
 
-GOOD: dict[str, Any] = {
-    "name": "toy",
-    "slug": "owner/toy",
-    "title": "Toy",
-    "licence": "CC0-1.0",
-    "kind": "records",
-    "families": ["logistic"],
-    "files": [{"path": ["rows.csv"], "format": "csv", "label": {"column": "label", "positive": ["1"]}}],
-}
-
-
 def toml_of(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {toml_of(inner)}" for key, inner in value.items()) + "}"
@@ -97,11 +87,11 @@ def toml_of(value: Any) -> str:
 
 
 def file_with(**changes: Any) -> dict[str, Any]:
-    return {"files": [{**GOOD["files"][0], **changes}]}
+    return {"files": [{**ENTRY["files"][0], **changes}]}
 
 
 def entry_with(**changes: Any) -> str:
-    merged = {key: value for key, value in {**GOOD, **changes}.items() if value is not ...}
+    merged = {key: value for key, value in {**ENTRY, **changes}.items() if value is not ...}
     return "[[dataset]]\n" + "".join(f"{key} = {toml_of(value)}\n" for key, value in merged.items())
 
 
@@ -173,7 +163,7 @@ def test_a_bad_entry_is_one_line(tmp_path: Path, case: str) -> None:
 def test_a_good_entry_loads(tmp_path: Path) -> None:
     path = tmp_path / "datasets.toml"
     path.write_text(entry_with())
-    assert load_catalog(path, family_names()).dataset == (DatasetEntry.model_validate(GOOD),)
+    assert load_catalog(path, family_names()).dataset == (DatasetEntry.model_validate(ENTRY),)
 
 
 def test_a_missing_or_mis_encoded_file_is_one_line(tmp_path: Path) -> None:
