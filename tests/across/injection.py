@@ -8,6 +8,8 @@ caches and lock files do not count.
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import os
 import signal
 import sqlite3
@@ -24,8 +26,9 @@ _FOREIGN = ("dagster", "cache")
 def install(injection: Mapping[str, Any], home: str) -> None:
     """Do what ``injection`` says in this process.
 
-    Keys: ``log`` (a file that gets one line a write), ``kill_at`` (the number of a write, from 1) with ``after`` (die
-    after it instead of before), ``clock_days`` (how far the clock is moved).
+    Keys: ``log`` (a file that gets a line for each write, JSON: what, and the states of the home before and after it
+    where ``states`` is true), ``kill_at`` (the number of a write, from 1) with ``after`` (die after it instead of
+    before), ``clock_days`` (how far the clock is moved).
     """
     if "log" in injection or "kill_at" in injection:
         _Writes(Path(home), injection).install()
@@ -39,6 +42,7 @@ class _Writes:
     def __init__(self, home: Path, injection: Mapping[str, Any]) -> None:
         self._home = str(home)
         self._log = injection.get("log")
+        self._states = bool(injection.get("states", False))
         self._kill_at = injection.get("kill_at", 0)
         self._after = bool(injection.get("after", False))
         self._number = 0
@@ -56,16 +60,30 @@ class _Writes:
         if not self._is_ours(path):
             return call()
         self._number += 1
-        if self._log is not None:
-            with open(self._log, "a", encoding="utf-8") as stream:
-                stream.write(f"{what} {os.path.relpath(path, self._home)}\n")
         dies = self._number == self._kill_at
         if dies and not self._after:
             os.kill(os.getpid(), signal.SIGKILL)
+        before = self._state()
         result = call()
         if dies:
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._log is not None:
+            line = [f"{what} {os.path.relpath(path, self._home)}", before, self._state()]
+            with open(self._log, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
         return result
+
+    def _state(self) -> str:
+        """What a death here leaves: every file below the home, Dagster's too, by size and time of change."""
+        if not self._states:
+            return ""
+        found = [
+            (path, about.st_ino, about.st_size, about.st_mtime_ns)
+            for folder, _, names in os.walk(self._home)
+            for path in (os.path.join(folder, name) for name in names if not name.endswith((".lock", "-shm")))
+            for about in (os.lstat(path),)
+        ]
+        return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
 
     def _counted(self, real: Callable[..., Any], name: str, path_of: Callable[..., str]) -> Callable[..., Any]:
         def counted(*arguments: Any, **options: Any) -> Any:

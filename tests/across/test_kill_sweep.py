@@ -1,7 +1,8 @@
 """Death at every write: before each rename, removal, fsync and commit, and after all but fsyncs.
 
 The default suite kills where a champion and its card appear and at a seeded one of all points; ``make sweep``
-(``NETHICAL_SWEEP=all``) kills at every one of them.
+(``NETHICAL_SWEEP=all``) kills at every one of them. Points between which no file of the home changes are one death:
+nothing that the next process sees tells them apart.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ pytestmark = pytest.mark.timeout(0 if COMPLETE else 600)
 
 
 @dataclass(frozen=True)
+class Write:
+    """A write of a command: what and where, and the states of the home before and after it (empty: not looked at)."""
+
+    what: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
 class Scene:
     """A command that is killed in copies of ``before``, and its writes as a first time counted them.
 
@@ -40,7 +50,7 @@ class Scene:
 
     before: Home
     command: tuple[str, ...]
-    writes: tuple[str, ...]
+    writes: tuple[Write, ...]
     run: tuple[str, ...]
     champion: str
 
@@ -50,15 +60,21 @@ class Scene:
         Unless all are wanted: one of each of ``spread`` parts of the command, and where a champion or its card appears.
         """
         numbers = range(1, len(self.writes) + 1)
-        moves = [n for n in numbers if not self.writes[n - 1].startswith("fsync")]
+        moves = [n for n in numbers if not self.writes[n - 1].what.startswith("fsync")]
         found = sorted([*((n, False) for n in numbers), *((n, True) for n in moves)])
         if COMPLETE:
-            return found
+            states = [self._state(*point) for point in found]
+            return [found[i] for i in range(len(found)) if i == 0 or states[i] != states[i - 1]]
         chance = random.Random(_SEED)
         parts = [found[i * len(found) // spread : (i + 1) * len(found) // spread] for i in range(spread)]
-        pointers = [(n, True) for n in moves if "models/current/" in self.writes[n - 1]][:1]
-        cards = [(n, False) for n in moves if "models/metadata/" in self.writes[n - 1]][:1]
+        pointers = [(n, True) for n in moves if "models/current/" in self.writes[n - 1].what][:1]
+        cards = [(n, False) for n in moves if "models/metadata/" in self.writes[n - 1].what][:1]
         return sorted({*pointers, *cards, *map(chance.choice, parts)})
+
+    def _state(self, number: int, after: bool) -> str:
+        """The state of the home at a point."""
+        write = self.writes[number - 1]
+        return write.after if after else write.before
 
     def faults_after(self, folder: Path, number: int, after: bool, records: Path) -> list[str]:
         """Kill the command in a copy, run plainly, and say what is wrong then."""
@@ -66,7 +82,7 @@ class Scene:
         killed = home.nethical(*self.command, injection={"kill_at": number, "after": after})
         if killed.code == 0 and number > len(self.writes) - 5:
             return []  # it had a few writes less than when they were counted
-        assert killed.code == -signal.SIGKILL, (self.writes[number - 1], killed)
+        assert killed.code == -signal.SIGKILL, (self.writes[number - 1].what, killed)
         answer = home.run(*self.run)
         found = [] if answer.code == 0 else [f"run: exit {answer.code}: {answer.out[-300:]} {answer.err[-300:]}"]
         found += home.faults(records)
@@ -84,15 +100,15 @@ class Scene:
         wrong = {}
         for number, after in points:
             if found := self.faults_after(folder / f"{number}{after}", number, after, records):
-                wrong[f"{'after' if after else 'before'} {number}: {self.writes[number - 1]}"] = found
+                wrong[f"{'after' if after else 'before'} {number}: {self.writes[number - 1].what}"] = found
         return wrong
 
 
-def counted(home: Home, folder: Path, *command: str) -> tuple[str, ...]:
+def counted(home: Home, folder: Path, *command: str) -> tuple[Write, ...]:
     """The writes of a command that nobody kills."""
     log = folder / "writes"
-    home.nethical(*command, injection={"log": str(log)}).ok()
-    return tuple(log.read_text(encoding="utf-8").splitlines())
+    home.nethical(*command, injection={"log": str(log), "states": COMPLETE}).ok()
+    return tuple(Write(*json.loads(line)) for line in log.read_text(encoding="utf-8").splitlines())
 
 
 @pytest.fixture(scope="module", params=["first champion", "next champion"])
@@ -112,7 +128,7 @@ def cycle(
     writes = counted(home, folder, *command)
     assert len(writes) > 60
     for what in ("models/current", "models/metadata", "audit/checkpoint", "alerts"):
-        assert any(what in write for write in writes), f"no write below {what} was counted"
+        assert any(what in write.what for write in writes), f"no write below {what} was counted"
     champion = json.loads(home.pointer() or b"")["model"]
     assert earlier is None or champion != json.loads(earlier)["model"]
     return Scene(before, command, writes, run, champion)
