@@ -19,6 +19,7 @@ import dagster as dg
 import pytest
 
 from nethical_assets.home.settings import Settings, load_settings
+from tests.databases import copy_databases, make_databases
 from tests.orchestration import Command, clean_environment, enter, environment_of
 from tests.tiny_mirror import CHECKOUT, build_mirror
 
@@ -32,6 +33,14 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def databases_once() -> Iterator[None]:
+    """Homes of this process begin with copies of Dagster's empty databases."""
+    copy_databases()
+    yield
+    make_databases()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -38,6 +38,7 @@ from sqlalchemy.engine import Connection
 from watchdog.events import FileSystemEvent
 from watchdog.observers import Observer
 
+from nethical_assets.orchestration.sqlite_creation import copy_schema, create_whole
 from nethical_assets.orchestration.sqlite_engines import SqliteEngines
 
 _CAN_WAIT = (dg.DagsterEventType.STEP_OUTPUT, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
@@ -78,6 +79,8 @@ class PooledRunStorage(SqliteRunStorage):
     @classmethod
     def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> Self:
         """The store in ``base_dir``; Dagster creates its file where there is none."""
+        if not (path := Path(base_dir) / "runs.db").exists():
+            create_whole(path, lambda folder: SqliteRunStorage.from_local(folder).dispose())
         store = cls(create_db_conn_string(base_dir, "runs"), inst_data)
         return store if store.file.has_schema({"runs", "instance_info"}) else super().from_local(base_dir, inst_data)
 
@@ -101,6 +104,8 @@ class PooledScheduleStorage(SqliteScheduleStorage):
     @classmethod
     def from_local(cls, base_dir: str, inst_data: ConfigurableClassData | None = None) -> SqliteScheduleStorage:
         """The store in ``base_dir``; Dagster creates its file where there is none."""
+        if not (path := Path(base_dir) / "schedules.db").exists():
+            create_whole(path, lambda folder: SqliteScheduleStorage.from_local(folder).dispose())
         store = cls(create_db_conn_string(base_dir, "schedules"), inst_data)
         return store if store.file.has_schema({"job_ticks"}) else super().from_local(base_dir, inst_data)
 
@@ -123,6 +128,8 @@ class PooledEventLogStorage(SqliteEventLogStorage):
         self._tables: set[str] = set()
         self._asset_columns: set[str] = set()
         self._migrated: set[str] = set()
+        if not (path := Path(base_dir) / f"{INDEX_SHARD_NAME}.db").exists():
+            create_whole(path, lambda folder: SqliteEventLogStorage(folder).dispose())
         super().__init__(base_dir, inst_data)
 
     def run_connection(self, run_id: str | None = None) -> Any:
@@ -275,13 +282,18 @@ class PooledEventLogStorage(SqliteEventLogStorage):
         path = Path(self.path_for_shard(shard))
         if shard not in self._initialized_dbs or not path.exists():
             self._initialized_dbs.discard(shard)
-            if _has_schema(self.engines, path, {"event_logs"}):
-                self._initialized_dbs.add(shard)
-            else:
-                with super()._connect(shard):
-                    pass
+            if not _has_schema(self.engines, path, {"event_logs"}):
+                self._create(shard, path)
+            self._initialized_dbs.add(shard)
         with self.engines.begin(path) as connection:
             yield connection
+
+    def _create(self, shard: str, path: Path) -> None:
+        if shard == INDEX_SHARD_NAME:
+            with super()._connect(shard):
+                return
+        with self.index_connection() as index, self.engines.begin(path) as connection:
+            copy_schema(index, connection)
 
 
 class _OfThread(threading.local):

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.across import dagster_side, entry, injection
+from tests.databases import copy_databases
 
 _LIBRARIES = (
     "dagster",
@@ -44,6 +45,7 @@ def _import_everything() -> None:
         if module.name != entry.code_location_module() and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     entry.main()
+    copy_databases()
 
 
 def serve(address: str) -> Callable[[], None] | None:

@@ -64,14 +64,16 @@ class _Writes:
         if dies and not self._after:
             os.kill(os.getpid(), signal.SIGKILL)
         before = self._state()
-        result = call()
-        if dies:
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self._log is not None:
-            line = [f"{what} {os.path.relpath(path, self._home)}", before, self._state()]
-            with open(self._log, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
-        return result
+        # Also where it fails, as the removal of what is not there does: numbers and lines go together.
+        try:
+            return call()
+        finally:
+            if dies:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self._log is not None:
+                line = [f"{what} {os.path.relpath(path, self._home)}", before, self._state()]
+                with open(self._log, "a", encoding="utf-8") as stream:
+                    stream.write(json.dumps(line) + "\n")
 
     def _state(self) -> str:
         """What a death here leaves: every file below the home, Dagster's too, by size and time of change."""

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 import time
@@ -101,17 +102,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep_partial_files(folder: Path) -> list[Path]:
-    """Remove the temporary files that killed writers left anywhere below ``folder``; the files removed.
+    """Remove the temporary files and folders that killed writers left anywhere below ``folder``; what was removed.
 
-    A file that a living process is writing is locked and stays. Where files cannot be locked, all stay.
+    A file that a living process is writing is locked and stays, and so does a folder while the process that its name
+    tells of lives. Where files cannot be locked, all stay.
     """
-    left = (
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if name.startswith(TEMPORARY_PREFIX)
-    )
-    return _remove_unheld(left)
+    files, removed = [], []
+    for parent, folders, names in os.walk(folder):
+        files += [Path(parent, name) for name in names if name.startswith(TEMPORARY_PREFIX)]
+        for name in [name for name in folders if _is_orphan(name)]:
+            folders.remove(name)
+            with contextlib.suppress(OSError):
+                shutil.rmtree(Path(parent, name))
+                removed.append(Path(parent, name))
+    return [*removed, *_remove_unheld(files)]
 
 
 def sweep_lock_files(folder: Path) -> list[Path]:
@@ -145,7 +149,7 @@ def _remove_unheld(paths: Iterable[Path]) -> list[Path]:
 
 
 def _is_orphan(name: str) -> bool:
-    """Whether a file is a temporary one whose process, by its name, does not exist any more."""
+    """Whether a file or folder is a temporary one whose process, by its name, does not exist any more."""
     owner = _OWNER.match(name)
     if owner is None or sys.platform == "win32":
         return False
