@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +17,10 @@ import dagster as dg
 import pytest
 
 from nethical_assets.home.settings import Settings, load_settings
+from tests.across.platform import Command, ForkServer
 from tests.databases import copy_databases, make_databases
-from tests.orchestration import Command, clean_environment, enter, environment_of
-from tests.tiny_mirror import CHECKOUT, build_mirror
+from tests.orchestration import Start, clean_environment, enter, environment_of
+from tests.tiny_mirror import build_mirror
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "", None)
 
@@ -104,19 +103,19 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-@pytest.fixture
-def nethical(environment: dict[str, str]) -> Command:
-    """Run ``nethical`` in a process of its own, as a user does."""
+@pytest.fixture(scope="session")
+def server() -> Iterator[ForkServer]:
+    """Where commands are forked."""
+    opened = ForkServer()
+    yield opened
+    opened.close()
 
-    def run(*arguments: str, timeout: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(Path(sys.executable).parent / "nethical"), *arguments],
-            env=clean_environment({**environment, **variables}),
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+
+@pytest.fixture
+def start(server: ForkServer, environment: dict[str, str]) -> Start:
+    """Start ``nethical`` in a process of its own; keywords are injected into it."""
+
+    def run(*arguments: str, **injection: Any) -> Command:
+        return server.start("nethical", arguments, clean_environment(environment), injection)
 
     return run

@@ -1,11 +1,11 @@
-"""Fixtures of the tests across stores: the fork server, and homes with a past, made once and copied.
+"""Fixtures of the tests across stores: homes with a past, made once and copied.
 
 What belongs here: what several files of this folder share. What does not: anything that one file alone needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,6 @@ from tests.across.platform import ForkServer, Home, write_records
 from tests.tiny_mirror import connections
 
 Copy = Callable[..., Home]
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[ForkServer]:
-    """Where commands are forked."""
-    opened = ForkServer()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""What a test injects into a command's process: a death at a chosen write, or another clock.
+"""What a test injects into a command's process: a death at a chosen write, another clock, what a shell gives to it.
 
-What belongs here: counting durable writes, ending the process at one of them, shifting the time. What does not: which
-write or time (the tests). A write is a rename, a removal, an fsync or a commit below the home; Dagster's own folder,
-caches and lock files do not count.
+What belongs here: counting durable writes, ending the process at one of them, shifting the time, cores and signals.
+What does not: which write or time (the tests). A write is a rename, a removal, an fsync or a commit below the home;
+Dagster's own folder, caches and lock files do not count.
 """
 
 from __future__ import annotations
@@ -28,8 +28,13 @@ def install(injection: Mapping[str, Any], home: str) -> None:
 
     Keys: ``log`` (a file that gets a line for each write, JSON: what, and the states of the home before and after it
     where ``states`` is true), ``kill_at`` (the number of a write, from 1) with ``after`` (die after it instead of
-    before), ``clock_days`` (how far the clock is moved).
+    before), ``clock_days`` (how far the clock is moved), ``ignored`` (signals that it was started to ignore), ``cores``
+    (how many processors it sees: one, unless told, so that it starts no workers).
     """
+    cores = set(range(injection.get("cores", 1)))
+    os.sched_getaffinity = lambda _: cores
+    for each in injection.get("ignored", []):
+        signal.signal(each, signal.SIG_IGN)
     if "log" in injection or "kill_at" in injection:
         _Writes(Path(home), injection).install()
     if "clock_days" in injection:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from nethical_assets.home.settings import load_settings
+from nethical_assets.operations.verification import verify
 from tests.across.conftest import Copy
 from tests.across.platform import Home, files_of, flip, write_records
 from tests.across.traffic import drift_report, drifted
@@ -104,16 +106,19 @@ def test_a_flipped_bit_in_any_kind_of_file_is_found_or_without_effect(
     area: str, copy: Copy, lived: Home, records: Path, untouched: dict[str, Any]
 ) -> None:
     wrong, unnoticed = {}, []
+    spoilt = copy(lived)
     for kind, path in kinds_of(lived, area):
-        home = copy(lived)
-        victim = home.path / path.relative_to(lived.path)
+        victim = spoilt.path / path.relative_to(lived.path)
+        mode = victim.stat().st_mode
         flip(victim)
-        problems = home.problems()
+        problems = verify(load_settings(spoilt.environment))["problems"]
         if not problems:
-            unnoticed.append(victim.relative_to(home.path))
+            unnoticed.append(victim.relative_to(spoilt.path))
         elif not any(victim.name in problem for problem in problems):
             wrong[kind] = f"not named: {problems[:2]}"
-        shutil.rmtree(home.folder)
+        flip(victim)
+        victim.chmod(mode)
+    assert spoilt.problems() == []
     # All that nobody notices at once: a flip whose effect another one hides is looked at alone in the complete sweep.
     groups = [[one] for one in unnoticed] if COMPLETE else [unnoticed]
     for group in (group for group in groups if group):

@@ -111,7 +111,7 @@ def counted(home: Home, folder: Path, *command: str) -> tuple[Write, ...]:
     return tuple(Write(*json.loads(line)) for line in log.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.fixture(scope="module", params=["first champion", "next champion"])
+@pytest.fixture(scope="module", params=cases("next champion", more=["first champion"]))
 def cycle(
     request: pytest.FixtureRequest, server: ForkServer, tmp_path_factory: pytest.TempPathFactory, mirror: Path
 ) -> Scene:

@@ -124,6 +124,7 @@ def _variables(home: Home) -> dict[str, str]:
     return {**home.environment, "DAGSTER_HOME": str(home.path / "dagster")}
 
 
+@pytest.mark.e2e
 def test_a_run_of_the_daemon_and_one_of_the_command_line(copy: Copy, real: Home, records: Path) -> None:
     home = copy(real)
     daemon = [str(Path(sys.executable).parent / "dagster-daemon"), "run", *WORKSPACE]

@@ -7,13 +7,10 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,29 +23,17 @@ from nethical_assets.core.drift.inference_log import InferenceLog
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_audit_log, open_model_keys
-from tests.orchestration import Command, clean_environment, enter, environment_of, write_settings
-from tests.tiny_mirror import CATALOG, CHECKOUT, connections, texts
+from tests.across.platform import Answer, ForkServer
+from tests.orchestration import Start, clean_environment, enter, environment_of, write_settings
+from tests.tiny_mirror import CATALOG, connections, texts
 
 FAMILIES = ("logistic", "prompt_injection")
 METRICS = {"accuracy", "precision", "recall", "f1", "roc_auc", "brier", "ece"}
 SECRET_KEY = "3f9c1b7e5d2a4c6e8f0a1b3c5d7e9f10"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """The one JSON document on stdout."""
-        return json.loads(self.out)
-
-
 Cli = Callable[..., Answer]
+Finished = tuple[dict[str, str], Answer]
 
 
 @pytest.fixture
@@ -70,26 +55,17 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture(scope="module")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory, mirror: Path
-) -> Iterator[tuple[dict[str, str], subprocess.CompletedProcess[str]]]:
+def finished(server: ForkServer, tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> Finished:
     """A home in which one cycle of two families ran, in a process with Kaggle credentials, and what it printed."""
     environment = environment_of(tmp_path_factory.mktemp("finished"), mirror)
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "nethical"), "run", "--families", ",".join(FAMILIES), "--json"],
-        env=clean_environment({**environment, "KAGGLE_USERNAME": "somebody", "KAGGLE_KEY": SECRET_KEY}),
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    yield environment, done
+    variables = clean_environment({**environment, "KAGGLE_USERNAME": "somebody", "KAGGLE_KEY": SECRET_KEY})
+    done = server.start("nethical", ("run", "--families", ",".join(FAMILIES), "--json"), variables, {}).wait()
+    return environment, done
 
 
 @pytest.fixture
 def home(
-    finished: tuple[dict[str, str], subprocess.CompletedProcess[str]],
+    finished: Finished,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
@@ -101,18 +77,13 @@ def home(
     return copy
 
 
-def assert_one_line(answer: Answer | subprocess.CompletedProcess[str], *parts: str, code: int = 2) -> None:
+def assert_one_line(answer: Answer, *parts: str, code: int = 2) -> None:
     """The command ended with ``code`` and one line on stderr that holds ``parts``; nothing on stdout."""
-    returned, out, err = (
-        (answer.code, answer.out, answer.err)
-        if isinstance(answer, Answer)
-        else (answer.returncode, answer.stdout, answer.stderr)
-    )
-    assert returned == code, err
-    assert out == ""
-    assert "Traceback" not in err
-    lines = [line for line in err.splitlines() if line.strip()]
-    assert len(lines) == 1, err
+    assert answer.code == code, answer.err
+    assert answer.out == ""
+    assert "Traceback" not in answer.err
+    lines = [line for line in answer.err.splitlines() if line.strip()]
+    assert len(lines) == 1, answer.err
     for part in parts:
         assert part in lines[0]
 
@@ -121,11 +92,11 @@ def assert_one_line(answer: Answer | subprocess.CompletedProcess[str], *parts: s
 
 
 def test_run_prints_the_document_of_the_design(
-    finished: tuple[dict[str, str], subprocess.CompletedProcess[str]],
+    finished: Finished,
 ) -> None:
     environment, done = finished
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
     assert {"run_id", "wall_seconds", "families", "audit", "checks"} <= set(summary)
     assert re.fullmatch(r"[0-9a-f-]{36}", summary["run_id"])
     assert summary["wall_seconds"] > 0
@@ -155,20 +126,20 @@ def test_run_prints_the_document_of_the_design(
 
 
 def test_run_logs_to_stderr_and_shows_no_traceback(
-    finished: tuple[dict[str, str], subprocess.CompletedProcess[str]],
+    finished: Finished,
 ) -> None:
     _, done = finished
-    assert done.stdout.lstrip().startswith("{")
-    assert done.stdout.rstrip().endswith("}")
+    assert done.out.lstrip().startswith("{")
+    assert done.out.rstrip().endswith("}")
     for stage in ("raw", "splits", "models", "evaluations", "audit"):
-        assert stage in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Warning" not in done.stderr
+        assert stage in done.err
+    assert "Traceback" not in done.err
+    assert "Warning" not in done.err
 
 
-def test_credentials_are_nowhere(finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]) -> None:
+def test_credentials_are_nowhere(finished: Finished) -> None:
     environment, done = finished
-    assert SECRET_KEY not in done.stdout + done.stderr
+    assert SECRET_KEY not in done.out + done.err
     home = Path(environment["NETHICAL_HOME"])
     files = [path for path in home.rglob("*") if path.is_file()]
     assert len(files) > 50
@@ -177,7 +148,7 @@ def test_credentials_are_nowhere(finished: tuple[dict[str, str], subprocess.Comp
 
 
 def test_nothing_outside_the_home_is_written(
-    finished: tuple[dict[str, str], subprocess.CompletedProcess[str]],
+    finished: Finished,
 ) -> None:
     home = Path(finished[0]["NETHICAL_HOME"])
     assert {path.name for path in home.parent.iterdir()} == {"home", "training-schedule.json"}
@@ -313,10 +284,8 @@ def test_status_before_anything_ran(environment: dict[str, str], command: Cli) -
 STAGES = ("datasets", "splits", "releases")
 
 
-def test_status_after_a_cycle(
-    home: Path, command: Cli, finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]
-) -> None:
-    summary = json.loads(finished[1].stdout)
+def test_status_after_a_cycle(home: Path, command: Cli, finished: Finished) -> None:
+    summary = json.loads(finished[1].out)
     status = command("status", "--json").document
     for family in FAMILIES:
         result = summary["families"][family]
@@ -383,8 +352,8 @@ def test_expired_candidates_are_pruned_and_recorded(
 
 
 @pytest.fixture
-def promoted(finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]) -> None:
-    verdicts = {f: r["verdict"] for f, r in json.loads(finished[1].stdout)["families"].items()}
+def promoted(finished: Finished) -> None:
+    verdicts = {f: r["verdict"] for f, r in json.loads(finished[1].out)["families"].items()}
     assert verdicts == dict.fromkeys(FAMILIES, "promoted")
 
 
@@ -498,14 +467,12 @@ def spoil(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def test_the_log_of_a_cycle_verifies(
-    home: Path, command: Cli, finished: tuple[dict[str, str], subprocess.CompletedProcess[str]]
-) -> None:
+def test_the_log_of_a_cycle_verifies(home: Path, command: Cli, finished: Finished) -> None:
     report = command("audit", "verify", "--json")
     assert report.code == 0
     assert report.document["ok"] is True
     assert report.document["problems"] == []
-    assert report.document["root"] == json.loads(finished[1].stdout)["audit"]["root"]
+    assert report.document["root"] == json.loads(finished[1].out)["audit"]["root"]
     assert "verifies" in command("audit", "verify").out
 
 
@@ -577,15 +544,15 @@ def test_fetching_what_no_source_has_exits_with_1_and_says_why(environment: dict
 # processes
 
 
-def test_help_names_every_command(nethical: Command) -> None:
-    answer = nethical("--help")
-    assert answer.returncode == 0
+def test_help_names_every_command(start: Start) -> None:
+    answer = start("--help").wait()
+    assert answer.code == 0
     for name in ("run", "status", "score", "ui", "data", "models", "audit", "alerts"):
-        assert re.search(rf"\b{name}\b", answer.stdout)
+        assert re.search(rf"\b{name}\b", answer.out)
 
 
-def test_an_unknown_family_in_a_process_of_its_own(nethical: Command) -> None:
-    assert_one_line(nethical("run", "--families", "nonsense", "--json"), "'nonsense'")
+def test_an_unknown_family_in_a_process_of_its_own(start: Start) -> None:
+    assert_one_line(start("run", "--families", "nonsense", "--json").wait(), "'nonsense'")
 
 
 def test_the_model_key_is_replaced_with_a_reason_that_the_log_keeps(command: Cli, settings: Settings) -> None:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-Command = Callable[..., subprocess.CompletedProcess[str]]
+if TYPE_CHECKING:
+    from tests.across.platform import Command
+
+Start = Callable[..., "Command"]
 
 SMALL_SETTINGS: dict[str, Any] = {
     "datasets": {"minimum_samples": 100, "maximum_rows": 5000},

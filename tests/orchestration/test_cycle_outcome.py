@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,7 +17,7 @@ from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
-from tests.orchestration import Command
+from tests.orchestration import Start
 
 SMALL = CycleOptions(samples=700)
 RUN = ("run", "--families", "logistic", "--samples", "700")
@@ -50,28 +49,26 @@ def test_a_family_that_a_check_stopped_says_where_its_data_came_from_and_nothing
     assert summary["sources"].startswith(good["source"])
 
 
-def test_a_run_that_only_a_blocking_check_failed_is_failed_everywhere(settings: Settings, nethical: Command) -> None:
-    good = nethical(*RUN, "--json")
-    assert good.returncode == 0, good.stderr
-    summary = json.loads(good.stdout)
+def test_a_run_that_only_a_blocking_check_failed_is_failed_everywhere(settings: Settings, start: Start) -> None:
+    summary = start(*RUN, "--json").wait().ok().document
     assert (summary["status"], summary["failures"]) == ("success", [])
     assert newest_run(settings).status is dg.DagsterRunStatus.SUCCESS
 
     # Bytes of an object that no stage of the next cycle reads: nothing but the audit check fails.
     for page in (settings.home / "models" / "metadata").glob("*_card.html"):
         page.write_text("changed")
-    failed = nethical("run", "--families", "heuristic", "--samples", "700")
+    failed = start("run", "--families", "heuristic", "--samples", "700").wait()
     run = newest_run(settings)
-    assert failed.returncode == 1, failed.stdout
-    last = failed.stdout.strip().splitlines()[-1]
+    assert failed.code == 1, failed.out
+    last = failed.out.strip().splitlines()[-1]
     assert "the audit log does NOT verify: " in last
-    assert "heuristic: error" not in failed.stdout
+    assert "heuristic: error" not in failed.out
     assert run.status is dg.DagsterRunStatus.FAILURE
     issues = {issue.kind: issue for issue in tracker_of(settings).list(state="open")}
     assert issues["audit_failure"].severity == "critical"
     assert run.run_id in issues["run_failure"].body
 
-    document = json.loads(nethical("run", "--families", "heuristic", "--samples", "700", "--json").stdout)
+    document = start("run", "--families", "heuristic", "--samples", "700", "--json").wait().document
     assert document["status"] == "failed"
     assert [failure["step"] for failure in document["failures"]] == ["audit_roots_log_verifies"]
     assert document["families"]["heuristic"]["verdict"] == "unchanged"

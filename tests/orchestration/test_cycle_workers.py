@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,9 +20,9 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
+from tests.across.platform import Command, ForkServer
 from tests.orchestration import clean_environment
 from tests.sweeping import cases
-from tests.tiny_mirror import CHECKOUT
 
 FAMILIES = ("heuristic", "logistic")
 SMALL = CycleOptions(samples=700)
@@ -97,28 +95,14 @@ def test_one_family_stays_in_one_process(settings: Settings) -> None:
 
 
 @pytest.fixture
-def cycle(environment: dict[str, str], mirrored: Settings) -> Iterator[subprocess.Popen[str]]:
+def cycle(server: ForkServer, environment: dict[str, str], mirrored: Settings) -> Iterator[Command]:
     """``nethical run`` of two families, in a session of its own."""
-    process = subprocess.Popen(
-        [
-            str(Path(sys.executable).parent / "nethical"),
-            "run",
-            "--families",
-            ",".join(FAMILIES),
-            *SMALL_OPTIONS,
-            "--json",
-        ],
-        env=clean_environment({**environment, "NETHICAL_DATA_MIRROR": str(mirrored.mirror)}),
-        cwd=CHECKOUT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    yield process
-    for pid in session_of(process.pid):
+    variables = clean_environment({**environment, "NETHICAL_DATA_MIRROR": str(mirrored.mirror)})
+    arguments = ("run", "--families", ",".join(FAMILIES), *SMALL_OPTIONS, "--json")
+    command = server.start("nethical", arguments, variables, {"cores": 2})
+    yield command
+    for pid in session_of(command.pid):
         os.kill(pid, signal.SIGKILL)
-    process.communicate()
 
 
 def session_of(leader: int) -> list[int]:
@@ -150,37 +134,28 @@ def workers_at(settings: Settings, stage: str) -> set[int]:
     return {pid for step, pid in step_processes(settings, run.run_id).items() if step.startswith(stage) and pid}
 
 
-needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the command line uses one process here")
-
-
-@needs_two_cores
-def test_a_killed_worker_fails_the_run_in_one_line_and_the_next_heals(
-    cycle: subprocess.Popen[str], mirrored: Settings
-) -> None:
+def test_a_killed_worker_fails_the_run_in_one_line_and_the_next_heals(cycle: Command, mirrored: Settings) -> None:
     until(lambda: workers_at(mirrored, "datasets"))
     worker = sorted(workers_at(mirrored, "datasets"))[0]
     assert worker != cycle.pid
     os.kill(worker, signal.SIGKILL)
-    out, err = cycle.communicate(timeout=PATIENCE_SECONDS)
-    assert "Traceback" not in err
-    assert cycle.returncode in (0, 1), err
-    if cycle.returncode == 1:  # it had a step at work
-        (failure,) = json.loads(out)["failures"]
+    answer = cycle.wait()
+    assert "Traceback" not in answer.err
+    assert answer.code in (0, 1), answer.err
+    if answer.code == 1:  # it had a step at work
+        (failure,) = answer.document["failures"]
         assert "WorkerEndedError" in failure["error"] or "signal 9" in failure["error"]
     until(lambda: session_of(cycle.pid) == [])
     heals(mirrored)
 
 
-@needs_two_cores
 @pytest.mark.parametrize("sent", cases(signal.SIGKILL, more=[signal.SIGINT, signal.SIGTERM]))
-def test_no_process_outlives_a_run_that_is_ended(
-    cycle: subprocess.Popen[str], mirrored: Settings, sent: signal.Signals
-) -> None:
+def test_no_process_outlives_a_run_that_is_ended(cycle: Command, mirrored: Settings, sent: signal.Signals) -> None:
     until(lambda: workers_at(mirrored, "datasets"))
     os.kill(cycle.pid, sent)
-    _, err = cycle.communicate(timeout=PATIENCE_SECONDS)
-    assert cycle.returncode != 0
-    assert "Traceback" not in err
+    answer = cycle.wait()
+    assert answer.code != 0
+    assert "Traceback" not in answer.err
     until(lambda: session_of(cycle.pid) == [])
     heals(mirrored)
 

@@ -1,9 +1,9 @@
 """Kills a process at every write, fsync, rename and removal of the audit log, and looks at what it leaves.
 
-Run as a program (``python crash_driver.py SCENARIO FOLDER``): it forks one child for every kill point; the child does
-the scenario's work and sends itself SIGKILL there (for writes: before, and after half of the bytes). The parent then
-verifies the log as it was left, lets a new process' work continue, verifies again, and checks that no acknowledged
-event is lost or doubled. Prints one JSON line: how many kill points there were, and every violation.
+Run as a program (``python crash_driver.py SCENARIO FOLDER STEP``): it forks one child for each STEP-th kill point. The
+child does the scenario's work and sends itself SIGKILL there (for writes: before, and after half of the bytes). The
+parent then verifies the log as it was left, lets a new process' work continue, verifies again, and checks that no
+acknowledged event is lost or doubled. Prints one JSON line: the last kill point tried, and every violation.
 """
 
 from __future__ import annotations
@@ -176,15 +176,15 @@ def main() -> None:
     prepare(base)
     before = verify_log(base).size
     violations = []
-    point = 0
+    point, step = 0, int(sys.argv[3])
     died = True
     while died:
         folder = shutil.copytree(base, base.with_name(f"point-{point}"))
         died, acknowledged = attempt(work, folder, point)
         violations += [f"killed at {point}: {problem}" for problem in look(folder, acknowledged, before)]
         shutil.rmtree(folder)
-        point += 1
-    sys.stdout.write(json.dumps({"points": point - 1, "violations": violations}))
+        point += step
+    sys.stdout.write(json.dumps({"last": point - step, "violations": violations}))
 
 
 if __name__ == "__main__":
