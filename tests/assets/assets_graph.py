@@ -62,7 +62,7 @@ def materialize(
 ) -> Graph:
     """Materialize everything of ``families`` (or ``keys`` alone) with their checks."""
     wanted = list(keys) or list(dict.fromkeys(key for family in families for key in family_assets(settings, family)))
-    names = family_names()
+    names = families or family_names()
     result = dg.materialize(
         [*build_assets(settings, names), *build_checks(settings, names)],
         selection=dg.AssetSelection.assets(*wanted),
