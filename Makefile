@@ -10,6 +10,8 @@ FIND_PYTHON := for candidate in $(PYTHON) python3 python3.13 python3.12 python3.
 	$$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$candidate; exit 0; }; done; \
 	echo "Python 3.11 or later is needed; name one with: make PYTHON=/path/to/python3 $(MAKECMDGOALS)" >&2; exit 1
 
+CORES := $(BIN)/python -c 'import os; print(1 + min(5, len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))))'
+
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -40,7 +42,8 @@ ui: $(READY) ## The Dagster UI with schedules and sensors running
 .PHONY: test
 test: $(READY) ## The test suite (without the end-to-end tests)
 	@echo "Running the test suite ..."
-	@$(BIN)/python -m pytest -m "not e2e" -n 2 --dist loadfile $(ARGS)
+	@# A test that waits for a process of its own leaves its core to another: one more than there are cores.
+	@$(BIN)/python -m pytest -m "not e2e" -n $$($(CORES)) --dist loadfile $(ARGS)
 
 .PHONY: e2e
 e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and browser

@@ -203,7 +203,7 @@ def test_killed_at_any_write_the_act_happened_wholly_or_not_at_all(home: Home) -
     assert after != home.before
     seen = set()
     for moment in DURABLE:
-        for survived in range(0, 60, 1 if COMPLETE else 2):
+        for survived in range(0, 60, 1 if COMPLETE else 4):
             home.reset()
             killed = in_child(home.act, moment, survived)
             recorded = len(home.leaves())

@@ -22,7 +22,7 @@ from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
 from tests.across.platform import Command, ForkServer
 from tests.orchestration import clean_environment
-from tests.sweeping import cases
+from tests.sweeping import COMPLETE, cases
 
 FAMILIES = ("heuristic", "logistic")
 SMALL = CycleOptions(samples=700)
@@ -76,9 +76,10 @@ def test_two_processes_give_what_one_gives(mirrored: Settings, tmp_path: Path) -
     again = run_cycle(mirrored, FAMILIES, SMALL, workers=2)
     assert {result["verdict"] for result in again["families"].values()} == {"unchanged"}
     assert set(step_processes(mirrored, again["run_id"]).values()) == {os.getpid()}
-    forced = run_cycle(mirrored, FAMILIES, replace(SMALL, force=True), workers=2)
-    assert {result["verdict"] for result in forced["families"].values()} == {"unchanged"}
-    assert len(set(step_processes(mirrored, forced["run_id"]).values())) > 1
+    if COMPLETE:
+        forced = run_cycle(mirrored, FAMILIES, replace(SMALL, force=True), workers=2)
+        assert {result["verdict"] for result in forced["families"].values()} == {"unchanged"}
+        assert len(set(step_processes(mirrored, forced["run_id"]).values())) > 1
 
 
 def test_nothing_new_starts_no_process(settings: Settings) -> None:

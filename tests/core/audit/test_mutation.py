@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from nethical_assets.core.audit import verify_log
+from tests.sweeping import COMPLETE
 
 from .attacks import ATTACKS, KEY, assert_detected, make_base, prepare
 from .refusals import REFUSALS, Refusal, assert_refused
@@ -145,11 +146,12 @@ def test_each_part_of_the_verifier_refuses_with_its_own_message(refusal: Refusal
 
 
 def test_removing_any_refusal_from_the_verifier_breaks_a_test(checks: list[Callable[[], None]]) -> None:
+    """Every third of them, outside a sweep."""
     assert not any(fails(check) for check in checks)
     found = mutants()
     assert len(found) > 90
     survivors = []
-    for mutant in found:
+    for mutant in found if COMPLETE else found[::3]:
         function = function_of(mutant)
         original = function.__code__
         function.__code__ = mutated(mutant)
