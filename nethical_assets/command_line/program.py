@@ -13,7 +13,7 @@ import os
 import sys
 
 _INTERRUPTED = 130
-_OBJECTS_BETWEEN_COLLECTIONS = 50_000
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """Importing makes objects that stay: looked at after every 700 new ones, as by default, they cost a quarter more."""
 
 
@@ -24,7 +24,7 @@ def program() -> None:
     (https://github.com/apache/arrow/issues/34314): the exit code would no longer say what was done. So the process ends
     when everything that was registered for its end has run.
     """
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
     codes: list[int] = []
     atexit.register(_end, codes)
     try:
