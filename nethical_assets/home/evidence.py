@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RECORD_PARAMETER = "record"
 FINGERPRINT_PARAMETER = "fingerprint"
+BATCH_PREFIX = "scores/"
+"""Before family and file name, in the subjects of events about scored batches."""
 
 
 class Evidence:
@@ -98,6 +100,19 @@ class Evidence:
         view = self._log.view()
         logged = [one for one in view.naming(digest) if self._is_wanted(one.event, digest, kinds)]
         return view.event(logged[-1].index).event if logged else None
+
+    def is_logged_batch(self, name: str, digest: str) -> bool:
+        """Whether a leaf, also a verified pending one, is about a scored batch (``family/file name``, digest of its
+        bytes). Leaves of older versions name the family only."""
+        names = {BATCH_PREFIX + name, BATCH_PREFIX + name.partition("/")[0]}
+        events = self._log.pending_events(digest.encode())
+        if self._log.checkpoint_bytes() is not None:
+            events = [*events, *(one.event for one in self._log.view().naming(digest))]
+        return any(
+            event.type is EventType.BATCH_SCORED and (subject.name, subject.digest) in {(one, digest) for one in names}
+            for event in events
+            for subject in event.subjects
+        )
 
     @staticmethod
     def _is_wanted(event: Event, digest: str, kinds: tuple[EventType, ...]) -> bool:

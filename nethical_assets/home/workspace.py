@@ -22,7 +22,7 @@ from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import stage_of_statement, statement_name
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.changes import apply_change
-from nethical_assets.home.evidence import Evidence, statement_about
+from nethical_assets.home.evidence import BATCH_PREFIX, Evidence, statement_about
 from nethical_assets.home.leases import end_run, hold_family, hold_run, is_alive, is_lent
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
@@ -151,7 +151,12 @@ class Workspace:
         """What champions were asked to score."""
         from nethical_assets.core.drift.inference_log import InferenceLog
 
-        return InferenceLog(self.home / "serving" / "inference")
+        return InferenceLog(self.home / "serving" / "inference", counts=self.evidence.is_logged_batch)
+
+    def record_batch(self, name: str, digest: str, model: str) -> None:
+        """Have the log know a scored batch of ``model``, once."""
+        if not self.evidence.is_logged_batch(name, digest):
+            self.record_event(EventType.BATCH_SCORED, {f"{BATCH_PREFIX}{name}": digest}, parents=[model])
 
     @functools.cached_property
     def audit_log(self) -> AuditLog:

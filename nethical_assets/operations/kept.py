@@ -19,11 +19,11 @@ from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.parquet import get_values
 from nethical_assets.core.ground.storage import read_json
 from nethical_assets.home.acts import ACT_SUBJECT
+from nethical_assets.home.evidence import BATCH_PREFIX
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_model_keys
-from nethical_assets.operations.scoring import BATCH_PREFIX
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.screening import QUARANTINE
 
@@ -176,14 +176,19 @@ def _decisions(workspace: Workspace) -> list[Event]:
 
 
 def _inference_problems(workspace: Workspace) -> Iterator[str]:
-    """Every scored batch is what its name says, and every batch that the log names is there."""
+    """Every scored batch is what its name says, and every batch that the log names is there. What the log does not name
+    counts for nothing."""
     yield from workspace.inference_log.problems()
     present = workspace.inference_log.batch_digests()
+    digests = set(present.values())
     for found in workspace.audit_log.find_events(event_type=EventType.BATCH_SCORED):
         for subject in found.event.subjects:
-            if subject.name.startswith(BATCH_PREFIX) and subject.digest not in present:
-                family = subject.name.removeprefix(BATCH_PREFIX)
-                yield f"serving/inference/{family}: the batch of leaf {found.index} is missing; restore it"
+            if subject.name.startswith(BATCH_PREFIX):
+                name = subject.name.removeprefix(BATCH_PREFIX)
+                # Leaves of older versions name the family only.
+                there = present.get(name) == subject.digest if "/" in name else subject.digest in digests
+                if not there:
+                    yield f"serving/inference/{name}: the batch of leaf {found.index} is missing; restore it"
 
 
 def _alert_problems(workspace: Workspace) -> Iterator[str]:

@@ -10,7 +10,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.digests import digest_file
 from nethical_assets.core.ground.errors import NoChampionError
@@ -20,8 +19,6 @@ from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.stages.sealing import finish_errand
 
 DECISION_THRESHOLD = 0.5
-BATCH_PREFIX = "scores/"
-"""Before the family, in the subjects of events about scored batches."""
 
 
 def score_file(settings: Settings, family: str, file: Path, output: Path) -> dict[str, Any]:
@@ -66,9 +63,7 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
             # Scoring a file again is a retry, unless another decision made the model champion in between.
             occasion=f"{digest_file(file)} {champion.decision}",
             when=utc_now(),
-            announce=lambda digest: workspace.record_event(
-                EventType.BATCH_SCORED, {f"{BATCH_PREFIX}{family}": digest}, parents=[champion.model]
-            ),
+            record=lambda name, digest: workspace.record_batch(name, digest, champion.model),
         )
     finish_errand(workspace)
     # Last: whoever has scores can be sure that the log and the drift reports know of them.

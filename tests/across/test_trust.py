@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.across.conftest import Copy
-from tests.across.platform import Home
+from tests.across.platform import Home, flip
+from tests.across.traffic import drift_report
 from tests.sweeping import cases
 
 
@@ -72,6 +77,63 @@ def test_a_champion_from_elsewhere_is_not_used(
     assert scores == ""
     assert "Traceback" not in answer.err
     assert home.problems() != []
+
+
+@pytest.mark.parametrize("suffix", ["html", "json"])
+def test_an_empty_pending_file_hides_no_card(suffix: str, copy: Copy, real: Home) -> None:
+    home = copy(real)
+    run = json.loads(home.pointer() or b"")["run_id"]
+    (home.path / "audit" / "pending" / f"{run}.jsonl").touch()
+    (card,) = (home.path / "models" / "metadata").glob(f"*_card.{suffix}")
+    flip(card)
+    assert any(card.name in problem for problem in home.problems())
+
+
+def batch_of(home: Home) -> Path:
+    (batch,) = (home.path / "serving" / "inference" / "logistic").glob("*.parquet")
+    return batch
+
+
+def test_what_was_scored_counts_only_as_the_log_names_it(copy: Copy, real: Home, records: Path) -> None:
+    home = copy(real)
+    home.score(records)[0].ok()
+    batch = batch_of(home)
+    rows = drift_report(home)["rows"]
+    assert rows > 0
+
+    # Rows that nobody scored, in a file whose name fits its bytes.
+    table = pq.read_table(batch)
+    forged = batch.with_name("forged")
+    pq.write_table(pa.concat_tables([table, table]), forged)
+    content = hashlib.sha256(forged.read_bytes()).hexdigest()[:16]
+    moment, model, occasion, _ = batch.name.split("-")
+    forged = forged.rename(batch.with_name(f"{moment}-{model}-{occasion[::-1]}-{content}.parquet"))
+    assert drift_report(home)["rows"] == rows
+    assert home.problems() == []
+    forged.unlink()
+
+    # The same rows at another time.
+    moved = batch.rename(batch.with_name(batch.name.replace(moment, f"2020{moment[4:]}")))
+    assert any(batch.name in problem for problem in home.problems())
+    moved.rename(batch)
+    assert home.problems() == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_killed_scoring_leaves_no_batch_that_is_missed(
+    after: bool, copy: Copy, real: Home, records: Path, tmp_path: Path
+) -> None:
+    home, writes = copy(real), tmp_path / "writes"
+    command = ("score", "logistic", str(records), "--output", str(tmp_path / "scores.csv"))
+    copy(real).nethical(*command, injection={"log": str(writes)}).ok()
+    lines = writes.read_text(encoding="utf-8").splitlines()
+    (number,) = [n for n, line in enumerate(lines, 1) if "serving/" in line and "fsync" not in line]
+    assert home.nethical(*command, injection={"kill_at": number, "after": after}).code < 0
+    home.run("--source", "mirror").ok()
+    assert home.problems() == []
+    assert home.score(records)[0].code == 0
+    assert drift_report(home)["rows"] == len(pd.read_csv(records))
+    assert home.faults(records) == []
 
 
 @pytest.fixture(scope="module")

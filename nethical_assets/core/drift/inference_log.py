@@ -74,10 +74,15 @@ class InferenceLog:
     A batch is known by its model, its content and the occasion its caller names, never by the clock: appending it
     again, as a retry does minutes later, leaves the first one and its time. Files are written atomically and never
     changed.
+
+    Args:
+        counts: whether a file below the folder (``family/name``) with bytes of this digest counts. One that was put
+            there by somebody else, or whose writer was killed before it recorded it, does not.
     """
 
-    def __init__(self, folder: UPath | Path | str) -> None:
+    def __init__(self, folder: UPath | Path | str, *, counts: Callable[[str, str], bool] = lambda name, digest: True):
         self.folder = UPath(folder)
+        self._counts = counts
 
     def append(
         self,
@@ -89,7 +94,7 @@ class InferenceLog:
         *,
         occasion: str,
         when: datetime,
-        announce: Callable[[str], None] = lambda digest: None,
+        record: Callable[[str, str], None] = lambda name, digest: None,
     ) -> UPath | None:
         """Write one batch and return its file, or the file of the same batch that is there already; None for an empty
         batch, which leaves no trace.
@@ -101,7 +106,8 @@ class InferenceLog:
             occasion: what the caller knows this act of scoring by, such as a request id or the digest of a scored file:
                 the same for a retry, another one for equal predictions that were made anew. Only its digest is kept.
             when: moment of scoring, with a time zone.
-            announce: told the digest of a new batch's bytes right before they are written.
+            record: told the batch, as ``counts`` is, when it is on the disk, and also when it was there already: its
+                first writer may have been killed before it recorded it.
 
         Raises:
             DatasetError: lengths differ, a sketch column is not numeric, the family's name is malformed or ``when`` has
@@ -119,17 +125,17 @@ class InferenceLog:
         pq.write_table(pa.table(columns), stream, compression="zstd")
         data = stream.getvalue()
         batch = f"{model}-{_content(occasion.encode())}-{_content(data)}.parquet"
-        for earlier in folder.glob(f"*-{batch}") if folder.exists() else ():
-            return earlier
-        target = folder / f"{moment}-{batch}"
-        announce(digest_bytes(data))
-        write_atomically(target, data)
+        target = next(iter(folder.glob(f"*-{batch}")) if folder.exists() else iter(()), None)
+        if target is None:
+            target = folder / f"{moment}-{batch}"
+            write_atomically(target, data)
+        record(f"{family}/{target.name}", digest_bytes(data))
         return target
 
     def window(
         self, family: str, since: datetime, model_digest: str | None = None, until: datetime | None = None
     ) -> LoggedWindow:
-        """The batches of a family scored at or after ``since`` and before ``until``, of one model or of all.
+        """The batches of a family that count, scored at or after ``since`` and before ``until``, of one model or all.
 
         Raises:
             DatasetError: a time has no zone or the family's name is malformed.
@@ -139,15 +145,17 @@ class InferenceLog:
 
         start, end = _utc(since), None if until is None else _utc(until)
         model = None if model_digest is None else check_digest(model_digest).partition(":")[2]
-        found: dict[tuple[str, ...], _Batch] = {}
+        found: dict[tuple[str, ...], tuple[_Batch, bytes]] = {}
         for batch in self._batches(family):
             if batch.moment >= start and (end is None or batch.moment < end) and model in (None, batch.model):
-                found.setdefault(batch.identity, batch)
-        chosen = list(found.values())
+                data = _read(batch)
+                if self._counts(f"{family}/{batch.path.name}", digest_bytes(data)):
+                    found.setdefault(batch.identity, (batch, data))
+        chosen = [batch for batch, _ in found.values()]
         if not chosen:
             nothing = np.empty(0)
             return LoggedWindow(0, None, None, nothing, nothing, pd.DataFrame())
-        frame = pd.concat([_read(batch.path, batch.content).to_pandas() for batch in chosen], ignore_index=True)
+        frame = pd.concat([read_table(data).to_pandas() for _, data in found.values()], ignore_index=True)
         return LoggedWindow(
             batches=len(chosen),
             first=chosen[0].moment,
@@ -162,14 +170,17 @@ class InferenceLog:
         found = []
         for batch in self._all_batches():
             try:
-                _read(batch.path, batch.content)
+                read_table(_read(batch))
             except (IntegrityError, pa.ArrowInvalid) as error:
                 found.append(str(error))
         return found
 
-    def batch_digests(self) -> frozenset[str]:
-        """The digests of the bytes of all batches."""
-        return frozenset(digest_bytes(batch.path.read_bytes()) for batch in self._all_batches())
+    def batch_digests(self) -> dict[str, str]:
+        """Every batch (``family/name``) with the digest of its bytes."""
+        return {
+            f"{batch.path.parent.name}/{batch.path.name}": digest_bytes(batch.path.read_bytes())
+            for batch in self._all_batches()
+        }
 
     def _all_batches(self) -> Iterator[_Batch]:
         folders = sorted(self.folder.iterdir(), key=lambda path: path.name) if self.folder.exists() else []
@@ -190,11 +201,13 @@ class InferenceLog:
                 yield _Batch(path, moment, parts[2], parts[3], parts[4])
 
 
-def _read(path: UPath, content: str) -> pa.Table:
-    data = path.read_bytes()
-    if _content(data) != content:
-        raise IntegrityError(f"{path}: the batch does not match its name; restore it from a backup or move it away")
-    return read_table(data)
+def _read(batch: _Batch) -> bytes:
+    data = batch.path.read_bytes()
+    if _content(data) != batch.content:
+        raise IntegrityError(
+            f"{batch.path}: the batch does not match its name; restore it from a backup or move it away"
+        )
+    return data
 
 
 def _content(data: bytes) -> str:
