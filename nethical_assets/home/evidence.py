@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.delivery.champion import check_champion
+from nethical_assets.core.delivery.standing import check_standing
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.lineage.provenance import Statement, statement_name
 from nethical_assets.home.records import StageRecord
@@ -88,6 +89,16 @@ class Evidence:
             AuditError: the log is not what was signed.
         """
         check_champion(self._registry, self._log, champion)
+
+    def check_standing(self, pointer: ModelPointer, stage: str) -> None:
+        """Make sure that a candidate's or a replaced champion's pointer says what was decided, before anything acts on
+        it.
+
+        Raises:
+            IntegrityError: it does not.
+            AuditError: the log is not what was signed.
+        """
+        check_standing(self._registry, self._log, pointer, stage)
 
     def named_by(self, digest: str, *kinds: EventType) -> Event | None:
         """The newest leaf of any of ``kinds`` (any kind when none is given) that names ``digest``, or None."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from nethical_assets.core.audit import LogReader
 from nethical_assets.core.delivery.expected import card_problems, champion_problems, provenance_problems
+from nethical_assets.core.delivery.standing import standing_problems
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import ALGORITHM
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
@@ -35,6 +36,10 @@ def evidence_problems(settings: Settings) -> list[str]:
             problems += _pointer_problems(registry, objects, log, family)
         except NethicalError as error:
             problems.append(str(error))
+    try:
+        problems += standing_problems(registry, log, family_names())
+    except NethicalError as error:
+        problems.append(str(error))
     store = ProvenanceStore(settings.home / "data" / "provenance", objects, open_model_keys(settings.home))
     try:
         problems += provenance_problems(log, store, KEPT_ELSEWHERE)

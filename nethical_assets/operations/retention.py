@@ -28,6 +28,7 @@ def remove_expired(workspace: Workspace, *, archived_too: bool = False) -> list[
 
     Raises:
         BusyError: a run is at work on a family for more than a minute.
+        IntegrityError: a pointer, whose dates decide here, is not what was decided.
     """
     retention = workspace.settings.file.model_retention
     with families_held(workspace.home, family_names(), workspace.run_id, waiting_seconds=_WAITING_SECONDS):
@@ -41,6 +42,7 @@ def remove_expired(workspace: Workspace, *, archived_too: bool = False) -> list[
         )
         rows = []
         for one in expired:
+            workspace.evidence.check_standing(one.pointer, one.stage)
             workspace.act(
                 EventType.RETENTION_DELETED,
                 {MODELS.record_name(one.pointer.family): one.pointer.model},

@@ -116,6 +116,7 @@ def _release(work: Work) -> Result:
         return _measured_again(case, champion)
     known = case.registry.candidate(case.family, case.model)
     if known is not None and case.decided_before(known):
+        workspace.evidence.check_standing(known, "candidates")
         return _unchanged(case, known, read_decision(workspace, known.decision))
     return _decided(case, _decide(case))
 
@@ -147,6 +148,7 @@ def _refused_champion(case: _Case, champion: ModelPointer, decision: ReleaseDeci
 
 def _decided(case: _Case, decision: ReleaseDecision) -> Result:
     from nethical_assets.core.delivery.expected import promotion_payload, promotion_subjects
+    from nethical_assets.core.delivery.pinned import pinning_subject
     from nethical_assets.home.changes import place_pointer
 
     stored = _store(case, decision)
@@ -154,7 +156,8 @@ def _decided(case: _Case, decision: ReleaseDecision) -> Result:
     facts = _facts(case, pointer, decision, decision.verdict, decision.reasons)
     gate = _gate_act(case, decision, stored)
     if decision.verdict != "promoted":
-        acts = [replace(gate, change=place_pointer(pointer, "candidates"))]
+        subjects = {**gate.subjects, **pinning_subject(pointer)}
+        acts = [replace(gate, subjects=subjects, change=place_pointer(pointer, "candidates"))]
         return Result(stored, {"decision": stored}, facts, acts=acts)
     pointer = replace(pointer, reference=_reference(case))
     name = MODELS.record_name(case.family)

@@ -29,8 +29,16 @@ _NAMES = re.compile(r"[0-9a-f]{12,}|[0-9]{8}T[0-9.]+Z|[0-9]+")
 
 @pytest.fixture(scope="module")
 def lived(real: Home, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home in which a champion scored drifted records, and a drift report said so. Not to be changed."""
+    """A home in which a champion was replaced, a candidate refused, drifted records were scored, and a drift report
+    said so. Not to be changed."""
     home = real.copy(tmp_path_factory.mktemp("lived"))
+    # The first champion again, so that the next plain run changes nothing.
+    for more in (("--seed", "8"), ()):
+        home.run("--source", "mirror", *more).ok()
+    # Too few rows for a better model.
+    home.run("--source", "mirror", "--seed", "5", "--samples", "300").ok()
+    for stage in ("candidates", "archived"):
+        assert len(list((home.path / "models" / stage / "logistic").glob("*.json"))) == 1
     path = write_records(home.folder / "drifted.csv", drifted(600))
     answer, _ = home.score(path)
     answer.ok()
@@ -132,6 +140,8 @@ def test_a_flipped_bit_in_any_kind_of_file_is_found_or_without_effect(
 
 REMOVALS = {
     "pointer": "models/current/logistic.json",
+    "candidates": "models/candidates",
+    "archive": "models/archived",
     "cards": "models/metadata",
     "one card format": "models/metadata/*_card.html",
     "provenance": "data/provenance",
@@ -148,7 +158,7 @@ REMOVALS = {
 @pytest.mark.parametrize(
     "what",
     cases(
-        *("pointer", "cards", "provenance", "alerts", "serving"),
+        *("pointer", "candidates", "archive", "cards", "provenance", "alerts", "serving"),
         more=["one card format", "signatures", "stored objects", "records", "stages", "validation history"],
     ),
 )

@@ -192,11 +192,11 @@ def test_the_audit_check_fails_after_one_byte_changed_and_blocks(
     after = materialize(settings, instance, "logistic", samples=700)
     assert not after.success
     evaluated = after.checks("audit_roots")
-    if evaluated:  # appending to the damaged log may refuse before the check can look
+    if evaluated:  # a decision that is looked up in the damaged log, or appending to it, may refuse before
         assert not evaluated["log_verifies"].passed
         assert victim.name in str(evaluated["log_verifies"].metadata["problems"].value)
     else:
-        assert "audit_roots" in after.failures()
+        assert after.failures().keys() & {"audit_roots", "releases__logistic"}
 
 
 def test_a_changed_card_fails_the_audit_check(settings: Settings, instance: dg.DagsterInstance) -> None:

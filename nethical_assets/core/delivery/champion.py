@@ -9,6 +9,7 @@ from __future__ import annotations
 from nethical_assets.core.audit.events import Event
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.audit.state import PROMOTION, PROMOTIONS
+from nethical_assets.core.delivery.pinned import is_pinning, pins
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
@@ -43,10 +44,26 @@ def promoted_model(event: Event, family: str) -> str | None:
 
 
 def check_champion(registry: ModelRegistry, log: LogReader, champion: ModelPointer) -> None:
-    """Make sure that the newest promotion in the log is the one the pointer claims, before anything acts on it.
+    """Make sure that the newest promotion in the log is the one the pointer claims, and that it says what was decided
+    then, before anything acts on it.
 
     Raises:
-        IntegrityError: the pointer was moved by something else than a recorded promotion.
+        IntegrityError: the pointer was moved or edited by something else than a recorded promotion.
+        AuditError: the log is not what was signed.
+    """
+    newest = check_promotion(registry, log, champion)
+    if is_pinning(newest, champion.family) and not pins(newest, champion):
+        raise IntegrityError(
+            f"{registry.base / 'current' / champion.family}.json: is not what was decided; restore the pointer from a "
+            "backup, nethical audit verify says what differs"
+        )
+
+
+def check_promotion(registry: ModelRegistry, log: LogReader, champion: ModelPointer) -> Event:
+    """The newest promotion, which has to be of the pointer's model by the pointer's decision.
+
+    Raises:
+        IntegrityError: it is not.
         AuditError: the log is not what was signed.
     """
     newest = newest_promotion(log, champion.family)
@@ -59,3 +76,4 @@ def check_champion(registry: ModelRegistry, log: LogReader, champion: ModelPoint
             f"{registry.base / 'current' / champion.family}.json: the audit log has no newest promotion of model "
             f"{champion.model} by decision {champion.decision}; restore the pointer from a backup"
         )
+    return newest

@@ -3,9 +3,8 @@
 What belongs here: comparing what is kept with what the audit log says was made, one line a difference. What does not:
 the log itself (``core.audit``), whether stored bytes are their digests (``core.ground.storage``).
 
-A promotion's leaf names, beside the model, ``pointer/<family>``: the digest of the pointer as it was decided
-(:func:`pointer_digest`), and its payload holds that pointer (:func:`promotion_payload`). Leaves of older versions do
-not; then the pointer is compared with the leaf and the decision.
+A promotion's leaf pins the pointer as it was decided (``pinned``), and its payload holds that pointer
+(:func:`promotion_payload`). Leaves of older versions do not; then it is compared with the leaf and the decision.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from nethical_assets.core.audit.events import Event, EventType, payload_bytes
 from nethical_assets.core.audit.reader import LoggedEvent, LogReader
 from nethical_assets.core.audit.state import CHAMPION_CARD
-from nethical_assets.core.delivery.champion import check_champion, newest_promotion, promoted_model
-from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes, digest_json
+from nethical_assets.core.delivery.champion import check_promotion, newest_promotion, promoted_model
+from nethical_assets.core.delivery.pinned import decided_fields, is_pinning, pinning_subject, pins
+from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import ProvenanceStore, stage_of_statement
@@ -28,28 +28,20 @@ from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import Issue
 
-POINTER_PREFIX = "pointer/"
 REFERENCE_SUBJECT = "drift reference"
 ALERT_PREFIX = "alerts/"
 ALERT_TEXT = "issue text"
-_LATER = ("card", "replaced_at")
-"""Fields of a pointer that are filled in after the promotion."""
-
-
-def pointer_digest(pointer: ModelPointer) -> str:
-    """The digest of a pointer as it was decided, without what is filled in later."""
-    return digest_json(_decided(pointer))
 
 
 def promotion_subjects(pointer: ModelPointer) -> dict[str, str]:
     """The subjects (name -> digest) of the leaf that promotes; its parent is ``pointer.decision``."""
-    subjects = {f"models/{pointer.family}": pointer.model, POINTER_PREFIX + pointer.family: pointer_digest(pointer)}
+    subjects = {f"models/{pointer.family}": pointer.model, **pinning_subject(pointer)}
     return {**subjects, REFERENCE_SUBJECT: pointer.reference} if pointer.reference else subjects
 
 
 def promotion_payload(pointer: ModelPointer) -> dict[str, Any]:
     """The payload of the leaf that promotes."""
-    return {"version": pointer.version, "pointer": _decided(pointer)}
+    return {"version": pointer.version, "pointer": decided_fields(pointer)}
 
 
 def alert_subject(kind: str, fingerprint: str, text: str | None = None) -> dict[str, str]:
@@ -73,7 +65,7 @@ def champion_problems(registry: ModelRegistry, objects: ObjectStore, log: LogRea
         model = promoted_model(newest, family)
         return [f"{where}: missing, the audit log names {model} as champion since {newest.time}; restore the pointer"]
     try:
-        check_champion(registry, log, champion)
+        check_promotion(registry, log, champion)
     except IntegrityError as error:
         return [str(error)]
     if newest is None:
@@ -233,20 +225,15 @@ class _Alerts:
         return [f"{name} (leaf {leaf.index})" for name in has if said.get(name, has[name]) != has[name]]
 
 
-def _decided(pointer: ModelPointer) -> dict[str, Any]:
-    return {name: value for name, value in pointer.to_json().items() if name not in _LATER}
-
-
 def _differences(champion: ModelPointer, newest: Event, log: LogReader, objects: ObjectStore) -> dict[str, str]:
     """Field of a pointer -> what says something else."""
     named = {subject.name: subject.digest for subject in newest.subjects}
     payload = log.payload(newest) or {}
-    pinned = named.get(POINTER_PREFIX + champion.family)
-    if pinned is not None:
-        if pointer_digest(champion) == pinned:
+    if is_pinning(newest, champion.family):
+        if pins(newest, champion):
             return {}
         # Floats are text in payloads, so both sides are compared as payloads.
-        decided, found = payload.get("pointer", {}), json.loads(payload_bytes(_decided(champion)))
+        decided, found = payload.get("pointer", {}), json.loads(payload_bytes(decided_fields(champion)))
         return {name: "the promotion says otherwise" for name in found if decided.get(name) != found[name]}
     wrong = {}
     decision = json.loads(objects.get(champion.decision))

@@ -288,6 +288,16 @@ class ModelRegistry:
     def _folder(self, digest: str) -> UPath:
         return self.base / "store" / check_digest(digest).partition(":")[2]
 
+    def pointer_path(self, pointer: ModelPointer, stage: str) -> UPath:
+        """Where a pointer is: ``stage`` is ``current``, ``candidates`` or ``archived``."""
+        match stage:
+            case "current":
+                return self._current(pointer.family)
+            case "candidates":
+                return self._candidate(pointer.family, pointer.model)
+            case _:
+                return self._archived(pointer)
+
     def _current(self, family: str) -> UPath:
         return self.base / "current" / f"{family}.json"
 
