@@ -14,6 +14,8 @@ from pathlib import Path
 import grimp
 import pytest
 
+from nethical_assets.core.alerts import KINDS
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.stages import checking
 from nethical_assets.stages.graph import STAGES
 from nethical_assets.stages.stage import Stage
@@ -131,8 +133,7 @@ ORDINARY: dict[str, tuple[str, ...]] = {
     "core/cards/annex_iv.py": ("raw/", "splits", "screened"),
     "core/cards/bill_of_materials.py": ("raw/",),
     # By which the log names a model: core does not know the graph.
-    "core/delivery/champion.py": ("models/",),
-    "core/delivery/expected.py": ("model_cards/", "models/"),
+    "core/delivery/pinned.py": ("model_cards/", "models/"),
     "core/audit/state.py": ("drift_reports/", "model_cards/", "models/"),
     # A layout of pixels.
     "core/evaluation/plots.py": ("raw",),
@@ -302,3 +303,11 @@ def test_tracked_files_name_no_machine_and_no_registry() -> None:
             if (match := forbidden.search(line))
         ]
     assert found == []
+
+
+def test_every_event_type_and_kind_of_alert_is_used() -> None:
+    """A type that nothing writes, or a kind that nothing files, promises what the platform does not do."""
+    declared = {"events.py", "kinds.py", "state.py"}
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.name not in declared)
+    assert [kind.name for kind in EventType if f"EventType.{kind.name}" not in text] == []
+    assert [name for name in KINDS if f'"{name}"' not in text] == []

@@ -73,13 +73,6 @@ _KINDS = (
         "Mend what the failed step names; the last good state is in place, so run it again then.",
     ),
     AlertKind(
-        "deployment_failure",
-        "Deployment Failure",
-        ("ml-ops", "needs-attention"),
-        "critical",
-        "Check which model serves now; roll back if it is not the intended one.",
-    ),
-    AlertKind(
         "audit_failure",
         "Audit Verification Failure",
         ("ml-ops", "needs-attention"),

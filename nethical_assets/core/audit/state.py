@@ -19,7 +19,7 @@ from nethical_assets.core.ground.digests import canonical_json, check_digest, di
 from nethical_assets.core.ground.errors import AuditError, IntegrityError
 
 STATE_VERSION = 1
-PROMOTIONS = (EventType.MODEL_PROMOTED, EventType.MODEL_ROLLED_BACK, EventType.GATE_OVERRIDDEN)
+PROMOTIONS = (EventType.MODEL_PROMOTED,)
 """The events that make a model the champion of its family: the one definition of a promotion."""
 PROMOTION, CARD, CHAMPION_CARD, DRIFT_REPORT = "promotion", "card", "champion_card", "drift_report"
 SETTINGS, RULES, CATALOG = "settings", "rules", "catalog"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from nethical_assets.core.audit.events import Event
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.audit.state import PROMOTION, PROMOTIONS
-from nethical_assets.core.delivery.pinned import is_pinning, pins
+from nethical_assets.core.delivery.pinned import is_pinning, model_subject, pins
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
@@ -25,7 +25,7 @@ def newest_promotion(log: LogReader, family: str) -> Event | None:
     Raises:
         AuditError: there is a log, and it is not what was signed.
     """
-    subject = f"models/{family}"
+    subject = model_subject(family)
     waiting = [
         event
         for event in log.pending_events(b'"name":"%s"' % subject.encode())
@@ -40,7 +40,7 @@ def newest_promotion(log: LogReader, family: str) -> Event | None:
 def promoted_model(event: Event, family: str) -> str | None:
     """The model of ``family`` that a promotion names; None when it names none."""
     named = {subject.name: subject.digest for subject in event.subjects}
-    return named.get(f"models/{family}")
+    return named.get(model_subject(family))
 
 
 def check_champion(registry: ModelRegistry, log: LogReader, champion: ModelPointer) -> None:

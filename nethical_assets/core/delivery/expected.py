@@ -18,7 +18,14 @@ from nethical_assets.core.audit.events import Event, EventType, payload_bytes
 from nethical_assets.core.audit.reader import LoggedEvent, LogReader
 from nethical_assets.core.audit.state import CHAMPION_CARD
 from nethical_assets.core.delivery.champion import check_promotion, newest_promotion, promoted_model
-from nethical_assets.core.delivery.pinned import decided_fields, is_pinning, pinning_subject, pins
+from nethical_assets.core.delivery.pinned import (
+    card_subject,
+    decided_fields,
+    is_pinning,
+    model_subject,
+    pinning_subject,
+    pins,
+)
 from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore
@@ -35,7 +42,7 @@ ALERT_TEXT = "issue text"
 
 def promotion_subjects(pointer: ModelPointer) -> dict[str, str]:
     """The subjects (name -> digest) of the leaf that promotes; its parent is ``pointer.decision``."""
-    subjects = {f"models/{pointer.family}": pointer.model, **pinning_subject(pointer)}
+    subjects = {model_subject(pointer.family): pointer.model, **pinning_subject(pointer)}
     return {**subjects, REFERENCE_SUBJECT: pointer.reference} if pointer.reference else subjects
 
 
@@ -255,16 +262,16 @@ def _differences(champion: ModelPointer, newest: Event, log: LogReader, objects:
 
 def _issued_card(champion: ModelPointer, log: LogReader) -> str | None:
     """The newest card that was issued for the champion; one that waits to be finalised is the newest."""
-    subject = f"model_cards/{champion.family}"
+    subject = card_subject(champion.family)
     for event in reversed(log.pending_events(b'"card_issued"')):
         named = {one.name: one.digest for one in event.subjects}
-        if named.get(f"models/{champion.family}") == champion.model and subject in named:
+        if named.get(model_subject(champion.family)) == champion.model and subject in named:
             return named[subject]
     if log.checkpoint_bytes() is None:
         return None
-    found = log.view().state.find(CHAMPION_CARD, f"models/{champion.family}")
+    found = log.view().state.find(CHAMPION_CARD, model_subject(champion.family))
     promoted = newest_promotion(log, champion.family)
-    logged = log.view().state.find("promotion", f"models/{champion.family}")
+    logged = log.view().state.find("promotion", model_subject(champion.family))
     if promoted is None or logged is None or logged.digest != champion.model:
         return None
     return None if found is None else found.digest

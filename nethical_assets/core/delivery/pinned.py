@@ -1,6 +1,6 @@
-"""What the audit log pins of a pointer: every field that was decided, by one digest in the leaf of the decision.
+"""By which names the leaves of the audit log speak of models, cards and pointers; core does not know the graph.
 
-What belongs here: which fields those are, and the subject that pins them. What does not: holding a pointer that is
+What belongs here: those subjects, and which fields of a pointer the leaf of its decision pins by one digest. What does not: holding a pointer that is
 there against the log (``champion``, ``standing``).
 """
 
@@ -15,6 +15,16 @@ from nethical_assets.core.models.registry import ModelPointer
 _PREFIX = "pointer/"
 _LATER = ("card", "replaced_at")
 """Fields of a pointer that are filled in after the decision."""
+
+
+def model_subject(family: str) -> str:
+    """By which a leaf names a model of ``family``."""
+    return f"models/{family}"
+
+
+def card_subject(family: str) -> str:
+    """By which a leaf names a card of ``family``."""
+    return f"model_cards/{family}"
 
 
 def decided_fields(pointer: ModelPointer) -> dict[str, Any]:

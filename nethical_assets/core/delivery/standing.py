@@ -12,7 +12,7 @@ from typing import Any
 from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.audit.state import PROMOTIONS
-from nethical_assets.core.delivery.pinned import is_pinning, pins
+from nethical_assets.core.delivery.pinned import card_subject, is_pinning, model_subject, pins
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
@@ -86,7 +86,7 @@ def _leaves(log: LogReader, model: str, *kinds: EventType) -> list[Event]:
 
 def _cards(log: LogReader, pointer: ModelPointer) -> list[str]:
     """The newest card that was issued for a pointer's model, and those whose leaves wait to be finalised."""
-    subject = f"model_cards/{pointer.family}"
+    subject = card_subject(pointer.family)
     logged = [found.event for found in log.find_events(event_type=EventType.CARD_ISSUED, digest=pointer.model)][-1:]
     waiting = [event for event in log.pending_events(pointer.model.encode()) if event.type is EventType.CARD_ISSUED]
     return [one.digest for event in (*logged, *waiting) for one in event.subjects if one.name == subject]
@@ -112,7 +112,7 @@ def _expected(log: LogReader, families: Sequence[str]) -> Mapping[tuple[str, str
     leaves = [one for kind in (*_PLACES, *_ENDS) for one in log.find_events(event_type=kind)]
     for leaf in sorted(leaves, key=lambda one: one.index):
         for family in families:
-            models = {subject.digest for subject in leaf.event.subjects if subject.name == f"models/{family}"}
+            models = {subject.digest for subject in leaf.event.subjects if subject.name == model_subject(family)}
             if not models:
                 continue
             if leaf.event.type in _ENDS:
