@@ -45,8 +45,10 @@ def verify(
     trusted = trusted.model_copy(update={"log_keys": (*trusted.log_keys, *(key or ()))})
     check_keys((*trusted.log_keys, *trusted.witness_keys))
     settings = load_settings()
+    roots, unread = known_roots(settings)
     with _progress() as progress:
-        report = verify_all(settings, trusted, known_roots=known_roots(settings), progress=progress)
+        report = verify_all(settings, trusted, known_roots=roots, progress=progress)
+    report["notes"] += unread
     if as_json:
         print_json(report)
     else:

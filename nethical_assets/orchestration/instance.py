@@ -91,13 +91,16 @@ def storage_failures(settings: Settings) -> Iterator[None]:
         ) from error
 
 
-def known_roots(settings: Settings) -> list[tuple[int, str]]:
-    """Size and root of the audit log after each run that Dagster's own event log knows, newest first; nothing where
-    there is no instance, or it cannot be read."""
+def known_roots(settings: Settings) -> tuple[list[tuple[int, str]], list[str]]:
+    """Size and root of the audit log after each run that Dagster's own event log knows, newest first; and, where that
+    log cannot be read, one line that says so: then an older log put back is not found by it."""
     if not (settings.home / "dagster").is_dir():
-        return []
+        return [], []
     try:
         with open_instance(settings) as instance:
-            return roots_of(instance)
-    except (SQLAlchemyError, OSError, NethicalError):
-        return []
+            return roots_of(instance), []
+    except (SQLAlchemyError, OSError, NethicalError) as error:
+        cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+        return [], [
+            f"{settings.home / 'dagster'}: cannot be read ({cause}), so the log was not held against its witness"
+        ]

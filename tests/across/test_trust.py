@@ -36,6 +36,17 @@ def test_an_older_audit_log_put_back_is_found_without_a_witness(
     assert home.problems() != []
 
 
+def test_a_witness_that_cannot_be_read_is_noted(copy: Copy, real: Home) -> None:
+    home = copy(real)
+    database = home.path / "dagster" / "history" / "runs" / "index.db"
+    for leftover in database.parent.glob("index.db-*"):
+        leftover.unlink()
+    database.write_bytes(b"no database " * 1000)
+    answer = home.nethical("audit", "verify", "--json").ok()
+    (note,) = [note for note in answer.document["notes"] if "witness" in note]
+    assert str(home.path / "dagster") in note
+
+
 def test_leaf_times_that_run_backwards_are_noted(copy: Copy, real: Home) -> None:
     home = copy(real)
     before = home.nethical("audit", "verify", "--json").ok().document

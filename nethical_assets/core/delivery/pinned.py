@@ -1,7 +1,7 @@
 """By which names the leaves of the audit log speak of models, cards and pointers; core does not know the graph.
 
-What belongs here: those subjects, and which fields of a pointer the leaf of its decision pins by one digest. What does not: holding a pointer that is
-there against the log (``champion``, ``standing``).
+What belongs here: those subjects, and which fields of a pointer the leaf of its decision pins by one digest. What does
+not: holding a pointer that is there against the log (``champion``, ``standing``).
 """
 
 from __future__ import annotations
