@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes, pretty_json
-from nethical_assets.core.ground.errors import DatasetError, IntegrityError
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError, NethicalError
 from nethical_assets.core.ground.storage import (
     TEMPORARY_PREFIX,
     exclusive_lock,
@@ -39,6 +39,12 @@ class Change:
 
     kind: str
     document: Mapping[str, Any]
+
+
+class PostponedError(NethicalError):
+    """A recorded change cannot be made now, and nothing else depends on it: whoever acts next tries again."""
+
+    exit_code = 1
 
 
 class Acts:
@@ -67,6 +73,7 @@ class Acts:
         Raises:
             AuditError: the leaf could not be recorded; nothing changed.
             BusyError: another process acts for more than two minutes.
+            PostponedError: the leaf is recorded, and the change is made later.
         """
         with self._locked():
             self._settle()
@@ -78,11 +85,13 @@ class Acts:
             self._apply(change)
             self._forget(path)
 
-    def settle(self) -> None:
-        """Complete or drop what killed processes left. Costs a look into an empty folder when there is nothing."""
+    def settle(self) -> tuple[PostponedError, ...]:
+        """Complete or drop what killed processes left; why what is recorded has to wait on. Costs a look into an empty
+        folder when there is nothing."""
         if any(self._intents()):
             with self._locked():
-                self._settle()
+                return self._settle()
+        return ()
 
     def unfinished(self) -> list[str]:
         """Acts that were recorded and could not be completed, one line each."""
@@ -92,19 +101,24 @@ class Acts:
             for path in sorted(self.folder.glob(f"*{_STUCK}"))
         ]
 
-    def _settle(self) -> None:
+    def _settle(self) -> tuple[PostponedError, ...]:
+        postponed: list[PostponedError] = []
         for path in self._intents():
             digest = f"{ALGORITHM}:{path.stem}"
             if digest_bytes(path.read_bytes()) == digest and self._is_recorded(digest):
                 document = read_json(path)
                 try:
                     self._apply(Change(document["kind"], document["document"]))
+                except PostponedError as error:
+                    postponed.append(error)
+                    continue
                 except (DatasetError, IntegrityError):
                     # What it needs is gone. It is kept and told by verification, and stops nobody else's acts.
                     path.rename(path.with_suffix(_STUCK))
                     sync_folder(self.folder)
                     continue
             self._forget(path)
+        return tuple(postponed)
 
     def _intents(self) -> Iterator[Path]:
         if self.folder.is_dir():

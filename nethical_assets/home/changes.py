@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.storage import write_json, write_object
-from nethical_assets.home.acts import Change
+from nethical_assets.home.acts import Change, PostponedError
 
 if TYPE_CHECKING:
     from nethical_assets.core.models.registry import ModelPointer
@@ -50,11 +50,17 @@ def put_in_force(in_force: Mapping[str, str]) -> Change:
     return Change("in_force", {"in_force": dict(in_force)})
 
 
+def change_issue(step: Document) -> Change:
+    """Open, reopen or close an issue, as a step of ``core.alerts`` says."""
+    return Change("issue", {"step": dict(step)})
+
+
 def apply_change(workspace: Workspace, change: Change) -> None:
     """Carry ``change`` out.
 
     Raises:
         IntegrityError: no change of that kind exists, or its document is malformed.
+        PostponedError: the issue tracker does not work.
     """
     try:
         carry_out = _CHANGES[change.kind]
@@ -112,6 +118,14 @@ def _put_in_force(workspace: Workspace, document: Document) -> None:
     write_json(workspace.in_force_path, document["in_force"])
 
 
+def _change_issue(workspace: Workspace, document: Document) -> None:
+    try:
+        workspace.tracker.carry_out(document["step"])
+    except NethicalError as error:
+        # A tracker that does not work keeps nobody from anything else.
+        raise PostponedError(str(error)) from error
+
+
 _CHANGES: Mapping[str, Callable[[Workspace, Document], None]] = {
     "pointer": _place_pointer,
     "removal": _remove_pointer,
@@ -119,4 +133,5 @@ _CHANGES: Mapping[str, Callable[[Workspace, Document], None]] = {
     "snapshot": _reinstate_snapshot,
     "quarantine": _decide_quarantined,
     "in_force": _put_in_force,
+    "issue": _change_issue,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from nethical_assets.core.lineage.provenance import stage_of_statement, statemen
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.changes import apply_change
 from nethical_assets.home.evidence import BATCH_PREFIX, Evidence, statement_about
+from nethical_assets.home.issues import IssueJournal
 from nethical_assets.home.leases import end_run, hold_family, hold_run, is_alive, is_lent
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
@@ -187,8 +189,13 @@ class Workspace:
 
     @functools.cached_property
     def tracker(self) -> LocalIssueTracker:
-        """The issue tracker."""
-        return open_tracker(self.home)
+        """The issue tracker; what it opens, reopens or closes is an act of a run of its own."""
+        from nethical_assets.core.alerts import LocalIssueTracker
+
+        return LocalIssueTracker(tracker_path(self.home), IssueJournal(self._for_issues))
+
+    def _for_issues(self) -> Workspace:
+        return replace(self, run_id=f"alert-{uuid.uuid4()}")
 
     @functools.cached_property
     def screener(self) -> Screener:
@@ -375,14 +382,6 @@ def open_audit_log(home: Path) -> AuditLog:
 def tracker_path(home: Path) -> Path:
     """The file of the local issue tracker of a home."""
     return home / "alerts" / "issues.sqlite"
-
-
-def open_tracker(home: Path) -> LocalIssueTracker:
-    """The issue tracker of a home; what it opens, reopens or closes is recorded before."""
-    from nethical_assets.core.alerts import LocalIssueTracker
-    from nethical_assets.home.announcing import alert_announcer
-
-    return LocalIssueTracker(tracker_path(home), alert_announcer(home))
 
 
 def open_model_keys(home: Path, recorder: Callable[[], RunRecorder] | None = None) -> ModelKeys:

@@ -196,10 +196,22 @@ def _alert_problems(workspace: Workspace) -> Iterator[str]:
     path = workspace.home / "alerts"
     issues: tuple[Issue, ...] = workspace.tracker.list() if path.exists() else ()
     digests = {digest: issue for issue in issues for digest in alert_subject(issue.kind, issue.fingerprint).values()}
-    yield from alert_problems(workspace.audit_log, digests)
+    unlogged = workspace.tracker.unlogged() if path.exists() else frozenset()
+    for issue in issues:
+        if issue.fingerprint in unlogged:
+            yield (
+                f"alerts: #{issue.number} ({issue.kind}) changed while the audit log took no event; the next run, or "
+                "the alert sensor, records how it is now"
+            )
+    late = {digest for digest, issue in digests.items() if issue.fingerprint in unlogged}
+    yield from alert_problems(workspace.audit_log, digests, told=late)
     unlogged_before = _pinned_later(workspace)
     for digest, issue in digests.items():
-        if _opened(issue) >= unlogged_before and workspace.evidence.named_by(digest, EventType.ALERT_FILED) is None:
+        if (
+            digest not in late
+            and _opened(issue) >= unlogged_before
+            and workspace.evidence.named_by(digest, EventType.ALERT_FILED) is None
+        ):
             yield f"alerts: #{issue.number} ({issue.kind}): the audit log knows of no filing of it"
 
 

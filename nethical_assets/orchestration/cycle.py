@@ -105,7 +105,7 @@ def _file_results(settings: Settings, instance: dg.DagsterInstance, told: RunEve
     """File what the run told with the issue tracker. A tracker that does not work costs no cycle its summary: one line
     that says why, and the next cycle or sensor tick files it from the event log."""
     try:
-        file_cycle(instance, IssueTrackerResource.of(settings).open(), told.run.run_id, told)
+        file_cycle(instance, IssueTrackerResource.of(settings).open(settings), told.run.run_id, told)
     except NethicalError as error:
         return str(error)
     return None

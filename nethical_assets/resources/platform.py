@@ -7,6 +7,7 @@ secrets: the Kaggle client reads its credentials from the environment by itself.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,11 +79,10 @@ class IssueTrackerResource(dg.ConfigurableResource):
         """The tracker of a home."""
         return cls(path=str(tracker_path(settings.home)))
 
-    def open(self) -> IssueTracker:
-        """The tracker; the file is created on first use."""
-        from nethical_assets.home.workspace import open_tracker
-
-        return open_tracker(Path(self.path).parents[1])
+    def open(self, settings: Settings) -> IssueTracker:
+        """The tracker, whose changes are acts of its home; the file is created on first use."""
+        home = Path(self.path).parents[1]
+        return Workspace(dataclasses.replace(settings, home=home), CycleOptions(), "alerts").tracker
 
 
 def _families_of(run: dg.DagsterRun) -> list[str]:

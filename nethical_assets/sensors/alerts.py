@@ -43,7 +43,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     )
     def check_alert_sensor(context: dg.SensorEvaluationContext, issue_tracker: IssueTrackerResource) -> dg.SkipReason:
         fail_dead_runs(context.instance, settings)
-        tracker = issue_tracker.open()
+        tracker = issue_tracker.open(settings)
         recorded = file_results(context.instance, tracker)
         position = tracker.position(READER)
         if position is not None:
@@ -59,7 +59,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     )
     def run_failure_alert_sensor(context: dg.RunFailureSensorContext, issue_tracker: IssueTrackerResource) -> None:
         Workspace(settings, CycleOptions(), _OBSERVER).finalize_abandoned()
-        issue_tracker.open().record(RunEvents.read(context.instance, context.dagster_run).results())
+        issue_tracker.open(settings).record(RunEvents.read(context.instance, context.dagster_run).results())
 
     return [check_alert_sensor, run_failure_alert_sensor]
 

@@ -63,7 +63,7 @@ def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Sens
         try:
             for remark in said:
                 problem = fingerprint("drift", DRIFT_REPORTS.record_name(remark.family), "drift")
-                issue_tracker.open().note(problem, remark.key, remark.text, ACTOR)
+                issue_tracker.open(settings).note(problem, remark.key, remark.text, ACTOR)
         except NethicalError as error:
             unsaid = f"; not commented: {error}"
         if not requests:

@@ -147,15 +147,24 @@ def test_a_cycle_killed_at_a_write_is_made_good_by_the_next_plain_run(
     "command",
     cases(
         ("data", "restore", "nslkdd", "--from", "mirror"),
-        more=[("data", "fetch", "nslkdd", "--source", "mirror", "--force"), ("audit", "heartbeat")],
+        ("alerts", "close", "1", "--reason", "seen"),
+        more=[
+            ("data", "fetch", "nslkdd", "--source", "mirror", "--force"),
+            ("audit", "heartbeat"),
+            ("models", "rotate-key", "--reason", "yearly"),
+            ("audit", "keys", "rotate"),
+        ],
     ),
     ids=lambda command: " ".join(command[:2]),
 )
 def test_an_errand_killed_at_a_write_is_made_good_by_the_next_plain_run(
     command: tuple[str, ...], real: Home, tmp_path: Path, records: Path
 ) -> None:
-    writes = counted(real.copy(tmp_path / "counted"), tmp_path, *command)
+    before = real.copy(tmp_path / "before", settings=_SETTINGS)
+    before.run(*_SOURCE).ok()
+    assert before.alerts()
+    writes = counted(before.copy(tmp_path / "counted"), tmp_path, *command)
     assert len(writes) >= 3
-    champion = json.loads(real.pointer() or b"")["model"]
-    scene = Scene(real, command, writes, _SOURCE, champion)
+    champion = json.loads(before.pointer() or b"")["model"]
+    scene = Scene(before, command, writes, _SOURCE, champion)
     assert scene.sweep(tmp_path, records, scene.points(1)) == {}

@@ -15,6 +15,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from nethical_assets.core.alerts import LocalIssueTracker
+from nethical_assets.core.alerts.steps import Closing, step_document
 from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.datasets.snapshots import Snapshot
 from nethical_assets.core.governance.quarantine import REASONS_COLUMN, RELEASED
@@ -24,7 +26,8 @@ from nethical_assets.home import changes
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import Workspace
+from nethical_assets.home.workspace import Workspace, tracker_path
+from tests.core.alerts.conftest import make_alert
 from tests.core.models.conftest import files_of, manifest_of, pointer_of
 from tests.orchestration import enter, environment_of
 from tests.processes import DURABLE, in_child, start_child
@@ -101,6 +104,14 @@ def a_decision(workspace: Workspace) -> Change:
     return changes.decide_quarantined(workspace.objects.put(pretty_json(said)))
 
 
+def a_closing(workspace: Workspace) -> Change:
+    tracker = LocalIssueTracker(tracker_path(workspace.home))
+    tracker.file(make_alert())
+    (issue,) = tracker.list()
+    moment = make_alert().moment
+    return changes.change_issue(step_document(Closing(issue.fingerprint, NOW.isoformat(), "mended", "ada", moment)))
+
+
 def what_is_in_force(workspace: Workspace) -> Change:
     return changes.put_in_force({"settings": digest_bytes(b"settings")})
 
@@ -132,6 +143,7 @@ CASES = {
     "card": Case(EventType.CARD_ISSUED, a_card, registry_state),
     "snapshot": Case(EventType.DATA_RESTORED, an_older_snapshot, lambda w: w.snapshots.latest("nslkdd")),
     "quarantine": Case(EventType.DATA_RELEASED, a_decision, quarantine_state),
+    "issue": Case(EventType.ALERT_CLOSED, a_closing, lambda w: w.tracker.list()),
     "in force": Case(EventType.SETTINGS_CHANGED, what_is_in_force, in_force),
 }
 
@@ -194,7 +206,7 @@ def home(request: pytest.FixtureRequest, settings: Settings, template: Path) -> 
 
 def test_every_kind_of_change_is_tried() -> None:
     assert {case.removesuffix(" of a shared model") for case in CASES} >= {"removal", "card", "snapshot", "quarantine"}
-    assert set(changes._CHANGES) == {"pointer", "removal", "card", "snapshot", "quarantine", "in_force"}
+    assert set(changes._CHANGES) == {"pointer", "removal", "card", "snapshot", "quarantine", "in_force", "issue"}
 
 
 def test_killed_at_any_write_the_act_happened_wholly_or_not_at_all(home: Home) -> None:

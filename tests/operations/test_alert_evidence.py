@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from nethical_assets.core.alerts import LocalIssueTracker, Resolution
+from nethical_assets.core.alerts import LocalIssueTracker, Resolution, local_rows
 from nethical_assets.core.audit import AuditLog
+from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import open_tracker, tracker_path
+from nethical_assets.home.workspace import Workspace, tracker_path
 from nethical_assets.operations.kept import kept_problems
 from tests.core.alerts.conftest import NOON, make_alert
 
@@ -29,6 +31,7 @@ EDITED: dict[str, Any] = {
     "closed_at": "2026-03-01T11:00:00+00:00",
     "closed_by": "eve",
     "close_reason": "it was nothing",
+    "unlogged": 1,
 }
 APPENDED = {"number", "occurrences", "last_summary", "created_at", "updated_at", "failed"}
 """What an issue's history is made of: in no leaf."""
@@ -38,7 +41,7 @@ APPENDED = {"number", "occurrences", "last_summary", "created_at", "updated_at",
 def tracker(settings: Settings) -> LocalIssueTracker:
     """A tracker whose issues the log knows."""
     AuditLog(settings.home / "audit").heartbeat("first")
-    return open_tracker(settings.home)
+    return Workspace(settings, CycleOptions(), "alerts").tracker
 
 
 def edit(settings: Settings, column: str, value: Any) -> None:
@@ -115,15 +118,15 @@ def test_a_lost_tracker_that_files_anew_says_what_the_newest_leaf_says(
 def test_issues_whose_leaves_name_no_text_still_verify(
     settings: Settings, tracker: LocalIssueTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    announce = tracker._announce
-    assert announce is not None
+    told = local_rows.leaf_of
 
-    def older(event: Any, fingerprint: str, document: Any) -> None:
-        if document.get("change") != "graver":
-            announce(event, fingerprint, {name: value for name, value in document.items() if name != "text"})
+    def older(connection: Any, step: Any) -> Any:
+        leaf = told(connection, step)
+        document = {} if leaf is None else {name: value for name, value in leaf.document.items() if name != "text"}
+        return None if leaf is None or document.get("change") == "graver" else replace(leaf, document=document)
 
     with monkeypatch.context() as patched:
-        patched.setattr(tracker, "_announce", older)
+        patched.setattr(local_rows, "leaf_of", older)
         tracker.file(make_alert(severity="low"))
         tracker.file(make_alert(when=NOON + timedelta(minutes=1), occurrence="run 2", severity="critical"))
         assert kept_problems(settings) == []

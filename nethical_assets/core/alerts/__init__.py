@@ -3,7 +3,6 @@
 from nethical_assets.core.alerts.kinds import KINDS, Alert, AlertKind, Resolution, fingerprint
 from nethical_assets.core.alerts.local import LocalIssueTracker
 from nethical_assets.core.alerts.tracker import (
-    Announce,
     Comment,
     Issue,
     IssueNotFoundError,
@@ -16,7 +15,6 @@ __all__ = [
     "KINDS",
     "Alert",
     "AlertKind",
-    "Announce",
     "Comment",
     "Issue",
     "IssueNotFoundError",

@@ -11,7 +11,7 @@ from pathlib import Path
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import exclusive_lock
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE issues (
@@ -71,7 +71,11 @@ _FROM_1 = """
 ALTER TABLE issues ADD COLUMN failed TEXT NOT NULL DEFAULT '';
 UPDATE issues SET failed = CASE state WHEN 'open' THEN updated_at ELSE created_at END;
 """
-_UPGRADES = {0: _SCHEMA + _SCHEMA_2, 1: _FROM_1 + _SCHEMA_2}
+# Whether the audit log has yet to be told of the issue as it is.
+_SCHEMA_3 = """
+ALTER TABLE issues ADD COLUMN unlogged INTEGER NOT NULL DEFAULT 0;
+"""
+_UPGRADES = {0: _SCHEMA + _SCHEMA_2 + _SCHEMA_3, 1: _FROM_1 + _SCHEMA_2 + _SCHEMA_3, 2: _SCHEMA_3}
 
 
 def prepare(connection: sqlite3.Connection, path: Path, waiting_seconds: float) -> None:

@@ -10,11 +10,15 @@ in between. A problem's identity is its fingerprint, so titles, dates and number
 Order. Results may become known in any order, several times, and to several readers. What counts is when they happened:
 a problem is open exactly when its newest occurrence is newer than its newest resolution and than any closing by a
 person who knew of it. So an older pass never closes the issue of a newer failure, and an older failure never reopens.
+
+Record. The audit log is told before an issue is opened, reopened, made graver or closed (``steps.Journal``). Where it
+takes no event, the platform files and closes all the same, since its issues are what tells people so; the log is told
+when it takes events again. A person closes nothing without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -24,11 +28,6 @@ from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import NethicalError
 
 State = Literal["open", "closed"]
-Announce = Callable[[Literal["alert_filed", "alert_closed"], str, Mapping[str, Any]], None]
-"""Called with event type, fingerprint and document before an issue is opened, counted, made graver, reopened or closed
-(``change`` in the document). An error of it leaves the issue as it was. After a crash the same change may be announced
-again, with an equal document. The document of an opened issue has ``text``, the digest of what it says
-(:attr:`Issue.text_digest`)."""
 
 
 class TrackerError(NethicalError):
@@ -111,8 +110,8 @@ class IssueTracker(Protocol):
     def record(
         self, results: Sequence[Alert | Resolution], *, reader: str | None = None, position: str = ""
     ) -> Recorded:
-        """File and resolve all of ``results`` or none of them, in the order in which they happened; with ``reader``
-        remember in the same step how far it has read."""
+        """File and resolve ``results`` in the order in which they happened, each once however often this is repeated;
+        with ``reader`` remember how far it has read when all are."""
 
     def position(self, reader: str) -> str | None:
         """How far ``reader`` has read; None when it never recorded."""

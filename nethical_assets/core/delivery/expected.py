@@ -154,7 +154,7 @@ def provenance_problems(log: LogReader, store: ProvenanceStore, kept_elsewhere: 
     return problems
 
 
-def alert_problems(log: LogReader, issues: Mapping[str, Issue]) -> list[str]:
+def alert_problems(log: LogReader, issues: Mapping[str, Issue], told: Collection[str] = ()) -> list[str]:
     """The alerts that the log says were filed, or are open, and that the tracker does not have so; and the issues that
     say something else than they did when their leaf was written.
 
@@ -163,6 +163,7 @@ def alert_problems(log: LogReader, issues: Mapping[str, Issue]) -> list[str]:
 
     Args:
         issues: digest of an issue's fingerprint -> the issue, for every issue of the tracker.
+        told: those of them that are left out, because they wait to be recorded.
 
     Raises:
         AuditError: the log is malformed.
@@ -175,10 +176,12 @@ def alert_problems(log: LogReader, issues: Mapping[str, Issue]) -> list[str]:
             if subject.name.startswith(ALERT_PREFIX):
                 known = found.setdefault(subject.digest, _Alerts(subject.name.removeprefix(ALERT_PREFIX), one))
                 known.take(one, text)
-    for event in log.pending_events(b'"alert_'):
-        for subject in event.subjects:
-            found.pop(subject.digest, None)
-    return [problem for digest, known in found.items() if (problem := known.problem(log, issues.get(digest)))]
+    waiting = {subject.digest for event in log.pending_events(b'"alert_') for subject in event.subjects}
+    return [
+        problem
+        for digest, known in found.items()
+        if digest not in waiting and digest not in told and (problem := known.problem(log, issues.get(digest)))
+    ]
 
 
 @dataclass

@@ -14,8 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.alerts import IssueNotFoundError, IssueTracker, LocalIssueTracker, TrackerError
-from nethical_assets.core.alerts import local as local_module
+from nethical_assets.core.alerts import (
+    IssueNotFoundError,
+    IssueTracker,
+    LocalIssueTracker,
+    TrackerError,
+    local,
+    local_rows,
+)
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
 from tests.processes import in_child
 
@@ -200,7 +206,7 @@ def test_a_newer_schema_is_left_alone(tracker, alert):
 
 def test_a_tracker_locked_for_long_says_so(tracker, alert, monkeypatch):
     tracker.file(alert())
-    monkeypatch.setattr(local_module, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(local, "_BUSY_SECONDS", 0.1)
     blocker = sqlite3.connect(tracker.path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     try:
@@ -262,7 +268,7 @@ def test_a_tracker_that_cannot_be_written_can_be_read(alert):
 
 def test_a_failure_inside_a_transaction_leaves_nothing(tracker, alert, monkeypatch):
     tracker.file(alert())
-    monkeypatch.setattr(local_module, "render_recurrence", lambda alert: 1 / 0)
+    monkeypatch.setattr(local_rows, "render_recurrence", lambda alert: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tracker.file(again(alert, 2))
     monkeypatch.undo()

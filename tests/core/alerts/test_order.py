@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nethical_assets.core.alerts import Alert, Issue, LocalIssueTracker, Resolution
+from nethical_assets.core.alerts import Alert, LocalIssueTracker, Resolution
+from nethical_assets.core.alerts.steps import Leaf, Record, Step, step_document
+from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import AuditError
 from tests.core.alerts.conftest import NOON, make_alert
 
@@ -98,72 +102,175 @@ def test_an_older_failure_leaves_summary_and_severity_of_the_newest(tracker: Loc
     assert (after.severity, after.updated_at, after.comments) == (before.severity, before.updated_at, before.comments)
 
 
-def test_all_of_a_batch_and_the_position_or_nothing(tracker: LocalIssueTracker) -> None:
+class Told:
+    """A journal that keeps what it is told; it may die before or after the step, or take nothing."""
+
+    def __init__(self) -> None:
+        self.tracker: LocalIssueTracker | None = None
+        self.said: list[tuple[str, str]] = []
+        self.takes = True
+        self.dies: str | None = None
+
+    @contextmanager
+    def changing(self) -> Iterator[Record]:
+        yield self.record
+
+    def record(self, leaf: Leaf, step: Step) -> bool:
+        assert self.tracker is not None
+        if not self.takes:
+            return False
+        assert leaf.document["kind"] == "data_quality"
+        if self.dies == "before the leaf":
+            raise KeyboardInterrupt
+        self.said.append((leaf.event, str(leaf.document.get("change", leaf.document.get("reason")))))
+        written = json.loads(pretty_json(step_document(step)))
+        for _ in range(2):  # done again by whoever completes it
+            if self.dies != "before the step":
+                self.tracker.carry_out(written)
+        if self.dies:
+            raise KeyboardInterrupt
+        return True
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, told: Told) -> LocalIssueTracker:
+    """A tracker with a journal."""
+    told.tracker = LocalIssueTracker(tmp_path / "recorded.sqlite", told)
+    return told.tracker
+
+
+class Failing(Alert):
+    """An occurrence that cannot be filed."""
+
+    @property
+    def title(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", ["tracker", "recorded"])
+def test_a_batch_that_breaks_off_leaves_the_position_and_counts_once_when_it_is_read_again(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    tracker: LocalIssueTracker = request.getfixturevalue(name)
     assert tracker.position("ended runs") is None
-
-    class Failing:
-        moment = "9999"
-
-    with pytest.raises(AttributeError):
-        tracker.record([result(FAIL, 0), Failing()], reader="ended runs", position="1")  # type: ignore[list-item]
-    assert tracker.list() == ()
+    failing = Failing("drift", "drift_reports/x", "drift", "much", NOON + timedelta(days=1), "9")
+    with pytest.raises(ZeroDivisionError):
+        tracker.record([result(FAIL, 0), failing], reader="ended runs", position="1")
     assert tracker.position("ended runs") is None
     tracker.record([result(FAIL, 0)], reader="ended runs", position="2")
+    assert [issue.occurrences for issue in tracker.list()] == [1]
     assert tracker.position("ended runs") == "2"
     assert tracker.position("another") is None
 
 
-class Announced:
-    """What was announced, and the state at that moment: the change comes after."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.said: list[tuple[str, str]] = []
-        self.refuses = False
-
-    def __call__(self, event: str, fingerprint: str, document: Any) -> None:
-        if self.refuses:
-            raise AuditError("no space")
-        assert fingerprint == make_alert().fingerprint
-        assert document["kind"] == "data_quality"
-        self.said.append((event, str(document.get("change", document.get("reason")))))
-
-
-def test_every_change_is_announced_before_it_happens_and_no_repetition_is(tmp_path: Path) -> None:
-    announced = Announced(tmp_path)
-    tracker = LocalIssueTracker(tmp_path / "issues.sqlite", announce=announced)
+def test_every_change_is_told_before_it_happens_and_no_repetition_is(recorded: LocalIssueTracker, told: Told) -> None:
     for _ in range(2):
-        tracker.record([result(FAIL, 0), result(FAIL, 1), result(PASS, 2), result(FAIL, 3)])
-    assert announced.said == [
-        ("alert_filed", "opened"),
-        ("alert_filed", "counted"),
-        ("alert_closed", "passed at 2"),
-        ("alert_filed", "reopened"),
+        recorded.record([result(FAIL, 0), result(FAIL, 1), result(PASS, 2), result(FAIL, 3)])
+    assert told.said == [("alert_filed", "opened"), ("alert_closed", "passed at 2"), ("alert_filed", "reopened")]
+    recorded.close(1, "mended", "ada")
+    recorded.close(1, "mended", "ada")
+    assert told.said[3:] == [("alert_closed", "mended")]
+
+
+def test_with_a_journal_issues_come_out_as_without(recorded: LocalIssueTracker, tracker: LocalIssueTracker) -> None:
+    more = {"zeta": 1, "alpha": 2.5, "share": None}
+    results = [
+        result(FAIL, 0),
+        result(PASS, 5),
+        result(FAIL, 3),
+        make_alert(when=NOON + timedelta(hours=7), details=more),
     ]
-    tracker.close(1, "mended", "ada")
-    tracker.close(1, "mended", "ada")
-    assert announced.said[4:] == [("alert_closed", "mended")]
+    for order in itertools.permutations(results):
+        for each in order:
+            for one in (recorded, tracker):
+                one.record([each])
+    shown = [[{**issue.to_json(), "number": 0} for issue in one.list()] for one in (recorded, tracker)]
+    assert shown[0] == shown[1]
 
 
-def test_what_cannot_be_announced_does_not_happen(tmp_path: Path) -> None:
-    announced = Announced(tmp_path)
-    tracker = LocalIssueTracker(tmp_path / "issues.sqlite", announce=announced)
-    tracker.record([result(FAIL, 0)])
-    before: Issue = tracker.show(1)
-    announced.refuses = True
-    for act in (
-        lambda: tracker.record([result(FAIL, 1)], reader="r", position="1"),
-        lambda: tracker.record([result(PASS, 1)], reader="r", position="1"),
-        lambda: tracker.close(1, "mended", "ada"),
-        lambda: tracker.file(make_alert(subject="raw/nslkdd", occurrence="9", when=NOON + timedelta(hours=9))),
-    ):
-        with pytest.raises(AuditError):
-            act()
-        assert tracker.show(1) == before
-        assert tracker.position("r") is None
-    announced.refuses = False
-    tracker.record([result(PASS, 1)])
-    assert tracker.show(1).state == "closed"
+def test_an_occurrence_that_becomes_known_after_its_resolution_is_opened_and_closed(
+    recorded: LocalIssueTracker, told: Told
+) -> None:
+    recorded.record([result(PASS, 5)])
+    assert told.said == []
+    recorded.record([result(FAIL, 0)])
+    assert told.said == [("alert_filed", "opened"), ("alert_closed", "passed at 5")]
+    assert recorded.show(1).state == "closed"
+
+
+@pytest.mark.parametrize("dies", ["before the leaf", "before the step", "after the step"])
+@pytest.mark.parametrize("at", [FAIL, PASS, "close"])
+def test_a_reader_that_died_is_made_good_by_reading_again(
+    dies: str, at: str, recorded: LocalIssueTracker, told: Told
+) -> None:
+    recorded.record([result(PASS, 5, subject="raw/guide")])
+    if at != FAIL:
+        recorded.record([result(FAIL, 0)])
+    told.dies = dies
+    results = (
+        [result(PASS, 9), result(FAIL, 3, subject="raw/guide")] if at == PASS else [result(FAIL, 0), result(FAIL, 1)]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        recorded.close(1, "mended", "ada") if at == "close" else recorded.record(results, reader="r", position="1")
+    told.dies = None
+    assert recorded.position("r") is None
+    recorded.close(1, "mended", "ada") if at == "close" else recorded.record(results, reader="r", position="1")
+    states = {issue.subject: (issue.state, issue.occurrences) for issue in recorded.list()}
+    assert (
+        states
+        == {
+            FAIL: {"raw/nslkdd": ("open", 2)},
+            PASS: {"raw/nslkdd": ("closed", 1), "raw/guide": ("closed", 1)},
+            "close": {"raw/nslkdd": ("closed", 1)},
+        }[at]
+    )
+
+
+def test_a_closing_closes_no_occurrence_that_nobody_knew_of(recorded: LocalIssueTracker, told: Told) -> None:
+    recorded.record([result(FAIL, 0)])
+    told.dies = "before the step"
+    kept: list[Step] = []
+    record = told.record
+    told.record = lambda leaf, step: (kept.append(step), record(leaf, step))[1]  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        recorded.close(1, "mended", "ada")
+    told.dies = None
+    told.record = record  # type: ignore[method-assign]
+    recorded.record([result(FAIL, 1)])
+    recorded.carry_out(step_document(kept[0]))
+    assert recorded.show(1).state == "open"
+
+
+def test_a_log_that_takes_nothing_is_told_later_how_the_issue_is_then(recorded: LocalIssueTracker, told: Told) -> None:
+    told.takes = False
+    recorded.record([result(FAIL, 0)], reader="r", position="1")
+    assert (recorded.show(1).state, recorded.position("r")) == ("open", "1")
+    assert recorded.unlogged() == {recorded.show(1).fingerprint}
+    with pytest.raises(AuditError, match="stays as it is"):
+        recorded.close(1, "mended", "ada")
+    assert recorded.show(1).state == "open"
+    told.takes = True
+    recorded.record([])
+    assert told.said == [("alert_filed", "late")]
+    assert recorded.unlogged() == frozenset()
+    told.takes = False
+    recorded.record([result(PASS, 1)])
+    assert recorded.show(1).state == "closed"
+    told.takes = True
+    for _ in range(2):
+        recorded.record([])
+        assert told.said[1:] == [("alert_filed", "late"), ("alert_closed", "passed at 1")]
+    assert recorded.unlogged() == frozenset()
+
+
+def test_numbers_that_are_none_are_written_down(recorded: LocalIssueTracker) -> None:
+    recorded.record([make_alert(details={"share": float("nan"), "most": float("inf")})])
+    assert recorded.show(1).state == "open"
 
 
 def test_a_note_is_said_once_and_only_on_an_open_issue(tracker: LocalIssueTracker) -> None:
@@ -186,7 +293,8 @@ def test_a_file_of_the_first_version_is_upgraded_with_its_issues(tmp_path: Path)
     LocalIssueTracker(path).close(2, "mended", "ada")
     with sqlite3.connect(path) as connection:
         connection.executescript(
-            "ALTER TABLE issues DROP COLUMN failed; DROP TABLE resolutions; DROP TABLE notes; DROP TABLE positions;"
+            "ALTER TABLE issues DROP COLUMN failed; ALTER TABLE issues DROP COLUMN unlogged;"
+            "DROP TABLE resolutions; DROP TABLE notes; DROP TABLE positions;"
             "PRAGMA user_version = 1"
         )
     connection.close()

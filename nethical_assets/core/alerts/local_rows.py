@@ -1,0 +1,308 @@
+"""What steps do to the rows of the local issue tracker, and what the audit log has to know of them.
+
+What belongs here: functions on one connection, inside a transaction of the caller. What does not: transactions, files
+and the audit log (``local``), or the tables (``local_schema``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from nethical_assets.core.alerts.body import COMMENT_LIMIT, render_body, render_recurrence, sanitise
+from nethical_assets.core.alerts.kinds import Alert, Resolution
+from nethical_assets.core.alerts.steps import Closing, Leaf, Logged, Step
+from nethical_assets.core.alerts.tracker import Comment, Issue, IssueNotFoundError, text_digest
+
+_PLATFORM = "nethical"
+"""The actor of comments that no person wrote."""
+LATE = "late"
+"""The change that a leaf tells of when it was made while the log took no event."""
+
+_SEVERITIES = ("low", "medium", "high", "critical")
+_LABEL_SEPARATOR = ","
+_INTERNAL = {"labels", "last_summary", "failed", "unlogged"}
+_Filing = Literal["opened", "reopened", "graver", "counted", "older"]
+
+
+def take(connection: sqlite3.Connection, step: Step, *, unlogged: bool = False) -> bool:
+    """Do what a step says; doing it again changes nothing.
+
+    Args:
+        unlogged: whether the audit log should know of it and does not.
+
+    Returns:
+        Whether an occurrence counted, or an issue was closed.
+    """
+    match step:
+        case Alert():
+            taken = _file(connection, step)
+        case Resolution():
+            taken = _resolve(connection, step)
+        case Closing():
+            taken = _close_by(connection, step)
+        case Logged():
+            connection.execute(
+                "UPDATE issues SET unlogged = 0 WHERE fingerprint = ? AND state = ?", (step.fingerprint, step.state)
+            )
+            return False
+    if unlogged:
+        connection.execute("UPDATE issues SET unlogged = 1 WHERE fingerprint = ?", (step.fingerprint,))
+    return taken
+
+
+def leaf_of(connection: sqlite3.Connection, step: Alert | Resolution | Closing) -> Leaf | None:
+    """What the audit log has to know before the step is taken; None where it opens, reopens and closes nothing."""
+    match step:
+        case Alert():
+            filing = _filing(connection, step)
+            if filing in (None, "counted", "older"):
+                return None
+            document = {
+                **_identity(step),
+                "change": filing,
+                "severity": step.effective_severity,
+                "occurrence": sanitise(step.occurrence),
+                "at": as_text(step.when),
+            }
+            if filing == "opened":
+                document["text"] = text_digest(_said(step))
+            return Leaf("alert_filed", step.fingerprint, document)
+        case Resolution():
+            issue = _resolved(connection, step)
+            return None if issue is None else _closing_leaf(issue, as_text(step.when), step.reason, step.actor)
+        case Closing():
+            issue = _closed(connection, step)
+            return None if issue is None else _closing_leaf(issue, step.at, step.reason, step.actor)
+
+
+def late_leaves(connection: sqlite3.Connection) -> list[tuple[Leaf, Logged]]:
+    """What the audit log has not been told of issues that changed while it took no event: how they are now."""
+    found: list[tuple[Leaf, Logged]] = []
+    for row in connection.execute("SELECT number FROM issues WHERE unlogged = 1 ORDER BY number").fetchall():
+        issue = read(connection, int(row["number"]))
+        document = {**_identity(issue), "change": LATE, "severity": issue.severity, "at": issue.updated_at}
+        filed = Leaf("alert_filed", issue.fingerprint, {**document, "text": issue.text_digest})
+        found.append((filed, Logged(issue.fingerprint, "open")))
+        if issue.state == "closed":
+            closed = _closing_leaf(issue, issue.closed_at, issue.close_reason, issue.closed_by)
+            found.append((closed, Logged(issue.fingerprint, "closed")))
+    return found
+
+
+def overtaking(connection: sqlite3.Connection, alert: Alert) -> Resolution | None:
+    """The newest resolution of the alert's problem where it is newer than every occurrence and the issue is open:
+    results become known in any order."""
+    row = connection.execute(
+        "SELECT passed, reason, resolutions.actor FROM resolutions JOIN issues USING (fingerprint)"
+        " WHERE fingerprint = ? AND state = 'open' AND passed > failed",
+        (alert.fingerprint,),
+    ).fetchone()
+    if row is None:
+        return None
+    at, _, event = row["passed"].partition(" ")
+    when = datetime.fromisoformat(at)
+    return Resolution(alert.kind, alert.subject, alert.check, row["reason"], when, row["actor"], int(event))
+
+
+def closing_of(connection: sqlite3.Connection, number: int, reason: str, actor: str) -> Closing:
+    """The closing of an issue as it is known now.
+
+    Raises:
+        IssueNotFoundError: there is none with this number.
+    """
+    issue = read(connection, number)
+    failed = connection.execute("SELECT failed FROM issues WHERE number = ?", (number,)).fetchone()["failed"]
+    return Closing(issue.fingerprint, as_text(datetime.now(UTC)), reason, actor, failed)
+
+
+def read(connection: sqlite3.Connection, number: int) -> Issue:
+    """The issue with this number.
+
+    Raises:
+        IssueNotFoundError: there is none.
+    """
+    row = connection.execute("SELECT * FROM issues WHERE number = ?", (number,)).fetchone()
+    if row is None:
+        raise IssueNotFoundError(f"there is no issue {number}; `nethical alerts list` shows those there are")
+    comments = connection.execute(
+        "SELECT at, actor, body FROM comments WHERE issue = ? ORDER BY id", (number,)
+    ).fetchall()
+    values = {name: row[name] for name in row.keys() if name not in _INTERNAL}  # noqa: SIM118
+    return Issue(
+        **values,
+        labels=tuple(row["labels"].split(_LABEL_SEPARATOR)),
+        comments=tuple(Comment(**dict(comment)) for comment in comments),
+    )
+
+
+def add_comment(connection: sqlite3.Connection, number: int, at: str, actor: str, body: str) -> None:
+    """Add an entry to an issue's history; the texts are sanitised already."""
+    connection.execute("INSERT INTO comments (issue, at, actor, body) VALUES (?, ?, ?, ?)", (number, at, actor, body))
+
+
+def as_text(when: datetime) -> str:
+    """ISO 8601 in UTC, to the second."""
+    return when.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _filing(connection: sqlite3.Connection, alert: Alert) -> _Filing | None:
+    """What filing the alert does; None for an occurrence that was filed before."""
+    known = connection.execute(
+        "SELECT number, state, severity, failed FROM issues WHERE fingerprint = ?", (alert.fingerprint,)
+    ).fetchone()
+    if known is None:
+        return "opened"
+    added = not _is_filed(connection, known["number"], alert)
+    newer = alert.moment > known["failed"] or (added and alert.moment == known["failed"])
+    if not newer:
+        return "older" if added else None
+    passed = connection.execute(
+        "SELECT 1 FROM resolutions WHERE fingerprint = ? AND passed > ?", (alert.fingerprint, alert.moment)
+    ).fetchone()
+    if passed is not None:
+        return "older"
+    if known["state"] == "closed":
+        return "reopened"
+    graver = _SEVERITIES.index(alert.effective_severity) > _SEVERITIES.index(known["severity"])
+    return "graver" if graver else "counted"
+
+
+def _is_filed(connection: sqlite3.Connection, number: int, alert: Alert) -> bool:
+    filed = "SELECT 1 FROM occurrences WHERE issue = ? AND occurrence = ?"
+    return connection.execute(filed, (number, sanitise(alert.occurrence))).fetchone() is not None
+
+
+def _file(connection: sqlite3.Connection, alert: Alert) -> bool:
+    """Whether the occurrence counted."""
+    filing = _filing(connection, alert)
+    if filing is None:
+        return False
+    if filing == "opened":
+        _open(connection, alert)
+        return True
+    known = connection.execute(
+        "SELECT number, severity, last_summary FROM issues WHERE fingerprint = ?", (alert.fingerprint,)
+    ).fetchone()
+    added = connection.execute(
+        "INSERT OR IGNORE INTO occurrences VALUES (?, ?)", (known["number"], sanitise(alert.occurrence))
+    ).rowcount
+    if filing == "older":
+        connection.execute(
+            "UPDATE issues SET occurrences = occurrences + ?, failed = max(failed, ?) WHERE number = ?",
+            (added, alert.moment, known["number"]),
+        )
+    else:
+        _update(connection, alert, known, reopened=filing == "reopened", counts=bool(added))
+    return True
+
+
+def _resolve(connection: sqlite3.Connection, resolution: Resolution) -> bool:
+    """Whether an issue was closed. Also remembered without an issue: an older occurrence may yet become known."""
+    connection.execute(
+        "INSERT INTO resolutions VALUES (?, ?, ?, ?) ON CONFLICT (fingerprint) DO UPDATE SET passed ="
+        " excluded.passed, reason = excluded.reason, actor = excluded.actor WHERE excluded.passed > passed",
+        (resolution.fingerprint, resolution.moment, resolution.reason, resolution.actor),
+    )
+    issue = _resolved(connection, resolution)
+    if issue is None:
+        return False
+    _close(connection, issue, as_text(resolution.when), resolution.reason, resolution.actor)
+    return True
+
+
+def _resolved(connection: sqlite3.Connection, resolution: Resolution) -> Issue | None:
+    """The issue that a resolution closes."""
+    row = connection.execute(
+        "SELECT number FROM issues WHERE fingerprint = ? AND state = 'open' AND failed < ?",
+        (resolution.fingerprint, resolution.moment),
+    ).fetchone()
+    return None if row is None else read(connection, int(row["number"]))
+
+
+def _close_by(connection: sqlite3.Connection, closing: Closing) -> bool:
+    """Whether an issue was closed."""
+    issue = _closed(connection, closing)
+    if issue is None:
+        return False
+    _close(connection, issue, closing.at, closing.reason, closing.actor)
+    return True
+
+
+def _closed(connection: sqlite3.Connection, closing: Closing) -> Issue | None:
+    """The issue that a person's closing closes."""
+    row = connection.execute(
+        "SELECT number FROM issues WHERE fingerprint = ? AND state = 'open' AND failed <= ?",
+        (closing.fingerprint, closing.knew),
+    ).fetchone()
+    return None if row is None else read(connection, int(row["number"]))
+
+
+def _closing_leaf(issue: Issue, at: str, reason: str, actor: str) -> Leaf:
+    said = {"at": at, "actor": sanitise(actor), "reason": sanitise(reason, COMMENT_LIMIT)}
+    return Leaf("alert_closed", issue.fingerprint, {**_identity(issue), **said})
+
+
+def _close(connection: sqlite3.Connection, issue: Issue, at: str, reason: str, actor: str) -> None:
+    said, by = sanitise(reason, COMMENT_LIMIT), sanitise(actor)
+    add_comment(connection, issue.number, at, by, f"Closed: {said}")
+    connection.execute(
+        "UPDATE issues SET state = 'closed', updated_at = ?, closed_at = ?, closed_by = ?, close_reason = ?"
+        " WHERE number = ?",
+        (at, at, by, said, issue.number),
+    )
+
+
+def _identity(problem: Alert | Issue) -> dict[str, str]:
+    return {"kind": problem.kind, "subject": sanitise(problem.subject), "check": sanitise(problem.check)}
+
+
+def _said(alert: Alert) -> dict[str, Any]:
+    """What the issue of a new problem says."""
+    return {
+        **_identity(alert),
+        "title": sanitise(alert.title),
+        "body": render_body(alert),
+        "labels": alert.declared.labels,
+    }
+
+
+def _open(connection: sqlite3.Connection, alert: Alert) -> None:
+    at, said = as_text(alert.when), _said(alert)
+    cursor = connection.execute(
+        'INSERT INTO issues (fingerprint, kind, subject, "check", title, body, labels, severity, state, occurrences,'
+        " last_summary, created_at, updated_at, failed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'open', 1, ?, ?, ?, ?)",
+        (
+            alert.fingerprint,
+            *(said[name] for name in ("kind", "subject", "check", "title", "body")),
+            _LABEL_SEPARATOR.join(said["labels"]),
+            alert.effective_severity,
+            sanitise(alert.summary, COMMENT_LIMIT),
+            at,
+            at,
+            alert.moment,
+        ),
+    )
+    connection.execute("INSERT INTO occurrences VALUES (?, ?)", (cursor.lastrowid, sanitise(alert.occurrence)))
+
+
+def _update(
+    connection: sqlite3.Connection, alert: Alert, known: Mapping[str, Any], *, reopened: bool, counts: bool
+) -> None:
+    """The problem occurred again, later than anything known of it."""
+    number, at = int(known["number"]), as_text(alert.when)
+    severity = alert.effective_severity
+    if reopened:
+        add_comment(connection, number, at, _PLATFORM, "Reopened: the problem occurred again.\n")
+    else:
+        severity = max(severity, known["severity"], key=_SEVERITIES.index)
+    summary = sanitise(alert.summary, COMMENT_LIMIT)
+    if summary != known["last_summary"] or reopened:
+        add_comment(connection, number, at, _PLATFORM, render_recurrence(alert))
+    connection.execute(
+        "UPDATE issues SET state = 'open', severity = ?, occurrences = occurrences + ?, last_summary = ?,"
+        " updated_at = ?, closed_at = '', closed_by = '', close_reason = '', failed = ? WHERE number = ?",
+        (severity, int(counts), summary, at, alert.moment, number),
+    )
