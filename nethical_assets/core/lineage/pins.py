@@ -62,7 +62,7 @@ def rotate_model_key(
     """Replace the model signing key; the fingerprint of the new one. Signatures by earlier keys go on to verify.
 
     The log gets a chunk with the new fingerprint, which names the one before it as its parent, before the new key takes
-    the place of the old one. Calling it again after a crash completes it.
+    the place of the old one. After a crash, the next run completes it, and so does calling it again.
 
     Raises:
         SettingsError: no key is pinned yet, the key is external and no file is named, or it is in force already.

@@ -115,14 +115,16 @@ class ModelKeys:
         path = self.path
         pinned = self.pins.pinned()
         if self.external is None and not path.exists():
-            if pinned:
+            if pinned and not self._is_replaced(pinned):
                 raise SettingsError(
                     f"{path}: the model signing key is missing, and the audit log pins {pinned[-1]}; restore it, or "
                     "replace it: nethical models rotate-key --reason REASON"
                 )
-            self._create(path)
+            if not pinned:
+                self._create(path)
+        self._complete(pinned)
         key = _read_private_key(path)
-        digest = key_digest(key_id(key.public_key()))
+        digest = _digest_of(key)
         if not pinned:
             with self._locked():
                 pinned = self.pins.pinned()
@@ -141,10 +143,10 @@ class ModelKeys:
         """What is wrong with the private key that is there, in one line; None where it is sound, absent or kept
         elsewhere. Nothing is written."""
         pinned = self.pins.pinned()
-        if self.external is not None or not pinned or not self.path.exists():
+        if self.external is not None or not pinned or not self.path.exists() or self._is_replaced(pinned):
             return None
         try:
-            digest = key_digest(key_id(_read_private_key(self.path).public_key()))
+            digest = _digest_of(_read_private_key(self.path))
         except SettingsError as error:
             return str(error)
         if digest == pinned[-1]:
@@ -155,7 +157,7 @@ class ModelKeys:
         """That the pinned private key is not where this process looks for it, in one line; else None. An auditor's copy
         has none."""
         pinned = self.pins.pinned()
-        if not pinned or self.path.exists():
+        if not pinned or self.path.exists() or self._is_replaced(pinned):
             return None
         return (
             f"{self.path}: the model signing key is missing, and the audit log pins {pinned[-1]}; restore it, name its "
@@ -163,20 +165,22 @@ class ModelKeys:
         )
 
     def mend(self) -> Path | UPath | None:
-        """Write the public key in force anew where its file is missing or damaged: it follows from the private key,
-        which the pins prove. The file that was mended, or None, also where the private key is not here.
+        """Complete a replacement that was pinned before the process died, and write the public key in force anew where
+        its file is missing or damaged: it follows from the private key, which the pins prove. The file of a public key
+        that was mended, or None, also where the private key is not here.
 
         Raises:
             AuditError: there is a log that pins keys, and it is not what was signed.
         """
         pinned = self.pins.pinned()
         try:
-            key = _read_private_key(self.path).public_key() if pinned else None
+            self._complete(pinned)
+            key = _read_private_key(self.path) if pinned else None
         except SettingsError:
             return None
-        if key is None or key_digest(key_id(key)) != pinned[-1]:
+        if key is None or _digest_of(key) != pinned[-1]:
             return None
-        return self._public_path(key) if self._publish(key) else None
+        return self._public_path(key.public_key()) if self._publish(key.public_key()) else None
 
     def trusted(self) -> PublicKeys:
         """The published public keys whose fingerprints are pinned; whatever else lies there counts for nothing.
@@ -208,23 +212,51 @@ class ModelKeys:
         pinned = self.pins.pinned()
         if not pinned:
             raise SettingsError("no model key is pinned yet, so there is none to replace; run: nethical run")
-        target = (new_key_file or self.path.with_name(NEXT_KEY_FILE)).absolute()
+        if self._is_replaced(pinned):
+            if new_key_file is None or (
+                new_key_file.exists() and _digest_of(_read_private_key(new_key_file)) == pinned[-1]
+            ):
+                return pinned[-1], self._next
+            self._complete(pinned)
+        target = self._next if new_key_file is None else new_key_file.absolute()
         if not target.exists():
             self._create(target)
-        digest = key_digest(key_id(_read_private_key(target).public_key()))
+        key = _read_private_key(target)
+        digest = _digest_of(key)
         if digest == pinned[-1] and (new_key_file is not None or self.external is not None):
             raise SettingsError(f"{target}: this key is in force already; name a file with another key")
+        if self.external is None and target != self._next:
+            # Beside the present one, whoever comes after a process that dies finds it.
+            write_atomically(self._next, _private_pem(key), private=True)
+            target = self._next
         return digest, target
 
     def take_over(self, target: Path) -> None:
         """Put the key in ``target``, which is pinned by now, into the place of the one before it."""
         key = _read_private_key(target)
         self._publish(key.public_key())
-        if self.external is None and target.absolute() != self.path.absolute():
+        if self.external is None:
             write_atomically(self.path, _private_pem(key), private=True)
-            if target.name == NEXT_KEY_FILE:
-                target.unlink(missing_ok=True)
+            target.unlink(missing_ok=True)
         self.__dict__.pop("private", None)
+
+    @property
+    def _next(self) -> Path:
+        """Where the key that is to replace the present one waits for its pin."""
+        return self.path.with_name(NEXT_KEY_FILE).absolute()
+
+    def _is_replaced(self, pinned: Sequence[str]) -> bool:
+        """Whether the pinned key still waits to take the place of the one before it: the process died in between."""
+        if self.external is not None or not pinned or not self._next.exists():
+            return False
+        try:
+            return _digest_of(_read_private_key(self._next)) == pinned[-1]
+        except SettingsError:
+            return False
+
+    def _complete(self, pinned: Sequence[str]) -> None:
+        if self._is_replaced(pinned):
+            self.take_over(self._next)
 
     def _create(self, path: Path) -> None:
         with self._locked():
@@ -281,6 +313,10 @@ def key_id(key: ec.EllipticCurvePublicKey) -> str:
 def key_digest(identifier: str) -> str:
     """A key id as the digest by which audit events name it."""
     return f"{ALGORITHM}:{identifier}"
+
+
+def _digest_of(key: ec.EllipticCurvePrivateKey) -> str:
+    return key_digest(key_id(key.public_key()))
 
 
 def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nethical_assets.core.audit import MODEL_KEY, AuditLog, EventType, verify_log
 from nethical_assets.core.ground.errors import SettingsError
 from nethical_assets.core.lineage.pins import LogPins, rotate_model_key
+from nethical_assets.core.signing import keys as signing_keys
 from nethical_assets.core.signing.keys import KEY_FILE_VARIABLE, ModelKeys, key_digest, key_id
 from tests.core.audit.conftest import open_log
 
@@ -84,19 +88,60 @@ def test_a_rotation_replaces_the_key_and_keeps_trust_in_the_old_one(log: AuditLo
     assert verify_log(log.folder).problems == []
 
 
-def test_a_rotation_that_was_killed_is_completed_by_the_next_one(log: AuditLog) -> None:
+NEXT = {
+    "the same again": lambda log: rotate(log, keys_of(log)),
+    "a signature": lambda log: keys_of(log).private,
+    "the start of a run": lambda log: keys_of(log, None).mend(),
+}
+
+
+@pytest.mark.parametrize("after", NEXT)
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("survived", range(5))
+def test_a_rotation_that_was_killed_is_completed_by_whoever_comes_next(
+    after: str, named: bool, survived: int, log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before and after each write of the new key's takeover, which comes after its leaf."""
     first = digest_of(keys_of(log))
     log.finalize_run("run-a")
-    keys = keys_of(log)
-    before = keys.path.read_bytes()
-    second = rotate(log, keys)
-    shutil.copy(keys.path, keys.path.with_name("next-signing-key.pem"))
-    keys.path.write_bytes(before)
-    with pytest.raises(SettingsError, match=f"the audit log pins {second}"):
-        _ = keys_of(log).private
-    assert rotate(log, keys_of(log)) == second
+    file = tmp_path / "mine.pem" if named else None
+    left = [survived]
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def dies(path: Any, *arguments: Any, **options: Any) -> Any:
+            if LogPins(log.folder).pinned() != [first]:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+            return real(path, *arguments, **options)
+
+        return dies
+
+    with monkeypatch.context() as patched:
+        patched.setattr(signing_keys, "write_atomically", counted("write", signing_keys.write_atomically))
+        patched.setattr(Path, "unlink", counted("unlink", Path.unlink))
+        with contextlib.suppress(KeyboardInterrupt):
+            rotate(log, keys_of(log), file)
+        assert (left[0] < 0) == (survived < 4)
+    _, second = LogPins(log.folder).pinned()
+    assert keys_of(log, None).problem() is None
+    if survived < 4:  # a rotation that was completed is followed by another one
+        NEXT[after](log)
     assert LogPins(log.folder).pinned() == [first, second]
     assert digest_of(keys_of(log)) == second
+    assert {key_digest(identifier) for identifier in keys_of(log, None).trusted()} == {first, second}
+    assert not keys_of(log).path.with_name("next-signing-key.pem").exists()
+    assert file is None or file.exists()
+
+
+def test_a_key_that_waits_without_a_pin_takes_no_place(log: AuditLog) -> None:
+    first = digest_of(keys_of(log))
+    keys_of(log).replacement()
+    assert digest_of(keys_of(log)) == first
+    keys_of(log, None).mend()
+    keys_of(log).path.unlink()
+    with pytest.raises(SettingsError, match="is missing, and the audit log pins"):
+        _ = keys_of(log).private
 
 
 def test_a_lost_key_is_replaced_by_a_rotation(log: AuditLog) -> None:
