@@ -182,7 +182,7 @@ def test_a_stage_s_name_is_typed_in_its_declaration_only() -> None:
 
 MUTATORS = {
     "set_champion", "set_candidate", "set_archived", "attach_card", "remove_candidate", "remove_archived",
-    "remove_unreferenced", "reinstate", "decide", "in_force_path", "carry_out",
+    "remove_unreferenced", "set_newest", "set_confirmed", "decide", "in_force_path", "carry_out",
 }  # fmt: skip
 """Whatever moves a pointer, a row's decision, the newest snapshot, the state of an issue or what is in force."""
 CHANGES = "home/changes.py"

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.ground.digests import ALGORITHM, digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, NethicalError
@@ -26,6 +26,9 @@ from nethical_assets.core.ground.storage import (
     sync_folder,
     write_atomically,
 )
+
+if TYPE_CHECKING:
+    from nethical_assets.core.audit.events import Event
 
 ACT_SUBJECT = "act"
 """By which name a leaf names the intent of its act."""
@@ -92,6 +95,10 @@ class Acts:
             with self._locked():
                 return self._settle()
         return ()
+
+    def waits(self, event: Event) -> bool:
+        """Whether an event is of an act whose change has yet to be completed: a process died in between."""
+        return any(subject.name == ACT_SUBJECT and self._path(subject.digest).exists() for subject in event.subjects)
 
     def unfinished(self) -> list[str]:
         """Acts that were recorded and could not be completed, one line each."""

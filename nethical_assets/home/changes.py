@@ -35,9 +35,14 @@ def attach_card(pointer: ModelPointer, card: str, files: Mapping[str, str]) -> C
     return Change("card", {"pointer": pointer.to_json(), "card": card, "files": dict(files)})
 
 
-def reinstate_snapshot(name: str, manifest: Document, data: str) -> Change:
-    """Make a snapshot, whose manifest and stored bytes are given, the newest of its dataset."""
-    return Change("snapshot", {"name": name, "manifest": dict(manifest), "data": data})
+def arrive_snapshot(name: str, manifest: str, refreshed_at: str) -> Change:
+    """Make a snapshot, whose manifest is stored under the digest ``manifest``, the newest of its dataset."""
+    return Change("arrival", {"name": name, "manifest": manifest, "refreshed_at": refreshed_at})
+
+
+def confirm_snapshot(name: str, manifest: str, refreshed_at: str) -> Change:
+    """Note when a source confirmed the newest snapshot of a dataset, whose manifest is given as for an arrival."""
+    return Change("confirmation", {"name": name, "manifest": manifest, "refreshed_at": refreshed_at})
 
 
 def decide_quarantined(decision: str) -> Change:
@@ -103,11 +108,12 @@ def _attach_card(workspace: Workspace, document: Document) -> None:
     workspace.registry.attach_card(pointer, document["card"])
 
 
-def _reinstate_snapshot(workspace: Workspace, document: Document) -> None:
-    from nethical_assets.core.datasets.snapshots import Snapshot
+def _arrive_snapshot(workspace: Workspace, document: Document) -> None:
+    workspace.snapshots.set_newest(workspace.snapshots.manifest(document["manifest"], document["refreshed_at"]))
 
-    snapshot = Snapshot.from_json(document["manifest"], refreshed_at="")
-    workspace.snapshots.reinstate(snapshot, workspace.snapshots.objects.get(document["data"]))
+
+def _confirm_snapshot(workspace: Workspace, document: Document) -> None:
+    workspace.snapshots.set_confirmed(workspace.snapshots.manifest(document["manifest"], document["refreshed_at"]))
 
 
 def _decide_quarantined(workspace: Workspace, document: Document) -> None:
@@ -130,7 +136,8 @@ _CHANGES: Mapping[str, Callable[[Workspace, Document], None]] = {
     "pointer": _place_pointer,
     "removal": _remove_pointer,
     "card": _attach_card,
-    "snapshot": _reinstate_snapshot,
+    "arrival": _arrive_snapshot,
+    "confirmation": _confirm_snapshot,
     "quarantine": _decide_quarantined,
     "in_force": _put_in_force,
     "issue": _change_issue,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from nethical_assets.core.alerts import Issue
 from nethical_assets.core.audit.events import Event, EventType
+from nethical_assets.core.datasets.snapshots import Snapshot
 from nethical_assets.core.delivery.expected import alert_problems, alert_subject
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
@@ -24,10 +26,9 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_model_keys
-from nethical_assets.stages.fetching import RAW
+from nethical_assets.stages.fetching import ARRIVALS, RAW
 from nethical_assets.stages.screening import QUARANTINE
 
-_ARRIVALS = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
 _RESTORE_QUARANTINE = "restore data/quarantine from a backup"
 _EVER = datetime.min.replace(tzinfo=UTC)
 
@@ -86,8 +87,10 @@ def _missing_objects(workspace: Workspace, record: StageRecord) -> Iterator[str]
 
 
 def _snapshot_problems(workspace: Workspace) -> Iterator[str]:
-    """The newest snapshot of every dataset was fetched or restored, by the log, and its rows are there."""
+    """The newest snapshot of every dataset is the one that was fetched or restored last, by the log, confirmed when the
+    pointer says, and its rows are there."""
     lost = []
+    told = _told_of_datasets(workspace)
     for entry in workspace.settings.catalog.dataset:
         try:
             newest = workspace.snapshots.latest(entry.name)
@@ -97,11 +100,13 @@ def _snapshot_problems(workspace: Workspace) -> Iterator[str]:
         if newest is None:
             lost.append(entry.name)
             continue
-        if workspace.evidence.named_by(newest.digest, *_ARRIVALS) is None:
+        if workspace.evidence.named_by(newest.digest, *ARRIVALS) is None:
             yield (
                 f"dataset {entry.name}: the audit log knows of no fetch or restore of snapshot {newest.digest}; "
                 f"restore it: nethical data restore {entry.name}"
             )
+        else:
+            yield from _pointer_problems(workspace, newest, told.get(entry.name, []))
         if newest.digest not in workspace.snapshots.objects:
             path = workspace.snapshots.objects.path(newest.digest)
             yield f"{path}: missing, these are the rows of dataset {entry.name}; {_bring_back(entry.name)}"
@@ -110,11 +115,63 @@ def _snapshot_problems(workspace: Workspace) -> Iterator[str]:
         yield f"{path}: missing, the audit log knows of a snapshot of dataset {name}; {_bring_back(name)}"
 
 
+def _told_of_datasets(workspace: Workspace) -> dict[str, list[Event]]:
+    """What the log says of each dataset, in its order: arrivals and confirmations that took effect."""
+    kinds = (*ARRIVALS, EventType.DATA_CONFIRMED)
+    logged = sorted(
+        (one for kind in kinds for one in workspace.audit_log.find_events(event_type=kind)), key=lambda one: one.index
+    )
+    prefix = RAW.record_name("")
+    waiting = [event for event in workspace.audit_log.pending_events(prefix.encode()) if event.type in kinds]
+    found: dict[str, list[Event]] = {}
+    for event in (*(one.event for one in logged), *waiting):
+        for subject in event.subjects:
+            if subject.name.startswith(prefix) and not workspace.acts.waits(event):
+                found.setdefault(subject.name.removeprefix(prefix), []).append(event)
+    return found
+
+
+def _pointer_problems(workspace: Workspace, newest: Snapshot, told: list[Event]) -> Iterator[str]:
+    """Whether the pointer of a dataset says what the log said last, by its order or by time: the leaves of a killed run
+    enter the log behind newer ones, and clocks may be set back."""
+    path = workspace.snapshots.pointer_path(newest.name)
+    arrived = _last([event for event in told if event.type in ARRIVALS])
+    name = RAW.record_name(newest.name)
+    if not any(subject.name == name and subject.digest == newest.digest for one in arrived for subject in one.subjects):
+        yield (
+            f"{path}: names {newest.digest}, which the log says was current before; "
+            f"restore the pointer, or {_bring_back(newest.name)}"
+        )
+        return
+    changes = [_change_of(workspace, event) for event in _last(told)]
+    said = {str(change["refreshed_at"]) for change in changes if "refreshed_at" in change}
+    # Events of older versions do not say it.
+    if said and newest.refreshed_at not in said:
+        yield (
+            f"{path}: says that the dataset was confirmed at {newest.refreshed_at}, the log says {' or '.join(sorted(said))}; "
+            f"{_bring_back(newest.name)}"
+        )
+
+
+def _change_of(workspace: Workspace, event: Event) -> Mapping[str, Any]:
+    try:
+        change: Mapping[str, Any] = (workspace.audit_log.payload(event) or {}).get("change", {})
+        return change
+    except IntegrityError:
+        # Deleted by retention, or a problem of its own.
+        return {}
+
+
+def _last(events: list[Event]) -> list[Event]:
+    """The last of them and the newest of them."""
+    return [events[-1], max(events, key=lambda event: event.time)] if events else []
+
+
 def _arrived(workspace: Workspace) -> set[str]:
     """The datasets that the log says arrived, and whose content was used: a run may die between leaf and pointer."""
     found = set()
     prefix = RAW.record_name("")
-    for kind in _ARRIVALS:
+    for kind in ARRIVALS:
         for one in workspace.audit_log.find_events(event_type=kind):
             for subject in one.event.subjects:
                 name = subject.name.removeprefix(prefix)

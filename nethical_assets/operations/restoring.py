@@ -7,6 +7,8 @@ What belongs here: which copy is restored. What does not: verifying bytes (``cor
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from nethical_assets.core.audit.events import EventType
@@ -14,10 +16,9 @@ from nethical_assets.core.datasets.refresh import refresh_dataset
 from nethical_assets.core.ground.errors import IntegrityError, SourceUnavailableError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.home.changes import reinstate_snapshot
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.workspace import Workspace, utc_now
-from nethical_assets.stages.fetching import RAW, downloads_folder, raw_result
+from nethical_assets.stages.fetching import RAW, RecordedArrivals, downloads_folder, raw_result
 from nethical_assets.stages.stage import Work, conclude
 
 if TYPE_CHECKING:
@@ -50,13 +51,6 @@ def restore(workspace: Workspace, entry: DatasetEntry, origin: Origin | None = N
                 raise
             return restore(workspace, entry, "mirror")
     snapshot, reason = _from_backup(workspace, entry) if origin == "backup" else _from_mirror(workspace, entry)
-    if origin == "backup":
-        workspace.act(
-            EventType.DATA_RESTORED,
-            {RAW.record_name(entry.name): snapshot.digest},
-            reinstate_snapshot(entry.name, snapshot.to_json(), snapshot.digest),
-            payload={"slug": entry.slug, "from": origin, "rows": snapshot.rows, "reason": reason},
-        )
     work = Work(workspace, RAW, entry.name, {})
     record = conclude(work, RAW.plan(work), raw_result(entry, snapshot, status="restored", reason=reason))
     workspace.records.publish(record, workspace.run_id)
@@ -88,7 +82,11 @@ def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
             workspace.backups.note_restored(backup, utc_now())
             workspace.snapshots.repair(snapshot, data)
             skipped = "".join(f"; {problem}" for problem in problems)
-            return snapshot, f"backup of the snapshot of {snapshot.fetched_at} from {snapshot.source}{skipped}"
+            reason = f"backup of the snapshot of {snapshot.fetched_at} from {snapshot.source}{skipped}"
+            # Its age counts from when it was fetched.
+            snapshot = replace(snapshot, refreshed_at=snapshot.fetched_at)
+            _arrivals(workspace, entry, {"from": "backup", "reason": reason}).arrive(snapshot)
+            return snapshot, reason
     if present is None:
         problems.append("there is no intact backup: name --from mirror, or run nethical data fetch --force")
     else:
@@ -109,13 +107,6 @@ def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
     if workspace.settings.mirror is None:
         raise SourceUnavailableError("--from mirror needs NETHICAL_DATA_MIRROR: a folder laid out <owner>/<slug>/files")
 
-    def announce(snapshot: Snapshot) -> None:
-        workspace.record_event(
-            EventType.DATA_RESTORED,
-            {RAW.record_name(entry.name): snapshot.digest},
-            payload={"slug": entry.slug, "from": "mirror", "rows": snapshot.rows},
-        )
-
     outcome = refresh_dataset(
         entry,
         [MirrorSource(workspace.settings.mirror)],
@@ -125,11 +116,15 @@ def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
         maximum_rows=workspace.settings.file.datasets.maximum_rows,
         seed=workspace.settings.file.training.seed,
         force=True,
-        announce=announce,
+        keeper=_arrivals(workspace, entry, {"from": "mirror"}),
     )
     if outcome.snapshot is None or outcome.stale:
         raise SourceUnavailableError(f"dataset {entry.name} cannot be restored from the mirror: {outcome.reason}")
     return outcome.snapshot, outcome.reason
+
+
+def _arrivals(workspace: Workspace, entry: DatasetEntry, told: Mapping[str, str]) -> RecordedArrivals:
+    return RecordedArrivals(workspace, entry, lambda *_: EventType.DATA_RESTORED, told)
 
 
 def _intact_snapshot(workspace: Workspace, name: str) -> Snapshot | None:

@@ -6,7 +6,8 @@ What belongs here: asking the sources, and what is recorded about a dataset that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
+from nethical_assets.home.changes import arrive_snapshot, confirm_snapshot
 from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Shown
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
 
@@ -21,10 +23,13 @@ if TYPE_CHECKING:
     from nethical_assets.core.datasets.availability import Cause
     from nethical_assets.core.datasets.snapshots import Snapshot
     from nethical_assets.core.rows.catalog import DatasetEntry
+    from nethical_assets.home.acts import Change
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.settings import Settings
     from nethical_assets.home.workspace import Workspace
 
+ARRIVALS = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
+"""By which events content becomes the newest of its dataset."""
 SKIPPED = "skipped"
 DAMAGED = "damaged"
 SNAPSHOT = "snapshot"
@@ -42,16 +47,6 @@ def _fetch(work: Work) -> Result:
 
     workspace = work.workspace
     entry = workspace.settings.catalog.entry(work.subject)
-    before = workspace.snapshots.newest_digest(entry.name)
-
-    def announce(snapshot: Snapshot) -> None:
-        if snapshot.digest != before or not _is_known(workspace, snapshot):
-            workspace.record_event(
-                EventType.DATA_FETCHED,
-                {RAW.record_name(entry.name): snapshot.digest},
-                payload={"slug": entry.slug, "source": snapshot.source, "rows": snapshot.rows},
-            )
-
     outcome = refresh_dataset(
         entry,
         workspace.sources() if workspace.options.download else [],
@@ -61,11 +56,11 @@ def _fetch(work: Work) -> Result:
         maximum_rows=workspace.settings.file.datasets.maximum_rows,
         seed=workspace.settings.file.training.seed,
         force=workspace.options.force_download,
-        announce=announce,
+        keeper=RecordedArrivals(workspace, entry, _arrival),
     )
     if workspace.options.source == "synthetic":
         return raw_result(entry, None, status=SKIPPED, reason="synthetic data was asked for", cause="not_asked")
-    if outcome.snapshot is not None and not _is_known(workspace, outcome.snapshot):
+    if outcome.snapshot is not None and not _is_known(workspace, outcome.snapshot.digest):
         where = workspace.snapshots.objects.path(outcome.snapshot.digest)
         reason = f"{where}: the audit log knows of no fetch or restore of it; fetch the dataset again with --force"
         return raw_result(entry, None, status=DAMAGED, reason=reason, cause="damaged", had_data=True)
@@ -76,10 +71,50 @@ def _fetch(work: Work) -> Result:
     )
 
 
-def _is_known(workspace: Workspace, snapshot: Snapshot) -> bool:
+def _arrival(workspace: Workspace, snapshot: Snapshot) -> EventType:
+    """What is recorded of fetched content: the same as before only confirms it."""
+    same = snapshot.digest == workspace.snapshots.newest_digest(snapshot.name)
+    return EventType.DATA_CONFIRMED if same and _is_known(workspace, snapshot.digest) else EventType.DATA_FETCHED
+
+
+def _is_known(workspace: Workspace, digest: str) -> bool:
     """Whether the log says that the content of a snapshot was fetched or restored."""
-    kinds = (EventType.DATA_FETCHED, EventType.DATA_RESTORED)
-    return workspace.evidence.named_by(snapshot.digest, *kinds) is not None
+    return workspace.evidence.named_by(digest, *ARRIVALS) is not None
+
+
+@dataclass(frozen=True)
+class RecordedArrivals:
+    """Implements ``core.datasets.refresh.Keeper``: what becomes the newest snapshot, and what is confirmed, is an act.
+
+    Attributes:
+        event: which event the arrival of a snapshot is.
+        told: what else its payload says.
+    """
+
+    workspace: Workspace
+    entry: DatasetEntry
+    event: Callable[[Workspace, Snapshot], EventType]
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    def arrive(self, snapshot: Snapshot) -> None:
+        """Record the arrival, and make the snapshot, which is stored, the newest."""
+        payload = {"slug": self.entry.slug, "source": snapshot.source, "rows": snapshot.rows, **self.told}
+        self._act(self.event(self.workspace, snapshot), snapshot, arrive_snapshot, payload)
+
+    def confirm(self, snapshot: Snapshot) -> None:
+        """Record that a source confirmed the snapshot, and note when."""
+        self._act(EventType.DATA_CONFIRMED, snapshot, confirm_snapshot, {})
+
+    def _act(
+        self, kind: EventType, snapshot: Snapshot, change: Callable[..., Change], payload: Mapping[str, Any]
+    ) -> None:
+        manifest = self.workspace.snapshots.store_manifest(snapshot)
+        self.workspace.act(
+            kind,
+            {RAW.record_name(self.entry.name): snapshot.digest},
+            change(self.entry.name, manifest, snapshot.refreshed_at),
+            payload=payload,
+        )
 
 
 def raw_result(

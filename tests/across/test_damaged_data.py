@@ -173,3 +173,35 @@ def test_restored_data_is_said_in_the_log(copy: Copy, real: Home) -> None:
     events = home.nethical("audit", "show", "--json", "--last", "1000").ok().document["events"]
     assert "data_restored" in {event["type"] for event in events}
     assert json.loads(home.pointer() or b"")["model"] == json.loads(real.pointer() or b"")["model"]
+
+
+def to_what_was_current_before(pointer: Path, before: str) -> None:
+    """The file of an earlier time, put back."""
+    pointer.write_text(before)
+
+
+def to_a_later_confirmation(pointer: Path, before: str) -> None:
+    """Old data that says it was confirmed a moment ago."""
+    document = json.loads(pointer.read_text())
+    pointer.write_text(json.dumps({**document, "refreshed_at": "2031-01-01T00:00:00+00:00"}))
+
+
+@pytest.mark.parametrize("moved", [to_what_was_current_before, to_a_later_confirmation])
+@pytest.mark.parametrize("confirmed", cases(False, more=[True]))
+def test_a_pointer_to_data_that_was_moved_is_found_and_mended(
+    moved: Callable[[Path, str], None], confirmed: bool, copy: Copy, real: Home, tmp_path: Path
+) -> None:
+    mirror = tmp_path / "mirror"
+    home = copy(real, mirror=mirror)
+    write_connections(mirror, connections(900, np.random.default_rng(5)))
+    pointer = home.path / "data" / "snapshots" / "datasets" / f"{DATASET}.json"
+    before = pointer.read_text()
+    home.nethical("data", "fetch", DATASET, "--source", "mirror").ok()
+    if confirmed:
+        home.nethical("data", "fetch", DATASET, "--source", "mirror").ok()
+    assert home.problems() == []
+    moved(pointer, before)
+    (problem,) = home.problems()
+    assert str(pointer) in problem
+    home.run("--source", "mirror").ok()
+    assert home.problems() == []

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from nethical_assets.core.datasets.snapshots import SnapshotStore
+from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.sources import kaggle_client
 from tests.core.sources.kaggle_double import KaggleDouble, point_client_at
@@ -95,3 +97,23 @@ def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KaggleDo
     point_client_at(double.url)
     yield double
     double.stop()
+
+
+@dataclass(frozen=True)
+class PlainKeeper:
+    """Moves the pointer without recording it."""
+
+    snapshots: SnapshotStore
+
+    def arrive(self, snapshot: Snapshot) -> None:
+        self.snapshots.set_newest(snapshot)
+
+    def confirm(self, snapshot: Snapshot) -> None:
+        self.snapshots.set_confirmed(snapshot)
+
+
+def add_snapshot(snapshots: SnapshotStore, table: pa.Table, manifest: Snapshot, now: datetime) -> Snapshot:
+    """Store a table and make it the newest snapshot."""
+    stored = snapshots.store_table(table, manifest, now)
+    snapshots.set_newest(stored)
+    return stored

@@ -57,6 +57,8 @@ class EventType(StrEnum):
     RUN_FAILED = "run_failed"
     RUN_INTERRUPTED = "run_interrupted"
     DATA_FETCHED = "data_fetched"
+    DATA_CONFIRMED = "data_confirmed"
+    """A source delivered or named the content that was there already: its age counts from here."""
     DATA_VALIDATED = "data_validated"
     DATA_RESTORED = "data_restored"
     DATA_SCREENED = "data_screened"

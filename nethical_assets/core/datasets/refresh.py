@@ -7,16 +7,16 @@ how sources fetch, how files are read, how snapshots are stored.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from nethical_assets.core.datasets.availability import Cause, cause_of, gravest
-from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
+from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore, timestamp
 from nethical_assets.core.ground.digests import digest_json
-from nethical_assets.core.ground.errors import DatasetError, IntegrityError, NethicalError
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError, NethicalError, SourceUnavailableError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.reading.version import READING_VERSION
 from nethical_assets.core.rows.catalog import DatasetEntry
@@ -68,6 +68,16 @@ class RefreshOutcome:
     had_data: bool
 
 
+class Keeper(Protocol):
+    """Who moves the pointer to the newest snapshot of a dataset."""
+
+    def arrive(self, snapshot: Snapshot) -> None:
+        """Make a stored snapshot the newest of its dataset."""
+
+    def confirm(self, snapshot: Snapshot) -> None:
+        """Note that a source confirmed the newest snapshot at its ``refreshed_at``."""
+
+
 def refresh_dataset(
     entry: DatasetEntry,
     sources: Sequence[Source],
@@ -77,16 +87,16 @@ def refresh_dataset(
     work_folder: Path,
     maximum_rows: int,
     seed: int,
+    keeper: Keeper,
     force: bool = False,
-    announce: Callable[[Snapshot], None] = lambda snapshot: None,
 ) -> RefreshOutcome:
     """Bring the newest snapshot of ``entry`` up to date through the first source that can.
 
     Nothing is downloaded when the source says that nothing changed and the entry and the reading parameters are those
     of the snapshot, unless ``force``. Whatever is wrong with one dataset (sources, content, disk, store) ends in the
     outcome and not in an exception; the previous snapshot, when there is one that fits the entry, is then used as it
-    is. ``work_folder`` holds downloads while they are incomplete; ``announce`` is told of what was read before it
-    becomes the newest snapshot."""
+    is. ``work_folder`` holds downloads while they are incomplete; ``keeper`` is told what is to become the
+    newest snapshot, or is confirmed."""
     folder = work_folder / entry.name
     try:
         with exclusive_lock(
@@ -101,7 +111,7 @@ def refresh_dataset(
                 maximum_rows=maximum_rows,
                 seed=seed,
                 force=force,
-                announce=announce,
+                keeper=keeper,
             )
             return refresh.run(sources)
     except (NethicalError, OSError) as error:
@@ -143,7 +153,7 @@ class _Refresh:
         maximum_rows: int,
         seed: int,
         force: bool,
-        announce: Callable[[Snapshot], None],
+        keeper: Keeper,
     ) -> None:
         self.entry = entry
         self.snapshots = snapshots
@@ -152,7 +162,7 @@ class _Refresh:
         self.maximum_rows = maximum_rows
         self.seed = seed
         self.force = force
-        self.announce = announce
+        self.keeper = keeper
         self.definition = reading_definition(entry, maximum_rows=maximum_rows, seed=seed)
         self.problems: list[str] = []
         self.causes: list[Cause] = []
@@ -193,7 +203,12 @@ class _Refresh:
         known = latest.upstream if latest is not None and comparable and not self.force else None
         fetched = source.fetch(self.entry, self.folder, known)
         if isinstance(fetched, Unchanged):
-            confirmed = self.snapshots.mark_refreshed(self.entry.name, self.now)
+            if latest is None:
+                raise SourceUnavailableError(
+                    "it says that nothing changed, and there is no snapshot; fetch with --force"
+                )
+            confirmed = replace(latest, refreshed_at=timestamp(self.now))
+            self.keeper.confirm(confirmed)
             return self._outcome(confirmed, "unchanged", f"{source.name}: unchanged")
         self.downloaded = True
         try:
@@ -226,7 +241,9 @@ class _Refresh:
             upstream_date=fetched.upstream_date,
             discovery=None if discovery is None else discovery.to_json(),
         )
-        return self.snapshots.add(raw.table, manifest, self.now, self.announce)
+        stored = self.snapshots.store_table(raw.table, manifest, self.now)
+        self.keeper.arrive(stored)
+        return stored
 
     def _layout(self, folder: Path) -> tuple[DatasetEntry, DiscoveryReport | None]:
         if not self.entry.discover:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,20 +132,13 @@ class SnapshotStore:
             return False
         return True
 
-    def add(
-        self,
-        table: pa.Table,
-        manifest: Snapshot,
-        now: datetime,
-        announce: Callable[[Snapshot], None] = lambda snapshot: None,
-    ) -> Snapshot:
-        """Store ``table`` and make it the newest snapshot of ``manifest.name``.
+    def store_table(self, table: pa.Table, manifest: Snapshot, now: datetime) -> Snapshot:
+        """Store ``table`` as a snapshot of ``manifest.name``, which becomes the newest by :meth:`set_newest` only.
 
-        ``manifest`` says everything but digest, rows, columns and dates, which are filled in. Until the last step, the
-        replacement of the pointer, the previous snapshot stays the newest. ``announce`` is told right before that step.
+        ``manifest`` says everything but digest, rows, columns and dates, which are filled in.
 
         Raises:
-            OSError: the disk is full or not writable; the previous snapshot is still the newest.
+            OSError: the disk is full or not writable.
         """
         data = table_bytes(table)
         stored = replace(
@@ -157,35 +150,35 @@ class SnapshotStore:
             refreshed_at=timestamp(now),
         )
         self.store(data)
-        manifest_digest = self.store(pretty_json(stored.to_json()))
-        announce(stored)
-        self._make_newest(stored.name, manifest_digest, stored.refreshed_at)
+        self.store_manifest(stored)
         return stored
 
-    def reinstate(self, snapshot: Snapshot, data: bytes) -> Snapshot:
-        """Make a snapshot that was stored before the newest again; ``data`` are its Parquet bytes.
+    def store_manifest(self, snapshot: Snapshot) -> str:
+        """Store the manifest of a snapshot; its digest."""
+        return self.store(pretty_json(snapshot.to_json()))
 
-        Its age counts from when it was fetched. A damaged pointer or damaged objects are replaced.
-
-        Raises:
-            IntegrityError: ``data`` are not the bytes that the snapshot names.
-        """
-        self.repair(snapshot, data)
-        manifest_digest = self.store(pretty_json(snapshot.to_json()))
-        self._make_newest(snapshot.name, manifest_digest, snapshot.fetched_at)
-        return replace(snapshot, refreshed_at=snapshot.fetched_at)
-
-    def mark_refreshed(self, name: str, when: datetime) -> Snapshot:
-        """Note that a source confirmed at ``when`` that the newest snapshot is current.
+    def manifest(self, digest: str, refreshed_at: str) -> Snapshot:
+        """The snapshot of a stored manifest.
 
         Raises:
-            IntegrityError: there is no snapshot of this dataset.
+            IntegrityError: it is missing, or was changed.
         """
-        newest = self.latest(name)
-        if newest is None:
-            raise IntegrityError(f"{self.base}: dataset {name} has no snapshot that could be current; fetch it")
-        self._write_pointer(name, self._pointer(name)["manifests"], timestamp(when))
-        return replace(newest, refreshed_at=timestamp(when))
+        return Snapshot.from_json(json.loads(self.objects.get(digest)), refreshed_at)
+
+    def set_newest(self, snapshot: Snapshot) -> None:
+        """Make a stored snapshot the newest of its dataset; a damaged pointer is replaced.
+
+        Raises:
+            OSError: the disk is full or not writable; the snapshot before it is still the newest.
+        """
+        self._make_newest(snapshot.name, self.store_manifest(snapshot), snapshot.refreshed_at)
+
+    def set_confirmed(self, snapshot: Snapshot) -> None:
+        """Note that a source confirmed at ``snapshot.refreshed_at`` that it is current; nothing where another one is
+        the newest by now."""
+        pointer = self._pointer(snapshot.name)
+        if self.newest_digest(snapshot.name) == snapshot.digest:
+            self._write_pointer(snapshot.name, pointer["manifests"], snapshot.refreshed_at)
 
     def repair(self, snapshot: Snapshot, data: bytes) -> None:
         """Store a snapshot's bytes and manifest anew where they are missing or damaged; what is the newest stays so.
@@ -196,7 +189,7 @@ class SnapshotStore:
         if digest_bytes(data) != snapshot.digest:
             raise IntegrityError(f"dataset {snapshot.name}: the bytes to restore are not those of {snapshot.digest}")
         self.store(data)
-        self.store(pretty_json(snapshot.to_json()))
+        self.store_manifest(snapshot)
 
     def newest_digest(self, name: str) -> str | None:
         """The digest of the newest snapshot's data, damaged or not; None where it cannot be told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.quality.checks import CheckOutcome
 from nethical_assets.core.quality.history import ValidationHistory
+from tests.core.conftest import add_snapshot
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 
@@ -31,9 +33,17 @@ def add(snapshots: SnapshotStore) -> Callable[[int], Snapshot]:
 
     def add_number(number: int) -> Snapshot:
         manifest = Snapshot("toy", "o/toy", "mirror", "MIT", "", 0, (), "", "d", {}, {})
-        return snapshots.add(pa.table({"x": [number]}), manifest, NOW + timedelta(days=number))
+        return add_snapshot(snapshots, pa.table({"x": [number]}), manifest, NOW + timedelta(days=number))
 
     return add_number
+
+
+def reinstate(snapshots: SnapshotStore, snapshot: Snapshot, data: bytes) -> Snapshot:
+    """What restoring does with a backup."""
+    snapshots.repair(snapshot, data)
+    newest = replace(snapshot, refreshed_at=snapshot.fetched_at)
+    snapshots.set_newest(newest)
+    return newest
 
 
 def keep(store: BackupStore, snapshots: SnapshotStore, snapshot: Snapshot, days: int) -> bool:
@@ -72,7 +82,9 @@ class Timeline:
         for letter in letters:
             self.days += 1
             manifest = Snapshot("toy", "o/toy", "mirror", "MIT", "", 0, (), "", "d", {}, {})
-            snapshot = self.snapshots.add(pa.table({"x": [letter]}), manifest, NOW + timedelta(days=self.days))
+            snapshot = add_snapshot(
+                self.snapshots, pa.table({"x": [letter]}), manifest, NOW + timedelta(days=self.days)
+            )
             keep(self.store, self.snapshots, snapshot, self.days)
         return self
 
@@ -87,7 +99,7 @@ class Timeline:
         backup = self.store.candidates("toy", self.snapshots.newest_digest("toy"), damaged=damaged)[0]
         self.days += 1
         self.store.note_restored(backup, NOW + timedelta(days=self.days))
-        self.snapshots.reinstate(*backup.load())
+        reinstate(self.snapshots, *backup.load())
         return self.letter(backup)
 
 
@@ -152,7 +164,7 @@ def test_a_restore_that_was_killed_before_the_snapshot_moved_is_completed_by_the
 def test_a_snapshot_that_was_stored_and_not_yet_noted_goes_back_to_the_last_noted_one(tmp_path: Path) -> None:
     dataset = Timeline(tmp_path).fetch("AB")
     manifest = Snapshot("toy", "o/toy", "mirror", "MIT", "", 0, (), "", "d", {}, {})
-    dataset.snapshots.add(pa.table({"x": ["C"]}), manifest, NOW + timedelta(days=9))
+    add_snapshot(dataset.snapshots, pa.table({"x": ["C"]}), manifest, NOW + timedelta(days=9))
     assert dataset.options(damaged=False) == "BA"
     assert dataset.options(damaged=True) == "BA"
 
@@ -203,12 +215,12 @@ def test_a_reinstated_snapshot_is_the_newest_with_its_old_age(
 ) -> None:
     first, second = add(0), add(1)
     data = snapshots.objects.get(first.digest)
-    restored = snapshots.reinstate(first, data)
+    restored = reinstate(snapshots, first, data)
     assert snapshots.latest("toy") == restored
     assert restored.refreshed_at == first.fetched_at
     assert [s.digest for s in snapshots.history("toy")] == [second.digest, first.digest]
     with pytest.raises(IntegrityError, match="not those of"):
-        snapshots.reinstate(second, data)
+        reinstate(snapshots, second, data)
     assert snapshots.latest("toy") == restored
 
 
@@ -227,7 +239,7 @@ def test_reinstating_repairs_what_was_damaged(
     }[damage]
     assert len(chosen) == 1
     chosen[0].write_bytes(b"\x00 damaged")
-    snapshots.reinstate(snapshot, data)
+    reinstate(snapshots, snapshot, data)
     latest = snapshots.latest("toy")
     assert latest is not None
     assert snapshots.is_intact(latest)

@@ -28,7 +28,7 @@ from nethical_assets.core.sources.source import (
     UnusableContentError,
     UpstreamState,
 )
-from tests.core.conftest import CHECKOUT, NOW, csv_of, entry_of
+from tests.core.conftest import CHECKOUT, NOW, PlainKeeper, csv_of, entry_of
 from tests.core.sources.kaggle_double import wait_for, zip_of
 
 
@@ -65,6 +65,7 @@ def refresh(snapshots, tmp_path):
             snapshots,
             now=NOW + timedelta(days=days),
             work_folder=tmp_path / "work",
+            keeper=PlainKeeper(snapshots),
             **values,
         )
 
@@ -296,7 +297,7 @@ def test_through_the_real_client_and_then_the_mirror(kaggle, refresh, tmp_path):
 CHILD = """
 import os, sys
 from pathlib import Path
-from tests.core.conftest import NOW, csv_of, entry_of
+from tests.core.conftest import NOW, PlainKeeper, csv_of, entry_of
 from tests.core.datasets.test_refresh import FakeSource
 from nethical_assets.core.datasets.refresh import refresh_dataset
 from nethical_assets.core.datasets.snapshots import SnapshotStore
@@ -312,8 +313,9 @@ def stop(descriptor):
     synced(descriptor)
 
 os.fsync = stop
-refresh_dataset(entry_of(), [FakeSource(content=csv_of(200))], SnapshotStore(place / "snapshots"), now=NOW,
-                work_folder=place / "work", maximum_rows=1000, seed=1)
+snapshots = SnapshotStore(place / "snapshots")
+refresh_dataset(entry_of(), [FakeSource(content=csv_of(200))], snapshots, now=NOW, work_folder=place / "work",
+                keeper=PlainKeeper(snapshots), maximum_rows=1000, seed=1)
 (place / "stopped").touch()
 """
 

@@ -16,7 +16,7 @@ from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore, tab
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.sources.source import UpstreamState
-from tests.core.conftest import NOW, entry_of
+from tests.core.conftest import NOW, add_snapshot, entry_of
 
 TABLE = pa.table({"id": [1, 2, 3], "text": ["a", None, "é"], "score": [0.5, 1.5, None]})
 
@@ -49,7 +49,7 @@ def store(request, tmp_path):
 
 
 def test_what_was_stored_is_found_and_loaded(store):
-    stored = store.add(TABLE, manifest(), NOW)
+    stored = add_snapshot(store, TABLE, manifest(), NOW)
     found = store.latest("toy")
     assert found == stored
     assert (found.rows, found.columns) == (3, (("id", "int64"), ("text", "string"), ("score", "double")))
@@ -63,27 +63,39 @@ def test_what_was_stored_is_found_and_loaded(store):
 def test_the_digest_is_that_of_the_bytes_whatever_the_chunks(store):
     chunked = pa.concat_tables([TABLE.slice(0, 1), TABLE.slice(1)]).replace_schema_metadata({"pandas": "x"})
     assert table_bytes(chunked) == table_bytes(TABLE)
-    assert store.add(TABLE, manifest(), NOW).digest == digest_bytes(table_bytes(TABLE))
-    assert store.add(TABLE.slice(1), manifest(), NOW).digest != digest_bytes(table_bytes(TABLE))
+    assert add_snapshot(store, TABLE, manifest(), NOW).digest == digest_bytes(table_bytes(TABLE))
+    assert add_snapshot(store, TABLE.slice(1), manifest(), NOW).digest != digest_bytes(table_bytes(TABLE))
 
 
 def test_history_is_kept_and_confirmation_moves_only_freshness(store):
-    first = store.add(TABLE, manifest(), NOW)
-    second = store.add(TABLE.slice(1), manifest(), NOW + timedelta(days=1))
-    confirmed = store.mark_refreshed("toy", NOW + timedelta(days=9))
-    assert confirmed == replace(second, refreshed_at=timestamp(NOW + timedelta(days=9)))
+    first = add_snapshot(store, TABLE, manifest(), NOW)
+    second = add_snapshot(store, TABLE.slice(1), manifest(), NOW + timedelta(days=1))
+    confirmed = replace(second, refreshed_at=timestamp(NOW + timedelta(days=9)))
+    store.set_confirmed(confirmed)
     assert store.latest("toy") == confirmed
     assert store.history("toy") == (first, confirmed)
     assert store.load(store.history("toy")[0]).equals(TABLE)
 
 
-def test_only_an_existing_snapshot_can_be_confirmed(store):
-    with pytest.raises(IntegrityError, match="toy has no snapshot"):
-        store.mark_refreshed("toy", NOW)
+def test_only_the_newest_snapshot_can_be_confirmed(store):
+    first = add_snapshot(store, TABLE, manifest(), NOW)
+    second = add_snapshot(store, TABLE.slice(1), manifest(), NOW + timedelta(days=1))
+    store.set_confirmed(replace(first, refreshed_at=timestamp(NOW + timedelta(days=9))))
+    assert store.latest("toy") == second
+    store.set_confirmed(replace(first, name="other"))
+    assert store.latest("other") is None
+
+
+def test_a_stored_snapshot_is_the_newest_when_the_pointer_moves(store):
+    stored = store.store_table(TABLE, manifest(), NOW)
+    assert store.latest("toy") is None
+    assert store.manifest(store.store_manifest(stored), stored.refreshed_at) == stored
+    store.set_newest(stored)
+    assert store.latest("toy") == stored
 
 
 def test_changed_bytes_are_noticed_by_file_and_healed_by_the_next_add(store):
-    stored = store.add(TABLE, manifest(), NOW)
+    stored = add_snapshot(store, TABLE, manifest(), NOW)
     path = store.objects.path(stored.digest)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -91,13 +103,13 @@ def test_changed_bytes_are_noticed_by_file_and_healed_by_the_next_add(store):
     assert not store.is_intact(stored)
     with pytest.raises(IntegrityError, match=stored.digest.partition(":")[2]):
         store.load(stored)
-    store.add(TABLE, manifest(), NOW)
+    add_snapshot(store, TABLE, manifest(), NOW)
     assert store.load(stored).equals(TABLE)
 
 
 def test_a_changed_manifest_and_a_damaged_pointer_are_noticed_by_file(tmp_path):
     store = SnapshotStore(tmp_path)
-    stored = store.add(TABLE, manifest(), NOW)
+    stored = add_snapshot(store, TABLE, manifest(), NOW)
     pointer = tmp_path / "datasets" / "toy.json"
     objects = [path for path in (tmp_path / "objects").rglob("*") if path.is_file()]
     (manifest_file,) = [path for path in objects if path.name != stored.digest.partition(":")[2]]
@@ -112,12 +124,12 @@ def test_a_changed_manifest_and_a_damaged_pointer_are_noticed_by_file(tmp_path):
             store.latest("toy")
     assert store.was_fetched("toy")
     assert store.newest_digest("toy") is None
-    assert store.add(TABLE, manifest(), NOW) == store.latest("toy")
+    assert add_snapshot(store, TABLE, manifest(), NOW) == store.latest("toy")
 
 
 def test_a_pointer_to_another_datasets_snapshot_is_refused(tmp_path):
     store = SnapshotStore(tmp_path)
-    store.add(TABLE, manifest(), NOW)
+    add_snapshot(store, TABLE, manifest(), NOW)
     (tmp_path / "datasets" / "mine.json").write_bytes((tmp_path / "datasets" / "toy.json").read_bytes())
     with pytest.raises(IntegrityError, match="snapshot of toy"):
         store.latest("mine")
@@ -126,7 +138,7 @@ def test_a_pointer_to_another_datasets_snapshot_is_refused(tmp_path):
 @pytest.mark.parametrize("failing_call", [1, 2, 3])
 def test_a_full_disk_at_any_write_keeps_the_last_snapshot(failing_call, tmp_path, monkeypatch):
     store = SnapshotStore(tmp_path)
-    before = store.add(TABLE, manifest(), NOW)
+    before = add_snapshot(store, TABLE, manifest(), NOW)
     files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     synced, calls = os.fsync, []
 
@@ -140,10 +152,10 @@ def test_a_full_disk_at_any_write_keeps_the_last_snapshot(failing_call, tmp_path
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store.add(TABLE.slice(1), manifest(), NOW + timedelta(days=1))
+        add_snapshot(store, TABLE.slice(1), manifest(), NOW + timedelta(days=1))
     monkeypatch.undo()
     assert store.latest("toy") == before
     assert store.load(before).equals(TABLE)
     assert not list(tmp_path.rglob(".partial-*"))
     assert set(files) <= {path for path in tmp_path.rglob("*") if path.is_file()}
-    assert store.add(TABLE.slice(1), manifest(), NOW + timedelta(days=1)).rows == 2
+    assert add_snapshot(store, TABLE.slice(1), manifest(), NOW + timedelta(days=1)).rows == 2
