@@ -12,6 +12,9 @@ FIND_PYTHON := for candidate in $(PYTHON) python3 python3.13 python3.12 python3.
 
 CORES := $(BIN)/python -c 'import os; print(1 + min(5, len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))))'
 
+# Each process of the tests would rewrite their assertions anew where this forbids to keep them.
+test e2e sweep: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20

@@ -5,23 +5,27 @@ What belongs here: what tests of several folders share. What does not: anything 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from nethical_assets.command_line.program import OBJECTS_BETWEEN_COLLECTIONS
+from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.settings import Settings, load_settings
 from tests.across.platform import Command, ForkServer
 from tests.databases import copy_databases, make_databases
 from tests.orchestration import Start, clean_environment, enter, environment_of
 from tests.tiny_mirror import build_mirror
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "", None)
 
 
@@ -32,6 +36,15 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def collections_as_in_a_command() -> Iterator[None]:
+    """The garbage collector looks as seldom as in a command: what Dagster has in memory makes each look long."""
+    before = gc.get_threshold()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *before[1:])
+    yield
+    gc.set_threshold(*before)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,9 +85,27 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Make a folder once for all processes of this test session, and hand out its path: not to be changed."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / f"once-{name}", shared / f"once-{name}.done"
+        with exclusive_lock(shared / f"once-{name}.lock", waiting_seconds=300.0, what=f"the making of {name}"):
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def mirror(once: Once) -> Path:
     """The tiny mirror. Tests that change a file build their own."""
-    return build_mirror(tmp_path_factory.mktemp("mirror"))
+    return once("mirror", build_mirror)
 
 
 @pytest.fixture

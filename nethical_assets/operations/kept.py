@@ -148,8 +148,8 @@ def _pointer_problems(workspace: Workspace, newest: Snapshot, told: list[Event])
     # Events of older versions do not say it.
     if said and newest.refreshed_at not in said:
         yield (
-            f"{path}: says that the dataset was confirmed at {newest.refreshed_at}, the log says {' or '.join(sorted(said))}; "
-            f"{_bring_back(newest.name)}"
+            f"{path}: says that the dataset was confirmed at {newest.refreshed_at}, the log says "
+            f"{' or '.join(sorted(said))}; {_bring_back(newest.name)}"
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.across.platform import ForkServer, Home, write_records
+from tests.conftest import Once
 from tests.tiny_mirror import connections
 
 Copy = Callable[..., Home]
@@ -25,13 +26,15 @@ def fresh(server: ForkServer, tmp_path: Path) -> Home:
 
 
 @pytest.fixture(scope="session")
-def real(server: ForkServer, tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> Home:
+def real(server: ForkServer, once: Once, mirror: Path) -> Home:
     """A home with a logistic champion trained on the mirror's rows. Not to be changed: copy it."""
-    home = Home(server, tmp_path_factory.mktemp("real"), mirror)
-    document = home.run("--source", "mirror").ok().document
-    assert document["families"]["logistic"]["verdict"] == "promoted", document
-    assert document["families"]["logistic"]["source"] == "mirror"
-    return home
+
+    def make(folder: Path) -> None:
+        document = Home(server, folder, mirror).run("--source", "mirror").ok().document
+        assert document["families"]["logistic"]["verdict"] == "promoted", document
+        assert document["families"]["logistic"]["source"] == "mirror"
+
+    return Home(server, once("real", make), mirror)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from nethical_assets.stages.screening import SCREENED
 from nethical_assets.stages.splitting import SPLITS
 from tests.across.conftest import Copy
 from tests.across.platform import Home, files_of, flip
+from tests.sweeping import cases
 from tests.tiny_mirror import add_private_key, build_mirror
 
 
@@ -179,7 +180,7 @@ def test_a_decision_about_a_quarantined_row_is_missed(real: Home, tmp_path: Path
     index = home.path / "data" / "quarantine" / "prompt_injection.json"
     before = index.read_bytes()
     (entry,) = json.loads(before)
-    for entries in ([], [{**entry, "status": "held", "decision": ""}]):
+    for entries in cases([{**entry, "status": "held", "decision": ""}], more=[[]]):
         index.unlink()
         if entries:
             index.write_text(json.dumps(entries))

@@ -82,14 +82,16 @@ def test_nothing_is_computed_twice_and_force_trains_again(mirrored: Settings, in
     # Nothing happened but that it was looked at again: statements that say "unchanged", and the end of the run.
     events = [found.event for found in LogReader(mirrored.home / "audit").find_events(run_id=second.result.run_id)]
     assert [event.type for event in (events[0], *events[-2:])] == ["run_started", "run_completed", "chunk_final"]
-    assert {event.type for event in events[1:-2]} == {"provenance_issued"}
-    said = {event.subjects[0].name.split("/")[1] for event in events[1:-2]}
+    assert {event.type for event in events[1:-2]} == {"data_confirmed", "provenance_issued"}
+    attested = [event for event in events[1:-2] if event.type == "provenance_issued"]
+    said = {event.subjects[0].name.split("/")[1] for event in attested}
     assert said == {"raw", "releases", "model_cards"}
     assert verify(mirrored)["size"] == head + len(events)
-    # A third time there is nothing new to say: its start and its end, twice (event and chunk), are all.
+    # A third time only the source confirms its data: that, its start and its end, twice (event and chunk), are all.
     third = materialize(mirrored, instance, "logistic")
     events = [found.event for found in LogReader(mirrored.home / "audit").find_events(run_id=third.result.run_id)]
-    assert [event.type for event in events] == ["run_started", "run_completed", "chunk_final"]
+    assert {event.type for event in events[1:-2]} == {"data_confirmed"}
+    assert [event.type for event in (events[0], *events[-2:])] == ["run_started", "run_completed", "chunk_final"]
 
     forced = materialize(mirrored, instance, "logistic", force=True)
     assert forced.metadata("models", "logistic")["reused"] is False

@@ -106,8 +106,10 @@ def test_a_second_cycle_attests_only_that_nothing_changed_and_a_third_nothing(se
     before = trace_model(settings, FAMILY)
     log = LogReader(settings.home / "audit")
     train_once(settings, "run-2", source="mirror")
-    started, *attested, completed, final = [found.event for found in log.find_events(run_id="run-2")]
-    assert [started.type, completed.type, final.type] == ["run_started", "run_completed", "chunk_final"]
+    started, confirmed, *attested, completed, final = [found.event for found in log.find_events(run_id="run-2")]
+    assert [started.type, confirmed.type, completed.type, final.type] == [
+        "run_started", "data_confirmed", "run_completed", "chunk_final"
+    ]  # fmt: skip
     assert {event.type for event in attested} == {"provenance_issued"}
     assert [event.subjects[0].name for event in attested] == [
         "provenance/raw/nslkdd", f"provenance/releases/{FAMILY}", f"provenance/model_cards/{FAMILY}"
@@ -118,7 +120,7 @@ def test_a_second_cycle_attests_only_that_nothing_changed_and_a_third_nothing(se
 
     train_once(settings, "run-3", source="mirror")
     assert [found.event.type for found in log.find_events(run_id="run-3")] == [
-        "run_started", "run_completed", "chunk_final"
+        "run_started", "data_confirmed", "run_completed", "chunk_final"
     ]  # fmt: skip
     assert trace_model(settings, FAMILY) == after
 

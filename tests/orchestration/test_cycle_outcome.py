@@ -18,6 +18,7 @@ from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
 from tests.orchestration import Start
+from tests.sweeping import cases
 
 SMALL = CycleOptions(samples=700)
 RUN = ("run", "--families", "logistic", "--samples", "700")
@@ -74,7 +75,7 @@ def test_a_run_that_only_a_blocking_check_failed_is_failed_everywhere(settings: 
     assert document["families"]["heuristic"]["verdict"] == "unchanged"
 
 
-@pytest.mark.parametrize("families", [("logistic",), ("heuristic", "logistic")])
+@pytest.mark.parametrize("families", cases(("heuristic", "logistic"), more=[("logistic",)]))
 def test_a_run_of_the_command_line_belongs_to_code_location_and_job(
     families: tuple[str, ...], settings: Settings
 ) -> None:

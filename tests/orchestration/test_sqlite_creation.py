@@ -126,7 +126,7 @@ def points(statements: Sequence[str]) -> list[int]:
     if COMPLETE:
         return list(range(1, len(statements) + 1))
     count = len(statements)
-    return sorted({2, count // 4, count // 2, 3 * count // 4, count - 8})
+    return [2, count // 2, count - 8]
 
 
 @pytest.mark.timeout(0 if COMPLETE else 300)

@@ -33,6 +33,8 @@ def reliability_png(evaluation: Evaluation) -> bytes:
 
     Without probabilities the picture says so.
     """
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
     figure = _figure(6.0, 6.0)
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     occupied = [row for row in evaluation.reliability if row.rows]
@@ -54,6 +56,9 @@ def reliability_png(evaluation: Evaluation) -> bytes:
     upper.set_title(f"Reliability, {evaluation.rows} test rows" + ("" if ece is None else f", ECE {ece:.3f}"))
     upper.legend(loc="upper left", frameon=False)
     lower.set(xlabel="predicted probability", ylabel="rows")
+    # Counts of rows: whole, and short however many there are.
+    lower.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    lower.yaxis.set_major_formatter(EngFormatter(sep=""))
     return _png(figure)
 
 

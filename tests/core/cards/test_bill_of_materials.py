@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given, settings
 
 from nethical_assets.core.cards import card_digest
@@ -20,7 +20,16 @@ from nethical_assets.core.cards.bill_of_materials import render_bill_of_material
 
 from .examples import cards, filled_with
 
-VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
+if TYPE_CHECKING:
+    from cyclonedx.validation.json import JsonStrictValidator
+
+
+@functools.cache
+def validator() -> JsonStrictValidator:
+    # Its grammars take a second to load: only the process that runs these tests needs them.
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    return JsonStrictValidator(SchemaVersion.V1_6)
 
 
 def values_of(document: Any, names: set[str]) -> Iterator[Any]:
@@ -37,7 +46,7 @@ def values_of(document: Any, names: set[str]) -> Iterator[Any]:
 def bill_of(card: dict[str, Any]) -> dict[str, Any]:
     """The bill, after checking it against the schema and its references against each other."""
     data = render_bill_of_materials(card)
-    problem = VALIDATOR.validate_str(data.decode())
+    problem = validator().validate_str(data.decode())
     assert problem is None, problem
     bill: dict[str, Any] = json.loads(data)
     defined = list(values_of(bill, {"bom-ref"}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +15,7 @@ from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.rows.columns import COMMON_COLUMNS
 
 RealFrame = Callable[[str], pd.DataFrame]
+Fitted = Callable[[str, pd.DataFrame], Detector]
 
 # Well below what was measured, so that only a real loss of quality fails: family -> (accuracy, AUC, largest ECE).
 EXPECTED = {
@@ -25,7 +25,6 @@ EXPECTED = {
     "anomaly": (0.88, 0.93, 0.08),
     "correlation": (0.88, 0.93, 0.06),
 }
-SECONDS = 30.0
 
 
 def rows(frame: pd.DataFrame, chosen: pd.Series) -> LabelledRows:
@@ -34,20 +33,31 @@ def rows(frame: pd.DataFrame, chosen: pd.Series) -> LabelledRows:
     return LabelledRows(inputs, part["label"].to_numpy(dtype=np.int8))
 
 
-def fitted(family: str, frame: pd.DataFrame) -> Detector:
+def fit_on(family: str, frame: pd.DataFrame) -> Detector:
     return load_family(family).fit(
         rows(frame, frame["split"] == "train"), rows(frame, frame["split"] == "validation"), 42
     )
 
 
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    """Family and its whole frame -> its detector, fitted once for all tests."""
+    known: dict[str, Detector] = {}
+
+    def fit(family: str, frame: pd.DataFrame) -> Detector:
+        if family not in known:
+            known[family] = fit_on(family, frame)
+        return known[family]
+
+    return fit
+
+
 @pytest.mark.parametrize("family", family_names())
-def test_out_of_sample_figures(family: str, real_frame: RealFrame) -> None:
+def test_out_of_sample_figures(family: str, real_frame: RealFrame, fitted: Fitted) -> None:
     frame = real_frame(family)
-    started = time.process_time()
     detector = fitted(family, frame)
     test = rows(frame, frame["split"] == "test")
     probability = detector.probability(test.inputs)
-    assert time.process_time() - started < SECONDS
     accuracy, auc, ece = EXPECTED.get(family, (0.6, 0.6, 0.15))
     assert ((probability >= 0.5) == test.labels).mean() >= accuracy
     assert roc_auc_score(test.labels, detector.score(test.inputs)) >= auc
@@ -57,7 +67,7 @@ def test_out_of_sample_figures(family: str, real_frame: RealFrame) -> None:
 
 
 @pytest.mark.parametrize("family", family_names())
-def test_artifacts_of_real_models_are_small_and_load(family: str, real_frame: RealFrame) -> None:
+def test_artifacts_of_real_models_are_small_and_load(family: str, real_frame: RealFrame, fitted: Fitted) -> None:
     frame = real_frame(family)
     spec = load_family(family)
     detector = fitted(family, frame)
@@ -78,18 +88,18 @@ def test_prompts_of_a_source_it_never_saw_are_ranked_hardly_better_than_chance(r
             ranked += 1
             # Each source has attacks of its own kind, and the family learns little that holds in the other: the
             # evaluation says so on the card. What leaves this range is news, good or bad.
-            assert 0.45 < roc_auc_score(unseen.labels, fitted("prompt_injection", others).score(unseen.inputs)) < 0.65
+            assert 0.45 < roc_auc_score(unseen.labels, fit_on("prompt_injection", others).score(unseen.inputs)) < 0.65
     assert ranked == 2
 
 
-def test_ordinary_texts_of_a_source_it_never_saw_are_rarely_flagged(real_frame: RealFrame) -> None:
+def test_ordinary_texts_of_a_source_it_never_saw_are_rarely_flagged(real_frame: RealFrame, fitted: Fitted) -> None:
     """Without ordinary messages among the training rows nearly all tweets would be."""
     frame = real_frame("prompt_injection")
     tweets = rows(frame, frame["source"] == "hate_speech")
     assert (fitted("prompt_injection", frame).probability(tweets.inputs) >= 0.5).mean() < 0.2
 
 
-def test_random_labels_stay_at_chance(real_frame: RealFrame) -> None:
+def test_random_labels_stay_at_chance(real_frame: RealFrame, fitted: Fitted) -> None:
     """The labels of cyber_attacks do not depend on its columns; a figure far from chance would mean a leak."""
     frame = real_frame("heuristic")
     if not (frame["source"] == "cyber_attacks").any():

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -36,12 +35,6 @@ def test_all_eighteen_violation_types_have_an_owner_statement(ruleset: Ruleset) 
     used = {rule.violation for rule in ruleset.all_rules}
     claimed = {entry.violation for entry in ruleset.coverage if entry.owner in ("rules", "engine")}
     assert used == claimed
-
-
-def test_loading_is_fast() -> None:
-    started = time.perf_counter()
-    load_ruleset(RULES)
-    assert time.perf_counter() - started < 0.5  # 0.04 s on an idle machine
 
 
 def test_digest_changes_with_any_rule_and_only_then(tmp_path: Path, ruleset: Ruleset) -> None:
