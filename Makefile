@@ -46,7 +46,7 @@ ui: $(READY) ## The Dagster UI with schedules and sensors running
 test: $(READY) ## The test suite (without the end-to-end tests)
 	@echo "Running the test suite ..."
 	@# A test that waits for a process of its own leaves its core to another: one more than there are cores.
-	@$(BIN)/python -m pytest -m "not e2e" -n $$($(CORES)) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e" -n $$($(CORES)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: e2e
 e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and browser

@@ -21,6 +21,7 @@ from typing import Any
 
 ROWS = 20_000
 PAIRS = 3
+ANSWERS = 7
 COUNT = """
 import json, sys
 from pathlib import Path
@@ -53,6 +54,8 @@ LOAD = "import dagster as dg; from nethical_assets.definitions import defs; dg.D
 
 def measure() -> dict[str, Any]:
     """A cold cycle, the same again with nothing changed, and loading the definitions (cold: first, warm: second time).
+
+    Beside them, the commands that only answer: ``status`` and ``--help``.
 
     The first cycle pays for everything a new machine pays for: importing the libraries, creating the databases. The
     unchanged cycle is measured several times, in turn with a process that only imports the modules it imports.
@@ -89,9 +92,28 @@ def measure() -> dict[str, Any]:
                 ),
                 **storage,
             },
+            **_answers(environment),
             "load_definitions_first": {"wall_seconds": first_load["wall_seconds"]},
             "load_definitions_again": {"wall_seconds": second_load["wall_seconds"]},
         }
+
+
+def _answers(environment: dict[str, str]) -> dict[str, Any]:
+    """How long commands take that only answer, in turn with an interpreter that does nothing."""
+    program = [sys.executable, "-m", "nethical_assets.command_line.program"]
+    found = {}
+    for name, arguments in (("status", ["status"]), ("help", ["--help"])):
+        pairs = [
+            (_timed([*program, *arguments], environment), _timed([sys.executable, "-c", ""], environment))
+            for _ in range(ANSWERS)
+        ]
+        found[name] = {
+            "wall_seconds": statistics.median(answer["wall_seconds"] for answer, _ in pairs),
+            "cpu_ratio_to_an_interpreter": round(
+                statistics.median(answer["cpu_seconds"] / max(bare["cpu_seconds"], 0.01) for answer, bare in pairs), 1
+            ),
+        }
+    return found
 
 
 def _storage_figures(home: Path, report: Path, arguments: list[str], environment: dict[str, str]) -> dict[str, float]:

@@ -62,11 +62,19 @@ def test_a_forced_run_to_the_same_model_is_unchanged(copy: Copy, real: Home) -> 
     assert home.problems() == []
 
 
+def drift_issues(home: Home) -> list[str]:
+    """The states of the issues about drift."""
+    return [issue["state"] for issue in home.alerts("all") if issue["kind"] == "drift"]
+
+
 def test_a_better_model_ends_the_drift(drifting: Home) -> None:
     sensors = Sensors(drifting)
     sensors.tick()
+    assert drift_issues(drifting) == ["open"]
     document = drifting.run("--source", "mirror", "--seed", "12").ok().document
     assert document["families"]["logistic"]["verdict"] == "promoted"
+    sensors.tick()
+    assert drift_issues(drifting) == ["closed"]
     # Nobody asked the new champion anything: that is no pass, and no drift either.
     report = drift_report(drifting)
     assert report["verdict"] == "needs_more_data"

@@ -82,14 +82,6 @@ def test_two_processes_give_what_one_gives(mirrored: Settings, tmp_path: Path) -
         assert len(set(step_processes(mirrored, forced["run_id"]).values())) > 1
 
 
-def test_nothing_new_starts_no_process(settings: Settings) -> None:
-    options, families = replace(SMALL, source="synthetic"), ("correlation", "anomaly")
-    first = run_cycle(settings, families, options, workers=2)
-    assert len(set(step_processes(settings, first["run_id"]).values())) == 3
-    again = run_cycle(settings, families, options, workers=2)
-    assert set(step_processes(settings, again["run_id"]).values()) == {os.getpid()}
-
-
 def test_one_family_stays_in_one_process(settings: Settings) -> None:
     summary = run_cycle(settings, ("logistic",), SMALL, workers=2)
     assert set(step_processes(settings, summary["run_id"]).values()) == {os.getpid()}

@@ -6,6 +6,7 @@ import hmac
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -173,7 +174,7 @@ def test_lone_surrogates_keep_offsets(screener: Screener) -> None:
 
 
 MEASURE = """
-import resource, sys, time
+import re, sys, time
 from pathlib import Path
 from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.screener import Screener
@@ -183,10 +184,13 @@ for unit in sys.argv[2:]:
     size = len(unit.encode())
     findings = screener.screen([unit * (10_000_000 // size) + " x@example.com"])
     assert "EMAIL" in findings.counts_by("kind"), unit
-print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# Not the highest of getrusage, which begins with that of the process that forked this one.
+(highest,) = re.findall(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+print(time.perf_counter() - started, int(highest) * 1024)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured through /proc")
 def test_ten_megabytes_in_one_text_take_bounded_time_and_memory() -> None:
     units = cases("\u0430", "555-0143 ", more=["a", "-", "ignore "])
     done = subprocess.run(
