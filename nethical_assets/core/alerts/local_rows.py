@@ -40,9 +40,10 @@ def take(connection: sqlite3.Connection, step: Step, *, unlogged: bool = False) 
         case Alert():
             taken = _file(connection, step)
         case Resolution():
-            taken = _resolve(connection, step)
+            _remember(connection, step)
+            taken = _end(connection, step)
         case Closing():
-            taken = _close_by(connection, step)
+            taken = _end(connection, step)
         case Logged():
             connection.execute(
                 "UPDATE issues SET unlogged = 0 WHERE fingerprint = ? AND state = ?", (step.fingerprint, step.state)
@@ -70,12 +71,9 @@ def leaf_of(connection: sqlite3.Connection, step: Alert | Resolution | Closing) 
             if filing == "opened":
                 document["text"] = text_digest(_said(step))
             return Leaf("alert_filed", step.fingerprint, document)
-        case Resolution():
-            issue = _resolved(connection, step)
-            return None if issue is None else _closing_leaf(issue, as_text(step.when), step.reason, step.actor)
-        case Closing():
-            issue = _closed(connection, step)
-            return None if issue is None else _closing_leaf(issue, step.at, step.reason, step.actor)
+        case Resolution() | Closing():
+            issue = _ended(connection, step)
+            return None if issue is None else _closing_leaf(issue, _closed_at(step), step.reason, step.actor)
 
 
 def late_leaves(connection: sqlite3.Connection) -> list[tuple[Leaf, Logged]]:
@@ -199,45 +197,36 @@ def _file(connection: sqlite3.Connection, alert: Alert) -> bool:
     return True
 
 
-def _resolve(connection: sqlite3.Connection, resolution: Resolution) -> bool:
-    """Whether an issue was closed. Also remembered without an issue: an older occurrence may yet become known."""
+def _remember(connection: sqlite3.Connection, resolution: Resolution) -> None:
+    """Also without an issue: an older occurrence may yet become known."""
     connection.execute(
         "INSERT INTO resolutions VALUES (?, ?, ?, ?) ON CONFLICT (fingerprint) DO UPDATE SET passed ="
         " excluded.passed, reason = excluded.reason, actor = excluded.actor WHERE excluded.passed > passed",
         (resolution.fingerprint, resolution.moment, resolution.reason, resolution.actor),
     )
-    issue = _resolved(connection, resolution)
-    if issue is None:
-        return False
-    _close(connection, issue, as_text(resolution.when), resolution.reason, resolution.actor)
-    return True
 
 
-def _resolved(connection: sqlite3.Connection, resolution: Resolution) -> Issue | None:
-    """The issue that a resolution closes."""
+def _ended(connection: sqlite3.Connection, step: Resolution | Closing) -> Issue | None:
+    """The issue that the step closes: a resolution is later than every occurrence, a person knew of all of them."""
     row = connection.execute(
-        "SELECT number FROM issues WHERE fingerprint = ? AND state = 'open' AND failed < ?",
-        (resolution.fingerprint, resolution.moment),
+        "SELECT number, failed FROM issues WHERE fingerprint = ? AND state = 'open'", (step.fingerprint,)
     ).fetchone()
-    return None if row is None else read(connection, int(row["number"]))
+    if row is None:
+        return None
+    ends = row["failed"] < step.moment if isinstance(step, Resolution) else row["failed"] <= step.knew
+    return read(connection, int(row["number"])) if ends else None
 
 
-def _close_by(connection: sqlite3.Connection, closing: Closing) -> bool:
+def _closed_at(step: Resolution | Closing) -> str:
+    return as_text(step.when) if isinstance(step, Resolution) else step.at
+
+
+def _end(connection: sqlite3.Connection, step: Resolution | Closing) -> bool:
     """Whether an issue was closed."""
-    issue = _closed(connection, closing)
-    if issue is None:
-        return False
-    _close(connection, issue, closing.at, closing.reason, closing.actor)
-    return True
-
-
-def _closed(connection: sqlite3.Connection, closing: Closing) -> Issue | None:
-    """The issue that a person's closing closes."""
-    row = connection.execute(
-        "SELECT number FROM issues WHERE fingerprint = ? AND state = 'open' AND failed <= ?",
-        (closing.fingerprint, closing.knew),
-    ).fetchone()
-    return None if row is None else read(connection, int(row["number"]))
+    issue = _ended(connection, step)
+    if issue is not None:
+        _close(connection, issue, _closed_at(step), step.reason, step.actor)
+    return issue is not None
 
 
 def _closing_leaf(issue: Issue, at: str, reason: str, actor: str) -> Leaf:

@@ -26,6 +26,8 @@ _TITLES = {
 }
 _INK, _ACCENT = "#1f2933", "#1f6feb"
 _COLORS = 48
+# What is written in a picture has a known length: looking for the room that it needs takes longer than drawing it.
+_MARGINS = {"left": 0.13, "right": 0.97, "top": 0.93, "bottom": 0.09, "hspace": 0.08}
 
 
 def reliability_png(evaluation: Evaluation) -> bytes:
@@ -36,7 +38,7 @@ def reliability_png(evaluation: Evaluation) -> bytes:
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     figure = _figure(6.0, 6.0)
-    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True, gridspec_kw=_MARGINS)
     occupied = [row for row in evaluation.reliability if row.rows]
     upper.plot((0, 1), (0, 1), color=_INK, linewidth=1, linestyle="--", label="perfectly calibrated")
     means = [row.mean_probability or 0.0 for row in occupied]
@@ -65,7 +67,7 @@ def reliability_png(evaluation: Evaluation) -> bytes:
 def confusion_png(evaluation: Evaluation) -> bytes:
     """The confusion matrix at the decision threshold, 600 x 500 pixels: counts, and shares of the true class."""
     figure = _figure(6.0, 5.0)
-    axes = figure.subplots()
+    axes = figure.subplots(gridspec_kw=_MARGINS)
     matrix = evaluation.confusion
     axes.set_title(f"Decisions at {evaluation.decision_threshold:g}, {evaluation.rows} test rows")
     if matrix is None:
@@ -142,18 +144,19 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     # The object interface keeps no global state, so plots are safe in any thread and need no display.
-    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+    return Figure(figsize=(width, height), dpi=100)
 
 
 def _png(figure: Figure) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    # Drawn once into memory: saving would lay out the figure twice, and encode and decode it on the way.
+    # Drawn once into memory: saving would draw the figure twice, and encode and decode it on the way.
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba(), "raw", "RGBA", 0, 1)
     small = io.BytesIO()
     # Few colours, so that a picture embedded in an event stays small.
-    image.convert("RGB").quantize(_COLORS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    few = image.convert("RGB").quantize(_COLORS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(small, "PNG")
     return small.getvalue()
