@@ -114,4 +114,4 @@ class _Acting:
 
     def _give_up(self, error: Exception) -> None:
         self._usable = False
-        _LOGGER.warning("issues change without the audit log, which is told when it takes events again: %s", error)
+        _LOGGER.warning("the audit log takes no event; what the platform changes in issues it is told later: %s", error)
