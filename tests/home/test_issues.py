@@ -178,10 +178,10 @@ def test_a_batch_of_many_is_one_chunk_of_the_log(begun: Settings) -> None:
 
 
 def test_the_leaf_names_the_intent_and_holds_nothing_that_the_alert_measured(begun: Settings) -> None:
-    tracker_of(begun).record([make_alert(summary="the value 4711 of dana", details={"worst": "4711"})])
+    tracker_of(begun).record([make_alert(summary="the value 471100815293 of dana", details={"worst": "471100815293"})])
     log = open_workspace(begun).audit_log
     (found,) = log.find_events(event_type=EventType.ALERT_FILED)
     assert {subject.name for subject in found.event.subjects} == {"alerts/data_quality", "issue text", "act"}
     assert digest_bytes(PROBLEM.fingerprint.encode()) in {subject.digest for subject in found.event.subjects}
-    assert "4711" not in str(log.payload(found.event))
-    assert not any(b"4711" in path.read_bytes() for path in (begun.home / "audit").rglob("*") if path.is_file())
+    assert "471100815293" not in str(log.payload(found.event))
+    assert not any(b"471100815293" in path.read_bytes() for path in (begun.home / "audit").rglob("*") if path.is_file())
