@@ -54,8 +54,10 @@ def serve(address: str) -> Callable[[], None] | None:
     gc.collect()
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(address)
+    # Whoever waits for the file finds somebody who listens.
+    listener.bind(f"{address}.new")
     listener.listen()
+    os.rename(f"{address}.new", address)
     # The supervisors of commands end by themselves, and nobody waits for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

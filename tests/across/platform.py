@@ -134,8 +134,12 @@ class ForkServer:
             "stderr": str(err),
         }
         connection = socket.socket(socket.AF_UNIX)
-        connection.connect(self._address)
-        connection.sendall(json.dumps(request).encode() + b"\n")
+        try:
+            connection.connect(self._address)
+            connection.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            connection.close()
+            raise
         command = Command(connection, out, err)
         self._started.append(command)
         return command
