@@ -96,10 +96,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Make a folder once for all processes of this test session, and hand out its path: not to be changed."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes of this test session."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def once(shared: Path) -> Once:
+    """Make a folder once for all processes of this test session, and hand out its path: not to be changed."""
 
     def made(name: str, make: Callable[[Path], object]) -> Path:
         folder, done = shared / f"once-{name}", shared / f"once-{name}.done"
@@ -145,10 +150,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[ForkServer]:
-    """Where commands are forked."""
-    opened = ForkServer()
+@pytest.fixture(scope="session", autouse=True)
+def server(shared: Path) -> Iterator[ForkServer]:
+    """Where commands are forked. Open from the first test on: one server is for all processes, until the last ends."""
+    opened = ForkServer(shared / "fork-server")
     yield opened
     opened.close()
 

@@ -4,7 +4,7 @@ What belongs here: forking, and handing back process ids and exit codes. What do
 Every child leads a session of its own, reads its variables and arguments from the request, calls the program's real
 ``main`` and ends as a Python process does, so that signals, exit codes and locks are those of the real program.
 
-    python -m tests.across.fork_server SOCKET     (ends when its standard input is closed)
+    python -m tests.across.fork_server SOCKET     (ends when nobody holds the other end of its standard input)
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ import json
 import os
 import pkgutil
 import select
+import shutil
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from nethical_assets.core.ground.code import loaded_code
 from tests.across import dagster_side, entry, injection
 from tests.databases import copy_databases
 
@@ -31,8 +34,17 @@ _LIBRARIES = (
     "sklearn.linear_model",
     "sklearn.calibration",
     "scipy.stats",
+    "matplotlib.backends.backend_agg",
     "matplotlib.figure",
     "pyarrow.parquet",
+    "cleanlab.filter",
+    "cyclonedx.output.json",
+    "pandera.backends.pandas.container",
+    "pandera.backends.pandas.builtin_checks",
+    "pandera.pandas",
+    "safetensors.numpy",
+    "sklearn.ensemble",
+    "sklearn.pipeline",
 )
 
 
@@ -45,11 +57,13 @@ def _import_everything() -> None:
         if module.name != entry.code_location_module() and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     entry.main()
+    loaded_code()
     copy_databases()
 
 
 def serve(address: str) -> Callable[[], None] | None:
     """Serve until standard input is closed; returns in a child, with what that child has to do."""
+    os.chdir(entry.CHECKOUT)
     _import_everything()
     gc.collect()
     gc.freeze()
@@ -57,12 +71,13 @@ def serve(address: str) -> Callable[[], None] | None:
     # Whoever waits for the file finds somebody who listens.
     listener.bind(f"{address}.new")
     listener.listen()
-    os.rename(f"{address}.new", address)
+    Path(f"{address}.new").rename(address)
     # The supervisors of commands end by themselves, and nobody waits for them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
+            shutil.rmtree(Path(address).parent)
             return None
         connection, _ = listener.accept()
         if os.fork() == 0:

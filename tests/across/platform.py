@@ -6,12 +6,12 @@ What belongs here: starting commands and reading what they say. What does not: w
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +22,7 @@ from typing import Any
 
 import pandas as pd
 
+from nethical_assets.core.ground.storage import exclusive_lock
 from tests.across.entry import CHECKOUT
 from tests.orchestration import clean_environment, environment_of, write_settings
 
@@ -89,26 +90,46 @@ class Command:
 
 
 class ForkServer:
-    """The client of ``fork_server``: starts it, and commands in it."""
+    """The client of ``fork_server``: starts commands in it.
 
-    def __init__(self) -> None:
+    Whoever has one open for the same ``folder`` shares one server, which is started with the first command and ends
+    when nobody has one open any more.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._shared = folder
         self._folder = Path(tempfile.mkdtemp(prefix="across-"))
         self._number = 0
         self._started: list[Command] = []
-        self._log = (self._folder / "log").open("wb")
-        address = self._folder / "socket"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.across.fork_server", str(address)],
-            cwd=CHECKOUT,
-            env=clean_environment({"PYTHONPATH": str(CHECKOUT), "MPLBACKEND": "agg"}),
-            stdin=subprocess.PIPE,
-            stdout=self._log,
-            stderr=self._log,
-        )
-        self._address = str(address)
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(folder / "lease")
+        reads = os.open(folder / "lease", os.O_RDONLY | os.O_NONBLOCK)
+        self._lease = os.open(folder / "lease", os.O_WRONLY)
+        os.close(reads)
+
+    @functools.cached_property
+    def _address(self) -> str:
+        """Where the server listens: not below ``folder``, whose path may be too long for a socket."""
+        place = self._shared / "address"
+        with exclusive_lock(self._shared / "lock", waiting_seconds=150.0, what="the start of the fork server"):
+            if not place.exists():
+                address = Path(tempfile.mkdtemp(prefix="across-")) / "socket"
+                self._begin(address)
+                place.write_text(str(address))
+        return place.read_text()
+
+    def _begin(self, address: Path) -> None:
+        arguments = [sys.executable, "-m", "tests.across.fork_server", str(address)]
+        variables = clean_environment({"PYTHONPATH": str(CHECKOUT), "MPLBACKEND": "agg"})
+        said = self._shared / "log"
+        with said.open("wb") as log, (self._shared / "lease").open("rb") as lease:
+            streams = [(os.POSIX_SPAWN_DUP2, source.fileno(), n) for n, source in enumerate((lease, log, log))]
+            # Not as a child to be waited for: others may need it longer than this process lives.
+            process = os.posix_spawn(sys.executable, arguments, variables, file_actions=streams, setsid=True)
         deadline = time.monotonic() + 120
         while not address.exists():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            assert os.waitpid(process, os.WNOHANG) == (0, 0), said.read_text()
             assert time.monotonic() < deadline, "the fork server does not start"
             time.sleep(0.02)
 
@@ -145,13 +166,10 @@ class ForkServer:
         return command
 
     def close(self) -> None:
-        """End the server, and what is left of its commands."""
+        """End what is left of its commands, and let the server go."""
         for command in self._started:
             command.abandon()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=30)
-        self._log.close()
+        os.close(self._lease)
         shutil.rmtree(self._folder)
 
 

@@ -24,6 +24,13 @@ SMALL_SETTINGS: dict[str, Any] = {
 }
 # Nothing listens on port 1: the Kaggle client, which honours the proxy, is refused at once.
 NO_KAGGLE = {"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
+# Of an instance whose tests look at no step's output: two processes a run would follow what is written there.
+NO_OUTPUT_KEPT = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 _KAGGLE_VARIABLES = ("KAGGLE_API_ENVIRONMENT", "KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN")
 
 

@@ -31,6 +31,7 @@ from nethical_assets.orchestration.sqlite_storage import (
     PooledScheduleStorage,
     PooledSqliteStorage,
 )
+from tests.orchestration import NO_OUTPUT_KEPT
 from tests.tiny_mirror import CHECKOUT
 
 POOLED = {
@@ -42,7 +43,7 @@ POOLED = {
         }
     }
 }
-QUIET: dict[str, Any] = {"telemetry": {"enabled": False}}
+QUIET: dict[str, Any] = {"telemetry": {"enabled": False}, **NO_OUTPUT_KEPT}
 
 
 @dg.asset

@@ -24,7 +24,7 @@ from nethical_assets.orchestration.sqlite_storage import PooledSqliteStorage
 from nethical_assets.resources.platform import CycleResource
 from nethical_assets.sensors import alerts
 from nethical_assets.sensors.results import RunEvents
-from tests.orchestration import clean_environment
+from tests.orchestration import NO_OUTPUT_KEPT, clean_environment
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -39,7 +39,7 @@ def kept(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         "class": PooledSqliteStorage.__name__,
         "config": {"base_dir": str(folder)},
     }
-    overrides = {"telemetry": {"enabled": False}, "storage": {"custom": storage}}
+    overrides = {"telemetry": {"enabled": False}, "storage": {"custom": storage}, **NO_OUTPUT_KEPT}
     with dg.DagsterInstance.local_temp(str(folder), overrides=overrides) as opened:
         yield opened
 

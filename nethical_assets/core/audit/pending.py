@@ -12,6 +12,7 @@ error, never silently skipped.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ _SIGNED_PREFIX = b"nethical.local/audit/pending-leaf/v1\n"
 _SPACE = ord(" ")
 _HASH_END = 64
 _SIGNATURE_END = _HASH_END + 1 + 128
+_UNSIGNED = "is not signed by the log's key for this place"
+# More than the events of a cycle, and a few megabytes.
+_SIGNATURES_REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
@@ -113,13 +117,12 @@ class PendingFolder:
         """
         data = self.bytes_of(run_id, start) if data is None else data
         path = self.path(run_id)
-        public = Ed25519PublicKey.from_public_bytes(place.key.public)
         leaves: list[bytes] = []
         length, previous = start, place.previous
         lines = data.split(b"\n")
         for number, line in enumerate(lines[:-1], 1):
             leaf = line[_SIGNATURE_END + 1 :]
-            reason = _fault(line, leaf, previous, place, public, run_id, place.sequence + len(leaves))
+            reason = _fault(line, leaf, previous, place, run_id, place.sequence + len(leaves))
             if reason:
                 where = "" if start == 0 else f" after byte {start}"
                 return PendingRead(tuple(leaves), length, False, f"{path}: line {number}{where} {reason}")
@@ -171,9 +174,18 @@ class PendingFolder:
             os.close(descriptor)
 
 
-def _fault(
-    line: bytes, leaf: bytes, previous: bytes, place: Place, public: Ed25519PublicKey, run_id: str, sequence: int
-) -> str | None:
+@functools.lru_cache(_SIGNATURES_REMEMBERED)
+def _is_signed(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether a key signed a message. A run looks at all its lines whenever it looks at one: those it saw are not
+    computed again, and what is asked is these very bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _fault(line: bytes, leaf: bytes, previous: bytes, place: Place, run_id: str, sequence: int) -> str | None:
     """What is wrong with a line, or None."""
     if line[_HASH_END : _HASH_END + 2] == b" {":
         return (
@@ -184,11 +196,12 @@ def _fault(
         return "was changed on disk"
     try:
         signature = bytes.fromhex(line[_HASH_END + 1 : _SIGNATURE_END].decode())
-        public.verify(signature, signed_message(place.key.name, previous, leaf))
+        if not _is_signed(place.key.public, signature, signed_message(place.key.name, previous, leaf)):
+            return _UNSIGNED
         if line[_HASH_END:_SIGNATURE_END] != b" " + signature.hex().encode() or line[_SIGNATURE_END] != _SPACE:
             return "was changed on disk"
-    except (ValueError, IndexError, InvalidSignature):
-        return "is not signed by the log's key for this place"
+    except (ValueError, IndexError):
+        return _UNSIGNED
     event = Event.parse(leaf)
     if (event.run_id, event.sequence) != (run_id, sequence):
         return f"holds event {event.sequence} of run {event.run_id}, event {sequence} of run {run_id} belongs there"

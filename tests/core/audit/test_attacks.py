@@ -41,12 +41,12 @@ def test_no_two_attacks_share_a_name() -> None:
 
 
 def bits(position: int) -> Iterable[int]:
-    return range(8) if COMPLETE else {position % 8, (position * 5 + 3) % 8}
+    return range(8) if COMPLETE else {(position * 5 + 3) % 8}
 
 
 def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:
-    """Two bits of every byte of the checkpoint, the leaf hashes and the verifier key, or all eight in a sweep; of other
-    files one bit of every ninth byte, or of every byte."""
+    """A bit of every byte of the checkpoint, the leaf hashes and the verifier key, or all eight in a sweep; of other
+    files one bit of every 17th byte, or of every byte."""
     log = open_log(tmp_path / "audit")
     record(log, "r", 1)
     record(log, "s", 1, finalize=False)
@@ -59,7 +59,7 @@ def test_every_flipped_bit_is_detected(tmp_path: Path) -> None:
     for path in files:
         name = path.relative_to(log.folder).as_posix()
         original = path.read_bytes()
-        for position in range(0, len(original), 1 if name in every or COMPLETE else 9):
+        for position in range(0, len(original), 1 if name in every or COMPLETE else 17):
             for bit in bits(position) if name in every else {position * 5 % 8}:
                 changed = bytearray(original)
                 changed[position] ^= 1 << bit

@@ -192,13 +192,13 @@ print(time.perf_counter() - started, int(highest) * 1024)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured through /proc")
 def test_ten_megabytes_in_one_text_take_bounded_time_and_memory() -> None:
-    units = cases("\u0430", "555-0143 ", more=["a", "-", "ignore "])
+    units = cases("555-0143 ", more=["\u0430", "a", "-", "ignore "])
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(RULES), *units], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     seconds, memory = map(float, done.stdout.split())
-    assert seconds < 120  # 12 s on an idle machine
+    assert seconds < 120  # 3 s on an idle machine
     assert memory < 1e9
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from nethical_assets.core.detectors.registry import family_module, family_names
 from nethical_assets.core.ground.code import CodeGraph, loaded_code
+from tests.sweeping import COMPLETE
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SERVER = """
@@ -116,7 +117,10 @@ def test_a_change_of_any_module_that_a_stage_reaches_changes_its_digest_and_no_o
     # One module for each set of stages: changing another one that the same stages reach proves nothing more.
     chosen = {frozenset(names): module for module, names in sorted(reached_by.items())}
     assert len(chosen) > 15
-    for names, module in chosen.items():
+    # One of three, beginning with what the most stages reach.
+    order = sorted(chosen, key=lambda names: (-len(names), sorted(names)))
+    for names in order if COMPLETE else order[::3]:
+        module = chosen[names]
         assert copy.changed_by(module) == set(names), module
 
 
