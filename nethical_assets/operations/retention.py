@@ -6,11 +6,12 @@ What belongs here: removing what has expired, each removal recorded before it is
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.detectors.registry import family_names
-from nethical_assets.core.models.retention import expired_pointers
+from nethical_assets.core.models.retention import Expired, expired_pointers
 from nethical_assets.home.changes import remove_pointer
 from nethical_assets.home.leases import families_held
 from nethical_assets.home.settings import parse_duration
@@ -19,30 +20,38 @@ from nethical_assets.stages.sealing import finalize_run
 from nethical_assets.stages.training import MODELS
 
 _WAITING_SECONDS = 60.0
+_PUT_THERE_BY = {"candidates": EventType.GATE_DECIDED, "archived": EventType.MODEL_ARCHIVED}
 
 
 def remove_expired(workspace: Workspace, *, archived_too: bool = False) -> list[dict[str, Any]]:
     """Remove candidates that the settings keep no longer, and on request replaced champions; what was removed.
 
-    A family that a run is at work on is waited for.
+    A family that a run is at work on is waited for. Nothing goes by its own date alone, which a clock that was set back
+    may have made too early: the log must have no later time from before it was put there.
 
     Raises:
         BusyError: a run is at work on a family for more than a minute.
         IntegrityError: a pointer, whose dates decide here, is not what was decided.
     """
     retention = workspace.settings.file.model_retention
+    kept_for = {
+        "candidates": parse_duration(retention.candidates),
+        "archived": parse_duration(retention.production),
+    }
     with families_held(workspace.home, family_names(), workspace.run_id, waiting_seconds=_WAITING_SECONDS):
         expired = expired_pointers(
             workspace.registry,
             family_names(),
             now=workspace.now(),
-            keep_candidates=parse_duration(retention.candidates),
-            keep_replaced=parse_duration(retention.production),
+            keep_candidates=kept_for["candidates"],
+            keep_replaced=kept_for["archived"],
             archived_too=archived_too,
         )
         rows = []
         for one in expired:
             workspace.evidence.check_standing(one.pointer, one.stage)
+            if workspace.now() - _put_there(workspace, one) <= kept_for[one.stage]:
+                continue
             workspace.act(
                 EventType.RETENTION_DELETED,
                 {MODELS.record_name(one.pointer.family): one.pointer.model},
@@ -54,3 +63,10 @@ def remove_expired(workspace: Workspace, *, archived_too: bool = False) -> list[
         if rows:
             finalize_run(workspace)
         return rows
+
+
+def _put_there(workspace: Workspace, one: Expired) -> datetime:
+    """The time before which the log says that a pointer was not put where it is; now, if that is not finalised yet."""
+    kind = _PUT_THERE_BY[one.stage]
+    leaves = [found.index for found in workspace.audit_log.find_events(event_type=kind, digest=one.pointer.model)]
+    return workspace.audit_log.latest_time(leaves[-1], workspace.now()) if leaves else workspace.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -56,6 +57,24 @@ def test_leaf_times_that_run_backwards_are_noted(copy: Copy, real: Home) -> None
     answer = home.nethical("audit", "verify", "--json")
     said = [note for note in (*answer.document["notes"], *answer.document["problems"]) if note not in before["notes"]]
     assert any("time" in note or "clock" in note for note in said), said
+
+
+def test_a_candidate_of_a_run_whose_clock_was_set_back_is_kept_as_long_as_any(copy: Copy, real: Home) -> None:
+    home = copy(real)
+    # Too few rows for a better model: the champion stays, and a candidate is kept beside it.
+    refused = ("run", "--families", "logistic", "--source", "mirror", "--seed", "5", "--samples", "300")
+    home.nethical(*refused, injection={"clock_days": -400}).ok()
+    folder = home.path / "models" / "candidates" / "logistic"
+    (candidate,) = folder.glob("*.json")
+    age = datetime.now(UTC) - datetime.fromisoformat(json.loads(candidate.read_text())["decided_at"])
+    assert age > timedelta(days=399)
+    for days in (0, 29):
+        pruned = home.nethical("models", "prune", "--json", injection={"clock_days": days}).ok().document
+        assert pruned == {"removed": []}
+    pruned = home.nethical("models", "prune", "--json", injection={"clock_days": 31}).ok().document
+    assert len(pruned["removed"]) == 1
+    assert list(folder.glob("*.json")) == []
+    assert home.problems() == []
 
 
 @pytest.mark.parametrize("pending", ["empty", "foreign", "none"])
@@ -130,7 +149,7 @@ def test_what_was_scored_counts_only_as_the_log_names_it(copy: Copy, real: Home,
     assert home.problems() == []
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", cases(True, more=[False]))
 def test_a_killed_scoring_leaves_no_batch_that_is_missed(
     after: bool, copy: Copy, real: Home, records: Path, tmp_path: Path
 ) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -17,7 +20,7 @@ from nethical_assets.core.models.registry import ModelPointer
 from nethical_assets.home import leases
 from nethical_assets.home.changes import place_pointer
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import Workspace
+from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.operations import retention
 from nethical_assets.operations.retention import remove_expired
 from nethical_assets.stages.sealing import finalize_run
@@ -26,12 +29,26 @@ from tests.core.models.conftest import files_of, manifest_of, pointer_of
 from tests.fake_stages import open_workspace
 from tests.processes import in_child
 
+Expire = Callable[..., list[dict[str, Any]]]
 OLD, NEW = "2020-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"
 
 
 @pytest.fixture
 def workspace(settings: Settings) -> Workspace:
     return open_workspace(settings, "retention-1")
+
+
+@pytest.fixture
+def expire(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Expire:
+    """Remove what has expired three years after it was decided and finalised."""
+
+    def removed(**options: bool) -> list[dict[str, Any]]:
+        finalize_run(workspace)
+        with monkeypatch.context() as later:
+            later.setattr(Workspace, "now", lambda self: utc_now() + timedelta(days=3 * 365))
+            return remove_expired(workspace, **options)
+
+    return removed
 
 
 def add(workspace: Workspace, number: int) -> str:
@@ -62,7 +79,7 @@ def promote(workspace: Workspace, pointer: ModelPointer) -> None:
 
 
 @pytest.mark.parametrize("where", ["champion", "archive", "other family's candidate", "other family's champion"])
-def test_files_that_another_pointer_names_are_kept(workspace: Workspace, where: str) -> None:
+def test_files_that_another_pointer_names_are_kept(workspace: Workspace, expire: Expire, where: str) -> None:
     registry, shared = workspace.registry, add(workspace, 1)
     other = pointer_of(shared, decided_at=NEW)
     match where:
@@ -76,16 +93,16 @@ def test_files_that_another_pointer_names_are_kept(workspace: Workspace, where: 
         case "other family's champion":
             promote(workspace, pointer_of(shared, family="anomaly", decided_at=NEW))
     decide(workspace, pointer_of(shared, decided_at=OLD))
-    (row,) = remove_expired(workspace)
+    (row,) = expire()
     assert (row["model"], row["stage"], row["files_deleted"]) == (shared, "candidates", False)
     assert registry.candidate("logistic", shared) is None
     assert registry.load(shared)[1] == files_of(1)
 
 
-def test_what_is_removed_is_in_the_log_and_can_be_stored_again(workspace: Workspace) -> None:
+def test_what_is_removed_is_in_the_log_and_can_be_stored_again(workspace: Workspace, expire: Expire) -> None:
     registry, model = workspace.registry, add(workspace, 1)
     decide(workspace, pointer_of(model, decided_at=OLD))
-    (row,) = remove_expired(workspace)
+    (row,) = expire()
     assert (row["model"], row["files_deleted"]) == (model, True)
     (found,) = workspace.audit_log.find_events(event_type=EventType.RETENTION_DELETED, digest=model)
     assert workspace.audit_log.payload(found.event)["stage"] == "candidates"
@@ -96,12 +113,12 @@ def test_what_is_removed_is_in_the_log_and_can_be_stored_again(workspace: Worksp
     registry.load(model)
 
 
-def test_replaced_champions_go_on_request_only(workspace: Workspace) -> None:
+def test_replaced_champions_go_on_request_only(workspace: Workspace, expire: Expire) -> None:
     registry = workspace.registry
     promote(workspace, pointer_of(add(workspace, 1), decided_at="2019-01-01T00:00:00+00:00"))
     promote(workspace, pointer_of(add(workspace, 2), version="1.0.1", decided_at=OLD))
-    assert remove_expired(workspace) == []
-    (row,) = remove_expired(workspace, archived_too=True)
+    assert expire() == []
+    (row,) = expire(archived_too=True)
     assert (row["version"], row["stage"], row["files_deleted"]) == ("1.0.0", "archived", True)
     assert registry.archived("logistic") == []
 
@@ -135,7 +152,7 @@ def test_dates_that_are_not_what_was_decided_remove_nothing(workspace: Workspace
 
 
 def test_a_family_that_a_run_is_at_work_on_is_waited_for_and_left_alone(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, expire: Expire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "_WAITING_SECONDS", 0.0)
     decide(workspace, pointer_of(add(workspace, 1), decided_at=OLD))
@@ -150,4 +167,15 @@ def test_a_family_that_a_run_is_at_work_on_is_waited_for_and_left_alone(
     finally:
         leases.release_families(workspace.home, "run-1")
     assert len(workspace.registry.candidates("logistic")) == 1
-    assert len(remove_expired(workspace)) == 1
+    assert len(expire()) == 1
+
+
+def test_nothing_goes_that_the_log_has_no_later_time_for(workspace: Workspace, expire: Expire) -> None:
+    """The date of a clock that was set back, or of a decision that is not finalised."""
+    decide(workspace, pointer_of(add(workspace, 1), decided_at=OLD))
+    promote(workspace, pointer_of(add(workspace, 2), decided_at=OLD))
+    promote(workspace, pointer_of(add(workspace, 3), version="1.0.1", decided_at=OLD))
+    assert remove_expired(workspace, archived_too=True) == []
+    finalize_run(workspace)
+    assert remove_expired(workspace, archived_too=True) == []
+    assert {row["stage"] for row in expire(archived_too=True)} == {"candidates", "archived"}

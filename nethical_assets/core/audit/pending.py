@@ -34,10 +34,8 @@ SUFFIX = ".jsonl"
 LOCK_SECONDS = 60.0
 NO_LEAF = bytes(HASH_BYTES)
 _SIGNED_PREFIX = b"nethical.local/audit/pending-leaf/v1\n"
-_SPACE = ord(" ")
 _HASH_END = 64
 _SIGNATURE_END = _HASH_END + 1 + 128
-_UNSIGNED = "is not signed by the log's key for this place"
 # More than the events of a cycle, and a few megabytes.
 _SIGNATURES_REMEMBERED = 4096
 
@@ -196,12 +194,12 @@ def _fault(line: bytes, leaf: bytes, previous: bytes, place: Place, run_id: str,
         return "was changed on disk"
     try:
         signature = bytes.fromhex(line[_HASH_END + 1 : _SIGNATURE_END].decode())
-        if not _is_signed(place.key.public, signature, signed_message(place.key.name, previous, leaf)):
-            return _UNSIGNED
-        if line[_HASH_END:_SIGNATURE_END] != b" " + signature.hex().encode() or line[_SIGNATURE_END] != _SPACE:
-            return "was changed on disk"
-    except (ValueError, IndexError):
-        return _UNSIGNED
+    except ValueError:
+        signature = b""
+    if not _is_signed(place.key.public, signature, signed_message(place.key.name, previous, leaf)):
+        return "is not signed by the log's key for this place"
+    if line[_HASH_END : _SIGNATURE_END + 1] != b" " + signature.hex().encode() + b" ":
+        return "was changed on disk"
     event = Event.parse(leaf)
     if (event.run_id, event.sequence) != (run_id, sequence):
         return f"holds event {event.sequence} of run {event.run_id}, event {sequence} of run {run_id} belongs there"

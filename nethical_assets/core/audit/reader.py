@@ -6,9 +6,11 @@ What belongs here: one object to ask. What does not: the files (``files``), the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from datetime import datetime
 
-from nethical_assets.core.audit.events import Event, EventType
+from nethical_assets.core.audit.events import Event, EventType, timestamp
 from nethical_assets.core.audit.files import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -86,6 +88,17 @@ class LogReader(LogFiles):
             AuditError: the log is not what was signed.
         """
         return None if self.checkpoint_bytes() is None else self.view().newest(kind, subject)
+
+    def latest_time(self, index: int, now: datetime) -> datetime:
+        """The latest time, not after ``now``, that a leaf up to and including ``index`` states: leaf ``index`` is not
+        older than that, also if the clock of its run was set back. Reads the log from its beginning.
+
+        Raises:
+            AuditError: the log is malformed.
+        """
+        limit = timestamp(now)
+        times = (one.event.time for one in itertools.islice(self.entries(), index + 1))
+        return datetime.fromisoformat(max((time for time in times if time <= limit), default=limit))
 
     def pending_events(self, *texts: bytes) -> list[Event]:
         """The events that wait to be finalised and whose leaf holds one of ``texts`` (any, without texts), in order of
