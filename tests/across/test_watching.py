@@ -96,8 +96,9 @@ def test_labels_that_turn_under_a_champion_are_told_and_the_candidate_waits(
     assert result["source"] == "mirror"
     assert result["verdict"] == "candidate"
     assert home.pointer() == real.pointer()
-    grave = [issue for issue in home.alerts() if issue["severity"] in ("high", "critical")]
-    assert any("logistic" in issue["title"] + issue["subject"] for issue in grave)
+    (issue,) = [issue for issue in home.alerts() if issue["check"] == "champion"]
+    assert (issue["kind"], issue["subject"], issue["severity"]) == ("regression", "releases/logistic", "high")
+    assert "logistic" in issue["title"]
 
 
 def test_evidence_that_does_not_verify_is_the_gravest_alert(copy: Copy, real: Home) -> None:

@@ -31,6 +31,18 @@ mutation($parameters: ExecutionParams!) {
   }
 }"""
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value } } } }"
+RUNS_OF_JOB = """
+query($job: PipelineSelector!) {
+  pipelineOrError(params: $job) { ... on Pipeline { runs(limit: 20) { runId status } } }
+}"""
+RUNS = """
+query($filter: RunsFilter!) {
+  runsOrError(filter: $filter, limit: 50) {
+    ... on Runs {
+      results { runId jobName repositoryOrigin { repositoryLocationName repositoryName } }
+    }
+  }
+}"""
 CHECKS = """
 query($keys: [AssetKeyInput!]) {
   assetNodes(assetKeys: $keys) {
@@ -110,6 +122,25 @@ def test_the_same_state_is_seen_from_the_command_line(platform: Platform, run_id
 
     assert nethical("status")["families"]["logistic"]["version"] == "1.0.0"
     assert nethical("audit", "verify")["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("source", "status"), [("synthetic", "SUCCESS"), ("kaggle", "FAILURE")], ids=["succeeded", "failed"]
+)
+def test_the_pages_have_the_runs_of_the_command_line(platform: Platform, source: str, status: str) -> None:
+    """As the page of the job, the list of runs and the overview ask for them."""
+    arguments = [NETHICAL, "run", "--families", "heuristic", "--source", source, "--samples", "600", "--json"]
+    done = subprocess.run(arguments, env=platform.environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == (status == "FAILURE"), done.stderr
+    run_id = json.loads(done.stdout)["run_id"]
+    job = {**REPOSITORY, "pipelineName": "training_cycle"}
+    on_the_job_page = platform.query(RUNS_OF_JOB, job=job)["pipelineOrError"]["runs"]
+    assert {"runId": run_id, "status": status} in on_the_job_page
+    of_the_location = {"tags": [{"key": ".dagster/repository", "value": "__repository__@nethical_assets"}]}
+    for wanted in ({"pipelineName": "training_cycle"}, of_the_location, {"statuses": [status]}):
+        listed = {run["runId"]: run for run in platform.query(RUNS, filter=wanted)["runsOrError"]["results"]}
+        assert listed[run_id]["repositoryOrigin"] == REPOSITORY
+        assert listed[run_id]["jobName"] == "training_cycle"
 
 
 def test_schedules_and_sensors_run_and_every_daemon_is_healthy(platform: Platform) -> None:
