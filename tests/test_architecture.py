@@ -311,3 +311,22 @@ def test_every_event_type_and_kind_of_alert_is_used() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py") if path.name not in declared)
     assert [kind.name for kind in EventType if f"EventType.{kind.name}" not in text] == []
     assert [name for name in KINDS if f'"{name}"' not in text] == []
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in parsed(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(relative(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_subject_is_cut_through_three_layers() -> None:
+    """By its files' names; the command line has a file for each subject of the errands that it calls."""
+    layers: dict[str, set[str]] = {}
+    for path in MODULES:
+        layer = path.relative_to(PACKAGE).parts[0]
+        if path.name != "__init__.py" and layer != "command_line":
+            layers.setdefault(path.name, set()).add(layer)
+    assert {name: found for name, found in layers.items() if len(found) > 2} == {}

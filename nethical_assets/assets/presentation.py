@@ -13,7 +13,7 @@ import dagster as dg
 
 from nethical_assets.stages.shown import (
     Bullets,
-    Columns,
+    ColumnTypes,
     Document,
     FilePath,
     Markdown,
@@ -33,7 +33,7 @@ def _metadata(value: Shown) -> Any:
     match value:
         case Table(rows):
             shown = table(rows)
-        case Columns(columns):
+        case ColumnTypes(columns):
             schema = dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns])
             shown = dg.MetadataValue.table_schema(schema)
         case Picture(title, png):

@@ -74,12 +74,12 @@ def trace_model(settings: Settings, wanted: str, key_file: Path | None = None) -
         NoChampionError, UnknownModelError: there is no such model.
         IntegrityError: the key file cannot be used.
     """
-    from nethical_assets.core.lineage.chain import Evidence, trace
+    from nethical_assets.core.lineage.chain import ChainEvidence, trace
 
     workspace = Workspace(settings, CycleOptions(), "lineage")
     registry, log = workspace.registry, LogReader(settings.home / "audit")
     pointer, stage = find_model(registry, wanted)
-    evidence = Evidence(
+    evidence = ChainEvidence(
         objects=workspace.objects,
         snapshots=workspace.snapshots.objects,
         registry=registry,

@@ -27,7 +27,7 @@ from nethical_assets.orchestration.build import build_defs
 from nethical_assets.orchestration.division import divide, steps_of
 from nethical_assets.orchestration.executor import worker_executor
 from nethical_assets.orchestration.instance import open_instance, storage_failures
-from nethical_assets.orchestration.retention import sweep_left_files
+from nethical_assets.orchestration.run_history import sweep_left_files
 from nethical_assets.orchestration.runs import execute_here
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.alerts import file_cycle

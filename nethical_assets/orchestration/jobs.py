@@ -27,7 +27,7 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
         from nethical_assets.home.options import CycleOptions
         from nethical_assets.home.workspace import Workspace
         from nethical_assets.operations.retention import remove_expired
-        from nethical_assets.orchestration.retention import apply_retention
+        from nethical_assets.orchestration.run_history import apply_retention
 
         workspace = Workspace(settings, CycleOptions(), context.run.run_id)
         with expected_failures():

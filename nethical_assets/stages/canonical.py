@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nethical_assets.core.ground.errors import DatasetError, SourceUnavailableError
 from nethical_assets.stages.fetching import RAW, SNAPSHOT
-from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Shown, Table
+from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, ColumnTypes, Shown, Table
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
     facts = record.facts
     return {
         ROW_COUNT: facts["rows"],
-        COLUMN_SCHEMA: Columns(facts["columns"]),
+        COLUMN_SCHEMA: ColumnTypes(facts["columns"]),
         "source": facts["source"],
         "synthetic": facts["synthetic"],
         "positives": facts["positives"],

@@ -16,7 +16,7 @@ from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
 from nethical_assets.home.changes import arrive_snapshot, confirm_snapshot
-from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Shown
+from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, ColumnTypes, Shown
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
     if SNAPSHOT in record.objects:
         shown[ROW_COUNT] = shown.pop("rows")
         columns = find_snapshot(workspace.snapshots, record.subject, record.objects[SNAPSHOT]).columns
-        shown[COLUMN_SCHEMA] = Columns(columns)
+        shown[COLUMN_SCHEMA] = ColumnTypes(columns)
     return shown
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.errors import SettingsError
 from nethical_assets.stages.canonical import DATASETS
-from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Markdown, Shown, Table
+from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, ColumnTypes, Markdown, Shown, Table
 from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _shown_screened(workspace: Workspace, record: StageRecord) -> Mapping[str, S
     facts = record.facts
     return {
         ROW_COUNT: facts["rows"],
-        COLUMN_SCHEMA: Columns(facts["columns"]),
+        COLUMN_SCHEMA: ColumnTypes(facts["columns"]),
         "rows_masked": facts["rows_masked"],
         "findings": facts["findings"],
         "findings_by_kind": Table([{"kind": kind, "findings": count} for kind, count in facts["by_kind"].items()]),

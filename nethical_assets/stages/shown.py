@@ -18,7 +18,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnTypes:
     """The (name, type) pairs of a dataset's columns."""
 
     columns: Sequence[Sequence[str]]
@@ -60,7 +60,7 @@ class FilePath:
     path: str
 
 
-Shown = str | int | float | bool | Table | Columns | Picture | Markdown | Bullets | Document | FilePath
+Shown = str | int | float | bool | Table | ColumnTypes | Picture | Markdown | Bullets | Document | FilePath
 
 ROW_COUNT = "dagster/row_count"
 COLUMN_SCHEMA = "dagster/column_schema"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.stages.screening import SCREENED
-from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, Columns, Shown, Table
+from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, ColumnTypes, Shown, Table
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
     facts = record.facts
     return {
         ROW_COUNT: facts["rows"],
-        COLUMN_SCHEMA: Columns(facts["columns"]),
+        COLUMN_SCHEMA: ColumnTypes(facts["columns"]),
         **{f"{name}_rows": numbers["rows"] for name, numbers in facts["splits"].items()},
         "splits": Table([{"split": name, **numbers} for name, numbers in facts["splits"].items()]),
     }

@@ -26,7 +26,7 @@ def bin_of(probabilities: FloatArray, bins: int) -> IntArray:
 
 
 @dataclass(frozen=True)
-class Columns:
+class Contributions:
     """Per-row contributions of one model: ``values`` has shape (rows, 5 + bins).
 
     ``roc_auc`` is the point value or NaN; ``auc_components``, shape (rows,), each row's centred share of correct pairs
@@ -55,7 +55,7 @@ def columns_of(
     scores: FloatArray,
     decision_threshold: float,
     bins: int,
-) -> Columns:
+) -> Contributions:
     """The columns of finite predictions; without probabilities the decision is ``score >= decision_threshold``."""
     positive = labels == 1
     predicted = (scores if probabilities is None else probabilities) >= decision_threshold
@@ -69,10 +69,10 @@ def columns_of(
         values[:, _SQUARED_ERROR] = difference**2
         values[np.arange(len(labels)), _BINS + bin_of(probabilities, bins)] = difference
     roc_auc, components = _placements(positive, scores)
-    return Columns(values, roc_auc, components, probabilities is not None)
+    return Contributions(values, roc_auc, components, probabilities is not None)
 
 
-def metrics_of(sums: FloatArray, columns: Columns) -> dict[str, FloatArray]:
+def metrics_of(sums: FloatArray, columns: Contributions) -> dict[str, FloatArray]:
     """The metrics of column sums of shape (samples, 5 + bins), each of shape (samples,); undefined ones are NaN.
 
     All but ROC AUC, which does not follow from sums over rows.

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nethical_assets.core.evaluation.bootstrap import percentile_interval, resampled_sums
 from nethical_assets.core.evaluation.clusters import IntArray, cluster_codes, design_effect
 from nethical_assets.core.evaluation.estimate import Estimate, proportion, undefined
-from nethical_assets.core.evaluation.measures import METRICS, Columns, FloatArray, bin_of, columns_of, metrics_of
+from nethical_assets.core.evaluation.measures import METRICS, Contributions, FloatArray, bin_of, columns_of, metrics_of
 from nethical_assets.core.evaluation.operating_points import OperatingPoints, operating_points
 from nethical_assets.core.evaluation.ranking import auc_interval
 from nethical_assets.core.ground.documents import from_document, to_document
@@ -152,7 +152,7 @@ def evaluate(
 
     clusters = cluster_codes(groups, source_names, len(labels))
 
-    def measure(rows: npt.NDArray[Any] | slice, samples: int) -> tuple[Columns | None, dict[str, Estimate]]:
+    def measure(rows: npt.NDArray[Any] | slice, samples: int) -> tuple[Contributions | None, dict[str, Estimate]]:
         chosen = None if probabilities is None else probabilities[rows]
         fault = prediction_fault(chosen, scores[rows])
         columns = None if fault else columns_of(labels[rows], chosen, scores[rows], decision_threshold, ece_bins)
@@ -224,13 +224,13 @@ def prediction_fault(probabilities: FloatArray | None, scores: FloatArray) -> st
     return f"{bad} of {len(scores)} scores are not finite numbers" if bad else ""
 
 
-def _confusion(columns: Columns) -> ConfusionMatrix:
+def _confusion(columns: Contributions) -> ConfusionMatrix:
     rows, positives, hits, alarms = (round(total) for total in columns.values[:, :4].sum(axis=0))
     return ConfusionMatrix(hits, alarms, rows - positives - alarms, positives - hits)
 
 
 def _estimates(
-    columns: Columns | None, fault: str, samples: int, seed: int, clusters: IntArray | None
+    columns: Contributions | None, fault: str, samples: int, seed: int, clusters: IntArray | None
 ) -> dict[str, Estimate]:
     if columns is None:
         return {name: undefined(fault) for name in METRICS}
@@ -285,7 +285,7 @@ def _several(clusters: IntArray | None) -> bool:
     return clusters is None or len(np.unique(clusters)) > 1
 
 
-def _probability_reason(columns: Columns, rows: int) -> str:
+def _probability_reason(columns: Contributions, rows: int) -> str:
     if not columns.has_probabilities:
         return "the model gives no probabilities"
     return "" if rows else "no rows"

@@ -60,7 +60,7 @@ class _Member:
     pattern: Pattern
 
 
-class Plan:
+class MatchingPlan:
     """Rules in groups (one a pack), each with an alternation that finds the texts worth trying its rules on.
 
     One alternation over all packs would be one pass, but overflows RE2's table of states and then runs hundreds of

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.governance.columns import TextColumn, batches, holds_bare_numbers, is_numeric, read_column
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
-from nethical_assets.core.governance.matching import GaveUpError, Pattern, Plan, spans
+from nethical_assets.core.governance.matching import GaveUpError, MatchingPlan, Pattern, spans
 from nethical_assets.core.governance.memo import Hit, Hits, ScreeningMemo
 from nethical_assets.core.governance.normalise import (
     DISGUISE_PATTERN,
@@ -91,9 +91,9 @@ class Screener:
         self._vocabulary = Vocabulary(ruleset.vocabulary)
         self._hash_key = hash_key
         numbered = [(number, rule) for number, rule in enumerate(self._rules) if rule.pattern]
-        self._raw = Plan([item for item in numbered if item[1].applies_to is AppliesTo.RAW])
-        self._folded = Plan([item for item in numbered if item[1].applies_to is not AppliesTo.RAW])
-        self._deobfuscated = Plan([item for item in numbered if item[1].applies_to is AppliesTo.DEOBFUSCATED])
+        self._raw = MatchingPlan([item for item in numbered if item[1].applies_to is AppliesTo.RAW])
+        self._folded = MatchingPlan([item for item in numbered if item[1].applies_to is not AppliesTo.RAW])
+        self._deobfuscated = MatchingPlan([item for item in numbered if item[1].applies_to is AppliesTo.DEOBFUSCATED])
         self._decisions = [decide(rule, Label.UNKNOWN) for rule in self._rules]
 
     def screen(self, texts: TextColumn) -> Findings:
@@ -174,7 +174,7 @@ class Screener:
             rows = np.asarray([position for position, _ in decoded], dtype=np.int64) + first
             self._match(_View(texts, rows, locate_decoded), self._folded, sink)
 
-    def _match(self, view: _View, plan: Plan, sink: list[_Hit]) -> None:
+    def _match(self, view: _View, plan: MatchingPlan, sink: list[_Hit]) -> None:
         for number, _, positions in plan.candidates(view.texts):
             values = view.texts.take(pa.array(positions)).cast(pa.large_binary())
             for position, value in zip(positions.tolist(), values, strict=True):

@@ -90,7 +90,7 @@ class Lineage:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ChainEvidence:
     """Where everything is that a chain is verified against.
 
     Attributes:
@@ -119,7 +119,7 @@ class Evidence:
         return ProvenLeaves(self.log)
 
 
-def trace(evidence: Evidence, pointer: ModelPointer, stage: str) -> Lineage:
+def trace(evidence: ChainEvidence, pointer: ModelPointer, stage: str) -> Lineage:
     """Verify the chain that ends in ``pointer``, which is in ``stage``: current, candidates or archived."""
     tracer = _Tracer(evidence, pointer, stage)
     tracer.follow_release()
@@ -132,7 +132,7 @@ def trace(evidence: Evidence, pointer: ModelPointer, stage: str) -> Lineage:
 
 @dataclass
 class _Tracer:
-    evidence: Evidence
+    evidence: ChainEvidence
     pointer: ModelPointer
     stage: str
     links: dict[tuple[str, str], Link] = field(default_factory=dict)

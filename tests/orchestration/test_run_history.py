@@ -25,7 +25,7 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
-from nethical_assets.orchestration.retention import apply_retention, forget_runs
+from nethical_assets.orchestration.run_history import apply_retention, forget_runs
 from tests.tiny_mirror import CHECKOUT
 
 HOUR = 3600.0
