@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 
 from nethical_assets.core.drift.reference import PROBABILITY, FloatArray, IntArray, Reference, prediction_columns
-from nethical_assets.core.drift.statistics import drift_effect, holm, rate_difference_interval
+from nethical_assets.core.drift.statistics.holm import holm
+from nethical_assets.core.drift.statistics.jensen_shannon import drift_effect
+from nethical_assets.core.drift.statistics.rate_difference import rate_difference_interval
 from nethical_assets.core.ground.documents import to_document
 
 Verdict = Literal["drift", "stable", "needs_more_data"]

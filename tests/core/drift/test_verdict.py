@@ -41,7 +41,7 @@ def judged(reference, rows, random, **changes):
 
 @pytest.mark.parametrize("rows", [50, 100, 200, 1000])
 def test_false_alarm_rate_stays_within_alpha(rows, monkeypatch):
-    monkeypatch.setattr("nethical_assets.core.drift.statistics.PERMUTATIONS", 300)
+    monkeypatch.setattr("nethical_assets.core.drift.statistics.jensen_shannon.PERMUTATIONS", 300)
     random = np.random.default_rng(rows)
     trials, alarms = 150, 0
     for trial in range(trials):

@@ -1,7 +1,6 @@
-"""How far two histograms are apart, and how much of that is noise.
+"""The Jensen-Shannon distance of two histograms, and how much of it is noise.
 
-What belongs here: the de-biased Jensen-Shannon effect, its permutation test, Holm's correction, the interval of a
-difference of two rates. What does not: thresholds and verdicts (``verdict``).
+What belongs here: the de-biased effect and its permutation test. What does not: thresholds and verdicts (``core.drift.verdict``).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 PERMUTATIONS = 2000
-_Z_95 = 1.959963984540054
 
 
 def divergence(first: IntArray, second: IntArray) -> FloatArray:
@@ -67,33 +65,3 @@ def _tail(observed: float, null: FloatArray) -> float:
     if variance == 0.0:
         return ceiling
     return min(ceiling, float(gammaincc(mean**2 / variance, observed * mean / variance)))
-
-
-def holm(p_values: list[float]) -> list[float]:
-    """Adjusted p-values: rejecting those below alpha keeps the chance of any false rejection at alpha (Holm 1979)."""
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
-
-
-def rate_difference_interval(
-    first_successes: int, first_trials: int, second_successes: int, second_trials: int
-) -> tuple[float, float]:
-    """The 95 % interval of the second rate minus the first (Newcombe 1998, hybrid score); trials are positive."""
-    first, second = first_successes / first_trials, second_successes / second_trials
-    first_low, first_high = _wilson(first, first_trials)
-    second_low, second_high = _wilson(second, second_trials)
-    difference = second - first
-    low = difference - math.hypot(second - second_low, first_high - first)
-    high = difference + math.hypot(second_high - second, first - first_low)
-    return max(-1.0, low), min(1.0, high)
-
-
-def _wilson(rate: float, trials: int) -> tuple[float, float]:
-    squared = _Z_95**2
-    middle = rate + squared / (2 * trials)
-    half = _Z_95 * math.sqrt(rate * (1 - rate) / trials + squared / (4 * trials**2))
-    scale = 1 + squared / trials
-    return (middle - half) / scale, (middle + half) / scale

@@ -1,0 +1,1 @@
+"""Statistics of drift, one file each. None of them knows a threshold."""
