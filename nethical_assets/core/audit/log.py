@@ -20,7 +20,6 @@ from nethical_assets.core.audit.writer import ACTOR, Clock, LogWriter, utc_now
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.ground.storage import write_atomically
-from nethical_assets.core.tlog.merkle import consistency_proof
 from nethical_assets.core.tlog.note import Note, Signature
 
 _ENDED = {EventType.RUN_COMPLETED, EventType.RUN_FAILED, EventType.RUN_INTERRUPTED}
@@ -167,8 +166,7 @@ class AuditLog(LogReader):
         if chunk is None:
             raise AuditError(f"{self.folder}: the chunk of run {run_id} is malformed")
         size = found.index + 1
-        nodes = self.tiles.reader(view.size).node
-        proof = consistency_proof(chunk.first_index, size, nodes)
+        proof = view.consistency_proof(chunk.first_index, size)
         return ChunkReceipt(
             run_id=run_id,
             first_index=chunk.first_index,

@@ -21,7 +21,14 @@ from nethical_assets.core.audit.state import LogState, Named, Replay
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import AuditError, IntegrityError
 from nethical_assets.core.tlog.checkpoint import open_checkpoint
-from nethical_assets.core.tlog.merkle import hash_leaf, inclusion_proof, root_from_nodes, root_of, verify_inclusion
+from nethical_assets.core.tlog.merkle import (
+    consistency_proof,
+    hash_leaf,
+    inclusion_proof,
+    root_from_nodes,
+    root_of,
+    verify_inclusion,
+)
 from nethical_assets.core.tlog.note import VerifierKey
 
 
@@ -107,6 +114,14 @@ class SignedView:
             ProofError: there is no such leaf.
         """
         return inclusion_proof(index, self.size, self._tree.node)
+
+    def consistency_proof(self, first: int, second: int) -> list[bytes]:
+        """That the tree over ``second`` leaves begins with the one over ``first``.
+
+        Raises:
+            ProofError: the first is larger than the second, or negative.
+        """
+        return consistency_proof(first, second, self._tree.node)
 
     def rotations(self) -> list[LoggedEvent]:
         """The key rotations, in order."""

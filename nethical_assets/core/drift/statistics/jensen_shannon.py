@@ -1,6 +1,7 @@
 """The Jensen-Shannon distance of two histograms, and how much of it is noise.
 
-What belongs here: the de-biased effect and its permutation test. What does not: thresholds and verdicts (``core.drift.verdict``).
+What belongs here: the de-biased effect and its permutation test. What does not: thresholds and verdicts
+(``core.drift.verdict``).
 """
 
 from __future__ import annotations
