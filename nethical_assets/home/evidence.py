@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import Event, EventType
-from nethical_assets.core.delivery.champion import check_champion
+from nethical_assets.core.delivery.champion import check_champion, missing_champion
 from nethical_assets.core.delivery.standing import check_standing
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.lineage.provenance import Statement, statement_name
@@ -81,14 +81,19 @@ class Evidence:
         newest = self.named_by(digest, EventType.DATA_RESTORED, EventType.DATA_VALIDATED, EventType.DATA_FETCHED)
         return newest is not None and newest.type is EventType.DATA_RESTORED and digest in _subjects(newest, name)
 
-    def check_champion(self, champion: ModelPointer) -> None:
-        """Make sure that the newest promotion is the one the pointer claims, before anything acts on it.
+    def champion(self, family: str) -> ModelPointer | None:
+        """The champion that the log promoted last; None where it never promoted one.
 
         Raises:
-            IntegrityError: the pointer was moved by something else than a recorded promotion.
+            IntegrityError: the pointer is gone, or was moved or edited by something else than a recorded promotion.
             AuditError: the log is not what was signed.
         """
-        check_champion(self._registry, self._log, champion)
+        found = self._registry.champion(family)
+        if found is not None:
+            check_champion(self._registry, self._log, found)
+        elif missing := missing_champion(self._registry, self._log, family):
+            raise IntegrityError(missing)
+        return found
 
     def check_standing(self, pointer: ModelPointer, stage: str) -> None:
         """Make sure that a candidate's or a replaced champion's pointer says what was decided, before anything acts on

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.datasets.splits import TEST
+from nethical_assets.core.delivery.champion import missing_champion
 from nethical_assets.core.delivery.expected import champion_problems
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError, NoChampionError
@@ -39,15 +40,19 @@ class UnknownModelError(NethicalError):
     """A model was asked for that no pointer names, or by a prefix that several have."""
 
 
-def find_model(registry: ModelRegistry, wanted: str) -> tuple[ModelPointer, str]:
+def find_model(workspace: Workspace, wanted: str) -> tuple[ModelPointer, str]:
     """The pointer of a model and its stage, by digest, digest prefix, or family (then its champion).
 
     Raises:
         NoChampionError: the family has none.
         UnknownModelError: no model has that name, or several have that prefix.
+        IntegrityError: the pointer to the family's champion is gone.
     """
+    registry = workspace.registry
     if wanted in family_names():
         champion = registry.champion(wanted)
+        if missing := missing_champion(registry, workspace.audit_log, wanted):
+            raise IntegrityError(missing)
         if champion is None:
             raise NoChampionError(f"family {wanted} has no promoted model yet; run: nethical run --families {wanted}")
         return champion, "current"
@@ -78,7 +83,7 @@ def trace_model(settings: Settings, wanted: str, key_file: Path | None = None) -
 
     workspace = Workspace(settings, CycleOptions(), "lineage")
     registry, log = workspace.registry, LogReader(settings.home / "audit")
-    pointer, stage = find_model(registry, wanted)
+    pointer, stage = find_model(workspace, wanted)
     evidence = ChainEvidence(
         objects=workspace.objects,
         snapshots=workspace.snapshots.objects,
@@ -106,7 +111,7 @@ def reproduce_model(settings: Settings, wanted: str) -> tuple[ModelPointer, Repr
     from nethical_assets.stages.training import build_model
 
     workspace = Workspace(settings, CycleOptions(), "reproduce")
-    pointer, _ = find_model(workspace.registry, wanted)
+    pointer, _ = find_model(workspace, wanted)
     stored, stored_files = workspace.registry.load(pointer.model)
     spec = load_family(pointer.family)
     frame = get_table(workspace.objects, stored.training["splits"])

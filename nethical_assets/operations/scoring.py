@@ -38,10 +38,9 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
     check_output(output)
     workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
     workspace.acts.settle()
-    champion = workspace.registry.champion(family)
+    champion = workspace.evidence.champion(family)
     if champion is None:
         raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
-    workspace.evidence.check_champion(champion)
     spec = load_family(family)
     entries = settings.catalog.for_family(family)
     inputs = spec.inputs_of(read_records(file, entries), entries)

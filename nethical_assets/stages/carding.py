@@ -49,9 +49,12 @@ def _issue(work: Work) -> Result:
     if issued is not None:
         card = json.loads(issued[CARD_FORMAT])
         files = {suffix: workspace.objects.put(data) for suffix, data in issued.items()}
-        intact = all(_is_file(workspace.registry.card_path(pointer, suffix), files[suffix]) for suffix in files)
-        acts = [] if intact else [_act(work, pointer, pointer.card, files)]
-        return Result(pointer.card, files, _facts(workspace, pointer, card), acts=acts, reused=intact)
+        digest = digest_bytes(issued[CARD_FORMAT])
+        intact = pointer.card == digest and all(
+            _is_file(workspace.registry.card_path(pointer, suffix), files[suffix]) for suffix in files
+        )
+        acts = [] if intact else [_act(work, pointer, digest, files)]
+        return Result(digest, files, _facts(workspace, pointer, card), acts=acts, reused=intact)
     card = json.loads(card_bytes(build_card(_evidence(work, pointer))))
     formats = {CARD_FORMAT: card_bytes(card), **render_all(card)}
     files = {suffix: workspace.objects.put(data) for suffix, data in formats.items()}
@@ -61,14 +64,18 @@ def _issue(work: Work) -> Result:
 
 def _issued(workspace: Workspace, pointer: ModelPointer) -> dict[str, bytes] | None:
     """The bytes of every format of the pointer's card as the log names them, from wherever they are still intact; None
-    where no card was issued, or one of them is lost."""
-    event = workspace.evidence.named_by(pointer.card, EventType.CARD_ISSUED) if pointer.card else None
+    where no card was issued, or one of them is lost. The card is the newest that the log issued by the pointer's
+    decision, whatever the pointer names."""
+    from nethical_assets.core.delivery.issued import issued_cards
+
+    cards = issued_cards(workspace.audit_log, pointer)
+    event = workspace.evidence.named_by(cards[-1], EventType.CARD_ISSUED) if cards else None
     if event is None:
         return None
     prefix = format_subject(pointer.family, "")
     named = {one.name.removeprefix(prefix): one.digest for one in event.subjects if one.name.startswith(prefix)}
     found: dict[str, bytes] = {}
-    for suffix, digest in {CARD_FORMAT: pointer.card, **named}.items():
+    for suffix, digest in {CARD_FORMAT: cards[-1], **named}.items():
         path = workspace.registry.card_path(pointer, suffix)
         if _is_file(path, digest):
             found[suffix] = path.read_bytes()

@@ -98,7 +98,7 @@ class _Case:
 
 
 def _plan(work: Work) -> Plan:
-    champion = work.workspace.registry.champion(work.subject)
+    champion = work.workspace.registry.champion(work.subject) or _lost_champion(work)
     limits = work.workspace.settings.file.performance_thresholds.model_dump(mode="json")
     # A decision is looked up by the pointer that it gave the model: the pointer has to be where the decision put it.
     materials = {"limits": digest_json(limits), **({"champion": champion.model} if champion else {})}
@@ -108,9 +108,8 @@ def _plan(work: Work) -> Plan:
 def _release(work: Work) -> Result:
     """Decide about the candidate; the same model again is unchanged, whatever asked for it."""
     workspace = work.workspace
-    champion = workspace.registry.champion(work.subject)
-    if champion is not None:
-        workspace.evidence.check_champion(champion)
+    _put_back_lost_champion(work)
+    champion = workspace.evidence.champion(work.subject)
     case = _Case(work, champion)
     if champion is not None and case.is_champion:
         return _measured_again(case, champion)
@@ -119,6 +118,24 @@ def _release(work: Work) -> Result:
         workspace.evidence.check_standing(known, "candidates")
         return _unchanged(case, known, read_decision(workspace, known.decision))
     return _decided(case, _decide(case))
+
+
+def _lost_champion(work: Work) -> ModelPointer | None:
+    from nethical_assets.core.delivery.expected import lost_champion
+
+    return lost_champion(work.workspace.registry, work.workspace.audit_log, work.subject)
+
+
+def _put_back_lost_champion(work: Work) -> None:
+    """A champion is compared with whether its pointer is there or not: one that is gone is put back first."""
+    from nethical_assets.home.changes import place_pointer
+
+    lost = _lost_champion(work)
+    if lost is not None:
+        act = _promotion(lost)
+        work.workspace.act(
+            act.event, act.subjects, place_pointer(lost, "current"), parents=act.parents, payload=act.payload
+        )
 
 
 def _measured_again(case: _Case, champion: ModelPointer) -> Result:
@@ -147,7 +164,6 @@ def _refused_champion(case: _Case, champion: ModelPointer, decision: ReleaseDeci
 
 
 def _decided(case: _Case, decision: ReleaseDecision) -> Result:
-    from nethical_assets.core.delivery.expected import promotion_payload, promotion_subjects
     from nethical_assets.core.delivery.pinned import pinning_subject
     from nethical_assets.home.changes import place_pointer
 
@@ -167,16 +183,21 @@ def _decided(case: _Case, decision: ReleaseDecision) -> Result:
         acts.append(
             Act(EventType.MODEL_ARCHIVED, {name: replaced.model}, place_pointer(replaced, "archived"), parents=[stored])
         )
-    acts.append(
-        Act(
-            EventType.MODEL_PROMOTED,
-            promotion_subjects(pointer),
-            place_pointer(pointer, "current"),
-            parents=[stored],
-            payload=promotion_payload(pointer),
-        )
-    )
+    acts.append(_promotion(pointer))
     return Result(stored, {"decision": stored}, facts, acts=acts)
+
+
+def _promotion(pointer: ModelPointer) -> Act:
+    from nethical_assets.core.delivery.expected import promotion_payload, promotion_subjects
+    from nethical_assets.home.changes import place_pointer
+
+    return Act(
+        EventType.MODEL_PROMOTED,
+        promotion_subjects(pointer),
+        place_pointer(pointer, "current"),
+        parents=[pointer.decision],
+        payload=promotion_payload(pointer),
+    )
 
 
 def _gate_act(case: _Case, decision: ReleaseDecision, stored: str) -> Act:

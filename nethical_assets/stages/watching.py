@@ -26,13 +26,12 @@ HOLD = "needs_more_data"
 def _report(work: Work) -> Result:
     """The report about a family's champion. Without champion or traffic the verdict is "needs more data"."""
     workspace, family = work.workspace, work.subject
-    champion = workspace.registry.champion(family)
+    champion = workspace.evidence.champion(family)
     if champion is None:
         return _result(workspace, _hold(f"family {family} has no champion to watch"), model="")
     from nethical_assets.core.drift.reference import Reference
     from nethical_assets.core.drift.verdict import compare
 
-    workspace.evidence.check_champion(champion)
     reference = Reference.from_json(json.loads(workspace.objects.get(champion.reference)))
     monitoring = workspace.settings.file.monitoring
     recent = workspace.now() - timedelta(hours=monitoring.drift_window_hours)

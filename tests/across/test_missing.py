@@ -95,6 +95,40 @@ def test_a_replaced_key_is_not_missed(held: Home) -> None:
     assert held.problems() == []
 
 
+@pytest.mark.parametrize("seed", cases("5", more=[""]))
+def test_a_champion_whose_pointer_is_gone_is_compared_with_and_put_back(seed: str, held: Home, records: Path) -> None:
+    pointer = held.path / "models" / "current" / "logistic.json"
+    before = json.loads(pointer.read_text())
+    pointer.unlink()
+    (problem,) = held.problems()
+    for answer in (held.score(records)[0], held.nethical("lineage", "logistic")):
+        assert answer.code == 1
+        assert f"{pointer}: missing, the audit log names {before['model']}" in problem
+        assert problem in answer.err + answer.out
+    # Too few rows for a better model.
+    trial = ("--seed", seed, "--samples", "300") if seed else ()
+    document = held.run("--source", "mirror", *trial).ok().document
+    assert document["families"]["logistic"]["verdict"] == ("candidate" if seed else "unchanged")
+    assert json.loads(pointer.read_text()) == before
+    assert held.faults(records) == []
+
+
+@pytest.mark.parametrize("files", ["kept", "removed"])
+def test_a_pointer_that_lost_its_card_is_found_and_gets_the_issued_one_again(
+    files: str, held: Home, records: Path
+) -> None:
+    pointer = held.path / "models" / "current" / "logistic.json"
+    before = pointer.read_bytes()
+    pointer.write_text(json.dumps({**json.loads(before), "card": ""}))
+    for path in files_of(held.path / "models" / "metadata") if files == "removed" else ():
+        path.unlink()
+    (problem, *_) = held.problems()
+    assert f"issued card {json.loads(before)['card']} for the champion, its pointer names none" in problem
+    held.run("--source", "mirror").ok()
+    assert json.loads(pointer.read_text()) == json.loads(before)
+    assert held.faults(records) == []
+
+
 def test_what_retention_deleted_is_not_missed(held: Home) -> None:
     # Too few rows for a better model: the champion stays, and a candidate is kept beside it.
     held.run("--source", "mirror", "--seed", "5", "--samples", "300").ok()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from nethical_assets.core.ground.errors import AuditError, IntegrityError
 STATE_VERSION = 1
 PROMOTIONS = (EventType.MODEL_PROMOTED,)
 """The events that make a model the champion of its family: the one definition of a promotion."""
-PROMOTION, CARD, CHAMPION_CARD, DRIFT_REPORT = "promotion", "card", "champion_card", "drift_report"
+PROMOTION, CARD, DRIFT_REPORT = "promotion", "card", "drift_report"
 SETTINGS, RULES, CATALOG = "settings", "rules", "catalog"
 _KINDS: Mapping[EventType, tuple[str, str]] = {
     **dict.fromkeys(PROMOTIONS, (PROMOTION, "models/")),
@@ -70,40 +70,18 @@ class LogState:
         """The newest event of ``kind`` about ``subject``."""
         return self.newest.get(f"{kind} {subject}")
 
-    def of_kind(self, kind: str) -> Iterator[tuple[str, Named]]:
-        """Every subject that has an event of ``kind``, with its newest."""
-        for name, named in self.newest.items():
-            found, _, subject = name.partition(" ")
-            if found == kind:
-                yield subject, named
-
     def take(self, index: int, event: Event) -> str | None:
         """Take in leaf ``index``; the answer says what is wrong with it, if anything (then it changes nothing)."""
         kind, prefix = _KINDS.get(event.type, ("", ""))
         for subject in event.subjects:
             if kind and subject.name.startswith(prefix):
-                self._note(kind, subject.name, Named(index, subject.digest))
-        if event.type is EventType.CARD_ISSUED:
-            self._note_champion_card(event)
+                self.newest[f"{kind} {subject.name}"] = Named(index, subject.digest)
         if event.rotation is not None:
             old, new = (Named(index, digest_bytes(line.encode())) for line in (event.rotation.old, event.rotation.new))
             self.audit_keys += [new] if self.audit_keys else [old, new]
         if event.type in (EventType.KEY_CREATED, EventType.PROVENANCE_ISSUED):
             return self._take_keys(index, event)
         return None
-
-    def _note(self, kind: str, subject: str, named: Named) -> None:
-        before = self.newest.get(f"{kind} {subject}")
-        self.newest[f"{kind} {subject}"] = named
-        if kind == PROMOTION and before is not None and before.digest != named.digest:
-            self.newest.pop(f"{CHAMPION_CARD} {subject}", None)
-
-    def _note_champion_card(self, event: Event) -> None:
-        for subject in event.subjects:
-            family = subject.name.removeprefix("models/")
-            champion, card = self.find(PROMOTION, subject.name), self.find(CARD, f"model_cards/{family}")
-            if champion is not None and card is not None and champion.digest == subject.digest:
-                self.newest[f"{CHAMPION_CARD} {subject.name}"] = card
 
     def _take_keys(self, index: int, event: Event) -> str | None:
         created = event.type is EventType.KEY_CREATED

@@ -13,7 +13,7 @@ from nethical_assets.core.delivery.pinned import is_pinning, model_subject, pins
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
-__all__ = ["PROMOTIONS", "check_champion", "newest_promotion", "promoted_model"]
+__all__ = ["PROMOTIONS", "check_champion", "missing_champion", "newest_promotion", "promoted_model"]
 
 
 def newest_promotion(log: LogReader, family: str) -> Event | None:
@@ -77,3 +77,18 @@ def check_promotion(registry: ModelRegistry, log: LogReader, champion: ModelPoin
             f"{champion.model} by decision {champion.decision}; restore the pointer from a backup"
         )
     return newest
+
+
+def missing_champion(registry: ModelRegistry, log: LogReader, family: str) -> str | None:
+    """What is wrong where a family has no pointer to a champion and the log promoted one, in one line.
+
+    Raises:
+        AuditError: the log is not what was signed.
+    """
+    newest = None if registry.champion(family) is not None else newest_promotion(log, family)
+    if newest is None:
+        return None
+    return (
+        f"{registry.base / 'current' / family}.json: missing, the audit log names {promoted_model(newest, family)} as "
+        f"champion since {newest.time}; run again, or restore the pointer from a backup"
+    )

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import Event, EventType, payload_bytes
 from nethical_assets.core.audit.reader import LoggedEvent, LogReader
-from nethical_assets.core.audit.state import CHAMPION_CARD
-from nethical_assets.core.delivery.champion import check_promotion, newest_promotion, promoted_model
+from nethical_assets.core.delivery.champion import (
+    check_promotion,
+    missing_champion,
+    newest_promotion,
+)
+from nethical_assets.core.delivery.issued import issued_cards
 from nethical_assets.core.delivery.pinned import (
-    card_subject,
     decided_fields,
     is_pinning,
     model_subject,
@@ -67,10 +70,8 @@ def champion_problems(registry: ModelRegistry, objects: ObjectStore, log: LogRea
     where = f"{registry.base / 'current' / family}.json"
     champion, newest = registry.champion(family), newest_promotion(log, family)
     if champion is None:
-        if newest is None:
-            return []
-        model = promoted_model(newest, family)
-        return [f"{where}: missing, the audit log names {model} as champion since {newest.time}; restore the pointer"]
+        missing = missing_champion(registry, log, family)
+        return [missing] if missing else []
     try:
         check_promotion(registry, log, champion)
     except IntegrityError as error:
@@ -79,6 +80,30 @@ def champion_problems(registry: ModelRegistry, objects: ObjectStore, log: LogRea
         return []
     wrong = _differences(champion, newest, log, objects)
     return [f"{where}: {name} is not what was decided ({why}); restore the pointer" for name, why in wrong.items()]
+
+
+def lost_champion(registry: ModelRegistry, log: LogReader, family: str) -> ModelPointer | None:
+    """The champion whose pointer is gone although the log promoted it, as it was decided, with the card that was issued
+    for it since. None where a pointer is there, or nothing was ever promoted.
+
+    Raises:
+        IntegrityError: the promotion does not hold the pointer any more, or is of an older version and never did.
+        AuditError: the log is not what was signed.
+    """
+    missing = missing_champion(registry, log, family)
+    newest = newest_promotion(log, family)
+    if missing is None or newest is None:
+        return None
+    try:
+        said = dict((log.payload(newest) or {})["pointer"])
+        # Floats are text in payloads: the shortest one that is exact.
+        metrics = {name: None if value is None else float(value) for name, value in said["metrics"].items()}
+        pointer = ModelPointer.from_json({**said, "metrics": metrics})
+    except (IntegrityError, KeyError, TypeError, ValueError, AttributeError):
+        raise IntegrityError(missing) from None
+    if not pins(newest, pointer):
+        raise IntegrityError(missing)
+    return replace(pointer, card=next(reversed(issued_cards(log, pointer)), ""))
 
 
 def card_problems(registry: ModelRegistry, log: LogReader, family: str) -> list[str]:
@@ -90,13 +115,13 @@ def card_problems(registry: ModelRegistry, log: LogReader, family: str) -> list[
     champion = registry.champion(family)
     if champion is None:
         return []
-    issued = _issued_card(champion, log)
+    cards = issued_cards(log, champion)
     path = registry.card_path(champion, "json")
-    if issued is not None and champion.card != issued:
+    if cards and champion.card not in cards:
         named = champion.card or "none"
-        return [f"{path}: the audit log issued card {issued} for the champion, its pointer names {named}; restore it"]
-    if issued is not None and not path.exists():
-        return [f"{path}: missing, the audit log issued card {issued} for the champion; restore it"]
+        return [f"{path}: the audit log issued card {cards[-1]} for the champion, its pointer names {named}; run again"]
+    if cards and not path.exists():
+        return [f"{path}: missing, the audit log issued card {cards[-1]} for the champion; run again, or restore it"]
     return []
 
 
@@ -261,20 +286,3 @@ def _differences(champion: ModelPointer, newest: Event, log: LogReader, objects:
     if {name: metric["value"] for name, metric in metrics.items()} != dict(champion.metrics):
         wrong["metrics"] = "the evaluation says otherwise"
     return wrong
-
-
-def _issued_card(champion: ModelPointer, log: LogReader) -> str | None:
-    """The newest card that was issued for the champion; one that waits to be finalised is the newest."""
-    subject = card_subject(champion.family)
-    for event in reversed(log.pending_events(b'"card_issued"')):
-        named = {one.name: one.digest for one in event.subjects}
-        if named.get(model_subject(champion.family)) == champion.model and subject in named:
-            return named[subject]
-    if log.checkpoint_bytes() is None:
-        return None
-    found = log.view().state.find(CHAMPION_CARD, model_subject(champion.family))
-    promoted = newest_promotion(log, champion.family)
-    logged = log.view().state.find("promotion", model_subject(champion.family))
-    if promoted is None or logged is None or logged.digest != champion.model:
-        return None
-    return None if found is None else found.digest

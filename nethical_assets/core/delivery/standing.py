@@ -12,7 +12,8 @@ from typing import Any
 from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.audit.state import PROMOTIONS
-from nethical_assets.core.delivery.pinned import card_subject, is_pinning, model_subject, pins
+from nethical_assets.core.delivery.issued import issued_cards
+from nethical_assets.core.delivery.pinned import is_pinning, model_subject, pins
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 
@@ -62,7 +63,7 @@ def standing_problems(registry: ModelRegistry, log: LogReader, families: Sequenc
                 except IntegrityError as error:
                     yield str(error)
                     continue
-                cards = _cards(log, pointer)
+                cards = issued_cards(log, pointer)
                 if cards and pointer.card not in cards:
                     named = pointer.card or "none"
                     yield (
@@ -82,14 +83,6 @@ def _leaves(log: LogReader, model: str, *kinds: EventType) -> list[Event]:
     """The leaves of some kinds that name a model, oldest first; those that wait to be finalised are the newest."""
     logged = [found.event for found in log.find_events(digest=model)]
     return [event for event in (*logged, *log.pending_events(model.encode())) if event.type in kinds]
-
-
-def _cards(log: LogReader, pointer: ModelPointer) -> list[str]:
-    """The newest card that was issued for a pointer's model, and those whose leaves wait to be finalised."""
-    subject = card_subject(pointer.family)
-    logged = [found.event for found in log.find_events(event_type=EventType.CARD_ISSUED, digest=pointer.model)][-1:]
-    waiting = [event for event in log.pending_events(pointer.model.encode()) if event.type is EventType.CARD_ISSUED]
-    return [one.digest for event in (*logged, *waiting) for one in event.subjects if one.name == subject]
 
 
 def _placed(log: LogReader, event: Event) -> Mapping[str, Any]:

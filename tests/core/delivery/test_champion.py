@@ -194,8 +194,9 @@ def test_the_card_of_the_champion_is_the_newest_one_that_was_issued_for_it(
     card = digest_bytes(b"card")
 
     def issue(run_id: str, digest: str, model: str) -> None:
-        subjects = [{"name": f"model_cards/{FAMILY}", "digest": digest}, {"name": SUBJECT, "digest": model}]
-        log.recorder(run_id).append("card_issued", actor="t", subjects=subjects)
+        subjects = [{"name": f"model_cards/{FAMILY}", "digest": digest}]
+        parents = [model, pointer.decision]
+        log.recorder(run_id).append("card_issued", actor="t", subjects=subjects, parents=parents)
 
     issue("run-b", card, pointer.model)
     for finalized in (False, True):
