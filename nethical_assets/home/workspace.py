@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.code import loaded_code
-from nethical_assets.core.ground.errors import AuditError, IntegrityError
+from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.ground.places import Places
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import stage_of_statement, statement_name
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.quality.history import ValidationHistory
     from nethical_assets.core.signing.keys import ModelKeys
     from nethical_assets.core.sources.source import Source
+    from nethical_assets.home.decisions import QuarantineDecisions
 
 _LOGGER = logging.getLogger(__name__)
 ACTOR = "nethical"
@@ -224,18 +225,15 @@ class Workspace:
         """The quarantined rows of ``family`` that a person let through.
 
         Raises:
-            IntegrityError: the index says so of a row, and the log has no such decision.
+            IntegrityError: the index does not show the decisions that the log has.
         """
-        found = set()
-        for entry in self.quarantine.entries(family, status="released"):
-            if not entry.decision or self.evidence.named_by(entry.decision, EventType.DATA_RELEASED) is None:
-                raise IntegrityError(
-                    f"row {entry.row_id} of {family} is released, but the audit log has no such decision; restore "
-                    "data/quarantine from a backup, or decide again: nethical quarantine release"
-                )
-            self.quarantine.check_decision(entry, self.objects.get(entry.decision))
-            found.add(entry.row_id)
-        return frozenset(found)
+        return self._decisions.released(family)
+
+    @functools.cached_property
+    def _decisions(self) -> QuarantineDecisions:
+        from nethical_assets.home.decisions import QuarantineDecisions
+
+        return QuarantineDecisions(self.audit_log, self.evidence, self.objects, self.quarantine)
 
     def now(self) -> datetime:
         """The time now, in UTC."""

@@ -6,7 +6,6 @@ pointers (``evidence``), or the log itself (``core.audit``).
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -17,10 +16,10 @@ from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.datasets.snapshots import Snapshot
 from nethical_assets.core.delivery.expected import alert_problems, alert_subject
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.governance.quarantine import REASONS_COLUMN
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.parquet import get_values
 from nethical_assets.core.ground.storage import read_json
-from nethical_assets.home.acts import ACT_SUBJECT
 from nethical_assets.home.evidence import BATCH_PREFIX
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
@@ -199,37 +198,21 @@ def _quarantine_problems(workspace: Workspace) -> Iterator[str]:
         missing = set(get_values(workspace.objects, record.output, "row_id")) - known
         if missing:
             yield f"quarantine of {family}: {len(missing)} rows that were kept out are missing; {_RESTORE_QUARANTINE}"
+        yield from _edited_rows(workspace, family, record)
         yield from workspace.quarantine.problems(family)
-    yield from _decision_problems(workspace)
 
 
-def _decision_problems(workspace: Workspace) -> Iterator[str]:
-    """Every row that somebody decided about is in the index, with the newest decision."""
-    newest: dict[tuple[str, str], str] = {}
-    prefix = QUARANTINE.record_name("")
-    for event in _decisions(workspace):
-        for subject in event.subjects:
-            if subject.name.startswith(prefix):
-                said = json.loads(workspace.objects.get(subject.digest))
-                newest[subject.name.removeprefix(prefix), said["row_id"]] = subject.digest
-    if not newest:
-        return
-    pending = workspace.audit_log.pending_events(prefix.encode())
-    waiting = {subject.digest for event in pending for subject in event.subjects}
-    index = {(entry.family, entry.row_id): entry.decision for entry in workspace.quarantine.entries()}
-    for (family, row), decision in newest.items():
-        shown = index.get((family, row))
-        if shown != decision and shown not in waiting:
-            what = "is not in the index" if shown is None else "has another decision in the index"
-            yield f"quarantine of {family}: row {row}, which was decided about, {what}; {_RESTORE_QUARANTINE}"
-
-
-def _decisions(workspace: Workspace) -> list[Event]:
-    """The decisions of people about quarantined rows, in order: each was an act, other events of the kinds are none."""
-    kinds = (EventType.DATA_RELEASED, EventType.DATA_QUARANTINED)
-    found = [one for kind in kinds for one in workspace.audit_log.find_events(event_type=kind)]
-    acts = [one for one in found if any(subject.name == ACT_SUBJECT for subject in one.event.subjects)]
-    return [one.event for one in sorted(acts, key=lambda one: one.index)]
+def _edited_rows(workspace: Workspace, family: str, record: StageRecord) -> Iterator[str]:
+    """The rows of the newest screening whose label or reasons the index shows otherwise."""
+    names = ("row_id", "label", REASONS_COLUMN)
+    listed = zip(*(get_values(workspace.objects, record.output, name) for name in names), strict=True)
+    found = {str(row): (str(label), tuple(str(reasons).split(","))) for row, label, reasons in listed}
+    for entry in workspace.quarantine.entries(family):
+        if found.get(entry.row_id, (entry.label, entry.reasons)) != (entry.label, entry.reasons):
+            yield (
+                f"quarantine of {family}: row {entry.row_id} has another label or other reasons in the index than "
+                f"screening gave it; {_RESTORE_QUARANTINE}"
+            )
 
 
 def _inference_problems(workspace: Workspace) -> Iterator[str]:

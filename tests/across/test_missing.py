@@ -204,6 +204,12 @@ def test_a_decision_about_a_quarantined_row_is_missed(real: Home, tmp_path: Path
     run = ("--families", "prompt_injection", "--source", "mirror")
     home.run(*run).ok()
     (row,) = home.nethical("quarantine", "list", "--json").ok().document["rows"]
+    index = home.path / "data" / "quarantine" / "prompt_injection.json"
+    held = index.read_bytes()
+    index.write_text(json.dumps([{**json.loads(held)[0], "label": "1"}]))
+    (problem,) = home.problems()
+    assert f"row {row['row_id']} has another label" in problem
+    index.write_bytes(held)
     decide = ("prompt_injection", row["row_id"], "--actor", "ada", "--reason", "harmless")
     home.nethical("quarantine", "confirm", *decide).ok()
     home.nethical("quarantine", "release", *decide).ok()
@@ -211,7 +217,6 @@ def test_a_decision_about_a_quarantined_row_is_missed(real: Home, tmp_path: Path
     assert home.problems() == []
 
     # Nothing of the newest data is kept out: only the decision says that there is a row.
-    index = home.path / "data" / "quarantine" / "prompt_injection.json"
     before = index.read_bytes()
     (entry,) = json.loads(before)
     for entries in cases([{**entry, "status": "held", "decision": ""}], more=[[]]):

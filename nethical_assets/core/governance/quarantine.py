@@ -32,6 +32,8 @@ REASONS_COLUMN = "quarantine_reasons"
 HELD = "held"
 RELEASED = "released"
 CONFIRMED = "confirmed"
+_DECIDED = ("status", "decided_at", "actor", "decision_reason")
+"""What a decision says of a row."""
 _NONCE_BYTES = 12
 _MAGIC_PLAIN = b"plain1\n"
 _MAGIC_SEALED = b"aesgcm1\n"
@@ -179,7 +181,7 @@ class QuarantineStore:
         try:
             said = json.loads(document)
             family, row_id = said["family"], said["row_id"]
-            fields = {name: said[name] for name in ("status", "decided_at", "actor", "decision_reason")}
+            fields = {name: said[name] for name in _DECIDED}
         except (KeyError, TypeError, ValueError):
             raise IntegrityError(f"{digest}: not a decision about a quarantined row; restore it") from None
         with self._locked(family):
@@ -207,7 +209,7 @@ class QuarantineStore:
         """
         try:
             said = json.loads(document)
-            same = all(said[name] == getattr(entry, name) for name in ("family", "row_id", "status", "decided_at"))
+            same = all(said[name] == getattr(entry, name) for name in ("family", "row_id", *_DECIDED))
         except (KeyError, TypeError, ValueError):
             same = False
         if not same:
@@ -215,6 +217,11 @@ class QuarantineStore:
                 f"row {entry.row_id} of {entry.family}: the index shows another decision than the one it names; "
                 "restore data/quarantine from a backup"
             )
+
+    @staticmethod
+    def is_undecided(entry: QuarantineEntry) -> bool:
+        """Whether the index shows no decision about a row."""
+        return entry.status == HELD and not any((entry.decision, entry.decided_at, entry.actor, entry.decision_reason))
 
     def _entry(self, entries: Mapping[str, QuarantineEntry], family: str, row_id: str) -> QuarantineEntry:
         matching = [known for known in entries if known.startswith(row_id)] if row_id else []
