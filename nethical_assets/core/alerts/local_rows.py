@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, render_body, render_recurrence, sanitise
@@ -23,6 +23,9 @@ LATE = "late"
 
 _SEVERITIES = ("low", "medium", "high", "critical")
 _LABEL_SEPARATOR = ","
+_AHEAD = timedelta(days=1)
+"""How far clocks may be ahead: what is known of a problem from a later time counts for nothing, or a clock that was
+wrong once, or an edited time, would silence it until then."""
 _INTERNAL = {"labels", "last_summary", "failed", "unlogged"}
 _Filing = Literal["opened", "reopened", "graver", "counted", "older"]
 
@@ -95,8 +98,8 @@ def overtaking(connection: sqlite3.Connection, alert: Alert) -> Resolution | Non
     results become known in any order."""
     row = connection.execute(
         "SELECT passed, reason, resolutions.actor FROM resolutions JOIN issues USING (fingerprint)"
-        " WHERE fingerprint = ? AND state = 'open' AND passed > failed",
-        (alert.fingerprint,),
+        " WHERE fingerprint = ? AND state = 'open' AND passed > failed AND passed <= ?",
+        (alert.fingerprint, _latest()),
     ).fetchone()
     if row is None:
         return None
@@ -146,6 +149,16 @@ def as_text(when: datetime) -> str:
     return when.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def _latest() -> str:
+    """The latest moment that is believed."""
+    return (datetime.now(UTC) + _AHEAD).isoformat()
+
+
+def _believed(failed: str, against: str) -> str:
+    """When a problem occurred last, against a moment that is not in the future: only what is not there either."""
+    return "" if against <= _latest() < failed else failed
+
+
 def _filing(connection: sqlite3.Connection, alert: Alert) -> _Filing | None:
     """What filing the alert does; None for an occurrence that was filed before."""
     known = connection.execute(
@@ -154,11 +167,13 @@ def _filing(connection: sqlite3.Connection, alert: Alert) -> _Filing | None:
     if known is None:
         return "opened"
     added = not _is_filed(connection, known["number"], alert)
-    newer = alert.moment > known["failed"] or (added and alert.moment == known["failed"])
+    failed = _believed(known["failed"], alert.moment)
+    newer = alert.moment > failed or (added and alert.moment == failed)
     if not newer:
         return "older" if added else None
     passed = connection.execute(
-        "SELECT 1 FROM resolutions WHERE fingerprint = ? AND passed > ?", (alert.fingerprint, alert.moment)
+        "SELECT 1 FROM resolutions WHERE fingerprint = ? AND passed > ? AND passed <= ?",
+        (alert.fingerprint, alert.moment, _latest()),
     ).fetchone()
     if passed is not None:
         return "older"
@@ -201,8 +216,9 @@ def _remember(connection: sqlite3.Connection, resolution: Resolution) -> None:
     """Also without an issue: an older occurrence may yet become known."""
     connection.execute(
         "INSERT INTO resolutions VALUES (?, ?, ?, ?) ON CONFLICT (fingerprint) DO UPDATE SET passed ="
-        " excluded.passed, reason = excluded.reason, actor = excluded.actor WHERE excluded.passed > passed",
-        (resolution.fingerprint, resolution.moment, resolution.reason, resolution.actor),
+        " excluded.passed, reason = excluded.reason, actor = excluded.actor"
+        " WHERE excluded.passed > passed OR passed > ?",
+        (resolution.fingerprint, resolution.moment, resolution.reason, resolution.actor, _latest()),
     )
 
 
@@ -213,7 +229,10 @@ def _ended(connection: sqlite3.Connection, step: Resolution | Closing) -> Issue 
     ).fetchone()
     if row is None:
         return None
-    ends = row["failed"] < step.moment if isinstance(step, Resolution) else row["failed"] <= step.knew
+    if isinstance(step, Resolution):
+        ends = _believed(row["failed"], step.moment) < step.moment
+    else:
+        ends = row["failed"] <= step.knew
     return read(connection, int(row["number"])) if ends else None
 
 

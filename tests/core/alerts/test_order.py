@@ -85,6 +85,24 @@ def test_a_known_occurrence_that_is_newer_now_reopens(tracker: LocalIssueTracker
     assert state(tracker) == [("raw/nslkdd", "open", 1)]
 
 
+FUTURE = 24 * 365 * 900
+
+
+@pytest.mark.parametrize("wrong", [[PASS], [FAIL], [FAIL, PASS], [PASS, FAIL]], ids=" then ".join)
+def test_results_of_a_clock_that_is_ahead_silence_nothing(wrong: list[str], tracker: LocalIssueTracker) -> None:
+    """Also a time that somebody edited: no leaf of the log holds it."""
+    tracker.record([result(FAIL, 0), result(PASS, 1)])
+    tracker.record([result(kind, FUTURE + hour) for hour, kind in enumerate(wrong)])
+    opened = tracker.list()[0].state
+    assert opened == ("open" if wrong[-1] == FAIL else "closed")
+    tracker.record([result(FAIL, 2)])
+    assert tracker.list()[0].state == "open"
+    tracker.record([result(PASS, 3)])
+    assert tracker.list()[0].state == "closed"
+    tracker.record([result(FAIL, 4)])
+    assert tracker.list()[0].state == "open"
+
+
 def test_an_older_failure_does_not_reopen_what_a_person_closed(tracker: LocalIssueTracker) -> None:
     tracker.record([result(FAIL, 5)])
     tracker.close(1, "mended", "ada")
