@@ -18,7 +18,7 @@ from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.workspace import Workspace, utc_now
-from nethical_assets.stages.fetching import RAW, RecordedArrivals, downloads_folder, raw_result
+from nethical_assets.stages.fetching import ARRIVALS, RAW, RecordedArrivals, downloads_folder, raw_result
 from nethical_assets.stages.stage import Work, conclude
 
 if TYPE_CHECKING:
@@ -79,6 +79,12 @@ def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
             except IntegrityError as error:
                 problems.append(str(error))
                 continue
+            if not _is_known(workspace, snapshot.digest):
+                problems.append(
+                    f"the backup of {snapshot.fetched_at} has content {snapshot.digest}, of which the audit log knows "
+                    "no fetch"
+                )
+                continue
             workspace.backups.note_restored(backup, utc_now())
             workspace.snapshots.repair(snapshot, data)
             skipped = "".join(f"; {problem}" for problem in problems)
@@ -92,6 +98,12 @@ def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
     else:
         problems.append(f"the snapshot of {present.fetched_at} is intact and there is no older backup of it")
     raise IntegrityError(f"dataset {entry.name}: {'; '.join(problems)}")
+
+
+def _is_known(workspace: Workspace, digest: str) -> bool:
+    """Whether the log knows that this content arrived; a home that lost its log has nothing to hold it against."""
+    log = workspace.audit_log
+    return log.checkpoint_bytes() is None or workspace.evidence.named_by(digest, *ARRIVALS) is not None
 
 
 def _repair_older(workspace: Workspace, name: str) -> None:

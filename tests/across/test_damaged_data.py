@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +151,31 @@ def test_restore_brings_back_the_newest_intact_copy_of_what_was_current(server: 
     after = home.run("--source", "mirror").ok().document
     assert after["families"]["logistic"]["model_digest"] == first["families"]["logistic"]["model_digest"]
     assert home.problems() == []
+
+
+@pytest.mark.parametrize("own", ["kept", "removed"])
+def test_a_backup_of_data_that_the_log_never_saw_is_not_restored(
+    own: str, copy: Copy, real: Home, server: ForkServer, tmp_path: Path
+) -> None:
+    write_connections(tmp_path / "elsewhere", connections(900, np.random.default_rng(6), learnable=False))
+    other = Home(server, tmp_path / "other", tmp_path / "elsewhere")
+    other.nethical("data", "fetch", DATASET, "--source", "mirror").ok()
+    home = copy(real)
+    current = _current(home)
+    backups = home.path / "data" / "backups"
+    if own == "removed":
+        shutil.rmtree(backups)
+    shutil.copytree(other.path / "data" / "backups", backups, dirs_exist_ok=True)
+    flip(snapshot_of(home, current))
+    answer = home.nethical("data", "restore", DATASET, "--from", "backup")
+    if own == "kept":
+        answer.ok()
+        assert _current(home) == current
+        assert home.problems() == []
+    else:
+        assert answer.code == 1
+        assert "of which the audit log knows no fetch" in answer.err
+        assert _current(home) == current
 
 
 def _current(home: Home) -> str:
