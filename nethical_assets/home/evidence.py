@@ -67,9 +67,9 @@ class Evidence:
             tuple(sorted(_sources(statement).items())),
         )
         if said != claimed:
-            raise IntegrityError(f"{where}: its signed statement is about something else; run again")
+            raise IntegrityError(f"{where}: its signed statement is about something else; remove it and run again")
         if self.named_by(record.statement, EventType.PROVENANCE_ISSUED) is None:
-            raise IntegrityError(f"{where}: the audit log does not name its statement; run again")
+            raise IntegrityError(f"{where}: the audit log does not name its statement; remove it and run again")
         self._verified.add((record.statement, claimed))
 
     def is_recorded(self, digest: str) -> bool:

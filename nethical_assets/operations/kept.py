@@ -82,7 +82,10 @@ def _missing_objects(workspace: Workspace, record: StageRecord) -> Iterator[str]
     store = workspace.snapshots.objects if record.stage == RAW.name else workspace.objects
     for name, digest in record.objects.items():
         if digest not in store:
-            yield f"{store.path(digest)}: missing, it is the {name} of {record.name}; run again, or restore it"
+            yield (
+                f"{store.path(digest)}: missing, it is the {name} of {record.name}; run again where that is computed "
+                "again, or restore it"
+            )
 
 
 def _snapshot_problems(workspace: Workspace) -> Iterator[str]:

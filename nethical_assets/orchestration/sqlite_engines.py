@@ -89,11 +89,6 @@ class SqliteEngines:
             if path in self._files:
                 self._retire(self._files[path])
 
-    def open_files(self) -> list[Path]:
-        """The files that have an engine now, least recently used first."""
-        with self._lock:
-            return list(self._files)
-
     def _take(self, path: Path) -> _OpenFile:
         with self._lock:
             file = self._files.get(path)

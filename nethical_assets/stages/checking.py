@@ -19,7 +19,7 @@ from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.fetching import RAW, SNAPSHOT
 from nethical_assets.stages.shown import Markdown, Shown, Table
 from nethical_assets.stages.splitting import SPLITS
-from nethical_assets.stages.stage import PLATFORM, Plan, Result, Stage, Work, carry_out
+from nethical_assets.stages.stage import Plan, Result, Stage, Work, carry_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -312,12 +312,6 @@ DATASET_VALIDATION = Stage(
     in_cycle=False,
     seals=True,
 )
-
-
-def validation_report(workspace: Workspace) -> tuple[StageRecord, str]:
-    """The report over every dataset, as a record and as Markdown."""
-    record = carry_out(DATASET_VALIDATION, workspace, PLATFORM)
-    return record, workspace.objects.get(record.objects["report"]).decode()
 
 
 def _record(workspace: Workspace, stage: Stage, subject: str) -> StageRecord | None:

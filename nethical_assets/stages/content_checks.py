@@ -63,19 +63,6 @@ def newest_moment(entry: DatasetEntry, frame: pd.DataFrame) -> str | None:
     return None if str(newest) == "NaT" else str(newest.isoformat())
 
 
-def previous_snapshot(workspace: Workspace, snapshot: Snapshot) -> tuple[Snapshot | None, bool]:
-    """The snapshot that was the newest when the content of ``snapshot`` was first fetched, or None; and whether the
-    dataset had other content since then.
-
-    Going back to content that was there before is no change of the distribution.
-    """
-    history = enumerate(workspace.snapshots.history(snapshot.name))
-    dated = sorted(((one.fetched_at, number), one) for number, one in history)
-    first = next((number for number, (_, one) in enumerate(dated) if one.digest == snapshot.digest), len(dated))
-    since = any(one.digest != snapshot.digest for _, one in dated[first:])
-    return (dated[first - 1][1] if first else None), since
-
-
 def family_content(
     workspace: Workspace, spec: DetectorSpec, record: StageRecord, frame: pd.DataFrame, found: Groups | None
 ) -> list[CheckOutcome]:

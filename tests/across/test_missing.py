@@ -129,6 +129,13 @@ def test_a_pointer_that_lost_its_card_is_found_and_gets_the_issued_one_again(
     assert held.faults(records) == []
 
 
+def test_a_champion_that_is_said_to_be_replaced_is_found(held: Home) -> None:
+    pointer = held.path / "models" / "current" / "logistic.json"
+    pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "replaced_at": "2020-01-01T00:00:00+00:00"}))
+    (problem,) = held.problems()
+    assert f"{pointer}: replaced_at is not what was decided" in problem
+
+
 def test_what_retention_deleted_is_not_missed(held: Home) -> None:
     # Too few rows for a better model: the champion stays, and a candidate is kept beside it.
     held.run("--source", "mirror", "--seed", "5", "--samples", "300").ok()

@@ -81,3 +81,25 @@ def test_an_entry_that_is_there_stays_and_a_lost_statement_is_not_entered(settin
     other = digest_bytes(b"other output")
     workspace.provenance.complete("models", "logistic", other, digest_bytes(b"another"))
     assert workspace.provenance.find("models", "logistic", other) is None
+
+
+def test_what_was_made_again_after_retention_deleted_it_is_missed_again(settings: Settings) -> None:
+    workspace = open_workspace(settings, "run-1")
+    attest(workspace)
+    finalize_run(workspace)
+    stored = {path: path.read_bytes() for path in (workspace.home / "data" / "provenance").rglob("*") if path.is_file()}
+    assert stored
+    retention = open_workspace(settings, "run-2")
+    retention.record_event("retention_deleted", {"models/logistic": OUTPUT})
+    finalize_run(retention)
+    for path in stored:
+        path.unlink()
+    assert problems(open_workspace(settings, "verify")) == []
+
+    again = open_workspace(settings, "run-3")
+    attest(again)
+    finalize_run(again)
+    there = [path for path in (workspace.home / "data" / "provenance").rglob("*") if path.is_file()]
+    for path in there:
+        path.unlink()
+    assert problems(open_workspace(settings, "verify")) != []

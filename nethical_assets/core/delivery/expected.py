@@ -79,6 +79,8 @@ def champion_problems(registry: ModelRegistry, objects: ObjectStore, log: LogRea
     if newest is None:
         return []
     wrong = _differences(champion, newest, log, objects)
+    if champion.replaced_at:
+        wrong["replaced_at"] = "no champion in its place was promoted"
     return [f"{where}: {name} is not what was decided ({why}); restore the pointer" for name, why in wrong.items()]
 
 
@@ -139,7 +141,7 @@ def provenance_problems(log: LogReader, store: ProvenanceStore, kept_elsewhere: 
         AuditError: the log is malformed.
     """
     deleted = {
-        subject.digest
+        subject.digest: found.index
         for found in log.find_events(event_type=EventType.RETENTION_DELETED)
         for subject in found.event.subjects
     }
@@ -153,7 +155,9 @@ def provenance_problems(log: LogReader, store: ProvenanceStore, kept_elsewhere: 
     stored = {f"{ALGORITHM}:{one}" for one in store.objects.names()}
     problems = []
     for (stage, about, output), statements in named.items():
-        if {*statements, output} & deleted:
+        # What was made again since is missed again.
+        gone = max((deleted.get(digest, -1) for digest in (*statements, output)), default=-1)
+        if gone > max(statements.values()):
             continue
         missing = {digest: index for digest, index in statements.items() if digest not in stored}
         problems += [
@@ -163,7 +167,7 @@ def provenance_problems(log: LogReader, store: ProvenanceStore, kept_elsewhere: 
         if output not in stored and stage not in kept_elsewhere:
             problems.append(
                 f"{store.objects.path(output)}: missing, leaf {min(statements.values())} names it as {stage}/{about}; "
-                "run again, which computes it again where it is still needed, or restore it from a backup"
+                "run again, which computes it again where it can and still needs it, or restore it from a backup"
             )
         try:
             kept = store.find(stage, about, output)

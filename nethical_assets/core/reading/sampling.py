@@ -66,11 +66,6 @@ class RowSample:
         self._rows_seen = 0
         self._threshold = np.inf
 
-    @property
-    def rows_seen(self) -> int:
-        """How many rows were added so far."""
-        return self._rows_seen
-
     def add(self, batch: pa.RecordBatch) -> None:
         """Add rows (string columns); memory stays within about two samples and a batch."""
         shared = [name for name in self._together if name in batch.schema.names]
