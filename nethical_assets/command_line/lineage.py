@@ -5,7 +5,6 @@ What belongs here: arguments and printing. What does not: verification (``core.l
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, print_json
+from nethical_assets.core.ground.documents import to_document
 
 if TYPE_CHECKING:
     from nethical_assets.core.lineage.chain import Link
@@ -35,7 +35,7 @@ def lineage(
     found = trace_model(load_settings(), model, key)
     broken = found.broken
     if as_json:
-        print_json({"ok": broken is None, "broken": None if broken is None else _name(broken), **asdict(found)})
+        print_json({"ok": broken is None, "broken": None if broken is None else _name(broken), **to_document(found)})
     else:
         console = Console(highlight=False, markup=False, soft_wrap=True)
         console.print(f"{found.family} {found.version} ({found.stage}), model {found.model}")

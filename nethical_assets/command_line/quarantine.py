@@ -7,7 +7,6 @@ prints a row's content, and only to the person who asks for it.
 from __future__ import annotations
 
 import getpass
-from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
@@ -15,6 +14,7 @@ import typer
 from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, print_json, print_table
 from nethical_assets.core.detectors.registry import check_family
+from nethical_assets.core.ground.documents import to_document
 
 app = typer.Typer(no_args_is_help=True, help="Rows that screening kept out: list, show, release, confirm.")
 Family = Annotated[str, typer.Argument(help="The family.")]
@@ -34,7 +34,7 @@ def list_rows(
 
     workspace = quarantine_workspace(load_settings())
     chosen = None if family is None else check_family(family)
-    entries = [asdict(entry) for entry in workspace.quarantine.entries(chosen, status=status)]
+    entries = [to_document(entry) for entry in workspace.quarantine.entries(chosen, status=status)]
     if as_json:
         print_json({"rows": entries})
         return

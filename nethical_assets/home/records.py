@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import parse_document, write_atomically, write_json
 
@@ -55,7 +56,7 @@ class StageRecord:
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON document, without ``reused`` (which is about a run, not about the result)."""
-        document = asdict(self)
+        document = to_document(self)
         del document["reused"]
         return document
 
@@ -68,12 +69,9 @@ class StageRecord:
                 digest is not that of the result.
         """
         try:
-            record = cls(**document, reused=reused)
-        except TypeError as error:
+            record = replace(from_document(cls, document, "record"), reused=reused)
+        except IntegrityError as error:
             raise IntegrityError(f"not a stage record ({error}); remove it and run again") from None
-        for name in ("inputs", "objects", "facts"):
-            if not isinstance(getattr(record, name), dict):
-                raise IntegrityError(f"not a stage record ({name!r} is not a table); remove it and run again")
         if record.digest != result_digest(record.output, record.objects, record.facts):
             raise IntegrityError("a stage record that was changed after it was made; remove it and run again")
         return record

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from nethical_assets.core.evaluation.estimate import Estimate
 from nethical_assets.core.evaluation.gate import MINIMUM_ROWS
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import ModelManifest
 
@@ -61,7 +62,7 @@ class ChampionWatch:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
-        return asdict(self)
+        return to_document(self)
 
 
 def watch_champion(

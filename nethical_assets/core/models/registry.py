@@ -20,13 +20,14 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from upath import UPath
 
 from nethical_assets.core.ground.digests import canonical_json, check_digest, digest_bytes
+from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import (
     TEMPORARY_PREFIX,
@@ -65,9 +66,7 @@ class ModelManifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON (RFC 8785)."""
-        document = asdict(self)
-        document["input_columns"] = list(self.input_columns)
-        return canonical_json(document)
+        return canonical_json(to_document(self))
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ class ModelPointer:
 
     def to_json(self) -> dict[str, Any]:
         """The pointer as a JSON document."""
-        return {**asdict(self), "reasons": list(self.reasons)}
+        return to_document(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ModelPointer:
