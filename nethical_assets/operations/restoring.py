@@ -57,12 +57,6 @@ def restore(workspace: Workspace, entry: DatasetEntry, origin: Origin | None = N
     return record
 
 
-def is_restored(workspace: Workspace, name: str) -> bool:
-    """Whether the newest snapshot of the dataset was restored and waits for its validation."""
-    record = workspace.records.newest(RAW.name, name)
-    return record is not None and workspace.evidence.waits_for_validation(record.name, record.output)
-
-
 def _from_backup(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, str]:
     with exclusive_lock(
         downloads_folder(workspace) / f"{entry.name}.lock",

@@ -31,7 +31,7 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import Workspace
-from nethical_assets.operations.restoring import is_restored, restore
+from nethical_assets.operations.restoring import restore
 from nethical_assets.operations.verification import verify
 from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.checking import assess_family, assess_raw
@@ -81,6 +81,12 @@ def damage(workspace: Workspace, digest: str) -> Path:
     return path
 
 
+def waits_for_validation(workspace: Workspace) -> bool:
+    """Whether the newest snapshot was restored and no validation of it passed since."""
+    record = workspace.records.newest("raw", "nslkdd")
+    return record is not None and workspace.evidence.waits_for_validation(record.name, record.output)
+
+
 def statuses(workspace: Workspace) -> dict[str, str]:
     return {outcome.name: outcome.status for outcome in assess_raw(workspace, ENTRY)}
 
@@ -100,9 +106,9 @@ def test_a_tampered_snapshot_is_named_although_its_checks_are_known_and_a_backup
     record = restore(workspace, ENTRY)
     assert (record.objects["snapshot"], record.facts["status"]) == (digest, "restored")
     assert record.facts["reason"].startswith("backup of the snapshot of ")
-    assert is_restored(workspace, "nslkdd")
+    assert waits_for_validation(workspace)
     assert statuses(workspace)["schema"] == "pass"
-    assert not is_restored(workspace, "nslkdd")
+    assert not waits_for_validation(workspace)
     finalize_run(workspace)
     assert verify(workspace.settings)["problems"] == []
 
@@ -332,7 +338,7 @@ def test_a_run_validates_what_was_restored_before_it_trains_on_it(
     graph = materialize(configured, instance, keys=[*keys, dg.AssetKey(["datasets", "logistic"])])
     assert graph.success
     assert graph.metadata("datasets", "logistic")["synthetic"] is False
-    assert not is_restored(workspace, "nslkdd")
+    assert not waits_for_validation(workspace)
 
 
 def test_a_restored_dataset_that_fails_a_blocking_check_stops_the_family_with_one_line(
@@ -358,7 +364,7 @@ def test_a_restored_dataset_that_fails_a_blocking_check_stops_the_family_with_on
     # Where the check of the dataset itself was left out of the run, the family looks again.
     with pytest.raises(DatasetError, match="was restored and no validation of it passed yet"):
         canonical(workspace, "logistic", fetched_for(workspace, "logistic"))
-    assert is_restored(workspace, "nslkdd")
+    assert waits_for_validation(workspace)
 
 
 def test_a_blocking_check_stops_its_family_and_says_why(

@@ -46,11 +46,6 @@ class ColumnSketch:
         """Rows the sketch was made of."""
         return sum(self.counts) + self.missing
 
-    @property
-    def missing_share(self) -> float:
-        """Share of rows without a value, in [0, 1]; 0 without rows."""
-        return self.missing / self.rows if self.rows else 0.0
-
     def histogram(self, values: FloatArray) -> IntArray:
         """Counts of ``values`` (NaN: missing) in this sketch's bins, the last one for missing: shape (edges + 2,)."""
         present = _within_range(values[~np.isnan(values)])

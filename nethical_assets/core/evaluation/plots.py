@@ -1,6 +1,6 @@
-"""Pictures and tables of an evaluation: reliability diagram and confusion matrix.
+"""Pictures of an evaluation: reliability diagram and confusion matrix.
 
-What belongs here: rendering of an ``Evaluation`` as small PNG bytes and as Markdown. What does not: computing anything.
+What belongs here: rendering of an ``Evaluation`` as small PNG bytes. What does not: computing anything.
 """
 
 from __future__ import annotations
@@ -8,22 +8,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
-from nethical_assets.core.evaluation.estimate import Estimate
-from nethical_assets.core.evaluation.measures import METRICS
 from nethical_assets.core.evaluation.metrics import ConfusionMatrix, Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_TITLES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "roc_auc": "ROC AUC",
-    "brier": "Brier score",
-    "ece": "ECE",
-}
 _INK, _ACCENT = "#1f2933", "#1f6feb"
 _COLORS = 48
 # What is written in a picture has a known length: looking for the room that it needs takes longer than drawing it.
@@ -86,58 +75,8 @@ def confusion_png(evaluation: Evaluation) -> bytes:
     return _png(figure)
 
 
-def metrics_markdown(evaluation: Evaluation) -> str:
-    """A table of every metric with its 95 % interval, then one of the sources where there are several."""
-    lines = ["| Metric | Value | 95 % interval |", "|---|---:|---|"]
-    for name in METRICS:
-        estimate = evaluation.metrics[name]
-        lines.append(f"| {_TITLES[name]} | {_value(estimate)} | {_interval(estimate)} |")
-    if evaluation.sources:
-        titles = " | ".join(_TITLES[name] for name in METRICS)
-        lines += ["", f"| Source | Rows | Positives | {titles} |", "|---|" + "---:|" * (len(METRICS) + 2)]
-        for source in evaluation.sources:
-            values = " | ".join(_value(source.metrics[name]) for name in METRICS)
-            lines.append(f"| {source.source} | {source.rows} | {source.positives} | {values} |")
-    return "\n".join(lines) + "\n"
-
-
-def reliability_markdown(evaluation: Evaluation) -> str:
-    """The reliability table: bins of the probability, rows, mean probability, share of positives with interval."""
-    lines = [
-        "| Probability | Rows | Mean probability | Share of positives | 95 % interval |",
-        "|---|---:|---:|---:|---|",
-    ]
-    for row in evaluation.reliability:
-        observed = Estimate(row.observed_rate, row.observed_low, row.observed_high)
-        mean = "" if row.mean_probability is None else f"{row.mean_probability:.3f}"
-        edges = f"{row.low:.2f} to {row.high:.2f}"
-        lines.append(f"| {edges} | {row.rows} | {mean} | {_value(observed)} | {_interval(observed)} |")
-    return "\n".join(lines) + "\n"
-
-
-def confusion_markdown(evaluation: Evaluation) -> str:
-    """The confusion matrix as a table of row counts."""
-    if evaluation.confusion is None:
-        return f"No confusion matrix: {evaluation.metrics['accuracy'].reason}.\n"
-    negatives, positives = _counts(evaluation.confusion)
-    return (
-        "| Label | Called negative | Called positive |\n|---|---:|---:|\n"
-        f"| negative | {negatives[0]} | {negatives[1]} |\n| positive | {positives[0]} | {positives[1]} |\n"
-    )
-
-
 def _counts(matrix: ConfusionMatrix) -> tuple[tuple[int, int], tuple[int, int]]:
     return (matrix.true_negatives, matrix.false_positives), (matrix.false_negatives, matrix.true_positives)
-
-
-def _value(estimate: Estimate) -> str:
-    return "" if estimate.value is None else f"{estimate.value:.4f}"
-
-
-def _interval(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return estimate.reason
-    return f"{estimate.low:.4f} to {estimate.high:.4f}"
 
 
 def _figure(width: float, height: float) -> Figure:

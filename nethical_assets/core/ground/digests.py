@@ -7,12 +7,9 @@ code (``code``) or where bytes are kept (``storage``).
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import rfc8785
@@ -46,12 +43,6 @@ def canonical_json(value: Any) -> bytes:
 def digest_json(value: Any) -> str:
     """The digest of ``value``'s canonical JSON."""
     return digest_bytes(canonical_json(value))
-
-
-def digest_source(modules: Iterable[ModuleType]) -> str:
-    """The digest of the source text of ``modules``: changes exactly when their code does."""
-    texts = {module.__name__: inspect.getsource(module) for module in modules}
-    return digest_json(texts)
 
 
 def check_digest(digest: str) -> str:

@@ -36,7 +36,7 @@ def test_continuous_columns_get_ten_bins_of_equal_size():
 
 def test_few_values_get_a_bin_each_and_new_values_one_outside():
     sketch = ColumnSketch.of("flag", np.array([0.0, 0.0, 1.0, np.nan]))
-    assert sketch.counts == (0, 2, 1, 0) and sketch.missing_share == 0.25
+    assert sketch.counts == (0, 2, 1, 0) and sketch.missing == 1
     assert sketch.histogram(np.array([-1.0, 0.0, 1.0, 2.0])).tolist() == [1, 1, 1, 1, 0]
 
 

@@ -9,10 +9,7 @@ import pytest
 
 from nethical_assets.core.evaluation import evaluate
 from nethical_assets.core.evaluation.plots import (
-    confusion_markdown,
     confusion_png,
-    metrics_markdown,
-    reliability_markdown,
     reliability_png,
 )
 
@@ -44,18 +41,6 @@ def test_pictures_of_nothing_usable_are_still_pictures():
     broken = evaluate(labels, np.array([np.nan, 1.0]), labels * 1.0, ece_bins=10, bootstrap_samples=2, seed=0)
     for draw in (reliability_png, confusion_png):
         assert draw(broken).startswith(b"\x89PNG")
-    assert "1 of 2 probabilities" in confusion_markdown(broken)
-
-
-def test_tables_hold_the_numbers(evaluation):
-    text = metrics_markdown(evaluation)
-    assert f"| Accuracy | {evaluation.value('accuracy'):.4f} |" in text
-    assert "| a | 2500 |" in text and "| b | 2500 |" in text
-    matrix = evaluation.confusion
-    assert f"| positive | {matrix.false_negatives} | {matrix.true_positives} |" in confusion_markdown(evaluation)
-    lines = reliability_markdown(evaluation).splitlines()
-    assert len(lines) == 2 + evaluation.ece_bins
-    assert sum(int(line.split("|")[2]) for line in lines[2:]) == 5000
 
 
 def test_importing_evaluation_loads_neither_matplotlib_nor_scipy():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import types
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from nethical_assets.core.ground.digests import (
     digest_bytes,
     digest_file,
     digest_json,
-    digest_source,
     pretty_json,
 )
 from nethical_assets.core.ground.errors import IntegrityError
@@ -123,11 +121,3 @@ def test_malformed_digests_are_refused(name: str) -> None:
 
 def test_a_well_formed_digest_is_returned() -> None:
     assert check_digest(ABC) == ABC
-
-
-def test_the_digest_of_source_changes_with_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nethical_assets.core.ground import digests, errors
-
-    assert digest_source([digests, errors]) == digest_source([errors, digests])
-    assert digest_source([digests]) != digest_source([errors])
-    assert isinstance(digests, types.ModuleType)
