@@ -68,14 +68,15 @@ def _issued(workspace: Workspace, pointer: ModelPointer) -> dict[str, bytes] | N
     decision, whatever the pointer names."""
     from nethical_assets.core.delivery.issued import issued_cards
 
-    cards = issued_cards(workspace.audit_log, pointer)
-    event = workspace.evidence.named_by(cards[-1], EventType.CARD_ISSUED) if cards else None
+    # The leaves of older versions do not say by which decision a card was issued.
+    newest = next(reversed(issued_cards(workspace.audit_log, pointer)), pointer.card)
+    event = workspace.evidence.named_by(newest, EventType.CARD_ISSUED) if newest else None
     if event is None:
         return None
     prefix = format_subject(pointer.family, "")
     named = {one.name.removeprefix(prefix): one.digest for one in event.subjects if one.name.startswith(prefix)}
     found: dict[str, bytes] = {}
-    for suffix, digest in {CARD_FORMAT: cards[-1], **named}.items():
+    for suffix, digest in {CARD_FORMAT: newest, **named}.items():
         path = workspace.registry.card_path(pointer, suffix)
         if _is_file(path, digest):
             found[suffix] = path.read_bytes()
