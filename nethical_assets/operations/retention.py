@@ -6,6 +6,7 @@ What belongs here: removing what has expired, each removal recorded before it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -48,9 +49,9 @@ def remove_expired(workspace: Workspace, *, archived_too: bool = False) -> list[
             archived_too=archived_too,
         )
         rows = []
-        for one in expired:
+        for one, put_there in zip(expired, _put_there(workspace, expired), strict=True):
             workspace.evidence.check_standing(one.pointer, one.stage)
-            if workspace.now() - _put_there(workspace, one) <= kept_for[one.stage]:
+            if workspace.now() - put_there <= kept_for[one.stage]:
                 continue
             workspace.act(
                 EventType.RETENTION_DELETED,
@@ -65,8 +66,13 @@ def remove_expired(workspace: Workspace, *, archived_too: bool = False) -> list[
         return rows
 
 
-def _put_there(workspace: Workspace, one: Expired) -> datetime:
-    """The time before which the log says that a pointer was not put where it is; now, if that is not finalised yet."""
-    kind = _PUT_THERE_BY[one.stage]
-    leaves = [found.index for found in workspace.audit_log.find_events(event_type=kind, digest=one.pointer.model)]
-    return workspace.audit_log.latest_time(leaves[-1], workspace.now()) if leaves else workspace.now()
+def _put_there(workspace: Workspace, expired: Sequence[Expired]) -> list[datetime]:
+    """For each pointer the time before which the log says that it was not put where it is; now, if that is not
+    finalised yet."""
+    log, now = workspace.audit_log, workspace.now()
+    leaves = [
+        [found.index for found in log.find_events(event_type=_PUT_THERE_BY[one.stage], digest=one.pointer.model)]
+        for one in expired
+    ]
+    times = log.latest_times({found[-1] for found in leaves if found}, now)
+    return [times[found[-1]] if found else now for found in leaves]

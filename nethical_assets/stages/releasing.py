@@ -18,7 +18,7 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.stages.evaluating import EVALUATIONS
 from nethical_assets.stages.shown import Bullets, Shown
 from nethical_assets.stages.splitting import SPLITS
-from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work
+from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work, perform
 from nethical_assets.stages.training import MODELS
 
 if TYPE_CHECKING:
@@ -128,14 +128,9 @@ def _lost_champion(work: Work) -> ModelPointer | None:
 
 def _put_back_lost_champion(work: Work) -> None:
     """A champion is compared with whether its pointer is there or not: one that is gone is put back first."""
-    from nethical_assets.home.changes import place_pointer
-
     lost = _lost_champion(work)
     if lost is not None:
-        act = _promotion(lost)
-        work.workspace.act(
-            act.event, act.subjects, place_pointer(lost, "current"), parents=act.parents, payload=act.payload
-        )
+        perform(work.workspace, _promotion(lost))
 
 
 def _measured_again(case: _Case, champion: ModelPointer) -> Result:

@@ -259,7 +259,7 @@ def conclude(work: Work, plan: Plan, result: Result) -> StageRecord:
             payload=stage.tells(record),
         )
     for act in result.acts:
-        _perform(workspace, act)
+        perform(workspace, act)
     if result.then is not None:
         result.then()
     code = code_digest(workspace, stage, work.subject)
@@ -337,7 +337,8 @@ def _is_complete(work: Work, record: StageRecord) -> bool:
     return not damaged and work.stage.intact(work.workspace, record)
 
 
-def _perform(workspace: Workspace, act: Act) -> None:
+def perform(workspace: Workspace, act: Act) -> None:
+    """Record an event, and make the change that it is about, if any, after it."""
     if act.change is None:
         workspace.record_event(act.event, act.subjects, parents=act.parents, payload=act.payload)
     else:

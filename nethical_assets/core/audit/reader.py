@@ -7,7 +7,7 @@ What belongs here: one object to ask. What does not: the files (``files``), the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from nethical_assets.core.audit.events import Event, EventType, timestamp
@@ -89,16 +89,21 @@ class LogReader(LogFiles):
         """
         return None if self.checkpoint_bytes() is None else self.view().newest(kind, subject)
 
-    def latest_time(self, index: int, now: datetime) -> datetime:
-        """The latest time, not after ``now``, that a leaf up to and including ``index`` states: leaf ``index`` is not
-        older than that, also if the clock of its run was set back. Reads the log from its beginning.
+    def latest_times(self, leaves: Collection[int], now: datetime) -> dict[int, datetime]:
+        """For each of ``leaves`` the latest time, not after ``now``, that a leaf up to and including it states: it is
+        not older than that, also if the clock of its run was set back. Reads the log once, from its beginning.
 
         Raises:
             AuditError: the log is malformed.
         """
-        limit = timestamp(now)
-        times = (one.event.time for one in itertools.islice(self.entries(), index + 1))
-        return datetime.fromisoformat(max((time for time in times if time <= limit), default=limit))
+        limit, latest = timestamp(now), ""
+        found: dict[int, datetime] = {}
+        for one in itertools.islice(self.entries(), max(leaves, default=-1) + 1):
+            if one.event.time <= limit:
+                latest = max(latest, one.event.time)
+            if one.index in leaves:
+                found[one.index] = datetime.fromisoformat(latest or limit)
+        return found
 
     def pending_events(self, *texts: bytes) -> list[Event]:
         """The events that wait to be finalised and whose leaf holds one of ``texts`` (any, without texts), in order of

@@ -93,7 +93,7 @@ def lost_champion(registry: ModelRegistry, log: LogReader, family: str) -> Model
         AuditError: the log is not what was signed.
     """
     missing = missing_champion(registry, log, family)
-    newest = newest_promotion(log, family)
+    newest = newest_promotion(log, family) if missing else None
     if missing is None or newest is None:
         return None
     try:
