@@ -23,7 +23,7 @@ from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_model_keys
-from nethical_assets.orchestration.build import build_defs
+from nethical_assets.orchestration.build import build_cycle_defs
 from nethical_assets.orchestration.division import divide, steps_of
 from nethical_assets.orchestration.executor import worker_executor
 from nethical_assets.orchestration.instance import open_instance, storage_failures
@@ -124,9 +124,9 @@ def _execute(
     def build(workspace: Workspace) -> dg.JobDefinition:
         if workers > 1:
             executor = worker_executor(divide(workspace, families, workers))
-            definitions = build_defs(settings, executor=executor)
+            definitions = build_cycle_defs(settings, families, executor=executor)
         else:
-            definitions = build_defs(settings)
+            definitions = build_cycle_defs(settings, families)
         keys_of_step.update(steps_of(definitions))
         return definitions.resolve_job_def(TRAINING_JOB)
 

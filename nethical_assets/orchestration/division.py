@@ -17,7 +17,7 @@ from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.leases import lend
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
-from nethical_assets.orchestration.build import build_defs
+from nethical_assets.orchestration.build import build_cycle_defs
 from nethical_assets.orchestration.executor import Division
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.graph import is_evaluated, is_new
@@ -31,7 +31,7 @@ def divide(workspace: Workspace, families: tuple[str, ...], workers: int) -> Div
     """
     settings = workspace.settings
     return Division(
-        rebuild=functools.partial(_training_job, settings),
+        rebuild=functools.partial(_training_job, settings, families),
         locks=lambda: lend(settings.home, workspace.run_id),
         subject_of=lambda step: _subject_of(settings, step),
         weight_of=lambda family: len(settings.catalog.for_family(family)),
@@ -59,8 +59,8 @@ def _are_several(families: Iterable[str], holds: Callable[[str], bool]) -> bool:
     return len(list(itertools.islice(filter(holds, families), 2))) == 2
 
 
-def _training_job(settings: Settings) -> dg.JobDefinition:
-    return build_defs(settings).resolve_job_def(TRAINING_JOB)
+def _training_job(settings: Settings, families: tuple[str, ...]) -> dg.JobDefinition:
+    return build_cycle_defs(settings, families).resolve_job_def(TRAINING_JOB)
 
 
 def _subject_of(settings: Settings, step: str) -> str:

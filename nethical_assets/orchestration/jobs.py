@@ -52,11 +52,7 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
     raw = [asset_key(RAW, entry.name) for entry in settings.catalog.dataset]
     drift = [asset_key(DRIFT_REPORTS, family) for family in families]
     return [
-        dg.define_asset_job(
-            TRAINING_JOB,
-            selection=dg.AssetSelection.assets(*cycle_assets(settings, families)),
-            description="Fetch, validate, screen, split, train, evaluate, decide, card and audit every family.",
-        ),
+        build_training_job(settings, families),
         dg.define_asset_job(
             VALIDATION_JOB,
             selection=dg.AssetSelection.assets(*raw, asset_key(DATASET_VALIDATION)),
@@ -69,3 +65,12 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
         ),
         retention,
     ]
+
+
+def build_training_job(settings: Settings, families: tuple[str, ...]) -> Any:
+    """The training cycle of some families; the code location's is of all."""
+    return dg.define_asset_job(
+        TRAINING_JOB,
+        selection=dg.AssetSelection.assets(*cycle_assets(settings, families)),
+        description="Fetch, validate, screen, split, train, evaluate, decide, card and audit every family.",
+    )

@@ -64,7 +64,7 @@ def materialize(
     wanted = list(keys) or list(dict.fromkeys(key for family in families for key in family_assets(settings, family)))
     names = families or family_names()
     result = dg.materialize(
-        [*build_assets(settings, names), *build_checks(settings, names)],
+        [*build_assets(settings, names, wanted), *build_checks(settings, names, wanted)],
         selection=dg.AssetSelection.assets(*wanted),
         instance=instance,
         resources=build_resources(settings),

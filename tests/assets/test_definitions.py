@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 
 from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.assets.selections import cycle_assets
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.quality.checks import checks_of
 from nethical_assets.home.settings import Settings
-from nethical_assets.orchestration.build import build_defs
+from nethical_assets.orchestration.build import build_cycle_defs, build_defs
 from tests.tiny_mirror import CATALOG
 
 FAMILY_STAGES = {
@@ -124,3 +125,35 @@ def test_jobs_schedules_and_sensors_run_as_soon_as_the_daemon_does(definitions: 
         ("drift_sensor", "code_sensor", "check_alert_sensor", "run_failure_alert_sensor"),
         dg.DefaultSensorStatus.RUNNING,
     )
+
+
+@pytest.mark.parametrize("families", [("logistic",), ("anomaly", "heuristic"), family_names()], ids="+".join)
+def test_a_cycle_of_some_families_is_one_of_the_same_assets_checks_and_job(
+    families: tuple[str, ...], settings: Settings, definitions: dg.Definitions, specs: dict[str, dg.AssetSpec]
+) -> None:
+    """Dagster compares a run's assets with those it has loaded: a dependency less would make an asset look stale."""
+    built = build_cycle_defs(settings, families)
+    wanted = set(cycle_assets(settings, families))
+    assets = [asset for asset in built.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    assert {spec.key for asset in assets for spec in asset.specs} == wanted
+    for spec in (spec for asset in assets for spec in asset.specs):
+        loaded = specs[spec.key.to_user_string()]
+        assert (list(spec.deps), spec.metadata, spec.tags) == (list(loaded.deps), loaded.metadata, loaded.tags)
+    assert set(checks_by_step(built)) == {
+        (step, names)
+        for step, names in checks_by_step(definitions)
+        if all(dg.AssetKey.from_user_string(asset) in wanted for asset, _ in names)
+    }
+    job, whole = (one.resolve_job_def(TRAINING_JOB) for one in (built, definitions))
+    assert (job.name, job.description) == (whole.name, whole.description)
+    steps = {node.name for node in job.nodes}
+    assert steps <= {node.name for node in whole.nodes}
+    assert steps == {asset.op.name for asset in assets} | {step for step, _ in checks_by_step(built)}
+
+
+def checks_by_step(definitions: dg.Definitions) -> list[tuple[str, frozenset[tuple[str, str]]]]:
+    """Each step that checks, with the assets and names of its checks."""
+    return [
+        (checks.op.name, frozenset((key.asset_key.to_user_string(), key.name) for key in checks.check_keys))
+        for checks in definitions.asset_checks or ()
+    ]
