@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import IntegrityError
@@ -215,7 +216,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
 
 
 MODEL_CARDS = Stage(
-    name="model_cards",
+    name=subjects.MODEL_CARDS,
     scope="family",
     description="What the model is, what it was trained and measured on, what was decided, and the audit root by which "
     "all of it can be verified.",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nethical_assets.stages.content_checks import Groups
 
 _PROGRESS = "checks"
-_CHECKED: Mapping[Stage, Subject] = {RAW: "raw", DATASETS: "datasets", SPLITS: "splits"}
+CHECKED: Mapping[Stage, Subject] = {RAW: "delivered", DATASETS: "canonical", SPLITS: "divided"}
 """By which name the declarations of checks know the tables of a stage."""
 _NOT_MEASURED = ("refresh_interval_days", "newest_record_days_max", "backups_kept", "blocking_checks")
 
@@ -352,7 +352,7 @@ def _settle_restored(workspace: Workspace, record: StageRecord, outcomes: Sequen
     from nethical_assets.core.quality.checks import stopping
 
     blocking = workspace.settings.file.datasets.blocking_checks
-    stopped = stopping(outcomes, _CHECKED[RAW], blocking)
+    stopped = stopping(outcomes, CHECKED[RAW], blocking)
     if workspace.evidence.waits_for_validation(record.name, record.output) and not stopped:
         workspace.record_event(
             EventType.DATA_VALIDATED,
@@ -387,7 +387,7 @@ def _dated(
 ) -> tuple[CheckOutcome, ...]:
     from nethical_assets.core.quality.checks import enforced
 
-    found = enforced(outcomes, _CHECKED[stage], workspace.settings.file.datasets.blocking_checks)
+    found = enforced(outcomes, CHECKED[stage], workspace.settings.file.datasets.blocking_checks)
     return workspace.validation_history.dated(stage.name, subject, found, workspace.now())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.stages.shown import Shown, Table
 from nethical_assets.stages.splitting import SPLITS
@@ -123,7 +124,7 @@ def _description(settings: Settings, family: str) -> str:
 
 
 MODELS = Stage(
-    name="models",
+    name=subjects.MODELS,
     scope="family",
     description=_description,
     owner="team:ml-engineers",

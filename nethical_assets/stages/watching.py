@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.stages.releasing import RELEASES
@@ -79,7 +80,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
 
 
 DRIFT_REPORTS = Stage(
-    name="drift_reports",
+    name=subjects.DRIFT_REPORTS,
     scope="family",
     description="Scores, positive rate and inputs of the inference log against the reference stored at promotion. "
     "Three verdicts: drift, stable, needs more data; no traffic is never stable.",

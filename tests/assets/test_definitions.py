@@ -95,10 +95,10 @@ def test_checks(definitions: dg.Definitions) -> None:
         for checks in definitions.asset_checks or ()
         for spec in checks.check_specs
     }
-    wanted = {(f"raw/{entry.name}", name) for entry in CATALOG.dataset for name in checks_of("raw")}
+    wanted = {(f"raw/{entry.name}", name) for entry in CATALOG.dataset for name in checks_of("delivered")}
     for family in family_names():
-        wanted |= {(f"datasets/{family}", name) for name in checks_of("datasets")}
-        wanted |= {(f"splits/{family}", name) for name in checks_of("splits")}
+        wanted |= {(f"datasets/{family}", name) for name in checks_of("canonical")}
+        wanted |= {(f"splits/{family}", name) for name in checks_of("divided")}
         wanted |= {(f"releases/{family}", name) for name in ("gate", "regression", "champion")}
         wanted |= {(f"drift_reports/{family}", "drift")}
     assert found == wanted | {("audit_roots", "log_verifies"), ("audit_roots", "events_reconciled")}

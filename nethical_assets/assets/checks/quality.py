@@ -10,22 +10,24 @@ import dagster as dg
 
 from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import table
-from nethical_assets.core.quality.checks import CheckOutcome, Subject, checks_of, stopping, stops
+from nethical_assets.core.quality.checks import CheckOutcome, checks_of, stopping, stops
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.stages.canonical import DATASETS
+from nethical_assets.stages.checking import CHECKED
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.splitting import SPLITS
+from nethical_assets.stages.stage import Stage
 
 
 def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``raw/<name>``; those that the settings name stop the families that read it when they fail."""
     key = asset_key(RAW, entry.name)
     used = bool(entry.families or entry.evaluation_families)
-    specs = _specs(key, "raw", settings, used=used)
+    specs = _specs(key, RAW, settings, used=used)
 
-    @dg.multi_asset_check(name=f"check__raw__{entry.name}", specs=specs, can_subset=True)
+    @dg.multi_asset_check(name=_step(key), specs=specs, can_subset=True)
     def raw_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
@@ -36,7 +38,7 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
             outcomes = assess_raw(workspace, entry)
         yield from _results(context, key, specs, outcomes)
         if used:
-            _stop(settings, key, "raw", outcomes)
+            _stop(settings, key, RAW, outcomes)
 
     return raw_checks
 
@@ -44,9 +46,9 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
 def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``datasets/<family>``; those that the settings name stop the family when they fail."""
     key = asset_key(DATASETS, family)
-    specs = _specs(key, "datasets", settings)
+    specs = _specs(key, DATASETS, settings)
 
-    @dg.multi_asset_check(name=f"check__datasets__{family}", specs=specs, can_subset=True, pool=family)
+    @dg.multi_asset_check(name=_step(key), specs=specs, can_subset=True, pool=family)
     def dataset_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
@@ -56,7 +58,7 @@ def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
         with expected_failures():
             outcomes = assess_family(workspace, family)
         yield from _results(context, key, specs, outcomes)
-        _stop(settings, key, "datasets", outcomes)
+        _stop(settings, key, DATASETS, outcomes)
 
     return dataset_checks
 
@@ -64,9 +66,9 @@ def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
 def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``splits/<family>``; those that the settings name stop the family when they fail."""
     key = asset_key(SPLITS, family)
-    specs = _specs(key, "splits", settings)
+    specs = _specs(key, SPLITS, settings)
 
-    @dg.multi_asset_check(name=f"check__splits__{family}", specs=specs, can_subset=True, pool=family)
+    @dg.multi_asset_check(name=_step(key), specs=specs, can_subset=True, pool=family)
     def split_checks(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
     ) -> Iterator[dg.AssetCheckResult]:
@@ -76,23 +78,29 @@ def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinit
         with expected_failures():
             outcomes = assess_splits(workspace, family)
         yield from _results(context, key, specs, outcomes)
-        _stop(settings, key, "splits", outcomes)
+        _stop(settings, key, SPLITS, outcomes)
 
     return split_checks
 
 
-def _specs(key: dg.AssetKey, subject: Subject, settings: Settings, *, used: bool = True) -> list[dg.AssetCheckSpec]:
+def _step(key: dg.AssetKey) -> str:
+    return "__".join(["check", *key.path])
+
+
+def _specs(key: dg.AssetKey, checked: Stage, settings: Settings, *, used: bool = True) -> list[dg.AssetCheckSpec]:
     """The specs; a table that no family reads has nothing to stop."""
     blocking = settings.file.datasets.blocking_checks if used else ()
     return [
-        dg.AssetCheckSpec(name, asset=key, description=kind.description, blocking=stops(name, subject, blocking))
-        for name, kind in checks_of(subject).items()
+        dg.AssetCheckSpec(
+            name, asset=key, description=kind.description, blocking=stops(name, CHECKED[checked], blocking)
+        )
+        for name, kind in checks_of(CHECKED[checked]).items()
     ]
 
 
-def _stop(settings: Settings, key: dg.AssetKey, subject: Subject, outcomes: Sequence[CheckOutcome]) -> None:
+def _stop(settings: Settings, key: dg.AssetKey, checked: Stage, outcomes: Sequence[CheckOutcome]) -> None:
     """Fail the step where a check that the settings name did not pass, so that nothing after the table runs."""
-    for failed in stopping(outcomes, subject, settings.file.datasets.blocking_checks):
+    for failed in stopping(outcomes, CHECKED[checked], settings.file.datasets.blocking_checks):
         raise dg.Failure(
             f"{key.to_user_string()}: blocking check {failed.name} failed: {failed.message}; {failed.advice}",
             allow_retries=False,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.audit.keyed_tree import EMPTY_MAP, DamagedIndexError, lookup, update
 from nethical_assets.core.ground.digests import canonical_json, check_digest, digest_bytes
@@ -24,9 +25,9 @@ PROMOTIONS = (EventType.MODEL_PROMOTED,)
 PROMOTION, CARD, DRIFT_REPORT = "promotion", "card", "drift_report"
 SETTINGS, RULES, CATALOG = "settings", "rules", "catalog"
 _KINDS: Mapping[EventType, tuple[str, str]] = {
-    **dict.fromkeys(PROMOTIONS, (PROMOTION, "models/")),
-    EventType.CARD_ISSUED: (CARD, "model_cards/"),
-    EventType.DRIFT_JUDGED: (DRIFT_REPORT, "drift_reports/"),
+    **dict.fromkeys(PROMOTIONS, (PROMOTION, f"{subjects.MODELS}/")),
+    EventType.CARD_ISSUED: (CARD, f"{subjects.MODEL_CARDS}/"),
+    EventType.DRIFT_JUDGED: (DRIFT_REPORT, f"{subjects.DRIFT_REPORTS}/"),
     EventType.SETTINGS_CHANGED: (SETTINGS, "settings"),
     EventType.RULES_CHANGED: (RULES, "rules"),
     EventType.CATALOG_CHANGED: (CATALOG, "catalog"),

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nethical_assets.core.cards.card import dataset_of
 from nethical_assets.core.cards.figures import clean, estimate, in_order, metric_title
 from nethical_assets.core.cards.markdown import code, escape, table
 
@@ -24,7 +25,6 @@ DISCLAIMER = (
     "This table says what the card can and cannot contribute to the technical documentation of Article 11. It is no "
     "conformity assessment, and it does not say that the system is high-risk."
 )
-_RAW = "raw/"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _development(card: Mapping[str, Any]) -> list[AnnexRow]:
     )
     others = [*evaluation["left_out_of_training"], *evaluation["never_trained_on"]]
     across = "; ".join(f"{source['source']}: {_metrics(source['metrics'], 'accuracy', 'roc_auc')}" for source in others)
-    raw = [name for name in card["digests"] if name.startswith(_RAW)]
+    raw = [name for name in card["digests"] if dataset_of(name)]
     return [
         _proven(
             card,

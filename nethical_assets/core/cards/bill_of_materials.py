@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from nethical_assets.core.cards.card import card_digest
+from nethical_assets.core.cards.card import card_digest, dataset_of
 from nethical_assets.core.cards.figures import exact, slices
 from nethical_assets.core.ground.digests import pretty_json
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from cyclonedx.model.license import DisjunctiveLicense
 
 _MODEL = "model"
-_RAW = "raw/"
 _STAGES = {
     "splits": "training, validation and test rows",
     "screened": "rows after screening for personal data and secrets",
@@ -151,7 +150,7 @@ def _data_names(card: Mapping[str, Any]) -> list[str]:
     digests = card["digests"]
     return [
         *(name for name in _STAGES if name in digests),
-        *(name for name in digests if name.startswith(_RAW)),
+        *(name for name in digests if dataset_of(name)),
     ]
 
 
@@ -163,7 +162,7 @@ def _data_component(card: Mapping[str, Any], name: str) -> Component:
     from cyclonedx.model.component import Component, ComponentType
 
     return Component(
-        name=name.removeprefix(_RAW),
+        name=dataset_of(name) or name,
         type=ComponentType.DATA,
         bom_ref=_reference(name),
         description=_STAGES.get(name, "as it was fetched"),
@@ -175,15 +174,14 @@ def _data_component(card: Mapping[str, Any], name: str) -> Component:
 def _licences(card: Mapping[str, Any], name: str) -> list[DisjunctiveLicense]:
     from cyclonedx.model.license import DisjunctiveLicense, LicenseAcknowledgement
 
-    licence = card["dataset_info"]["licences"].get(name.removeprefix(_RAW)) if name.startswith(_RAW) else None
+    licence = card["dataset_info"]["licences"].get(dataset_of(name))
     return [DisjunctiveLicense(name=licence, acknowledgement=LicenseAcknowledgement.DECLARED)] if licence else []
 
 
 def _contents(card: Mapping[str, Any], name: str) -> Document:
     """What a component of data holds."""
-    source = name.removeprefix(_RAW)
-    contents: Document = {"type": "dataset", "name": source}
-    numbers = card["dataset_info"]["sources"].get(source, {}) if name.startswith(_RAW) else {}
+    contents: Document = {"type": "dataset", "name": dataset_of(name) or name}
+    numbers = card["dataset_info"]["sources"].get(dataset_of(name), {})
     if numbers:
         counts = [{"name": f"nethical:{key}", "value": exact(count)} for key, count in numbers.items()]
         contents["contents"] = {"properties": counts}
@@ -210,7 +208,7 @@ def _dependencies(
     model: Component, data: list[Component], libraries: list[Component]
 ) -> Iterator[tuple[Component, list[Component]]]:
     """The model depends on its rows and libraries; rows on the rows they were made from."""
-    raw = [component for component in data if str(component.bom_ref.value).startswith(f"data:{_RAW}")]
+    raw = [component for component in data if dataset_of(str(component.bom_ref.value))]
     chain = [model, *(component for component in data if component not in raw)]
     yield from ((made, [source]) for made, source in itertools.pairwise(chain))
     yield chain[-1], raw

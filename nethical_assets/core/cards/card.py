@@ -88,6 +88,13 @@ class CardEvidence:
     input_kind: str = ""
 
 
+def dataset_of(name: str) -> str:
+    """The dataset that a digest of the card is of, as it was fetched; nothing for what was made of it.
+
+    Only datasets are named ``<what>/<dataset>``."""
+    return name.partition("/")[2]
+
+
 def build_card(evidence: CardEvidence) -> dict[str, Any]:
     """The card as a JSON document."""
     splits = evidence.splits["splits"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import Event
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.models.registry import ModelPointer
@@ -19,12 +20,12 @@ _LATER = ("card", "replaced_at")
 
 def model_subject(family: str) -> str:
     """By which a leaf names a model of ``family``."""
-    return f"models/{family}"
+    return f"{subjects.MODELS}/{family}"
 
 
 def card_subject(family: str) -> str:
     """By which a leaf names a card of ``family``."""
-    return f"model_cards/{family}"
+    return f"{subjects.MODEL_CARDS}/{family}"
 
 
 def decided_fields(pointer: ModelPointer) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from nethical_assets.core.ground.documents import from_document, to_document
 
 Status = Literal["pass", "warn", "fail"]
-Subject = Literal["raw", "datasets", "splits"]
+Subject = Literal["delivered", "canonical", "divided"]
+"""What a check looks at: rows of one source as they were delivered, the rows of a family, or their division."""
 
 EXAMPLES = 10
 """At most this many row numbers are given as examples."""
@@ -28,7 +29,7 @@ class CheckKind:
 
     description: str
     advice: str
-    subjects: tuple[Subject, ...] = ("raw", "datasets")
+    subjects: tuple[Subject, ...] = ("delivered", "canonical")
     stops: tuple[Subject, ...] | None = None
 
     @property
@@ -42,7 +43,7 @@ CHECKS: Mapping[str, CheckKind] = {
         "A source could serve the dataset.",
         "fetch the dataset (nethical data fetch), and read why no source could serve it",
         # One source of several may be missing: what counts is whether the family has real data.
-        stops=("datasets",),
+        stops=("canonical",),
     ),
     "schema": CheckKind(
         "The columns the catalog promises are there and have their types.",
@@ -52,7 +53,7 @@ CHECKS: Mapping[str, CheckKind] = {
         "There are enough rows for verdicts to mean something.",
         "add rows, or accept wider intervals: small samples make verdicts uncertain",
         # A small source beside a large one is no reason to stop.
-        stops=("datasets",),
+        stops=("canonical",),
     ),
     "missing_values": CheckKind(
         "No column misses too many of its values.",
@@ -61,13 +62,13 @@ CHECKS: Mapping[str, CheckKind] = {
     "class_balance": CheckKind(
         "The minority class is not too small.",
         "add rows of the minority class, or judge the model by precision and recall instead of accuracy",
-        stops=("datasets",),
+        stops=("canonical",),
     ),
     "duplicates": CheckKind(
         "Not too many rows repeat another row.",
         "duplicates are removed before splitting; many of them mean less information than the row count says",
         # A canonical dataset has none left.
-        stops=("raw",),
+        stops=("delivered",),
     ),
     "freshness": CheckKind("The last successful refresh is recent enough.", "run: nethical data fetch"),
     "personal_data": CheckKind(
@@ -77,12 +78,12 @@ CHECKS: Mapping[str, CheckKind] = {
     "newest_record": CheckKind(
         "The newest record is recent enough, and none lies in the future.",
         "look for a newer edition of the dataset; what a model learns from old records may no longer happen",
-        ("raw",),
+        ("delivered",),
     ),
     "licence": CheckKind(
         "The licence of the data is known.",
         "read the licence on the dataset's page and write it into the catalog entry",
-        ("raw",),
+        ("delivered",),
     ),
     "near_duplicates": CheckKind(
         "Not too many texts are nearly the same as another one (MinHash over runs of three words).",
@@ -91,27 +92,27 @@ CHECKS: Mapping[str, CheckKind] = {
     "distribution": CheckKind(
         "Columns and labels are distributed as in the previous snapshot.",
         "ask the owner of the data what changed; if it is a mistake, go back: nethical data restore NAME",
-        ("raw",),
+        ("delivered",),
     ),
     "label_errors": CheckKind(
         "Few labels look wrong to a model that never saw them (confident learning, out of fold).",
         "read the example rows and correct their labels at the source; the most doubtful come first",
-        ("datasets",),
+        ("canonical",),
     ),
     "leakage": CheckKind(
         "No input column alone predicts the label.",
         "find out how the column comes about: if it is known only after the label is, take it out of the inputs",
-        ("datasets",),
+        ("canonical",),
     ),
     "source_overlap": CheckKind(
         "The sources of the family share few rows after normalisation.",
         "drop one of two sources that copy each other: results across sources then mean less than they seem to",
-        ("datasets",),
+        ("canonical",),
     ),
     "split_overlap": CheckKind(
         "No row, group or input is in two splits, and few test texts nearly repeat a training text.",
         "declare the column that the rows have in common as the group_column of the catalog entry",
-        ("splits",),
+        ("divided",),
     ),
 }
 

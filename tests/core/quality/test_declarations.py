@@ -280,4 +280,4 @@ class TestBlocking:
 
     def test_duplicates_stop_where_there_can_be_any(self) -> None:
         # A canonical dataset has one row a record, so the check cannot fail there.
-        assert CHECKS["duplicates"].stops_at == ("raw",)
+        assert CHECKS["duplicates"].stops_at == ("delivered",)
