@@ -11,8 +11,10 @@ import dagster as dg
 from nethical_assets.assets.presentation import present
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
-from nethical_assets.stages.graph import dependencies_digest
+from nethical_assets.stages.graph import STAGES, dependencies_digest
+from nethical_assets.stages.sealing import seal_step
 from nethical_assets.stages.stage import PLATFORM, Stage, carry_out
 from nethical_assets.stages.training import MODELS
 
@@ -73,9 +75,25 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
             if not stage.ends_run:
                 workspace.records.publish(record, context.run.run_id)
                 shown = {"digest": record.output, "reused": record.reused, **shown}
+                enter_events(context.run, workspace)
         return dg.MaterializeResult(data_version=dg.DataVersion(record.output), metadata=shown)
 
     return stage_asset
+
+
+def enter_events(run: dg.DagsterRun, workspace: Workspace) -> None:
+    """Enter what a step recorded into the log, where its run was asked for assets none of which does that for all.
+
+    Left to the next run, it would look like the remains of one that was interrupted.
+    """
+    entering = [asset_key(stage) for stage in STAGES if stage.ends_run or stage.seals]
+    steps, selected = run.step_keys_to_execute, run.asset_selection
+    if steps is not None:
+        later = any(key.to_python_identifier() in steps for key in entering)
+    else:
+        later = selected is None or any(key in selected for key in entering)
+    if not later:
+        seal_step(workspace)
 
 
 def _sources(needed: Stage, stage: Stage, subject: str, settings: Settings, families: Sequence[str]) -> tuple[str, ...]:

@@ -40,10 +40,20 @@ def finalize_run(workspace: Workspace, *, failed: bool = False) -> dict[str, Any
 
 def finish_errand(workspace: Workspace) -> None:
     """Append what a command outside a run recorded, if it recorded anything."""
-    if workspace.run_id in workspace.audit_log.pending_runs():
+    if _recorded(workspace):
         workspace.record_event(EventType.RUN_COMPLETED, {})
         workspace.seal()
     workspace.end()
+
+
+def seal_step(workspace: Workspace) -> None:
+    """Append what a step of a run recorded, if it recorded anything: more may follow."""
+    if _recorded(workspace):
+        workspace.seal()
+
+
+def _recorded(workspace: Workspace) -> bool:
+    return workspace.run_id in workspace.audit_log.pending_runs()
 
 
 def _record_changes(workspace: Workspace) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nethical_assets.assets.factory import enter_events
 from nethical_assets.assets.selections import family_assets
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import family_names
@@ -50,6 +51,60 @@ def test_a_family_runs_from_real_files_to_a_decision_and_its_card(
         version = dg.AssetMaterialization(dg.AssetKey([stage, family]), tags=event.asset_materialization.tags).tags
         assert version is not None
         assert version["dagster/data_version"] == record_of(mirrored, stage, family).output
+
+
+def event_types(settings: Settings) -> list[str]:
+    return [one.event.type for one in LogReader(settings.home / "audit").scan()]
+
+
+def test_assets_materialized_without_the_audit_root_leave_nothing_that_looks_interrupted(
+    mirrored: Settings, instance: dg.DagsterInstance
+) -> None:
+    """As a person selects them in the UI: one asset, then some more with their checks, then checks alone."""
+    of_family = family_assets(mirrored, "logistic")
+    for keys in (of_family[:1], of_family[:-1], [dg.AssetKey(["drift_reports", "logistic"])]):
+        graph = materialize(mirrored, instance, keys=keys)
+        assert (graph.success, graph.failures()) == (True, {})
+        assert list(LogReader(mirrored.home / "audit").pending_runs()) == []
+        assert verify(mirrored)["problems"] == []
+    assert materialize(mirrored, instance, "logistic").success
+    types = event_types(mirrored)
+    assert "provenance_issued" in types
+    assert "run_interrupted" not in types
+    assert types.count("run_completed") == 1
+
+
+ROOTS, DATASET = dg.AssetKey("audit_roots"), dg.AssetKey(["datasets", "logistic"])
+
+
+@pytest.mark.parametrize(
+    ("selected", "steps", "entered"),
+    [
+        (None, None, False),
+        (None, {"audit_roots", "splits__logistic"}, False),
+        (None, {"splits__logistic"}, True),
+        ({DATASET, ROOTS}, None, False),
+        ({DATASET, ROOTS}, {"datasets__logistic"}, True),
+        ({DATASET, dg.AssetKey("dataset_validation")}, None, False),
+        ({DATASET}, None, True),
+        (frozenset(), {"datasets__logistic", "audit_roots"}, False),
+        (frozenset(), None, True),
+    ],
+)
+def test_a_step_enters_its_events_where_no_later_step_of_its_run_does(
+    selected: set[dg.AssetKey] | None, steps: set[str] | None, entered: bool, settings: Settings
+) -> None:
+    workspace = Workspace(settings, CycleOptions(), "a-run")
+    run = dg.DagsterRun(
+        "training_cycle", workspace.run_id, asset_selection=selected, step_keys_to_execute=steps and sorted(steps)
+    )
+    enter_events(run, workspace)  # nothing was recorded: nothing to enter
+    workspace.record_event("data_validated", {})
+    enter_events(run, workspace)
+    reader = LogReader(settings.home / "audit")
+    assert list(reader.pending_runs()) == ([] if entered else ["a-run"])
+    assert len(reader.view().run_chunks("a-run")) == int(entered)
+    workspace.end()
 
 
 @pytest.mark.parametrize("family", cases(*family_names()[::2], more=family_names()[1::2]))

@@ -4,15 +4,16 @@ What belongs here: one check a rule, with its numbers and its table of failing c
 (``core.quality``, ``core.governance``). Values from the data never appear.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
-from nethical_assets.assets.factory import asset_key, expected_failures
+from nethical_assets.assets.factory import asset_key, enter_events, expected_failures
 from nethical_assets.assets.presentation import table
 from nethical_assets.core.quality.checks import CheckOutcome, checks_of, stopping, stops
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.checking import CHECKED
@@ -34,8 +35,7 @@ def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksD
         from nethical_assets.stages.checking import assess_raw
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
-        with expected_failures():
-            outcomes = assess_raw(workspace, entry)
+        outcomes = _assessed(context, workspace, lambda: assess_raw(workspace, entry))
         yield from _results(context, key, specs, outcomes)
         if used:
             _stop(settings, key, RAW, outcomes)
@@ -55,8 +55,7 @@ def build_dataset_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
         from nethical_assets.stages.checking import assess_family
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
-        with expected_failures():
-            outcomes = assess_family(workspace, family)
+        outcomes = _assessed(context, workspace, lambda: assess_family(workspace, family))
         yield from _results(context, key, specs, outcomes)
         _stop(settings, key, DATASETS, outcomes)
 
@@ -75,12 +74,21 @@ def build_split_checks(family: str, settings: Settings) -> dg.AssetChecksDefinit
         from nethical_assets.stages.checking import assess_splits
 
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
-        with expected_failures():
-            outcomes = assess_splits(workspace, family)
+        outcomes = _assessed(context, workspace, lambda: assess_splits(workspace, family))
         yield from _results(context, key, specs, outcomes)
         _stop(settings, key, SPLITS, outcomes)
 
     return split_checks
+
+
+def _assessed(
+    context: dg.AssetCheckExecutionContext, workspace: Workspace, assess: Callable[[], tuple[CheckOutcome, ...]]
+) -> tuple[CheckOutcome, ...]:
+    """The outcomes, with what they are known by in the log."""
+    with expected_failures():
+        outcomes = assess()
+        enter_events(context.run, workspace)
+    return outcomes
 
 
 def _step(key: dg.AssetKey) -> str:
