@@ -14,7 +14,7 @@ import pytest
 
 from tests.across.platform import ForkServer, Home, write_records
 from tests.conftest import Once
-from tests.tiny_mirror import connections
+from tests.tiny_mirror import add_private_key, build_mirror, connections
 
 Copy = Callable[..., Home]
 
@@ -35,6 +35,19 @@ def real(server: ForkServer, once: Once, mirror: Path) -> Home:
         assert document["families"]["logistic"]["source"] == "mirror"
 
     return Home(server, once("real", make), mirror)
+
+
+@pytest.fixture(scope="session")
+def keeping(server: ForkServer, once: Once) -> Home:
+    """A home whose prompts are from a mirror with a private key in one of them, which is kept out of training. Not to
+    be changed: copy it."""
+
+    def make(folder: Path) -> None:
+        own = add_private_key(build_mirror(folder / "mirror", rows=450))
+        Home(server, folder, own).run("--families", "prompt_injection", "--source", "mirror").ok()
+
+    folder = once("keeping", make)
+    return Home(server, folder, folder / "mirror")
 
 
 @pytest.fixture

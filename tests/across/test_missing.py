@@ -20,7 +20,6 @@ from nethical_assets.stages.splitting import SPLITS
 from tests.across.conftest import Copy
 from tests.across.platform import Home, files_of, flip
 from tests.sweeping import cases
-from tests.tiny_mirror import add_private_key, build_mirror
 
 
 @pytest.fixture
@@ -215,10 +214,9 @@ def test_what_cannot_be_made_again_fails_the_run_with_one_line_that_names_it(hel
     assert any(victim.name in problem and "restore it from a backup" in problem for problem in held.problems())
 
 
-def test_a_decision_about_a_quarantined_row_is_missed(real: Home, tmp_path: Path) -> None:
-    home = Home(real.server, tmp_path / "home", add_private_key(build_mirror(tmp_path / "mirror", rows=450)))
+def test_a_decision_about_a_quarantined_row_is_missed(copy: Copy, keeping: Home) -> None:
+    home = copy(keeping)
     run = ("--families", "prompt_injection", "--source", "mirror")
-    home.run(*run).ok()
     (row,) = home.nethical("quarantine", "list", "--json").ok().document["rows"]
     index = home.path / "data" / "quarantine" / "prompt_injection.json"
     held = index.read_bytes()
@@ -245,5 +243,4 @@ def test_a_decision_about_a_quarantined_row_is_missed(real: Home, tmp_path: Path
         assert answer.code == 1
         assert "restore data/quarantine from a backup" in answer.err + answer.out
         index.write_bytes(before)
-    home.run(*run).ok()
     assert home.problems() == []

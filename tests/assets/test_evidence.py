@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -16,16 +18,22 @@ from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import open_registry
 from nethical_assets.operations.verification import reconcile_facts, verify
 from tests.assets.assets_graph import materialize
+from tests.conftest import Once
 from tests.orchestration import write_settings
 
 FAMILY = "logistic"
 
 
 @pytest.fixture
-def released(settings: Settings, instance: dg.DagsterInstance) -> Settings:
+def released(settings: Settings, once: Once) -> Settings:
     """Settings of a home with one promoted model and a finalised log."""
-    graph = materialize(settings, instance, FAMILY)
-    assert graph.metadata("releases", FAMILY)["verdict"] == "promoted"
+
+    def make(folder: Path) -> None:
+        with dg.DagsterInstance.ephemeral() as instance:
+            graph = materialize(replace(settings, home=folder / "home"), instance, FAMILY)
+        assert graph.metadata("releases", FAMILY)["verdict"] == "promoted"
+
+    shutil.copytree(once("released", make) / "home", settings.home, dirs_exist_ok=True)
     assert verify(settings)["ok"]
     return settings
 
