@@ -13,7 +13,7 @@ FIND_PYTHON := for candidate in $(PYTHON) python3 python3.13 python3.12 python3.
 CORES := $(BIN)/python -c 'import os; print(1 + min(5, len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0))))'
 
 # Each process of the tests would rewrite their assertions anew where this forbids to keep them.
-test e2e sweep: export PYTHONDONTWRITEBYTECODE :=
+test slow e2e sweep: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## List the targets
@@ -43,10 +43,15 @@ ui: $(READY) ## The Dagster UI with schedules and sensors running
 	@$(BIN)/nethical ui $(ARGS)
 
 .PHONY: test
-test: $(READY) ## The test suite (without the end-to-end tests)
+test: $(READY) ## The test suite (without the slow and the end-to-end tests)
 	@echo "Running the test suite ..."
 	@# A test that waits for a process of its own leaves its core to another: one more than there are cores.
-	@$(BIN)/python -m pytest -m "not e2e" -n $$($(CORES)) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e and not slow" -n $$($(CORES)) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+.PHONY: slow
+slow: $(READY) ## The slow tests of the suite
+	@echo "Running the slow tests ..."
+	@$(BIN)/python -m pytest -m "slow and not e2e" -n $$($(CORES)) --dist worksteal $(ARGS)
 
 .PHONY: e2e
 e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and browser

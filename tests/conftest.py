@@ -23,7 +23,7 @@ from nethical_assets.home.settings import Settings, load_settings
 from tests.across.platform import Command, ForkServer
 from tests.databases import copy_databases, make_databases
 from tests.orchestration import Start, clean_environment, enter, environment_of
-from tests.tiny_mirror import CHECKOUT, build_mirror
+from tests.tiny_mirror import build_mirror
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 _LONG = ("orchestration", "across", "assets", "command_line", "sensors")
@@ -32,12 +32,8 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "0.0.0.0", "", None)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What runs whole cycles comes first: where several processes share the files, the last ones are short."""
-    folders = [CHECKOUT / "tests" / name for name in _LONG]
-
-    def rank(item: pytest.Item) -> int:
-        return next((n for n, folder in enumerate(folders) if folder in item.path.parents), len(folders))
-
-    items.sort(key=rank)
+    ranks = {name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.split("/")[1], len(ranks)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -212,7 +212,9 @@ def to_a_later_confirmation(pointer: Path, before: str) -> None:
     pointer.write_text(json.dumps({**document, "refreshed_at": "2031-01-01T00:00:00+00:00"}))
 
 
-@pytest.mark.parametrize("moved", [to_what_was_current_before, to_a_later_confirmation])
+@pytest.mark.parametrize(
+    "moved", [to_what_was_current_before, pytest.param(to_a_later_confirmation, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("confirmed", cases(False, more=[True]))
 def test_a_pointer_to_data_that_was_moved_is_found_and_mended(
     moved: Callable[[Path, str], None], confirmed: bool, copy: Copy, real: Home, tmp_path: Path

@@ -67,6 +67,7 @@ def drift_issues(home: Home) -> list[str]:
     return [issue["state"] for issue in home.alerts("all") if issue["kind"] == "drift"]
 
 
+@pytest.mark.slow
 def test_a_better_model_ends_the_drift(drifting: Home) -> None:
     sensors = Sensors(drifting)
     sensors.tick()

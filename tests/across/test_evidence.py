@@ -313,6 +313,7 @@ def test_an_alert_closed_by_hand_is_found(copy: Copy, lived: Home) -> None:
         assert home.alerts() == before
 
 
+@pytest.mark.slow
 def test_a_row_released_by_hand_is_found_or_stays_out(copy: Copy, keeping: Home) -> None:
     home = copy(keeping)
     (row,) = home.nethical("quarantine", "list", "--json").ok().document["rows"]

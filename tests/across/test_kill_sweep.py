@@ -147,7 +147,7 @@ def test_a_cycle_killed_at_a_write_is_made_good_by_the_next_plain_run(
     "command",
     cases(
         ("data", "restore", "nslkdd", "--from", "mirror"),
-        ("alerts", "close", "1", "--reason", "seen"),
+        pytest.param(("alerts", "close", "1", "--reason", "seen"), marks=pytest.mark.slow),
         more=[
             ("data", "fetch", "nslkdd", "--source", "mirror", "--force"),
             ("audit", "heartbeat"),

@@ -20,6 +20,7 @@ from tests.across.platform import Home, files_of, flip
 from tests.fake_stages import open_workspace
 from tests.tiny_mirror import build_mirror
 
+pytestmark = pytest.mark.slow
 EVIDENCE = ("acts", "audit", "data", "models", "serving")
 
 

@@ -96,6 +96,7 @@ def test_a_replaced_key_is_not_missed(held: Home) -> None:
 
 
 @pytest.mark.parametrize("seed", cases("5", more=[""]))
+@pytest.mark.slow
 def test_a_champion_whose_pointer_is_gone_is_compared_with_and_put_back(seed: str, held: Home, records: Path) -> None:
     pointer = held.path / "models" / "current" / "logistic.json"
     before = json.loads(pointer.read_text())
@@ -214,6 +215,7 @@ def test_what_cannot_be_made_again_fails_the_run_with_one_line_that_names_it(hel
     assert any(victim.name in problem and "restore it from a backup" in problem for problem in held.problems())
 
 
+@pytest.mark.slow
 def test_a_decision_about_a_quarantined_row_is_missed(copy: Copy, keeping: Home) -> None:
     home = copy(keeping)
     run = ("--families", "prompt_injection", "--source", "mirror")

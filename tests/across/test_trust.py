@@ -59,6 +59,7 @@ def test_leaf_times_that_run_backwards_are_noted(copy: Copy, real: Home) -> None
     assert any("time" in note or "clock" in note for note in said), said
 
 
+@pytest.mark.slow
 def test_a_candidate_of_a_run_whose_clock_was_set_back_is_kept_as_long_as_any(copy: Copy, real: Home) -> None:
     home = copy(real)
     # Too few rows for a better model: the champion stays, and a candidate is kept beside it.
@@ -150,6 +151,7 @@ def test_what_was_scored_counts_only_as_the_log_names_it(copy: Copy, real: Home,
 
 
 @pytest.mark.parametrize("after", cases(True, more=[False]))
+@pytest.mark.slow
 def test_a_killed_scoring_leaves_no_batch_that_is_missed(
     after: bool, copy: Copy, real: Home, records: Path, tmp_path: Path
 ) -> None:

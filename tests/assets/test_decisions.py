@@ -137,6 +137,7 @@ def test_a_better_candidate_replaces_the_champion_which_is_archived(
     assert (champion.version, now.version) == ("1.0.0", "1.0.1")
 
 
+@pytest.mark.slow
 def test_a_champion_that_falls_on_new_labels_is_an_issue_and_its_candidate_waits(
     environment: dict[str, str], own_mirror: Path, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

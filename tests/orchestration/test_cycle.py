@@ -141,7 +141,7 @@ def test_what_ignores_a_closed_terminal_goes_on(start: Start, settings: Settings
     process.wait().ok()
 
 
-@pytest.mark.parametrize("limit", cases(600_000, 2_000, more=[12_000]))
+@pytest.mark.parametrize("limit", cases(2_000, pytest.param(600_000, marks=pytest.mark.slow), more=[12_000]))
 def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing_half_written(
     limit: int, settings: Settings, environment: dict[str, str]
 ) -> None:

@@ -50,6 +50,7 @@ def test_a_family_that_a_check_stopped_says_where_its_data_came_from_and_nothing
     assert summary["sources"].startswith(good["source"])
 
 
+@pytest.mark.slow
 def test_a_run_that_only_a_blocking_check_failed_is_failed_everywhere(settings: Settings, start: Start) -> None:
     summary = start(*RUN, "--json").wait().ok().document
     assert (summary["status"], summary["failures"]) == ("success", [])

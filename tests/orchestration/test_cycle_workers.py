@@ -127,6 +127,7 @@ def workers_at(settings: Settings, stage: str) -> set[int]:
     return {pid for step, pid in step_processes(settings, run.run_id).items() if step.startswith(stage) and pid}
 
 
+@pytest.mark.slow
 def test_a_killed_worker_fails_the_run_in_one_line_and_the_next_heals(cycle: Command, mirrored: Settings) -> None:
     until(lambda: workers_at(mirrored, "datasets"))
     worker = sorted(workers_at(mirrored, "datasets"))[0]
@@ -143,6 +144,7 @@ def test_a_killed_worker_fails_the_run_in_one_line_and_the_next_heals(cycle: Com
 
 
 @pytest.mark.parametrize("sent", cases(signal.SIGKILL, more=[signal.SIGINT, signal.SIGTERM]))
+@pytest.mark.slow
 def test_no_process_outlives_a_run_that_is_ended(cycle: Command, mirrored: Settings, sent: signal.Signals) -> None:
     until(lambda: workers_at(mirrored, "datasets"))
     os.kill(cycle.pid, sent)

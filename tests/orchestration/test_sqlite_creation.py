@@ -130,6 +130,7 @@ def points(statements: Sequence[str]) -> list[int]:
 
 
 @pytest.mark.timeout(0 if COMPLETE else 300)
+@pytest.mark.slow
 def test_a_file_whose_maker_is_killed_is_made_whole_by_the_next(tmp_path: Path) -> None:
     assert driven(KILLS, str(tmp_path), "[0]") == {"0": [0, 0]}
     whole = complete(tmp_path / "0")
@@ -147,5 +148,6 @@ def test_a_file_whose_maker_is_killed_is_made_whole_by_the_next(tmp_path: Path) 
         ] == []
 
 
+@pytest.mark.slow
 def test_several_processes_that_make_the_files_at_once_share_them(tmp_path: Path) -> None:
     assert driven(TOGETHER, str(tmp_path)) == [[0, 0, 0, 0], 4]

@@ -395,6 +395,7 @@ def start(code: str, home: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_processes_write_to_one_home_at_the_same_moment(home: Path, pooled: dg.DagsterInstance) -> None:
     code = """
 print(json.dumps([run_once(instance) for _ in range(5)]))
@@ -413,6 +414,7 @@ instance.dispose()
     assert all(pooled.all_logs(run)[-1].dagster_event_type is dg.DagsterEventType.RUN_SUCCESS for run in runs)
 
 
+@pytest.mark.slow
 def test_a_fork_inherits_no_connection_and_both_sides_go_on(home: Path, pooled: dg.DagsterInstance) -> None:
     code = """
 first = run_once(instance)
@@ -442,6 +444,7 @@ instance.dispose()
         connection.close()
 
 
+@pytest.mark.slow
 def test_a_fork_while_another_thread_writes_neither_hangs_nor_spoils(home: Path, pooled: dg.DagsterInstance) -> None:
     code = """
 import threading

@@ -40,6 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_independent_steps_are_at_work_at_the_same_time(folder: Path) -> None:
     assert worker_job.run("meeting").success
     assert (folder / "first").read_text() != (folder / "second").read_text()
@@ -85,6 +86,7 @@ def test_workers_that_were_started_for_nothing_end(folder: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("sent", cases(signal.SIGKILL, more=[signal.SIGINT, signal.SIGTERM]))
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(folder: Path, sent: signal.Signals) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-m", "tests.worker_job"], cwd=CHECKOUT, env=dict(os.environ), stderr=subprocess.DEVNULL

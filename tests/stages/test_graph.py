@@ -177,6 +177,7 @@ def test_a_model_depends_on_the_code_that_makes_it_and_on_no_other(
     assert {family for family in families if before[family] != after[family]} == CODE[module]
 
 
+@pytest.mark.slow
 def test_the_code_of_a_stage_does_not_depend_on_which_stages_a_process_imported(workspace: Workspace) -> None:
     """Stages leave the modules of other stages out: those that a stage reaches are always imported with it."""
     for stage in STAGES:

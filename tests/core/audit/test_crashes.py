@@ -89,6 +89,7 @@ def test_processes_and_threads_of_one_run_number_their_events_without_gaps(log: 
     assert verify_log(log.folder).problems == []
 
 
+@pytest.mark.slow
 def test_a_torn_last_line_is_dropped_and_the_rest_kept(log: AuditLog) -> None:
     record(log, "run-a", 2, finalize=False)
     path = log.folder / "pending" / "run-a.jsonl"

@@ -145,6 +145,7 @@ def test_each_part_of_the_verifier_refuses_with_its_own_message(refusal: Refusal
     shutil.rmtree(base)
 
 
+@pytest.mark.slow
 def test_removing_any_refusal_from_the_verifier_breaks_a_test(checks: list[Callable[[], None]]) -> None:
     """Every third of them, outside a sweep."""
     assert not any(fails(check) for check in checks)

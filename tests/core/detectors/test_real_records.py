@@ -53,6 +53,7 @@ def fitted() -> Fitted:
 
 
 @pytest.mark.parametrize("family", family_names())
+@pytest.mark.slow
 def test_out_of_sample_figures(family: str, real_frame: RealFrame, fitted: Fitted) -> None:
     frame = real_frame(family)
     detector = fitted(family, frame)
@@ -78,6 +79,7 @@ def test_artifacts_of_real_models_are_small_and_load(family: str, real_frame: Re
     np.testing.assert_array_equal(loaded.probability(validation.inputs), detector.probability(validation.inputs))
 
 
+@pytest.mark.slow
 def test_prompts_of_a_source_it_never_saw_are_ranked_hardly_better_than_chance(real_frame: RealFrame) -> None:
     frame = real_frame("prompt_injection")
     ranked = 0
@@ -92,6 +94,7 @@ def test_prompts_of_a_source_it_never_saw_are_ranked_hardly_better_than_chance(r
     assert ranked == 2
 
 
+@pytest.mark.slow
 def test_ordinary_texts_of_a_source_it_never_saw_are_rarely_flagged(real_frame: RealFrame, fitted: Fitted) -> None:
     """Without ordinary messages among the training rows nearly all tweets would be."""
     frame = real_frame("prompt_injection")

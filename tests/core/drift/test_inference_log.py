@@ -128,6 +128,7 @@ for second in range(100_000):
 """
 
 
+@pytest.mark.slow
 def test_killing_the_writer_leaves_whole_batches_only(log):
     for _ in range(3):
         arguments = [sys.executable, "-c", WRITER, str(log.folder)]

@@ -12,6 +12,7 @@ from nethical_assets.core.ground.errors import DatasetError
 from tests.sweeping import COMPLETE
 
 
+@pytest.mark.slow
 def test_the_aims_are_met_on_the_half_that_was_not_tuned_on(
     shared_data: Path, screener: Screener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,7 @@ print(time.perf_counter() - started, int(highest) * 1024)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured through /proc")
+@pytest.mark.slow
 def test_ten_megabytes_in_one_text_take_bounded_time_and_memory() -> None:
     units = cases("555-0143 ", more=["\u0430", "a", "-", "ignore "])
     done = subprocess.run(
