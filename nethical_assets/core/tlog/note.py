@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ PUBLIC_KEY_BYTES = {ED25519: 32, COSIGNATURE_ED25519: 32, COSIGNATURE_ML_DSA_44:
 MAXIMUM_NOTE_BYTES = 1 << 20
 _SIGNATURE_PREFIX = "\u2014 "
 _KEY_ID_BYTES = 4
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f]")
 
 
 class NoteError(AuditError):
@@ -65,7 +67,7 @@ class Note:
             content = data.decode()
         except UnicodeDecodeError:
             raise NoteError("malformed note: it is not UTF-8") from None
-        if any(character < " " and character != "\n" for character in content):
+        if _CONTROL.search(content):
             raise NoteError("malformed note: it holds a control character")
         head, separator, tail = content.rpartition("\n\n")
         if not separator or not head:

@@ -99,7 +99,8 @@ class TileFolder:
         """
         for candidate in dict.fromkeys([width, TILE_WIDTH]):
             try:
-                return (self.folder / tile_path(level, index, candidate)).read_bytes()
+                with open(f"{self.folder}/{tile_path(level, index, candidate)}", "rb") as stream:
+                    return stream.read()
             except FileNotFoundError:
                 continue
         raise AuditError(f"{self.folder / tile_path(level, index, width)}: missing tile; restore it from a copy")
@@ -197,7 +198,8 @@ class TileFolder:
         edge, width = divmod(nodes, TILE_WIDTH)
         group = edge // _GROUP
         while (folder := (self.folder / tile_path(level, group * _GROUP)).parent).is_dir():
-            for name in _names(folder):
+            first = f"{max(0, edge - group * _GROUP):03d}"
+            for name in _names(folder, first):
                 if name.startswith(TEMPORARY_PREFIX):
                     yield folder / name
                     continue
@@ -274,9 +276,10 @@ class TreeReader:
         return fold(part)
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path, first: str = "") -> list[str]:
+    """The names in a folder from ``first`` on, in order, and those of temporary files."""
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries)
+        return sorted(one.name for one in entries if one.name >= first or one.name.startswith(TEMPORARY_PREFIX))
 
 
 def fold(hashes: bytes) -> bytes:
