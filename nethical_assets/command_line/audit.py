@@ -10,6 +10,7 @@ import getpass
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -268,6 +269,21 @@ def tag(
     from nethical_assets.core.audit.anchors.git_tag import tag_head
 
     typer.echo(f"Tagged: {tag_head(LogReader(_folder(load_settings())), repository, signing_key)}")
+
+
+@app.command()
+def lock(
+    bucket: Annotated[str, typer.Argument(help="An S3 bucket that has Object Lock.")],
+    until: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="The day (UTC) before which nobody can remove it.")
+    ],
+    prefix: Annotated[str, typer.Option(help="How its keys begin.")] = "audit/",
+) -> None:
+    """Put the newest checkpoint where nobody can change it (needs the package boto3)."""
+    from nethical_assets.operations.anchoring import lock_head
+
+    key = lock_head(load_settings(), bucket, prefix, until.replace(tzinfo=UTC))
+    typer.echo(f"Locked until {until:%Y-%m-%d}: s3://{bucket}/{key}")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from nethical_assets.core.audit import LogReader, export_bundle, verify_log, verify_prefix_root
 from nethical_assets.core.audit.events import EventType
-from nethical_assets.core.audit.policy import Policy, read_checkpoints
+from nethical_assets.core.audit.policy import Policy
 from nethical_assets.core.audit.reconcile import Fact, Reconciliation, reconcile
 from nethical_assets.core.cards import FORMATS, audit_reference
 from nethical_assets.core.detectors.registry import family_names
@@ -23,6 +23,7 @@ from nethical_assets.core.ground.storage import ObjectStore, read_json
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 from nethical_assets.core.tlog.verify_tiles import Progress, no_progress
 from nethical_assets.home.settings import Settings
+from nethical_assets.operations.anchoring import known_checkpoints, timestamps
 from nethical_assets.operations.evidence import evidence_problems
 from nethical_assets.operations.kept import kept_problems
 from nethical_assets.stages.carding import MODEL_CARDS, format_subject
@@ -52,7 +53,7 @@ def verify(
     report = verify_log(
         settings.home / "audit",
         policy.log_keys or None,
-        known_checkpoints=read_checkpoints(policy),
+        known_checkpoints=known_checkpoints(policy),
         witness_keys=policy.witness_keys,
         required_witnesses=policy.required_witnesses,
         known_roots=known_roots,
@@ -67,8 +68,9 @@ def verify(
         except NethicalError as error:
             # A log that cannot be read proves nothing about the rest, which is said once.
             problems.append(str(error))
-    problems = list(dict.fromkeys(problems))
-    return {**report, "problems": problems, "ok": not problems}
+    stamped = timestamps(LogReader(settings.home / "audit"), policy)
+    problems = list(dict.fromkeys([*problems, *stamped[0]]))
+    return {**report, "problems": problems, "notes": [*report["notes"], *stamped[1]], "ok": not problems}
 
 
 def export_run(settings: Settings, run_id: str, destination: Path) -> Path:

@@ -16,13 +16,14 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import write_json
 from nethical_assets.core.lineage.provenance import statement_name
 from nethical_assets.core.signing.dsse import sign_payload
-from nethical_assets.core.signing.keys import GivenPins, ModelKeys, key_id
+from nethical_assets.core.signing.keys import ModelKeys, key_id
 from nethical_assets.home.evidence import statement_about
 from nethical_assets.home.records import StageRecord, result_digest
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.stage import Plan, Result, Work, carry_out
 from tests.fake_stages import declare, open_workspace
+from tests.pins import GivenPins
 
 FAMILY = "logistic"
 OTHER = "sha256:" + "7" * 64

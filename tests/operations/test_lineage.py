@@ -23,7 +23,7 @@ from nethical_assets.core.lineage.chain import Lineage
 from nethical_assets.core.lineage.provenance import Statement, statement_name
 from nethical_assets.core.models.loading import load_detector
 from nethical_assets.core.signing.dsse import sign_payload
-from nethical_assets.core.signing.keys import GivenPins, ModelKeys, key_id
+from nethical_assets.core.signing.keys import ModelKeys, key_id
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import Workspace, open_model_keys
@@ -33,6 +33,7 @@ from nethical_assets.operations.verification import verify
 from nethical_assets.stages import training as models
 from nethical_assets.stages.sealing import finalize_run
 from tests.orchestration import enter, environment_of
+from tests.pins import GivenPins
 from tests.stage_runs import fetch_all, run_family
 
 FAMILY = "logistic"

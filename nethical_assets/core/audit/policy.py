@@ -14,6 +14,24 @@ from nethical_assets.core.ground.errors import SettingsError
 from nethical_assets.core.tlog.note import NoteError, VerifierKey
 
 
+class SignedTags(BaseModel):
+    """A git repository whose tags hold checkpoints, and the ``ssh-keygen`` file of who may sign them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    repository: str
+    allowed_signers: str
+
+
+class LockedBucket(BaseModel):
+    """An S3 bucket that holds checkpoints under Object Lock, below ``prefix``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str
+    prefix: str = "audit/"
+
+
 class Policy(BaseModel):
     """Whom to trust.
 
@@ -21,7 +39,10 @@ class Policy(BaseModel):
         log_keys: verifier keys of the log (vkey format); one suffices. Empty takes the key beside the log, which finds
             damage but not a log that was replaced together with its key.
         witness_keys: verifier keys of witnesses, and ``required_witnesses``, how many of them must have cosigned.
-        known_checkpoints: files with signed checkpoints kept elsewhere, relative to the policy file.
+        known_checkpoints: files with signed checkpoints kept elsewhere. Paths are relative to the policy file.
+        known_tags: where signed git tags hold checkpoints.
+        known_bucket: where locked S3 objects hold checkpoints.
+        timestamp_roots: PEM file with the root certificates of timestamp authorities whose statements count.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -30,6 +51,9 @@ class Policy(BaseModel):
     witness_keys: tuple[str, ...] = Field(default=(), strict=False)
     required_witnesses: int = Field(default=0, ge=0)
     known_checkpoints: tuple[str, ...] = Field(default=(), strict=False)
+    known_tags: SignedTags | None = None
+    known_bucket: LockedBucket | None = None
+    timestamp_roots: str | None = None
 
 
 def load_policy(path: Path) -> Policy:
@@ -53,8 +77,13 @@ def load_policy(path: Path) -> Policy:
             f"{path}: required_witnesses = {policy.required_witnesses}, but only {len(policy.witness_keys)} "
             "witness_keys are named"
         )
+    tags = policy.known_tags and SignedTags(
+        repository=str(path.parent / policy.known_tags.repository),
+        allowed_signers=str((path.parent / policy.known_tags.allowed_signers).absolute()),
+    )
+    roots = policy.timestamp_roots and str(path.parent / policy.timestamp_roots)
     found = tuple(str(path.parent / name) for name in policy.known_checkpoints)
-    return policy.model_copy(update={"known_checkpoints": found})
+    return policy.model_copy(update={"known_checkpoints": found, "known_tags": tags, "timestamp_roots": roots})
 
 
 def check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -55,21 +54,6 @@ class KeyPins(Protocol):
         Raises:
             SettingsError: nothing can be recorded here.
         """
-
-
-@dataclass
-class GivenPins:
-    """Fingerprints that a caller trusts; the first key is added when it is first used."""
-
-    digests: list[str] = field(default_factory=list)
-
-    def pinned(self) -> Sequence[str]:
-        """The fingerprints, oldest first."""
-        return self.digests
-
-    def pin(self, digest: str) -> None:
-        """Trust the first key."""
-        self.digests.append(digest)
 
 
 class ModelKeys:

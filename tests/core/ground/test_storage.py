@@ -274,7 +274,8 @@ def test_files_have_the_mode_that_the_umask_gives_and_private_ones_are_their_own
         os.umask(int(sys.argv[2]))
         from nethical_assets.core.audit.keys import write_private_key
         from nethical_assets.core.ground.storage import ObjectStore, write_atomically, write_json
-        from nethical_assets.core.signing.keys import GivenPins, ModelKeys
+        from nethical_assets.core.signing.keys import ModelKeys
+        from tests.pins import GivenPins
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         folder = Path(sys.argv[1])
         write_json(folder / "shared" / "document", {})

@@ -13,8 +13,9 @@ from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.models.registry import ModelManifest, ModelRegistry
-from nethical_assets.core.signing.keys import GivenPins, ModelKeys
+from nethical_assets.core.signing.keys import ModelKeys
 from nethical_assets.core.signing.signatures import ModelSignatures
+from tests.pins import GivenPins
 
 FOREST_FAMILY = "correlation"
 

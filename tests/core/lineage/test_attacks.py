@@ -22,8 +22,9 @@ from nethical_assets.core.detectors.base import DetectorSpec
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.models.registry import MANIFEST, MAXIMUM_FILE_BYTES, ModelRegistry
-from nethical_assets.core.signing.keys import GivenPins, ModelKeys
+from nethical_assets.core.signing.keys import ModelKeys
 from nethical_assets.core.signing.signatures import ModelSignatures
+from tests.pins import GivenPins
 
 from .conftest import manifest_of
 from .test_signatures import folder_of, signature_of

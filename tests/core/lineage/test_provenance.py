@@ -16,7 +16,8 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import ProvenanceStore, Statement
 from nethical_assets.core.signing.dsse import pre_authentication_encoding
-from nethical_assets.core.signing.keys import GivenPins, ModelKeys, key_id
+from nethical_assets.core.signing.keys import ModelKeys, key_id
+from tests.pins import GivenPins
 
 OUTPUT = digest_bytes(b"splits")
 STATEMENT = Statement(

@@ -21,7 +21,6 @@ from nethical_assets.core.ground.errors import IntegrityError, SettingsError
 from nethical_assets.core.models.registry import MANIFEST, ModelRegistry
 from nethical_assets.core.signing.keys import (
     KEY_FILE_VARIABLE,
-    GivenPins,
     ModelKeys,
     key_digest,
     key_id,
@@ -29,6 +28,7 @@ from nethical_assets.core.signing.keys import (
     read_public_keys,
 )
 from nethical_assets.core.signing.signatures import ModelSignatures
+from tests.pins import GivenPins
 
 from .conftest import manifest_of
 

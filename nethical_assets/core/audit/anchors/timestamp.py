@@ -19,6 +19,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 from nethical_assets.core.audit.reader import Head, LogReader
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.ground.storage import write_atomically
+from nethical_assets.core.tlog.note import Note
 from nethical_assets.core.tlog.tiles import make_durable_folder
 
 ANCHORS = "anchors"
@@ -55,6 +56,20 @@ def verify_timestamp(response: bytes, checkpoint_text: str, roots: Sequence[Cert
         AuditError: the response is malformed, is about something else, or was not made by a trusted authority.
     """
     return _verify(response, checkpoint_text.encode(), roots, None)
+
+
+def look_at_timestamps(log: LogReader, roots: Sequence[Certificate]) -> tuple[list[str], list[str]]:
+    """What is wrong with the timestamps kept beside the log, and what the others state: one line each."""
+    problems, notes = [], []
+    for path in sorted((log.folder / ANCHORS).glob(f"*{SUFFIX}")):
+        try:
+            text = Note.parse(log.signed_checkpoint(int(path.stem)).encode()).text
+            moment = verify_timestamp(path.read_bytes(), text, roots)
+        except (AuditError, ValueError, OSError) as error:
+            problems.append(f"{path}: {error}")
+        else:
+            notes.append(f"{path.name}: the checkpoint of {path.stem} leaves existed at {moment.isoformat()}")
+    return problems, notes
 
 
 def read_roots(path: Path) -> list[Certificate]:

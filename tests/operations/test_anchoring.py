@@ -1,0 +1,147 @@
+"""Checkpoints kept elsewhere, as a policy file names them: whoever rolls the log back is found by each of them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nethical_assets.core.audit import AuditLog
+from nethical_assets.core.audit.anchors.git_tag import tag_head
+from nethical_assets.core.audit.anchors.timestamp import timestamp_head
+from nethical_assets.core.audit.policy import Policy, load_policy
+from nethical_assets.core.ground.errors import AuditError, SettingsError
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import open_audit_log
+from nethical_assets.operations import anchoring
+from nethical_assets.operations.anchoring import lock_head
+from nethical_assets.operations.verification import verify
+from tests.core.audit.authority import Authority, run
+from tests.tiny_mirror import CHECKOUT
+
+
+@pytest.fixture
+def log(settings: Settings) -> AuditLog:
+    opened = open_audit_log(settings.home)
+    opened.heartbeat("first")
+    shutil.copytree(opened.folder, opened.folder.with_name("earlier"))
+    opened.heartbeat("second")
+    return opened
+
+
+def verified(settings: Settings, folder: Path, policy: str) -> dict[str, Any]:
+    """What ``audit verify`` answers with that policy file in ``folder``."""
+    path = folder / "policy.toml"
+    path.write_text(policy)
+    return verify(settings, load_policy(path))
+
+
+def rolled_back(settings: Settings, folder: Path, policy: str) -> list[str]:
+    """What is found when the log is rolled back, which nothing is said of before."""
+    assert verified(settings, folder, policy)["problems"] == []
+    shutil.rmtree(settings.home / "audit")
+    (settings.home / "earlier").rename(settings.home / "audit")
+    return list(verified(settings, folder, policy)["problems"])
+
+
+def test_a_timestamp_is_looked_at_by_whoever_names_its_authority(
+    settings: Settings, log: AuditLog, tmp_path: Path
+) -> None:
+    pytest.importorskip("rfc3161_client", reason="rfc3161-client is not installed (optional extra)")
+    assert verified(settings, tmp_path, "")["notes"] == []
+    authority, stranger = Authority(tmp_path / "authority"), Authority(tmp_path / "stranger")
+    path = timestamp_head(log, authority.answer, authority.roots)
+    assert verified(settings, tmp_path, "")["notes"] == [
+        "timestamps were not looked at: no policy names timestamp_roots"
+    ]
+    report = verified(settings, tmp_path, 'timestamp_roots = "authority/ca.pem"')
+    assert report["ok"]
+    (note,) = report["notes"]
+    size = path.stem
+    assert note.startswith(f"{size}.tsr: the checkpoint of {size} leaves existed at {datetime.now(UTC):%Y-}")
+
+    (problem,) = verified(settings, tmp_path, 'timestamp_roots = "stranger/ca.pem"')["problems"]
+    assert problem.startswith(f"{path}: timestamp: it does not verify")
+    response = path.read_bytes()
+    log.heartbeat("another")
+    # The statement about one checkpoint proves nothing about another.
+    path.rename(path.with_name(f"{log.view().size}.tsr"))
+    path.with_name("soon.tsr").write_bytes(response)
+    problems = verified(settings, tmp_path, 'timestamp_roots = "authority/ca.pem"')["problems"]
+    assert len(problems) == 2
+    assert stranger.roots != authority.roots
+    with pytest.raises(AuditError, match="no readable PEM"):
+        verified(settings, tmp_path, 'timestamp_roots = "nowhere.pem"')
+
+
+def test_signed_tags_that_a_policy_names_find_a_rollback(
+    settings: Settings, log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "tester")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "tester@example.com")
+    run(tmp_path, "git", "init", "-q", "tags")
+    run(tmp_path / "tags", "git", "commit", "-q", "--allow-empty", "-m", "start")
+    run(tmp_path, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "signer")
+    (tmp_path / "signers").write_text(f"tester@example.com {(tmp_path / 'signer.pub').read_text()}")
+    tag_head(log, tmp_path / "tags", tmp_path / "signer")
+    policy = 'known_tags = { repository = "tags", allowed_signers = "signers" }'
+    assert any("rollback" in problem for problem in rolled_back(settings, tmp_path, policy))
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    pytest.importorskip("boto3", reason="boto3 is not installed (optional extra)")
+    moto = pytest.importorskip("moto", reason="moto is not installed")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with moto.mock_aws():
+        client = anchoring._s3()
+        client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+        client.create_bucket(Bucket="open")
+        yield "locked"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_locked_bucket_that_a_policy_names_finds_a_rollback(
+    settings: Settings, log: AuditLog, tmp_path: Path, bucket: str
+) -> None:
+    until = datetime.now(UTC) + timedelta(days=1)
+    assert lock_head(settings, bucket, "audit/", until) == f"audit/{log.view().size:012d}"
+    with pytest.raises(AuditError, match="s3://open: "):
+        lock_head(settings, "open", "audit/", until)
+    policy = f'known_bucket = {{ name = "{bucket}" }}'
+    assert any("rollback" in problem for problem in rolled_back(settings, tmp_path, policy))
+
+
+def test_without_boto3_a_bucket_is_one_line(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(SettingsError, match="needs the package boto3; install it"):
+        verified(settings, tmp_path, 'known_bucket = { name = "any" }')
+
+
+@pytest.mark.parametrize(
+    "policy", ['known_tags = { repository = "x" }', "known_bucket = { bucket = 'x' }", "timestamp_roots = 3"]
+)
+def test_a_policy_that_says_half_is_refused(settings: Settings, tmp_path: Path, policy: str) -> None:
+    with pytest.raises(SettingsError, match=r"policy.toml: (known_tags|known_bucket|timestamp_roots)"):
+        verified(settings, tmp_path, policy)
+
+
+def test_the_policy_of_the_docs_is_one_with_every_key(tmp_path: Path) -> None:
+    (block,) = re.findall(r"(?:^    \w+ = .*\n)+", (CHECKOUT / "docs" / "audit.md").read_text(), re.MULTILINE)
+    path = tmp_path / "policy.toml"
+    path.write_text(textwrap.dedent(block))
+    policy = load_policy(path)
+    assert policy.model_fields_set == set(Policy.model_fields)
+    assert policy.known_checkpoints == (str(tmp_path / "kept" / "checkpoint"),)
