@@ -125,7 +125,9 @@ class SignedView:
 
     def rotations(self) -> list[LoggedEvent]:
         """The key rotations, in order."""
-        found = [self.event(index) for index in sorted({named.leaf for named in self.state.audit_keys})]
+        pinned = self.state.audit_keys
+        # A single pinned key was never rotated.
+        found = [self.event(index) for index in sorted({named.leaf for named in pinned})] if len(pinned) > 1 else []
         return [one for one in found if one.event.rotation is not None]
 
     def newest(self, kind: str, subject: str) -> LoggedEvent | None:
@@ -278,8 +280,7 @@ class SignedView:
         except AuditError:
             if not found and not self.state.audit_keys:
                 raise
-        # A single pinned key was never rotated.
-        for one in self.rotations() if len(self.state.audit_keys) > 1 else ():
+        for one in self.rotations():
             if one.event.rotation is not None:
                 found += [VerifierKey.parse(one.event.rotation.old), VerifierKey.parse(one.event.rotation.new)]
         return found
