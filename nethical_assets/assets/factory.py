@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from nethical_assets.assets.presentation import present
+from nethical_assets.assets.roots import witness_root
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
@@ -75,13 +76,15 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
             if not stage.ends_run:
                 workspace.records.publish(record, context.run.run_id)
                 shown = {"digest": record.output, "reused": record.reused, **shown}
-                enter_events(context.run, workspace)
+                enter_events(context.run, context.instance, workspace)
+                if stage.seals:
+                    witness_root(context.instance, settings.home)
         return dg.MaterializeResult(data_version=dg.DataVersion(record.output), metadata=shown)
 
     return stage_asset
 
 
-def enter_events(run: dg.DagsterRun, workspace: Workspace) -> None:
+def enter_events(run: dg.DagsterRun, instance: dg.DagsterInstance, workspace: Workspace) -> None:
     """Enter what a step recorded into the log, where its run was asked for assets none of which does that for all.
 
     Left to the next run, it would look like the remains of one that was interrupted.
@@ -94,6 +97,7 @@ def enter_events(run: dg.DagsterRun, workspace: Workspace) -> None:
         later = selected is None or any(key in selected for key in entering)
     if not later:
         seal_step(workspace)
+        witness_root(instance, workspace.home)
 
 
 def _sources(needed: Stage, stage: Stage, subject: str, settings: Settings, families: Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import dagster as dg
 from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import table
 from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.assets.roots import witness_root
 from nethical_assets.assets.selections import cycle_assets
 from nethical_assets.home.settings import Settings
 from nethical_assets.stages.checking import DATASET_VALIDATION
@@ -32,6 +33,7 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
         workspace = Workspace(settings, CycleOptions(), context.run.run_id)
         with expected_failures():
             removed = remove_expired(workspace)
+            witness_root(context.instance, settings.home)
         forgotten = apply_retention(settings, context.instance, now=workspace.now())
         context.add_output_metadata(
             {

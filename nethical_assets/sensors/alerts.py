@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from nethical_assets.assets.roots import witness_root
 from nethical_assets.core.alerts import IssueTracker, Recorded
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
@@ -48,6 +49,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         position = tracker.position(READER)
         if position is not None:
             context.update_cursor(position)
+        witness_root(context.instance, settings.home)
         return dg.SkipReason(f"{recorded.filed} occurrences filed, {recorded.closed} issues closed")
 
     @dg.run_failure_sensor(

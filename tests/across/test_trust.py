@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.across.conftest import Copy
-from tests.across.platform import Home, flip
+from tests.across.platform import Home, Sensors, flip
 from tests.across.traffic import drift_report
 from tests.sweeping import cases
 
@@ -35,6 +36,39 @@ def test_an_older_audit_log_put_back_is_found_without_a_witness(
     # Nor is it forgotten when the log grows again.
     home.run("--source", "mirror")
     assert home.problems() != []
+
+
+def drift_watch(home: Home) -> None:
+    assert home.dagster("execute", json.dumps({"job": "drift_watch"}))["success"]
+
+
+def one_asset_with_its_checks(home: Home) -> None:
+    assert home.dagster("execute", json.dumps({"assets": ["raw/nslkdd"]}))["success"]
+
+
+def an_errand_and_a_tick(home: Home) -> None:
+    home.nethical("audit", "heartbeat").ok()
+    Sensors(home).tick("check_alert_sensor")
+    roots = home.dagster("materializations", "audit_roots")
+    # Nothing to tell is told once.
+    Sensors(home).tick("check_alert_sensor")
+    assert home.dagster("materializations", "audit_roots") == roots
+
+
+@pytest.mark.parametrize("does", cases(drift_watch, an_errand_and_a_tick, more=[one_asset_with_its_checks]))
+def test_what_is_recorded_between_cycles_has_a_witness_too(
+    does: Callable[[Home], None], copy: Copy, real: Home, tmp_path: Path
+) -> None:
+    home = copy(real)
+    shutil.copytree(home.path / "audit", tmp_path / "older")
+    does(home)
+    assert home.problems() == []
+    shutil.rmtree(home.path / "audit")
+    shutil.copytree(tmp_path / "older", home.path / "audit")
+    assert any("known root: rollback" in problem for problem in home.problems())
+    # Nor does a tick that sees the older log make it the known one.
+    Sensors(home).tick("check_alert_sensor")
+    assert any("known root: rollback" in problem for problem in home.problems())
 
 
 def test_a_witness_that_cannot_be_read_is_noted(copy: Copy, real: Home) -> None:

@@ -92,15 +92,19 @@ ROOTS, DATASET = dg.AssetKey("audit_roots"), dg.AssetKey(["datasets", "logistic"
     ],
 )
 def test_a_step_enters_its_events_where_no_later_step_of_its_run_does(
-    selected: set[dg.AssetKey] | None, steps: set[str] | None, entered: bool, settings: Settings
+    selected: set[dg.AssetKey] | None,
+    steps: set[str] | None,
+    entered: bool,
+    settings: Settings,
+    instance: dg.DagsterInstance,
 ) -> None:
     workspace = Workspace(settings, CycleOptions(), "a-run")
     run = dg.DagsterRun(
         "training_cycle", workspace.run_id, asset_selection=selected, step_keys_to_execute=steps and sorted(steps)
     )
-    enter_events(run, workspace)  # nothing was recorded: nothing to enter
+    enter_events(run, instance, workspace)  # nothing was recorded: nothing to enter
     workspace.record_event("data_validated", {})
-    enter_events(run, workspace)
+    enter_events(run, instance, workspace)
     reader = LogReader(settings.home / "audit")
     assert list(reader.pending_runs()) == ([] if entered else ["a-run"])
     assert len(reader.view().run_chunks("a-run")) == int(entered)

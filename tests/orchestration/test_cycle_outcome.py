@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from nethical_assets.assets.requests import RETENTION_JOB, TRAINING_JOB
+from nethical_assets.assets.roots import roots_of
 from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.home.options import CycleOptions
@@ -140,6 +141,9 @@ def test_the_retention_job_removes_expired_candidates_with_an_event(
         assert job.execute_in_process(instance=instance, run_config=quiet).success
         monkeypatch.setattr(Workspace, "now", lambda workspace: utc_now() + timedelta(days=31))
         assert job.execute_in_process(instance=instance, run_config=quiet).success
+        head = LogReader(settings.home / "audit").head()
+        assert head is not None
+        assert roots_of(instance)[0] == (head.size, head.root)
     removed = [
         found.event.subjects[0].digest
         for found in LogReader(settings.home / "audit").find_events()

@@ -87,7 +87,7 @@ def _assessed(
     """The outcomes, with what they are known by in the log."""
     with expected_failures():
         outcomes = assess()
-        enter_events(context.run, workspace)
+        enter_events(context.run, context.instance, workspace)
     return outcomes
 
 
