@@ -85,17 +85,18 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
 
 
 def enter_events(run: dg.DagsterRun, instance: dg.DagsterInstance, workspace: Workspace) -> None:
-    """Enter what a step recorded into the log, where its run was asked for assets none of which does that for all.
+    """Enter what a step recorded into the log, where its run was asked for assets none of which does that for all, or
+    the one that does it was among the first.
 
     Left to the next run, it would look like the remains of one that was interrupted.
     """
-    entering = [asset_key(stage) for stage in STAGES if stage.ends_run or stage.seals]
+    entering = [asset_key(one) for one in STAGES if one.scope == "platform" and (one.ends_run or one.seals)]
     steps, selected = run.step_keys_to_execute, run.asset_selection
     if steps is not None:
         later = any(key.to_python_identifier() in steps for key in entering)
     else:
         later = selected is None or any(key in selected for key in entering)
-    if not later:
+    if workspace.sealed or not later:
         seal_step(workspace)
         witness_root(instance, workspace.home)
 

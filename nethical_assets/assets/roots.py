@@ -15,33 +15,38 @@ from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.stages.sealing import AUDIT_ROOTS
 
 _KEY = dg.AssetKey(AUDIT_ROOTS.name)
-_KNOWN_ROOTS = 1000
+_PAGE = 1000
+_COMPARED = 10
+"""As many of the newest as several runs that end at the same moment may report out of order."""
 
 
-def roots_of(instance: dg.DagsterInstance) -> list[tuple[int, str]]:
-    """Size and root of the audit log as the newest materializations of its asset say."""
-    found = []
-    for record in instance.fetch_materializations(_KEY, limit=_KNOWN_ROOTS).records:
-        known = _root_in(record.asset_materialization)
-        if known is not None:
-            found.append(known)
-    return found
+def roots_of(instance: dg.DagsterInstance, newest: int | None = None) -> list[tuple[int, str]]:
+    """Size and root of the audit log as the materializations of its asset say, newest first: all, or some."""
+    found: list[tuple[int, str]] = []
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(_KEY, limit=newest or _PAGE, cursor=cursor)
+        found += [known for record in page.records if (known := _root_in(record.asset_materialization)) is not None]
+        if newest is not None or not page.has_more:
+            return found
+        cursor = page.cursor
 
 
 def witness_root(instance: dg.DagsterInstance, home: Path) -> None:
     """Have Dagster's event log know the newest root of the log, where no run that ends the usual way will tell it.
 
-    A log that is not longer than what is known, or that does not open, is left to verification.
+    A log that is not longer than what is known, that does not have the known root at the known size, or that does not
+    open, is left to verification: a fork never becomes what is known.
     """
-    with contextlib.suppress(AuditError):
+    with contextlib.suppress(AuditError, OSError):
         reader = LogReader(home / "audit")
-        newest = instance.get_latest_materialization_event(_KEY)
-        known = None if newest is None else _root_in(newest.asset_materialization)
-        if reader.checkpoint_bytes() is None or reader.view().size <= (0 if known is None else known[0]):
+        if reader.checkpoint_bytes() is None:
             return
-        head = reader.view().head
-        made = dg.AssetMaterialization(_KEY, metadata={"size": head.size, "root": head.root})
-        instance.report_runless_asset_event(made)
+        view = reader.view()
+        size, root = max(roots_of(instance, newest=_COMPARED), default=(0, ""))
+        if view.size > size and (size == 0 or view.root(size).hex() == root):
+            made = dg.AssetMaterialization(_KEY, metadata={"size": view.size, "root": view.head.root})
+            instance.report_runless_asset_event(made)
 
 
 def _root_in(made: dg.AssetMaterialization | None) -> tuple[int, str] | None:

@@ -10,7 +10,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,12 @@ class Workspace:
     settings: Settings
     options: CycleOptions
     run_id: str
+    _chunks: list[ChunkReceipt] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether something of this run entered the log through this object."""
+        return bool(self._chunks)
 
     @property
     def home(self) -> Path:
@@ -342,7 +348,8 @@ class Workspace:
     def seal(self) -> ChunkReceipt:
         """Append what this run recorded so far to the log as a signed chunk; the run may go on recording."""
         self._complete_statements(lambda run_id: run_id == self.run_id)
-        return self.audit_log.finalize_run(self.run_id)
+        self._chunks.append(self.audit_log.finalize_run(self.run_id))
+        return self._chunks[-1]
 
     def finalize_abandoned(self) -> list[str]:
         """Append the events of runs whose process died; the run ids."""

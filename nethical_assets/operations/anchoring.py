@@ -7,14 +7,19 @@ What belongs here: opening what a policy names, and the client of the object sto
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit import LogReader
 from nethical_assets.core.audit.policy import Policy, read_checkpoints
 from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.core.tlog.note import Note, NoteError
 from nethical_assets.home.settings import Settings
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 
 def lock_head(settings: Settings, bucket: str, prefix: str, until: datetime) -> str:
@@ -29,37 +34,55 @@ def lock_head(settings: Settings, bucket: str, prefix: str, until: datetime) -> 
     return ObjectLockAnchor(_s3(), bucket, prefix).anchor(LogReader(settings.home / "audit"), until)
 
 
-def known_checkpoints(policy: Policy) -> list[str]:
-    """The checkpoints that a policy knows from files, from signed tags and from a locked bucket.
+@dataclass(frozen=True)
+class Anchored:
+    """What a policy knows from elsewhere: checkpoints, what is wrong with others, and the trusted authorities."""
 
-    Raises:
-        AuditError: a tag is not signed by an allowed signer, or the bucket refuses.
-        SettingsError: a file cannot be read, or boto3 is not installed or not configured.
-    """
-    from nethical_assets.core.audit.anchors.git_tag import tagged_checkpoints
-    from nethical_assets.core.audit.anchors.object_lock import ObjectLockAnchor
+    checkpoints: tuple[str, ...]
+    problems: tuple[str, ...]
+    authorities: tuple[Certificate, ...] | None
 
-    found = read_checkpoints(policy)
-    if (tags := policy.known_tags) is not None:
-        found += tagged_checkpoints(Path(tags.repository), Path(tags.allowed_signers))
-    if (bucket := policy.known_bucket) is not None:
-        found += ObjectLockAnchor(_s3(), bucket.name, bucket.prefix).checkpoints()
-    return found
+    @classmethod
+    def read(cls, policy: Policy) -> Anchored:
+        """Read it all, so that what is wrong with the policy is said before anything is verified.
 
+        Raises:
+            AuditError: the bucket refuses.
+            SettingsError: something that is named cannot be read, or holds no checkpoint at all; boto3 is not installed
+                or not configured.
+        """
+        from nethical_assets.core.audit.anchors.git_tag import tagged_checkpoints
+        from nethical_assets.core.audit.anchors.object_lock import ObjectLockAnchor
+        from nethical_assets.core.audit.anchors.timestamp import read_roots
 
-def timestamps(log: LogReader, policy: Policy) -> tuple[list[str], list[str]]:
-    """What is wrong with the timestamps beside the log, and what they state, by the authorities that a policy trusts.
+        named: dict[str, str] = {}
+        problems: list[str] = []
+        if (tags := policy.known_tags) is not None:
+            tagged, problems = tagged_checkpoints(Path(tags.repository), Path(tags.allowed_signers))
+            named |= {f"{tags.repository}: tag {name}": note for name, note in tagged.items()}
+        if (bucket := policy.known_bucket) is not None:
+            named |= ObjectLockAnchor(_s3(), bucket.name, bucket.prefix).checkpoints()
+        checkpoints = read_checkpoints(policy)
+        for name, note in named.items():
+            try:
+                Note.parse(note.encode())
+                checkpoints.append(note)
+            except NoteError as error:
+                problems.append(f"{name}: no checkpoint ({error})")
+        roots = policy.timestamp_roots
+        authorities = None if roots is None else tuple(read_roots(Path(roots)))
+        return cls(tuple(checkpoints), tuple(problems), authorities)
 
-    Raises:
-        AuditError: the certificates cannot be read.
-    """
-    from nethical_assets.core.audit.anchors import timestamp
+    def timestamps(self, log: LogReader) -> tuple[list[str], list[str]]:
+        """What is wrong with the timestamps beside the log, and what can be said of the others."""
+        from nethical_assets.core.audit.anchors import timestamp
 
-    if policy.timestamp_roots is not None:
-        return timestamp.look_at_timestamps(log, timestamp.read_roots(Path(policy.timestamp_roots)))
-    if any((log.folder / timestamp.ANCHORS).glob(f"*{timestamp.SUFFIX}")):
-        return [], ["timestamps were not looked at: no policy names timestamp_roots"]
-    return [], []
+        there = any((log.folder / timestamp.ANCHORS).glob(f"*{timestamp.SUFFIX}"))
+        if self.authorities is None:
+            return [], ["timestamps were not looked at: no policy names timestamp_roots"] if there else []
+        if not there:
+            return [], [f"{log.folder / timestamp.ANCHORS}: holds no timestamp to look at"]
+        return timestamp.look_at_timestamps(log, self.authorities)
 
 
 def _s3() -> Any:
@@ -71,4 +94,6 @@ def _s3() -> Any:
     try:
         return client("s3")
     except Exception as error:  # boto3 makes its exception types at run time
-        raise SettingsError(f"the S3 client cannot be made ({error}); set AWS_REGION and credentials") from None
+        raise SettingsError(
+            f"the S3 client cannot be made ({error}); correct AWS_PROFILE, AWS_ENDPOINT_URL or AWS_DEFAULT_REGION"
+        ) from None

@@ -23,7 +23,7 @@ from nethical_assets.core.ground.storage import ObjectStore, read_json
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
 from nethical_assets.core.tlog.verify_tiles import Progress, no_progress
 from nethical_assets.home.settings import Settings
-from nethical_assets.operations.anchoring import known_checkpoints, timestamps
+from nethical_assets.operations.anchoring import Anchored
 from nethical_assets.operations.evidence import evidence_problems
 from nethical_assets.operations.kept import kept_problems
 from nethical_assets.stages.carding import MODEL_CARDS, format_subject
@@ -50,10 +50,11 @@ def verify(
     inside a run, which ends the same whether the issue tracker works or not."""
 
     policy = policy or Policy()
+    anchored = Anchored.read(policy)
     report = verify_log(
         settings.home / "audit",
         policy.log_keys or None,
-        known_checkpoints=known_checkpoints(policy),
+        known_checkpoints=anchored.checkpoints,
         witness_keys=policy.witness_keys,
         required_witnesses=policy.required_witnesses,
         known_roots=known_roots,
@@ -68,8 +69,8 @@ def verify(
         except NethicalError as error:
             # A log that cannot be read proves nothing about the rest, which is said once.
             problems.append(str(error))
-    stamped = timestamps(LogReader(settings.home / "audit"), policy)
-    problems = list(dict.fromkeys([*problems, *stamped[0]]))
+    stamped = anchored.timestamps(LogReader(settings.home / "audit"))
+    problems = list(dict.fromkeys([*problems, *anchored.problems, *stamped[0]]))
     return {**report, "problems": problems, "notes": [*report["notes"], *stamped[1]], "ok": not problems}
 
 

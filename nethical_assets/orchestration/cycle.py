@@ -239,6 +239,8 @@ def _sources_sentence(workspace: Workspace, results: Mapping[str, Mapping[str, A
     """Where the data came from, and why not from anywhere better."""
     used = sorted({str(result["source"]) for result in results.values() if result["source"]})
     choice = workspace.options.source
+    if not workspace.options.download:
+        return f"{', '.join(used) or 'nowhere'} (what was here already: no source was asked, as --no-download says)"
     if choice != "auto":
         return f"{', '.join(used) or 'nowhere'} (asked for with --source {choice})"
     if any("synthetic" in source for source in used) and workspace.settings.mirror is None:

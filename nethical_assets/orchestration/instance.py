@@ -74,6 +74,10 @@ def _limit_pools(instance: dg.DagsterInstance) -> None:
         storage.initialize_concurrency_limit_to_default(family)
 
 
+_DAMAGED = ("malformed", "not a database")
+"""What SQLite says of a file that is not what it wrote."""
+
+
 @contextlib.contextmanager
 def storage_failures(settings: Settings) -> Iterator[None]:
     """End a full disk or a damaged event database as one line: SQLite and the file system say it in many ways.
@@ -85,6 +89,12 @@ def storage_failures(settings: Settings) -> Iterator[None]:
         yield
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
+        if any(sign in str(cause) for sign in _DAMAGED):
+            raise SettingsError(
+                f"{settings.home / 'dagster'}: Dagster's own database is damaged ({cause}); restore this folder from a "
+                "backup, or move it away: it holds the pages of earlier runs and the witness of the audit log, and "
+                "nothing that models rest on"
+            ) from error
         raise SettingsError(
             f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({cause}); free space there, or name another "
             "folder, and run again: what was finished is kept"
@@ -92,13 +102,15 @@ def storage_failures(settings: Settings) -> Iterator[None]:
 
 
 def known_roots(settings: Settings) -> tuple[list[tuple[int, str]], list[str]]:
-    """Size and root of the audit log after each run that Dagster's own event log knows, newest first; and, where that
-    log cannot be read, one line that says so: then an older log put back is not found by it."""
+    """Size and root of the audit log after each run that Dagster's own event log knows, newest first; and, where it
+    knows none or cannot be read, one line that says so: then an older log put back is not found by it."""
+    nothing = [f"{settings.home / 'dagster'}: knows no root, so the log was not held against its witness"]
     if not (settings.home / "dagster").is_dir():
-        return [], []
+        return [], nothing
     try:
         with open_instance(settings) as instance:
-            return roots_of(instance), []
+            roots = roots_of(instance)
+            return roots, [] if roots else nothing
     except (SQLAlchemyError, OSError, NethicalError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
         return [], [

@@ -43,13 +43,13 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         "pass again.",
     )
     def check_alert_sensor(context: dg.SensorEvaluationContext, issue_tracker: IssueTrackerResource) -> dg.SkipReason:
+        witness_root(context.instance, settings.home)
         fail_dead_runs(context.instance, settings)
         tracker = issue_tracker.open(settings)
         recorded = file_results(context.instance, tracker)
         position = tracker.position(READER)
         if position is not None:
             context.update_cursor(position)
-        witness_root(context.instance, settings.home)
         return dg.SkipReason(f"{recorded.filed} occurrences filed, {recorded.closed} issues closed")
 
     @dg.run_failure_sensor(

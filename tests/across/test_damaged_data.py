@@ -62,6 +62,7 @@ def test_damaged_real_data_stops_the_family_with_one_line(
     assert DATASET in reason
     assert home.pointer() == real.pointer()
     assert "Traceback" not in answer.err
+    assert ("no source was asked" in answer.document["sources"]) is not download
 
 
 def test_damaged_real_data_is_healed_from_its_source_or_stops_the_family(copy: Copy, real: Home) -> None:

@@ -71,6 +71,40 @@ def test_what_is_recorded_between_cycles_has_a_witness_too(
     assert any("known root: rollback" in problem for problem in home.problems())
 
 
+def test_a_fork_never_becomes_what_the_witness_knows(copy: Copy, real: Home, tmp_path: Path) -> None:
+    home = copy(real)
+    shutil.copytree(home.path / "audit", tmp_path / "older")
+    home.nethical("audit", "heartbeat").ok()
+    Sensors(home).tick("check_alert_sensor")
+    (home.path / "audit").rename(tmp_path / "right")
+    shutil.copytree(tmp_path / "older", home.path / "audit")
+    for _ in range(3):
+        home.nethical("audit", "heartbeat").ok()
+    Sensors(home).tick("check_alert_sensor")
+    assert any("known root: fork" in problem for problem in home.problems())
+    shutil.rmtree(home.path / "audit")
+    (tmp_path / "right").rename(home.path / "audit")
+    assert home.problems() == []
+
+
+def test_a_tick_witnesses_although_the_tracker_is_broken_or_a_tile_cannot_be_read(copy: Copy, real: Home) -> None:
+    home = copy(real)
+    before = len(home.dagster("materializations", "audit_roots"))
+    tracker = home.path / "alerts" / "issues.sqlite"
+    kept = tracker.read_bytes()
+    tracker.write_bytes(b"no database " * 1000)
+    home.nethical("audit", "heartbeat").ok()
+    with pytest.raises(AssertionError, match="tracker"):
+        Sensors(home).tick("check_alert_sensor")
+    assert len(home.dagster("materializations", "audit_roots")) == before + 1
+    tracker.write_bytes(kept)
+    newest = max((home.path / "audit" / "tile" / "entries" / "000.p").iterdir(), key=lambda path: int(path.name))
+    newest.unlink()
+    newest.mkdir()
+    Sensors(home).tick("check_alert_sensor")
+    assert len(home.dagster("materializations", "audit_roots")) == before + 1
+
+
 def test_a_witness_that_cannot_be_read_is_noted(copy: Copy, real: Home) -> None:
     home = copy(real)
     database = home.path / "dagster" / "history" / "runs" / "index.db"
@@ -80,6 +114,28 @@ def test_a_witness_that_cannot_be_read_is_noted(copy: Copy, real: Home) -> None:
     answer = home.nethical("audit", "verify", "--json").ok()
     (note,) = [note for note in answer.document["notes"] if "witness" in note]
     assert str(home.path / "dagster") in note
+
+
+@pytest.mark.parametrize("file", ["dagster", "dagster/history/runs.db"])
+def test_a_witness_that_is_gone_is_noted(file: str, copy: Copy, real: Home) -> None:
+    home = copy(real)
+    assert home.nethical("audit", "verify", "--json").ok().document["notes"] == []
+    path = home.path / file
+    if file == "dagster":
+        shutil.rmtree(path)
+        (note,) = home.nethical("audit", "verify", "--json").ok().document["notes"]
+        assert "knows no root, so the log was not held against its witness" in note
+        home.run("--source", "mirror").ok()
+        assert home.nethical("audit", "verify", "--json").ok().document["notes"] == []
+        return
+    path.write_bytes(path.read_bytes()[:8192] + b"no database " * 1000)
+    answer = home.run("--source", "mirror")
+    assert answer.code == 2
+    assert "database is damaged" in answer.err
+    assert "move it away" in answer.err
+    (home.path / "dagster").rename(home.folder / "away")
+    home.run("--source", "mirror").ok()
+    assert home.problems() == []
 
 
 def test_leaf_times_that_run_backwards_are_noted(copy: Copy, real: Home) -> None:

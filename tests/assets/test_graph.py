@@ -77,6 +77,23 @@ def test_assets_materialized_without_the_audit_root_leave_nothing_that_looks_int
 ROOTS, DATASET = dg.AssetKey("audit_roots"), dg.AssetKey(["datasets", "logistic"])
 
 
+def test_a_step_behind_the_audit_root_enters_its_events_too(mirrored: Settings, instance: dg.DagsterInstance) -> None:
+    """A selection in which nothing makes the audit root the last one."""
+    keys = family_assets(mirrored, "logistic")
+    assert materialize(mirrored, instance, keys=keys[:-1]).success
+    graph = materialize(mirrored, instance, keys=[ROOTS, *keys[:3]], force=True)
+    assert graph.success
+    assert list(LogReader(mirrored.home / "audit").pending_runs()) == []
+    workspace = Workspace(mirrored, CycleOptions(), "another-run")
+    run = dg.DagsterRun("training_cycle", workspace.run_id, step_keys_to_execute=["audit_roots", "splits__logistic"])
+    workspace.record_event("data_validated", {})
+    workspace.seal()
+    workspace.record_event("data_validated", {})
+    enter_events(run, instance, workspace)
+    assert list(LogReader(mirrored.home / "audit").pending_runs()) == []
+    workspace.end()
+
+
 @pytest.mark.parametrize(
     ("selected", "steps", "entered"),
     [

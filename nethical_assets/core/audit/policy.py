@@ -110,6 +110,6 @@ def read_checkpoints(policy: Policy) -> list[str]:
     for name in policy.known_checkpoints:
         try:
             found.append(Path(name).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{name}: cannot be read ({error}); correct known_checkpoints") from None
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{name!r}: cannot be read ({error}); correct known_checkpoints") from None
     return found

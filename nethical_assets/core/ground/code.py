@@ -11,6 +11,7 @@ imported by nobody, so that its code and its helpers are in its own digest and i
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class CodeGraph:
         # Without a cache folder: nothing is written outside the home.
         self._graph = grimp.build_graph(PACKAGE, exclude_type_checking_imports=True, cache_dir=None)
         self._sources: dict[str, str] = {}
+        self._files: dict[Path, dict[str, str]] = {}
 
     def modules(self, *roots: Root, without: Collection[str] = ()) -> tuple[str, ...]:
         """The modules that ``roots`` reach, themselves included, sorted; not through or including ``without``.
@@ -61,8 +63,23 @@ class CodeGraph:
             relative = Path(*name.split(".")[1:])
             package = _FOLDER / relative / "__init__.py"
             path = package if package.exists() else (_FOLDER / relative).with_suffix(".py")
-            self._sources[name] = digest_bytes(path.read_bytes())
+            source = digest_bytes(path.read_bytes())
+            read = self._read_by(path.parent)
+            self._sources[name] = digest_json({"source": source, "files": read}) if read else source
         return self._sources[name]
+
+    def _read_by(self, folder: Path) -> dict[str, str]:
+        """The digests of the files that the modules of a package may read: templates, for one. No import names them, so
+        that every module of the package is taken to depend on all of them; those of packages below are theirs."""
+        if folder not in self._files:
+            found: dict[str, str] = {}
+            for place, folders, names in os.walk(folder):
+                here = Path(place)
+                folders[:] = [one for one in folders if not (one[0] in "._" or (here / one / "__init__.py").exists())]
+                paths = [here / name for name in names if not name.startswith(".") and not name.endswith(".py")]
+                found |= {path.relative_to(folder).as_posix(): digest_bytes(path.read_bytes()) for path in paths}
+            self._files[folder] = dict(sorted(found.items()))
+        return self._files[folder]
 
 
 @functools.cache

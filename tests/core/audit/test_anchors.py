@@ -14,7 +14,7 @@ from nethical_assets.core.audit import AuditLog, verify_log
 from nethical_assets.core.audit.anchors.git_tag import tag_head, tagged_checkpoints
 from nethical_assets.core.audit.anchors.object_lock import ObjectLockAnchor
 from nethical_assets.core.audit.anchors.timestamp import http_sender, read_roots, timestamp_head, verify_timestamp
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, SettingsError
 
 from .attacks import KEY, keep_and_fork, keep_and_roll_back, make_base
 from .authority import Authority, run
@@ -86,7 +86,7 @@ def test_an_authority_is_asked_over_http(base: AuditLog, authority: Authority) -
         timestamp_head(base, http_sender("http://127.0.0.1:9"), authority.roots)
     with pytest.raises(AuditError, match="expected an http"):
         http_sender("file:///x")
-    with pytest.raises(AuditError, match="no readable PEM"):
+    with pytest.raises(SettingsError, match="no readable PEM"):
         read_roots(base.folder / "checkpoint")
 
 
@@ -110,11 +110,13 @@ def test_a_signed_tag_finds_a_log_that_was_rolled_back_or_forked(
 ) -> None:
     assert tag_head(base, repository, tmp_path / "signer") == "audit/7"
     assert tag_head(base, repository, tmp_path / "signer") == "audit/7", "again is no error"
-    known = tagged_checkpoints(repository, tmp_path / "signers")
-    assert known == [(base.folder / "checkpoint").read_text()]
+    tagged, problems = tagged_checkpoints(repository, tmp_path / "signers")
+    assert (tagged, problems) == ({"audit/7": (base.folder / "checkpoint").read_text()}, [])
+    known = list(tagged.values())
     assert verify_log(base.folder, [KEY], known_checkpoints=known).problems == []
-    with pytest.raises(AuditError, match="git audit/7 failed"):
-        tagged_checkpoints(repository, tmp_path / "strangers")
+    tagged, (problem,) = tagged_checkpoints(repository, tmp_path / "strangers")
+    assert tagged == {}
+    assert "git tag --verify audit/7 failed" in problem
     keep_and_fork(base.folder)
     assert any("fork" in one for one in verify_log(base.folder, [KEY], known_checkpoints=known).problems)
     with pytest.raises(AuditError, match="the log was forked"):
@@ -155,7 +157,7 @@ def test_a_locked_checkpoint_cannot_be_deleted_and_finds_a_rollback(base: AuditL
         client.delete_object(Bucket=name, Key=key, VersionId=version["VersionId"])
     client.put_object(Bucket=name, Key=key, Body=b"overwritten", ChecksumAlgorithm="SHA256")
     client.delete_object(Bucket=name, Key=key)
-    known = anchor.checkpoints()
+    known = list(anchor.checkpoints().values())
     assert (base.folder / "checkpoint").read_text() in known, "hidden behind a newer version and a delete marker"
     assert any("malformed" in one for one in verify_log(base.folder, [KEY], known_checkpoints=known).problems)
     keep_and_roll_back(base.folder)

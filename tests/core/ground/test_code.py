@@ -75,7 +75,11 @@ class Copy:
 
     def changed_by(self, module: str, addition: str = "# changed\n") -> set[str]:
         """What gets another digest when ``addition`` is appended to a module, which is put back afterwards."""
-        before, path = self.measure(), self.path(module)
+        return self.changed_by_file(self.path(module), addition)
+
+    def changed_by_file(self, path: Path, addition: str) -> set[str]:
+        """The same for any file."""
+        before = self.measure()
         content = path.read_text()
         path.write_text(content + addition)
         try:
@@ -122,6 +126,32 @@ def test_a_change_of_any_module_that_a_stage_reaches_changes_its_digest_and_no_o
     for names in order if COMPLETE else order[::3]:
         module = chosen[names]
         assert copy.changed_by(module) == set(names), module
+
+
+def test_a_change_of_a_file_that_a_module_reads_counts_as_one_of_its_package(copy: Copy) -> None:
+    """Every file of the package that is no module; the ones that lie where no stage reaches a module change nothing."""
+    reached_by = copy.measure()
+    files = [
+        path
+        for path in sorted(copy.package.rglob("*"))
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
+    ]
+    assert any(path.name == "card.html" for path in files)
+    for path in files:
+        package = path.parent
+        while not (package / "__init__.py").exists():
+            package = package.parent
+        name = ".".join(("nethical_assets", *package.relative_to(copy.package).parts))
+        own = {one for one, (_, modules) in reached_by.items() if any(m.rpartition(".")[0] == name for m in modules)}
+        assert "model_cards" in own, (path, name, own)
+        assert copy.changed_by_file(path, "\n/* changed */\n") == own
+    # What an editor leaves is not read by anybody.
+    litter = copy.package / "core" / "cards" / "templates" / ".card.html.swp"
+    litter.write_text("")
+    try:
+        assert copy.changed_by_file(litter, "changed") == set()
+    finally:
+        litter.unlink()
 
 
 @pytest.mark.parametrize(

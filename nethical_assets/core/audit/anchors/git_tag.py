@@ -5,11 +5,12 @@ What belongs here: making and reading tags with the ``git`` command. What does n
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, SettingsError
 
 TAG_PREFIX = "audit/"
 
@@ -36,19 +37,29 @@ def tag_head(log: LogReader, repository: Path, signing_key: Path) -> str:
     return name
 
 
-def tagged_checkpoints(repository: Path, allowed_signers: Path) -> list[str]:
-    """The checkpoints (signed notes) in all audit tags, each tag's signature verified; for ``known_checkpoints``.
-
-    ``allowed_signers`` is a file in the format of ``ssh-keygen`` that names who may sign tags.
+def tagged_checkpoints(repository: Path, allowed_signers: Path) -> tuple[dict[str, str], list[str]]:
+    """The checkpoints (signed notes) in all audit tags, by the tag's name, and what is wrong with the other tags: each
+    has to be signed by somebody whom ``allowed_signers`` (a file in the format of ``ssh-keygen``) names.
 
     Raises:
-        AuditError: a tag is not signed by an allowed signer.
+        SettingsError: there is no repository, no such file, or no audit tag at all.
     """
-    found = []
-    for name in _git(repository, "tag", "--list", f"{TAG_PREFIX}*").split():
-        _git(repository, "-c", f"gpg.ssh.allowedSignersFile={allowed_signers}", "tag", "--verify", name)
-        found.append(_note(repository, name))
-    return found
+    if not allowed_signers.is_file():
+        raise SettingsError(f"{allowed_signers}: no such file; name those who may sign tags, as ssh-keygen has them")
+    try:
+        names = _git(repository, "tag", "--list", f"{TAG_PREFIX}*").split()
+    except AuditError as error:
+        raise SettingsError(str(error)) from None
+    if not names:
+        raise SettingsError(f"{repository}: holds no tag {TAG_PREFIX}<size>; fetch its tags")
+    found, problems = {}, []
+    for name in names:
+        try:
+            _git(repository, "-c", f"gpg.ssh.allowedSignersFile={allowed_signers}", "tag", "--verify", name)
+            found[name] = _note(repository, name)
+        except AuditError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def tagged_text(repository: Path, name: str) -> str:
@@ -62,12 +73,22 @@ def _note(repository: Path, name: str) -> str:
 
 
 def _git(repository: Path, *arguments: str, given: str | None = None) -> str:
+    # A plain folder inside another repository is not that repository.
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(repository.absolute().parent)}
     try:
+        # Bytes that are no text make no checkpoint, whatever stands for them.
         done = subprocess.run(
-            ["git", *arguments], cwd=repository, input=given, capture_output=True, encoding="utf-8", check=False
+            ["git", *arguments],
+            cwd=repository,
+            env=environment,
+            input=given,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
-    except OSError as error:
-        raise AuditError(f"{repository}: git cannot be run there ({error.strerror})") from None
+    except (OSError, ValueError) as error:
+        raise AuditError(f"{repository}: git cannot be run there ({error})") from None
     if done.returncode != 0:
-        raise AuditError(f"{repository}: git {arguments[-1]} failed: {done.stderr.strip()[-300:]}")
+        raise AuditError(f"{repository}: git {' '.join(arguments[-3:])} failed: {done.stderr.strip()[-300:]}")
     return done.stdout

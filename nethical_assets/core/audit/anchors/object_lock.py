@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, SettingsError
+
+_CONFIGURATION = {"NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "InvalidRegionError"}
+"""Exceptions of the client that say that it, or what it was asked, is not as it should be."""
 
 
 class S3Client(Protocol):
@@ -57,22 +60,34 @@ class ObjectLockAnchor:
             raise AuditError(f"s3://{self._bucket}/{key}: it was stored but not locked until {retain_until}")
         return key
 
-    def checkpoints(self) -> list[str]:
-        """Every version of every stored checkpoint, the hidden ones too; for ``known_checkpoints`` of ``verify_log``.
+    def checkpoints(self) -> dict[str, str]:
+        """Every version of every stored checkpoint, the hidden ones too, by key and version.
 
         Raises:
             AuditError: S3 refuses.
+            SettingsError: the client has no credentials, or there is no checkpoint below the prefix.
         """
-        found = []
+        found: dict[str, str] = {}
         marker: dict[str, str] = {}
         while True:
             page = self._call("list_object_versions", Prefix=self._prefix, **marker)
             for version in page.get("Versions", []):
-                answer = self._call("get_object", Key=version["Key"], VersionId=version["VersionId"])
-                found.append(answer["Body"].read().decode())
+                if not version["Key"].endswith("/"):  # what some tools make for a folder
+                    name = f"s3://{self._bucket}/{version['Key']} ({version['VersionId']})"
+                    found[name] = self._read(version["Key"], version["VersionId"])
             if not page.get("IsTruncated"):
+                if not found:
+                    raise SettingsError(f"s3://{self._bucket}/{self._prefix}: holds no checkpoint; correct the prefix")
                 return found
             marker = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
+
+    def _read(self, key: str, version: str) -> str:
+        answer = self._call("get_object", Key=key, VersionId=version)
+        try:
+            # Bytes that are no text make no checkpoint, whatever stands for them.
+            return str(answer["Body"].read().decode(errors="replace"))
+        except Exception as error:  # the body is read from the network
+            raise AuditError(f"s3://{self._bucket}/{key}: cannot be read ({error})") from None
 
     def _require_lock(self) -> None:
         configuration = self._call("get_object_lock_configuration").get("ObjectLockConfiguration", {})
@@ -83,5 +98,6 @@ class ObjectLockAnchor:
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self._bucket, **arguments)
         except Exception as error:  # boto3's errors are made at run time, and core does not import it
-            raise AuditError(f"s3://{self._bucket}: {operation} failed ({error})") from None
+            kind = SettingsError if type(error).__name__ in _CONFIGURATION else AuditError
+            raise kind(f"s3://{self._bucket}: {operation} failed ({error})") from None
         return answer

@@ -17,7 +17,7 @@ from typing import Any
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from nethical_assets.core.audit.reader import Head, LogReader
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, SettingsError
 from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.core.tlog.note import Note
 from nethical_assets.core.tlog.tiles import make_durable_folder
@@ -62,6 +62,9 @@ def look_at_timestamps(log: LogReader, roots: Sequence[Certificate]) -> tuple[li
     """What is wrong with the timestamps kept beside the log, and what the others state: one line each."""
     problems, notes = [], []
     for path in sorted((log.folder / ANCHORS).glob(f"*{SUFFIX}")):
+        if not path.stem.isdecimal():
+            problems.append(f"{path}: not named by the size of a checkpoint")
+            continue
         try:
             text = Note.parse(log.signed_checkpoint(int(path.stem)).encode()).text
             moment = verify_timestamp(path.read_bytes(), text, roots)
@@ -76,12 +79,12 @@ def read_roots(path: Path) -> list[Certificate]:
     """The trusted certificates in a PEM file.
 
     Raises:
-        AuditError: the file cannot be read or holds none.
+        SettingsError: the file cannot be read or holds none.
     """
     try:
         return load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError):
-        raise AuditError(f"{path}: holds no readable PEM certificates of timestamp authorities") from None
+        raise SettingsError(f"{path}: holds no readable PEM certificates of timestamp authorities") from None
 
 
 def http_sender(url: str) -> Sender:
