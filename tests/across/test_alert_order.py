@@ -26,6 +26,7 @@ def a_payload(home: Home) -> Path:
     return max(files_of(home.path / "audit" / "payloads"), key=lambda path: path.stat().st_size)
 
 
+@pytest.mark.slow
 def test_an_older_pass_never_closes_a_newer_failure(copy: Copy, real: Home) -> None:
     home = copy(real)  # whose only run passed
     (passed,) = home.dagster("runs")
@@ -88,6 +89,7 @@ def foreign(path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", cases(garbage, more=[folder, foreign]))
 def test_a_broken_tracker_costs_no_summary_and_the_issue_is_filed_later_once(
     spoil: Callable[[Path], None], copy: Copy, real: Home

@@ -65,6 +65,7 @@ def test_damaged_real_data_stops_the_family_with_one_line(
     assert ("no source was asked" in answer.document["sources"]) is not download
 
 
+@pytest.mark.slow
 def test_damaged_real_data_is_healed_from_its_source_or_stops_the_family(copy: Copy, real: Home) -> None:
     home = copy(real)
     flip(snapshot(home))
@@ -213,9 +214,8 @@ def to_a_later_confirmation(pointer: Path, before: str) -> None:
     pointer.write_text(json.dumps({**document, "refreshed_at": "2031-01-01T00:00:00+00:00"}))
 
 
-@pytest.mark.parametrize(
-    "moved", [to_what_was_current_before, pytest.param(to_a_later_confirmation, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moved", [to_what_was_current_before, to_a_later_confirmation])
 @pytest.mark.parametrize("confirmed", cases(False, more=[True]))
 def test_a_pointer_to_data_that_was_moved_is_found_and_mended(
     moved: Callable[[Path, str], None], confirmed: bool, copy: Copy, real: Home, tmp_path: Path

@@ -143,11 +143,12 @@ def test_a_cycle_killed_at_a_write_is_made_good_by_the_next_plain_run(
     assert cycle.sweep(tmp_path, records, points) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     cases(
         ("data", "restore", "nslkdd", "--from", "mirror"),
-        pytest.param(("alerts", "close", "1", "--reason", "seen"), marks=pytest.mark.slow),
+        ("alerts", "close", "1", "--reason", "seen"),
         more=[
             ("data", "fetch", "nslkdd", "--source", "mirror", "--force"),
             ("audit", "heartbeat"),

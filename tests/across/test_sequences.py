@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.across.conftest import Copy
 from tests.across.platform import ForkServer, Home, files_of, flip, wait_until
 from tests.sweeping import COMPLETE
@@ -72,6 +74,7 @@ def test_a_killed_run_then_a_good_one(copy: Copy, real: Home, records: Path) -> 
     assert home.faults(records) == []
 
 
+@pytest.mark.slow
 def test_a_killed_first_run_then_a_good_one(fresh: Home) -> None:
     killed = fresh.start("run", "--families", "logistic", "--source", "synthetic", "--samples", "600")
     wait_until(lambda: (fresh.path / "audit" / "pending").is_dir(), 60, "the first event")

@@ -71,6 +71,7 @@ def test_what_is_recorded_between_cycles_has_a_witness_too(
     assert any("known root: rollback" in problem for problem in home.problems())
 
 
+@pytest.mark.slow
 def test_a_fork_never_becomes_what_the_witness_knows(copy: Copy, real: Home, tmp_path: Path) -> None:
     home = copy(real)
     shutil.copytree(home.path / "audit", tmp_path / "older")
@@ -87,6 +88,7 @@ def test_a_fork_never_becomes_what_the_witness_knows(copy: Copy, real: Home, tmp
     assert home.problems() == []
 
 
+@pytest.mark.slow
 def test_a_tick_witnesses_although_the_tracker_is_broken_or_a_tile_cannot_be_read(copy: Copy, real: Home) -> None:
     home = copy(real)
     before = len(home.dagster("materializations", "audit_roots"))
@@ -116,6 +118,7 @@ def test_a_witness_that_cannot_be_read_is_noted(copy: Copy, real: Home) -> None:
     assert str(home.path / "dagster") in note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["dagster", "dagster/history/runs.db"])
 def test_a_witness_that_is_gone_is_noted(file: str, copy: Copy, real: Home) -> None:
     home = copy(real)

@@ -15,6 +15,7 @@ from tests.tiny_mirror import connections, write_connections
 SOURCE = ("--source", "mirror")
 
 
+@pytest.mark.slow
 def test_the_title_of_every_alert_names_the_dataset_or_the_family(copy: Copy, real: Home) -> None:
     home = copy(real, settings={**real.settings, "datasets": {"minimum_samples": 5000}})
     sensors = Sensors(home)
@@ -31,6 +32,7 @@ def test_the_title_of_every_alert_names_the_dataset_or_the_family(copy: Copy, re
         assert any(name in issue["title"] for name in ("logistic", "nslkdd", "security_breach")), issue["title"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_told_with_its_step_and_its_error(fresh: Home) -> None:
     sensors = Sensors(fresh)
     fresh.nethical("alerts", "list").ok()

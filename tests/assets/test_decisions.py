@@ -82,6 +82,7 @@ def test_random_labels_are_refused_by_the_gate_without_failing_the_run(
     assert graph.checks("audit_roots")["log_verifies"].passed
 
 
+@pytest.mark.slow
 def test_a_regression_is_refused_although_the_gate_passes(
     environment: dict[str, str], own_mirror: Path, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:

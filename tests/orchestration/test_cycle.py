@@ -67,6 +67,7 @@ def test_the_second_of_two_cycles_gets_one_line_and_spoils_nothing(settings: Set
     assert half_written(settings.home) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", cases("models", more=["raw"]))
 def test_after_a_kill_the_next_cycle_works_and_logs_what_the_dead_one_did(
     stage: str, settings: Settings, start: Start
@@ -141,7 +142,8 @@ def test_what_ignores_a_closed_terminal_goes_on(start: Start, settings: Settings
     process.wait().ok()
 
 
-@pytest.mark.parametrize("limit", cases(2_000, pytest.param(600_000, marks=pytest.mark.slow), more=[12_000]))
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", cases(600_000, 2_000, more=[12_000]))
 def test_a_disk_that_takes_no_more_is_said_and_leaves_nothing_half_written(
     limit: int, settings: Settings, environment: dict[str, str]
 ) -> None:

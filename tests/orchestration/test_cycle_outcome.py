@@ -34,6 +34,7 @@ def newest_run(settings: Settings) -> dg.DagsterRun:
         return instance.get_runs(limit=1)[0]
 
 
+@pytest.mark.slow
 def test_a_family_that_a_check_stopped_says_where_its_data_came_from_and_nothing_of_older_runs(
     settings: Settings,
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_run_of_the_command_line_belongs_to_code_location_and_job(
     assert run.tags["dagster/max_retries"] == "0"
 
 
+@pytest.mark.slow
 def test_a_broken_tracker_costs_no_summary_and_is_caught_up_by_the_next_cycle(settings: Settings) -> None:
     path = tracker_of(settings).path
     path.mkdir(parents=True)

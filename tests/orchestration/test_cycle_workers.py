@@ -53,6 +53,7 @@ def step_processes(settings: Settings, run_id: str) -> dict[str, int | None]:
     return {str(event.step_key): event.pid for event in events if event.event_type is dg.DagsterEventType.STEP_START}
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(mirrored: Settings, tmp_path: Path) -> None:
     alone = replace(mirrored, home=tmp_path / "alone")
     one = run_cycle(alone, FAMILIES, SMALL)

@@ -34,13 +34,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("WORKER_JOB_FOLDER", str(tmp_path))
     return tmp_path
 
 
-@pytest.mark.slow
 def test_independent_steps_are_at_work_at_the_same_time(folder: Path) -> None:
     assert worker_job.run("meeting").success
     assert (folder / "first").read_text() != (folder / "second").read_text()
@@ -86,7 +88,6 @@ def test_workers_that_were_started_for_nothing_end(folder: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("sent", cases(signal.SIGKILL, more=[signal.SIGINT, signal.SIGTERM]))
-@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(folder: Path, sent: signal.Signals) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-m", "tests.worker_job"], cwd=CHECKOUT, env=dict(os.environ), stderr=subprocess.DEVNULL
