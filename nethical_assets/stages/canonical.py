@@ -80,7 +80,7 @@ def _plan(work: Work) -> Plan:
         {
             **parameters,
             "maximum_rows": samples or settings.datasets.maximum_rows,
-            "entries": {name: entry.model_dump(mode="json") for name, entry in sources.understood.items()},
+            "entries": {name: entry.dependencies() for name, entry in sources.understood.items()},
         },
         inputs=[RAW.record_name(name) for name in sources.present],
     )

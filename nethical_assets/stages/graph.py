@@ -81,7 +81,7 @@ def dependencies_digest(workspace: Workspace, family: str) -> str:
     return digest_json(
         {
             "code": {stage.name: code_digest(workspace, stage, family) for stage in stages},
-            "entries": [entry.model_dump(mode="json") for entry in settings.catalog.for_family(family)],
+            "entries": [entry.dependencies() for entry in settings.catalog.for_family(family)],
             "rules": workspace.ruleset.digest,
             "training": settings.file.training.model_dump(mode="json", exclude={"bootstrap_samples"}),
             "maximum_rows": settings.file.datasets.maximum_rows,

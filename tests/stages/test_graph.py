@@ -102,8 +102,12 @@ def with_rule(settings: Settings, folder: Path) -> Settings:
 
 
 SETTINGS: dict[str, tuple[Callable[[Settings], Settings], bool]] = {
-    "own catalog entry": (lambda s: with_entry(s, "nslkdd", label_column="x", notes="changed"), True),
-    "another family's catalog entry": (lambda s: with_entry(s, "hdfs", notes="changed"), False),
+    "own catalog entry": (lambda s: with_entry(s, "nslkdd", group_column="x"), True),
+    "what its catalog entry tells people": (
+        lambda s: with_entry(s, "nslkdd", title="Another", licence="Unknown", notes="changed"),
+        False,
+    ),
+    "another family's catalog entry": (lambda s: with_entry(s, "hdfs", group_column="x"), False),
     "train ratio": (lambda s: with_file(s, "training", train_ratio=0.5), True),
     "seed": (lambda s: with_file(s, "training", seed=7), True),
     "synthetic samples": (lambda s: with_file(s, "training", synthetic_samples=777), True),

@@ -70,6 +70,9 @@ class FileEntry(_Strict):
         return self
 
 
+_DESCRIPTIVE_FIELDS = {"title", "licence", "notes"}
+
+
 class DatasetEntry(_Strict):
     """One labelled dataset: where it is, how it is laid out, and who may use it.
 
@@ -101,6 +104,10 @@ class DatasetEntry(_Strict):
     identity_columns: tuple[str, ...] = Field(default=(), strict=False)
     sample_together: tuple[str, ...] = Field(default=(), strict=False)
     notes: str = ""
+
+    def dependencies(self) -> dict[str, Any]:
+        """What rows and models depend on, as JSON: the entry without what it only tells people."""
+        return self.model_dump(mode="json", exclude=_DESCRIPTIVE_FIELDS)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
