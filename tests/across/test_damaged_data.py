@@ -103,6 +103,7 @@ def _file(folder: Path) -> Path:
     return next((folder / CATALOG.entry(DATASET).slug).iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", cases(junk, more=[one_class, other_columns, no_labels]))
 def test_unusable_sources_never_lead_to_a_promoted_synthetic_model_without_an_issue(
     spoil: Callable[[Path], None], server: ForkServer, tmp_path: Path

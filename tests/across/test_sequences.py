@@ -60,6 +60,7 @@ def test_a_damaged_card_is_issued_again_by_the_next_run(copy: Copy, real: Home, 
         assert home.faults(records) == [], [card.name for card in damaged]
 
 
+@pytest.mark.slow
 def test_a_killed_run_then_a_good_one(copy: Copy, real: Home, records: Path) -> None:
     home = copy(real)
     store = home.path / "models" / "store"

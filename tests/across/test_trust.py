@@ -218,6 +218,7 @@ def batch_of(home: Home) -> Path:
     return batch
 
 
+@pytest.mark.slow
 def test_what_was_scored_counts_only_as_the_log_names_it(copy: Copy, real: Home, records: Path) -> None:
     home = copy(real)
     home.score(records)[0].ok()

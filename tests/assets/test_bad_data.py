@@ -208,6 +208,7 @@ def test_a_failed_blocking_check_stops_its_family_and_no_other(
     assert verify(settings)["problems"] == []
 
 
+@pytest.mark.slow
 def test_one_bad_family_stops_no_other_and_the_audit_is_finalised(environment: dict[str, str], tmp_path: Path) -> None:
     mirror = build_mirror(tmp_path / "mirror", rows=900)
     # Twenty traces cannot fill three splits with both classes; only the anomaly family reads them.

@@ -119,6 +119,7 @@ def test_a_regression_is_refused_although_the_gate_passes(
     assert len(after) == len(pointers) + 1
 
 
+@pytest.mark.slow
 def test_a_better_candidate_replaces_the_champion_which_is_archived(
     own: Settings, own_mirror: Path, instance: dg.DagsterInstance
 ) -> None:

@@ -50,6 +50,7 @@ def types_of(settings: Settings, run_id: str) -> list[str]:
     return [str(found.event.type) for found in LogReader(settings.home / "audit").find_events(run_id=run_id)]
 
 
+@pytest.mark.slow
 def test_the_second_of_two_cycles_gets_one_line_and_spoils_nothing(settings: Settings, start: Start) -> None:
     first = start(*RUN)
     wait_until(lambda: any((settings.home / "runs").glob("*.lock")), 60, "the run of the first")
