@@ -77,8 +77,6 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
                 workspace.records.publish(record, context.run.run_id)
                 shown = {"digest": record.output, "reused": record.reused, **shown}
                 enter_events(context.run, context.instance, workspace)
-                if stage.seals:
-                    witness_root(context.instance, settings.home)
         return dg.MaterializeResult(data_version=dg.DataVersion(record.output), metadata=shown)
 
     return stage_asset

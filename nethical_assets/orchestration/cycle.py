@@ -240,7 +240,7 @@ def _sources_sentence(workspace: Workspace, results: Mapping[str, Mapping[str, A
     used = sorted({str(result["source"]) for result in results.values() if result["source"]})
     choice = workspace.options.source
     if not workspace.options.download:
-        return f"{', '.join(used) or 'nowhere'} (what was here already: no source was asked, as --no-download says)"
+        return f"{', '.join(used) or 'nowhere'} (no source was asked, as --no-download says)"
     if choice != "auto":
         return f"{', '.join(used) or 'nowhere'} (asked for with --source {choice})"
     if any("synthetic" in source for source in used) and workspace.settings.mirror is None:

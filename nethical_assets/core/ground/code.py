@@ -75,7 +75,9 @@ class CodeGraph:
             found: dict[str, str] = {}
             for place, folders, names in os.walk(folder):
                 here = Path(place)
-                folders[:] = [one for one in folders if not (one[0] in "._" or (here / one / "__init__.py").exists())]
+                folders[:] = [
+                    one for one in folders if one != "__pycache__" and not (here / one / "__init__.py").exists()
+                ]
                 paths = [here / name for name in names if not name.startswith(".") and not name.endswith(".py")]
                 found |= {path.relative_to(folder).as_posix(): digest_bytes(path.read_bytes()) for path in paths}
             self._files[folder] = dict(sorted(found.items()))
