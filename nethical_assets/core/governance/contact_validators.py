@@ -1,6 +1,7 @@
 """Validators of contact details and network addresses: e-mail, telephone, IP.
 
-What belongs here: predicates that ``validators`` registers. What does not: checksums of identifiers, secrets.
+What belongs here: predicates that ``validators`` registers. What does not: checksums of identifiers, secrets, and what
+the words around a number announce (``announcements``).
 """
 
 from __future__ import annotations
@@ -8,39 +9,95 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from nethical_assets.core.governance.announcements import (
+    ADDRESS_OR_VERSION,
+    PHONE_OR_OTHER,
+    announced,
+    follows_phone_word,
+    is_section_number,
+)
 from nethical_assets.core.governance.identifier_validators import digits_of
 
-
-def _words(*lines: str) -> frozenset[str]:
-    return frozenset(" ".join(lines).split())
+_VERSION_BEFORE = re.compile(r"(?i)\b(?:v|ver|version|release|build|firmware)[ .:#=]*\Z")
+_PACKAGE_BEFORE = re.compile(r"[A-Za-z][-.]\Z|(?:[=<>~!]=|~>|[\^~]) ?\Z")
+_VERSION_AFTER = re.compile(
+    r"(?i)[-+_.]?(?:alpha|beta|rc|dev|pre|snapshot|final|release|build|post|ga|sp|patch|ubuntu|debian|deb|el)[-_.]?\d*\b"
+    r"|-\d+(?![\d.])"
+)
+_HOST_BEFORE = re.compile(r"(?i)(?:ip|host|addr|address|client|server|peer|node|from|to)-\Z")
+_SMALL_OCTETS = 100
+_GLOBAL_PREFIX = re.compile(r"(?i)[23][0-9a-f]{3}|f[cd][0-9a-f]{2}|fe[89ab][0-9a-f]")
 
 
 def ip_address(value: str, before: str, after: str) -> bool:
-    """The IPv4 or IPv6 address of one host: not a network, version number, loopback, unspecified or multicast."""
-    if (
-        re.search(r"[0-9A-Za-z_:.]\Z", before)
-        or re.match(r"\.?[0-9A-Za-z_:]|/\d", after)
-        or re.search(r"(?i)\b(?:v|ver|version|release|build|firmware|section|chapter)[ .:#]*\Z", before)
-    ):
-        return False
+    """The IPv4 or IPv6 address of one host: not a network, mask, version number, loopback, unspecified or multicast.
+
+    A port, a prefix length of a host (``/24`` behind an address whose host part is not zero), a name and a colon before
+    it or any other separator beside it change nothing.
+    """
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
         return False
-    if address.version == 6 and sum(map(bool, value.split(":"))) < 3:
+    if address.is_loopback or address.is_unspecified or address.is_multicast or _is_network(address, after):
         return False
-    return not (address.is_loopback or address.is_unspecified or address.is_multicast or value == "255.255.255.255")
+    if isinstance(address, ipaddress.IPv6Address):
+        return _stands_alone_v6(before, after) and _is_long_enough(value)
+    if value.startswith(("255.", "0.")) or re.search(r"[0-9A-Za-z]\.?\Z|\.\Z", before) or re.match(r"\.?[0-9A-Za-z]", after):
+        return False
+    return not _is_version(value, before, after)
 
 
-_NOT_TOP_LEVEL = _words(
-    "png jpg jpeg gif svg webp css js ts py html htm php json xml txt pdf exe dll so jar",
+def _is_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, after: str) -> bool:
+    prefix = re.match(r"/(\d{1,3})(?![\d.])", after)
+    if prefix is None or int(prefix[1]) >= address.max_prefixlen:
+        return False
+    host_bits = address.max_prefixlen - int(prefix[1])
+    return int(address) & ((1 << host_bits) - 1) == 0
+
+
+def _stands_alone_v6(before: str, after: str) -> bool:
+    if re.match(r"[0-9A-Za-z]|:[0-9A-Fa-f:]", after):
+        return False
+    last = re.search(r"([0-9A-Za-z]*)([:.]?)\Z", before)
+    word, sign = (last[1], last[2]) if last else ("", "")
+    if sign == ".":
+        return False
+    return not word or (sign == ":" and re.fullmatch(r"[0-9A-Fa-f]{1,4}", word) is None)
+
+
+def _is_long_enough(value: str) -> bool:
+    """Whether there is enough of an address: ``a::b`` is a name in a program, ``fe80::1`` is an address."""
+    groups = [group for group in value.split(":") if group]
+    return len(groups) >= 3 or "." in groups[-1] or _GLOBAL_PREFIX.fullmatch(groups[0]) is not None
+
+
+def _is_version(value: str, before: str, after: str) -> bool:
+    if is_section_number(before) or _VERSION_BEFORE.search(before):
+        return True
+    octets = [int(octet) for octet in value.split(".")]
+    if max(octets) >= _SMALL_OCTETS or octets[0] == 10:
+        return False
+    if _VERSION_AFTER.match(after) or (_PACKAGE_BEFORE.search(before) and not _HOST_BEFORE.search(before)):
+        return True
+    return announced(before, ADDRESS_OR_VERSION) is False
+
+
+_FILE_ENDINGS = frozenset(
+    "png jpg jpeg gif svg webp css js ts html htm php json xml txt pdf exe dll jar yml yaml csv".split()
 )
+_REMOTE_PATH = re.compile(r":[\w.~/-]+\.git\b|:~?/[\w.~]")
+_REMOTE_USERS = frozenset({"git", "hg", "svn"})
 
 
 def email(value: str, before: str, after: str) -> bool:
-    """An e-mail address: local part up to 64 and domain up to 253 characters, no empty label, no file extension."""
+    """An e-mail address: local part up to 64 and domain up to 253 characters, no empty label, no file, no SSH remote.
+
+    Letters of any alphabet are allowed on both sides of the sign (RFC 6531), and punycode (RFC 5891).
+    """
     local, _, domain = value.rpartition("@")
     labels = domain.split(".")
+    top = labels[-1].lower()
     return (
         1 <= len(local) <= 64
         and len(domain) <= 253
@@ -49,93 +106,101 @@ def email(value: str, before: str, after: str) -> bool:
         and all(
             label and len(label) <= 63 and not label.startswith("-") and not label.endswith("-") for label in labels
         )
-        and labels[-1].lower() not in _NOT_TOP_LEVEL
+        and not re.match(r"[0-9A-Za-z]", after)
+        and top not in _FILE_ENDINGS
+        and not (len(labels) == 2 and re.fullmatch(r"\d{1,2}x", labels[0]))
+        and not ((local in _REMOTE_USERS and re.match(r":\S", after)) or _REMOTE_PATH.match(after) or before.endswith("ssh://"))
     )
 
 
-_PHONE_WORDS = _words(
-    "phone phones telephone tel mobile mobiles mob cell cellphone fax call calls called calling callback text",
-    "texted texting txt sms whatsapp dial dialed dialing ring landline hotline helpline desk office extension",
-    "answering reach reachable contact contactable message messages voicemail pager registered",
+_EXTENSION = re.compile(
+    r"(?i)[ ,;]{0,2}(?:\(?(?:extension|extn|ext|durchwahl|poste|x|#)[.:]? ?\d{1,6}\)?)\Z",
 )
-_OTHER_NUMBER_WORDS = _words(
-    "order invoice ticket id ids account acct reference ref case tracking serial model version isbn issn zip",
-    "postal postcode claim policy passport license licence card visa mastercard amex iban ssn social population",
-    "year years since between lat latitude longitude seed timestamp port pid error code part sku patent rfc score",
-    "price cost usd eur gbp",
+_GLUED_BEFORE = re.compile(r"(?:[0-9][.-]|[0-9A-Za-z$%@])\Z|[$\u00a3\u20ac] ?\Z|[^0-9A-Za-z]\.\Z|\A\.\Z")
+_GLUED_AFTER = re.compile(r"[0-9A-Za-z%@]|[.-]\d")
+_BARE_BEFORE = re.compile(r"[0-9][,:/=]\Z")
+_BARE_AFTER = re.compile(r"[,:/=]\d")
+_PHONE_LABEL_AFTER = re.compile(
+    r"(?i)[ \t,;:(-]{0,3}(?:office|mobile|mob|fax|home|work|cell|direct|desk|tel|phone|handy|landline)\b"
 )
-_GLUED_BEFORE = re.compile(r"[0-9][.,:/-]?\Z|[A-Za-z_$#%=@]\Z|[$#%=@\u00a3\u20ac] ?\Z")
-_GLUED_AFTER = re.compile(r"[0-9A-Za-z_%@]|[.,:/-]\d")
-_WORDS = re.compile(r"[A-Za-z]+")
-_PHONE_LABEL_AFTER = re.compile(r"(?i)[ \t,;:(-]{0,3}(?:office|mobile|mob|fax|home|work|cell|direct|desk|tel|phone)\b")
 _DATE_OR_RANGE = re.compile(
     r"(?:19|20)\d\d[-/. ](?:0?[1-9]|1[0-2])[-/. ](?:0?[1-9]|[12]\d|3[01])(?:\D.*)?"
-    r"|(?:0?[1-9]|[12]\d|3[01])[-/. ](?:0?[1-9]|[12]\d|3[01])[-/. ](?:19|20)?\d\d"
+    r"|(?:0?[1-9]|[12]\d|3[01])[-/. ](?:0?[1-9]|[12]\d|3[01])[-/. ](?:19|20)?\d\d(?: \d\d?)?"
     r"|(?:1[0-9]|20)\d\d ?[-/] ?(?:1[0-9]|20)\d\d|\d{1,9}\.\d+|\d{1,3}(?:\.\d{1,3}){3}|(?:\d{1,3} )*\d{1,3} 000"
 )
-_NORTH_AMERICAN = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])\d{3}[ .-]\d{4}(?:[ x].*)?")
-_NATIONAL = re.compile(r"\(?0\d{1,4}\)?(?:[ ./-]\d{2,5}){1,4}|0\d{9,10}")
-_TRUNK_REGIONS = ("GB", "DE", "FR", "IT", "CH", "AT", "NL", "BE", "AU", "NZ", "ZA", "IN", "JP", "SE", "FI", "IE", "PL")
+_NORTH_AMERICAN = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\)[ .-]?|[2-9]\d\d[ ./-])\d{3}[ .-]\d{4}")
+_NATIONAL = re.compile(r"(?:\(0\d{1,5}\)[ ./-]?|0\d{1,5}[ ./-]{1,3})\d{2,8}(?:[ ./-]\d{2,5}){0,4}|0\d{8,10}")
+_BRACKETED = re.compile(r"(?:8 ?)?\(\d{2,4}\) ?\d{3,5}(?:[ -]\d{2,4}){1,2}")
+_TRUNK_REGIONS = (
+    *("GB", "DE", "FR", "IT", "CH", "AT", "NL", "BE", "AU", "NZ", "ZA", "IN", "JP", "SE", "FI", "IE", "PL"),
+    *("IL", "TR", "KR", "TW", "UA", "RO", "HR", "RS", "BG", "SK", "SI", "PK", "PH", "ID", "MY", "TH", "VN", "EG", "NG"),
+)
+_BRACKETED_REGIONS = ("BR", "RU", "AR", "MX", "UA", "KZ")
+_MAXIMUM_DIGITS = 15
 
 
 def phone(value: str, before: str, after: str) -> bool:
-    """A telephone number of 7 to 15 digits (ITU-T E.164).
+    """A telephone number of 6 to 15 digits (ITU-T E.164), with or without an extension.
 
     International numbers must be possible ones of their country (phonenumbers); North American grouping stands on its
-    own; a number with a trunk zero must be valid in a larger region; anything else needs a word such as ``phone`` or
-    ``call`` nearer than one that announces another kind of number.
+    own; a number with a trunk zero, or with its area in brackets, must be valid in a larger region; anything else needs
+    a word such as ``phone`` or ``call`` nearer than one that announces another kind of number.
     """
-    digits = digits_of(value)
-    if not _is_shaped_like_phone(value, digits) or _is_part_of_something(before, after):
+    number = _EXTENSION.sub("", value)
+    digits = digits_of(number)
+    if not _is_shaped_like_phone(number, digits) or _is_part_of_something(number, before, after):
         return False
-    if value.startswith(("+", "00")):
-        return _possible_internationally("+" + digits.removeprefix("00"))
-    announced = True if _PHONE_LABEL_AFTER.match(after) else _announced_as_phone(before)
-    if announced is None:
-        national = _NATIONAL.fullmatch(value) is not None and _valid_somewhere(digits)
-        return national or _NORTH_AMERICAN.fullmatch(value) is not None
-    return announced and len(digits) <= 15
+    if number.lstrip("(").startswith(("+", "00")):
+        return _possible_internationally(number)
+    telling = True if _PHONE_LABEL_AFTER.match(after) else announced(before, PHONE_OR_OTHER)
+    if telling is None:
+        return _stands_for_itself(number, digits)
+    shortest = 6 if follows_phone_word(before) else 7
+    return telling and shortest <= len(digits) <= _MAXIMUM_DIGITS
 
 
-def _is_shaped_like_phone(value: str, digits: str) -> bool:
-    groups = re.findall(r"\d+", value)
+def _stands_for_itself(number: str, digits: str) -> bool:
+    if _NORTH_AMERICAN.fullmatch(number) is not None:
+        return True
+    if _NATIONAL.fullmatch(number) is not None and _valid_somewhere(digits, _TRUNK_REGIONS):
+        return True
+    return _BRACKETED.fullmatch(number) is not None and _valid_somewhere(digits, _BRACKETED_REGIONS)
+
+
+def _is_shaped_like_phone(number: str, digits: str) -> bool:
+    groups = re.findall(r"\d+", number)
     return (
-        7 <= len(digits) <= 20
+        6 <= len(digits) <= 20
         and len(set(digits)) >= 3
-        and not ("." in value and " " in value)
         and 2 * sum(len(group) == 1 for group in groups) <= len(groups)
-        and _DATE_OR_RANGE.fullmatch(value) is None
+        and not (number.count(".") == 1 and " " in number)
+        and _DATE_OR_RANGE.fullmatch(number) is None
     )
 
 
-def _is_part_of_something(before: str, after: str) -> bool:
-    return _GLUED_BEFORE.search(before[-3:]) is not None or _GLUED_AFTER.match(after) is not None
-
-
-def _announced_as_phone(before: str) -> bool | None:
-    """What the last telling word of ``before`` announces: a telephone number, another number, or (None) nothing."""
-    for word in reversed(_WORDS.findall(before.lower())):
-        if word in _PHONE_WORDS:
-            return True
-        if word in _OTHER_NUMBER_WORDS:
-            return False
-    return None
+def _is_part_of_something(number: str, before: str, after: str) -> bool:
+    if _GLUED_BEFORE.search(before[-3:]) is not None or _GLUED_AFTER.match(after) is not None:
+        return True
+    return number.isdigit() and (_BARE_BEFORE.search(before) is not None or _BARE_AFTER.match(after) is not None)
 
 
 def _possible_internationally(number: str) -> bool:
     import phonenumbers
 
-    number = re.sub(r"^\+(\d{1,3})0", r"+\1", number) if len(number) > 12 else number
+    digits = digits_of(number.replace("(0)", ""))
+    international = "+" + (digits if "+" in number else digits.removeprefix("00"))
+    if len(international) > 12:
+        international = re.sub(r"^\+(\d{1,3})0", r"+\1", international)
     try:
-        return phonenumbers.is_possible_number(phonenumbers.parse(number, None))
+        return phonenumbers.is_possible_number(phonenumbers.parse(international, None))
     except phonenumbers.NumberParseException:
         return False
 
 
-def _valid_somewhere(digits: str) -> bool:
+def _valid_somewhere(digits: str, regions: tuple[str, ...]) -> bool:
     import phonenumbers
 
-    for region in _TRUNK_REGIONS:
+    for region in regions:
         try:
             if phonenumbers.is_valid_number_for_region(phonenumbers.parse(digits, region), region):
                 return True

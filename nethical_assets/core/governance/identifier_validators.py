@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from nethical_assets.core.governance.announcements import CARD_OR_OTHER, announced, mentions_card
+
 
 def digits_of(value: str) -> str:
     """The ASCII digits of ``value``, in order."""
@@ -36,23 +38,48 @@ _CARD_ISSUERS: tuple[tuple[str, frozenset[int]], ...] = (
     (r"50[123]8|5020|5893|6304|67(?:59|6[1-3])", frozenset(range(12, 20))),
     (r"220[0-4]", frozenset({16, 17, 18, 19})),
 )
-_CARD_WORD = re.compile(r"(?i)\b(?:cards?|visa|mastercard|amex|maestro|jcb|diners|discover)\b")
 _CARD_GROUPS = re.compile(r"\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{4}([ -])\d{6}\2\d{4,5}|\d{12,19}")
+_ANNOUNCED_GROUPS = re.compile(r"\d{1,19}(?:([ -])\d{1,10}(?:\1\d{1,10}){0,5})?")
+_FLOAT_DIGITS = 17
+"""As many digits as it takes to write a double: more are not the fraction of one."""
 
 
 def card(value: str, before: str, after: str) -> bool:
     """A payment card number: issuer prefix with its lengths, Luhn, and the usual grouping if it is grouped at all.
 
-    Where the text calls it a card, any prefix of the banking and travel industries (ISO/IEC 7812) will do.
+    Where the text calls it a card, any prefix of the banking and travel industries and any grouping will do (ISO/IEC
+    7812); where it calls it something else, an order or a device, none will. An expiry date or a security code behind
+    it is not part of it.
     """
-    if not _CARD_GROUPS.fullmatch(value) or re.search(r"[0-9.][.,-]?\Z", before) or re.match(r"[.,-]?\d", after):
-        return False
     digits = digits_of(value)
-    if len(set(digits)) == 1 or not passes_luhn(digits):
+    if not 12 <= len(digits) <= 19 or len(set(digits)) == 1 or not passes_luhn(digits):
         return False
-    if any(len(digits) in lengths and re.match(prefix, digits) is not None for prefix, lengths in _CARD_ISSUERS):
+    if re.search(r"[0-9A-Za-z][.-]?\Z|\.\Z", before) or re.match(r"[.-]?[0-9A-Za-z]", after):
+        return False
+    if value.isdigit() and _is_decimal_fraction(value, before, after):
+        return False
+    telling = announced(before, CARD_OR_OTHER)
+    if telling is False:
+        return False
+    if telling and digits[0] in "023456" and mentions_card(before) and _ANNOUNCED_GROUPS.fullmatch(value):
         return True
-    return digits[0] in "23456" and _CARD_WORD.search(before) is not None
+    if not _CARD_GROUPS.fullmatch(value) or _is_part_of_longer_groups(value, before, after):
+        return False
+    return any(len(digits) in lengths and re.match(prefix, digits) is not None for prefix, lengths in _CARD_ISSUERS)
+
+
+def _is_decimal_fraction(value: str, before: str, after: str) -> bool:
+    """Whether the digits follow a decimal comma; between the commas of a row they do not."""
+    whole = re.search(r"(?<![0-9,])[-+]?([0-9]+),\Z", before)
+    return whole is not None and not re.match(r",", after) and len(whole[1]) + len(value) <= _FLOAT_DIGITS
+
+
+def _is_part_of_longer_groups(value: str, before: str, after: str) -> bool:
+    separator = re.search(r"[ -]", value)
+    if separator is None:
+        return False
+    sign = separator[0]
+    return re.search(rf"\d{{4}}{sign}\Z", before) is not None or re.match(rf"{sign}\d{{4,}}", after) is not None
 
 
 _IBAN_LENGTHS = dict(
@@ -153,7 +180,7 @@ _IBAN_LENGTHS = dict(
 
 def iban(value: str, before: str, after: str) -> bool:
     """An international bank account number (ISO 13616): country, its length, and remainder 1 modulo 97."""
-    compact = re.sub(r"[ -]", "", value).upper()
+    compact = re.sub(r"[^0-9A-Za-z]", "", value).upper()
     if str(len(compact)) != _IBAN_LENGTHS.get(compact[:2]):
         return False
     rearranged = compact[4:] + compact[:4]
@@ -164,7 +191,7 @@ def us_ssn(value: str, before: str, after: str) -> bool:
     """A United States social security number: area not 000, 666 or 9xx, group not 00, serial not 0000."""
     digits = digits_of(value)
     area, group, serial = digits[:3], digits[3:5], digits[5:]
-    if re.search(r"[0-9][-.]?\Z", before) or re.match(r"[-.]?[0-9]", after) or len(set(digits)) == 1:
+    if re.search(r"[0-9][-.]?\Z|[A-Za-z]\Z", before) or re.match(r"[-.]?[0-9]|[A-Za-z]", after) or len(set(digits)) == 1:
         return False
     return len(digits) == 9 and area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
 

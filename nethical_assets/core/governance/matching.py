@@ -122,23 +122,50 @@ def spans(rule: Rule, text: bytes) -> Iterator[tuple[int, int, bytes]]:
         match = rule.compiled.search(text, position)
         if match is None:
             return
-        start, end = match.span(1) if rule.reports_group else match.span()
-        if start < 0:
-            start, end = match.span()
-        position = max(match.end(), position + 1)
-        matched = text[start:end]
-        if validator is not None and not validator(matched.decode(), *_context(text, start, end)):
-            position = _retry_position(text, match.start(), position)
+        found = None
+        for found in _readings(rule, text, match):
+            start, end, until = found
+            if validator is None or validator(text[start:end].decode(), *_context(text, start, end)):
+                break
             refusals += 1
             if refusals == MAXIMUM_REFUSALS:
                 raise GaveUpError
+            found = None
+        if found is None:
+            position = _retry_position(text, match.start(), max(match.end(), position + 1))
             continue
+        start, end, until = found
+        position = max(until, position + 1)
+        matched = text[start:end]
         if is_ascii:
             yield start, end, matched
             continue
         counted_characters += len(text[counted_bytes:start].decode())
         counted_bytes = start
         yield counted_characters, counted_characters + len(matched.decode()), matched
+
+
+def _readings(rule: Rule, text: bytes, match: Any) -> Iterator[tuple[int, int, int]]:
+    """``(start, end, until)`` of what ``match`` reports and where it ends, longest first.
+
+    A match is greedy: digits or a word behind a number become part of it, and the whole is then not what the number
+    alone is. Each shorter reading ends where a word inside the match does.
+    """
+    start, end = _reported(rule, match)
+    yield start, end, match.end()
+    if rule.validator is None or match.end() - match.start() > _RETRY_BYTES:
+        return
+    for cut in range(match.end() - 1, match.start(), -1):
+        if text[cut - 1 : cut].isalnum() and not text[cut : cut + 1].isalnum():
+            shorter = rule.compiled.match(text, match.start(), cut)
+            if shorter is not None and shorter.end() == cut:
+                start, end = _reported(rule, shorter)
+                yield start, end, cut
+
+
+def _reported(rule: Rule, match: Any) -> tuple[int, int]:
+    start, end = match.span(1) if rule.reports_group else match.span()
+    return (start, end) if start >= 0 else match.span()
 
 
 def _context(text: bytes, start: int, end: int) -> tuple[str, str]:

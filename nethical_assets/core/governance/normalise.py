@@ -1,27 +1,16 @@
-"""Normalisation before matching: folded characters, undone disguises and decoded content, with offsets kept.
+"""Folding of characters before matching, and texts that know where each of their parts came from.
 
-What belongs here: pure functions from one text to another form of it that can say where each part came from. What
-does not: rules, or the decision which rows need folding at scale (``screener``).
+What belongs here: pure functions on characters, and ``Rewritten``. What does not: undoing disguises (``disguises``),
+decoding (``decoding``), or the decision which rows need what at scale (``screener``).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
-import html
 import re
 import unicodedata
-import urllib.parse
 from bisect import bisect_right
 from dataclasses import dataclass
-
-MAXIMUM_DECODING_DEPTH = 3
-MAXIMUM_DECODED_CHARACTERS = 1 << 18
-"""How much decoded text one row may produce over all encodings and depths (256 Ki characters)."""
-
-MAXIMUM_ENCODED_PARTS = 64
-"""How many encoded parts of one text are decoded."""
 
 _INVISIBLE = frozenset(
     {0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0, 0xE0001, 0xE007F}
@@ -37,6 +26,10 @@ _INVISIBLE = frozenset(
 
 _TAG_OFFSET = 0xE0000
 _TAGS = range(_TAG_OFFSET + 0x20, _TAG_OFFSET + 0x7F)
+
+_HIDDEN_BYTE_OFFSET = 0xE00F0
+_HIDDEN_BYTES = range(_HIDDEN_BYTE_OFFSET + 0x21, _HIDDEN_BYTE_OFFSET + 0x7F)
+"""Variation selectors 17 to 256 can carry one byte each; the lowest are what ideographs are really followed by."""
 
 _LOOK_ALIKES = {
     "a": "\u0430\u03b1\u0251\u2200",
@@ -121,6 +114,8 @@ def _fold_code_point(code_point: int) -> str:
     character = chr(code_point)
     if code_point < 128:
         return character
+    if code_point in _HIDDEN_BYTES:
+        return chr(code_point - _HIDDEN_BYTE_OFFSET)
     if code_point in _INVISIBLE:
         return ""
     known = _CONFUSABLE.get(code_point) or (chr(code_point - _TAG_OFFSET) if code_point in _TAGS else None)
@@ -146,6 +141,7 @@ def _meaning(character: str) -> str | None:
 
 _FOLD = _FoldTable()
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_NOT_ASCII_RUN = re.compile(r"[^\x00-\x7f]+")
 
 
 @dataclass(frozen=True)
@@ -192,9 +188,13 @@ def fold_characters(text: str) -> str:
 
     Compatibility forms (NFKC), accents and other combining marks dropped, look-alikes turned into the ASCII character
     they resemble, decimal digits of all scripts into 0-9, zero-width, bidirectional and variation characters removed,
-    and Unicode tag characters into the ASCII they hide.
+    and Unicode tag characters and variation selectors into the ASCII they hide.
     """
-    return text.translate(_FOLD)
+    return _NOT_ASCII_RUN.sub(_fold_run, text)
+
+
+def _fold_run(run: re.Match[str]) -> str:
+    return run[0].translate(_FOLD)
 
 
 def fold_with_offsets(text: str) -> Rewritten:
@@ -210,100 +210,8 @@ def fold_with_offsets(text: str) -> Rewritten:
     return Rewritten(fold_characters(text), tuple(pieces))
 
 
-_LEET = str.maketrans("014356789@$!|+2lL(", "oiaesgtbgasiitziic")
-_MIXED_TOKEN = re.compile(r"(?<![A-Za-z0-9@$!|+(])[A-Za-z]*+[0-9@$!|+(][A-Za-z0-9@$!|+(]*")
-_SIGNS_AT_WORD_ENDS = "!|+(@$"
-_SPACED_LETTERS = re.compile(r"(?<![^\W_])[A-Za-z0-9@$!|](?:[ ._*-]{1,3}[A-Za-z0-9@$!|]){3,400}(?![^\W_])")
-_WORD_GAP = re.compile(r"[ ._*-]{2,3}")
-DISGUISE_PATTERN = (
-    r"[A-Za-z][0-9@$!|+(]+[A-Za-z]|\b[0-9][0-9@$!|+(]*[A-Za-z]{2}|[$][A-Za-z]{2}|@[A-Za-z]{1,3}\b|[A-Za-z]{2}[0-9$|]+\b"
-    r"|(?:\b[A-Za-z0-9@$!|][ ._*-]{1,3}){3}[A-Za-z0-9@$!|]"
-)
-"""RE2: ``undo_disguises`` changes nothing in a text without a match."""
-
-ENCODED_PATTERN = (
-    r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :]){7}|%[0-9A-Fa-f]{2}[\w.+-]{0,16}%[0-9A-Fa-f]{2}"
-    r"|\\[xu][0-9A-Fa-f]{2,4}\\[xu]|&#x?[0-9A-Fa-f]{2,6};&#"
-)
-"""RE2: ``decoded_parts`` finds nothing in a text without a match."""
-
-
-class Vocabulary:
-    """The words disguises are undone into, found by their skeleton (every leet reading of a letter made equal)."""
-
-    def __init__(self, words: frozenset[str]) -> None:
-        self._by_skeleton: dict[str, str] = {}
-        for word in sorted(words, reverse=True):
-            self._by_skeleton[word.translate(_LEET)] = word
-        self._longest = max(map(len, self._by_skeleton), default=0)
-
-    def undisguised(self, token: str) -> str | None:
-        """The word that ``token`` (ASCII letters, digits and signs used as letters) disguises, if it is one."""
-        return self._by_skeleton.get(token.lower().translate(_LEET))
-
-    def is_disguised(self, token: str) -> bool:
-        """Whether ``token``, or what is left without signs at its ends, is a word of the vocabulary in disguise."""
-        if token.isalpha() or token.isdigit():
-            return False
-        trimmed = token.strip(_SIGNS_AT_WORD_ENDS)
-        return self.undisguised(token) is not None or (not trimmed.isalpha() and self.undisguised(trimmed) is not None)
-
-    def segmented(self, letters: str) -> str:
-        """``letters``, written without gaps, cut into known words (longest first); what is not known stays as is."""
-        skeleton = letters.lower().translate(_LEET)
-        words: list[str] = []
-        position = 0
-        while position < len(skeleton):
-            for length in range(min(self._longest, len(skeleton) - position), 1, -1):
-                word = self._by_skeleton.get(skeleton[position : position + length])
-                if word is not None:
-                    words.append(word)
-                    position += length
-                    break
-            else:
-                words.append(letters[position])
-                position += 1
-        return " ".join(words)
-
-
-def undo_disguises(text: str, vocabulary: Vocabulary) -> Rewritten | None:
-    """``text`` with leetspeak words and spaced-out letters turned into words of ``vocabulary``.
-
-    Returns None when nothing changes. A disguise that is no word of the vocabulary is left alone.
-    """
-    replacements = [
-        (match.start(), match.end(), _joined(match[0], vocabulary)) for match in _SPACED_LETTERS.finditer(text)
-    ]
-    if any(map(vocabulary.is_disguised, _MIXED_TOKEN.findall(text))):
-        spaced = [(start, end) for start, end, _ in replacements]
-        for match in _MIXED_TOKEN.finditer(text):
-            word = _undisguised_word(match, vocabulary)
-            if word is not None and not any(start < match.end() and match.start() < end for start, end in spaced):
-                replacements.append(word)
-    return _rewrite(text, replacements) if replacements else None
-
-
-def _joined(run: str, vocabulary: Vocabulary) -> str:
-    gap = _WORD_GAP.search(run)
-    uneven = gap is not None and re.search(r"(?<![ ._*-])[ ._*-](?![ ._*-])", run) is not None
-    words = _WORD_GAP.split(run) if uneven else [run]
-    letters = ("".join(character for character in word if character not in " ._*-") for word in words)
-    return " ".join(vocabulary.segmented(word) for word in letters)
-
-
-def _undisguised_word(match: re.Match[str], vocabulary: Vocabulary) -> tuple[int, int, str] | None:
-    token = match[0]
-    if not vocabulary.is_disguised(token):
-        return None
-    for candidate in (token, token.strip(_SIGNS_AT_WORD_ENDS)):
-        word = vocabulary.undisguised(candidate)
-        if word is not None:
-            start = match.start() + token.index(candidate)
-            return start, start + len(candidate), word
-    return None
-
-
-def _rewrite(text: str, replacements: list[tuple[int, int, str]]) -> Rewritten:
+def rewrite(text: str, replacements: list[tuple[int, int, str]]) -> Rewritten:
+    """``text`` with each ``(start, end, replacement)`` carried out; the spans do not overlap."""
     parts: list[str] = []
     pieces: list[Piece] = []
     position = last = 0
@@ -316,77 +224,3 @@ def _rewrite(text: str, replacements: list[tuple[int, int, str]]) -> Rewritten:
         last = end
     parts.append(text[last:])
     return Rewritten("".join(parts), tuple(pieces))
-
-
-@dataclass(frozen=True)
-class DecodedPart:
-    """``text[start:end]`` decodes to ``decoded``; ``limited`` says that decoding stopped at a limit."""
-
-    start: int
-    end: int
-    decoded: str
-    limited: bool = False
-
-
-_ENCODED = re.compile(
-    r"(?P<percent>[\w.+-]{0,64}(?:%[0-9A-Fa-f]{2}[\w.+-]{0,16}+){3,}+)"
-    r"|(?P<escape>(?:\\x[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}){4,}+)"
-    r"|(?P<entity>(?:&#(?:[0-9]{2,6}|x[0-9A-Fa-f]{2,6});){4,}+)"
-    r"|(?P<hexadecimal>(?<![A-Za-z0-9])(?:0x)?(?:[0-9A-Fa-f]{2}[ :]?){8,}+(?![A-Za-z0-9]))"
-    r"|(?P<base64>(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{16,}+={0,2})"
-)
-
-
-def decoded_parts(text: str, *, depth: int = MAXIMUM_DECODING_DEPTH) -> list[DecodedPart]:
-    """What the base64, hexadecimal, percent, escape and entity encoded parts of ``text`` say, nested ones too.
-
-    Only results that read as text are kept. Compressed content is never unpacked. At most
-    ``MAXIMUM_DECODED_CHARACTERS`` are produced and ``MAXIMUM_ENCODED_PARTS`` parts looked at; a part at which a limit
-    was met has ``limited`` set.
-    """
-    parts: list[DecodedPart] = []
-    budget = MAXIMUM_DECODED_CHARACTERS
-    for number, match in enumerate(_ENCODED.finditer(text)):
-        if number == MAXIMUM_ENCODED_PARTS or budget <= 0:
-            parts.append(DecodedPart(match.start(), len(text), "", limited=True))
-            break
-        encoded, limited = match[0], False
-        if len(encoded) > 2 * budget:
-            encoded, limited = encoded[: budget - budget % 4], True
-        decoded = _decode(str(match.lastgroup), encoded)
-        if decoded is None:
-            if limited:
-                parts.append(DecodedPart(match.start(), match.end(), "", limited=True))
-            continue
-        budget -= len(decoded)
-        inner = decoded_parts(decoded, depth=depth - 1) if depth > 1 else []
-        limited = limited or any(part.limited for part in inner) or (depth == 1 and bool(_ENCODED.search(decoded)))
-        parts.append(DecodedPart(match.start(), match.end(), decoded, limited))
-        parts.extend(DecodedPart(match.start(), match.end(), part.decoded) for part in inner if part.decoded)
-    return parts
-
-
-def _decode(encoding: str, encoded: str) -> str | None:
-    try:
-        match encoding:
-            case "percent":
-                decoded = urllib.parse.unquote_plus(encoded, errors="strict")
-            case "escape":
-                decoded = re.sub(r"\\[xu]([0-9A-Fa-f]+)", lambda found: chr(int(found[1], 16)), encoded)
-            case "entity":
-                decoded = html.unescape(encoded)
-            case "hexadecimal":
-                decoded = bytes.fromhex(re.sub(r"^0x|[ :]", "", encoded)).decode()
-            case _:
-                standard = encoded.rstrip("=").translate(str.maketrans("-_", "+/"))
-                decoded = base64.b64decode(standard + "=" * (-len(standard) % 4)).decode()
-    except (ValueError, binascii.Error):
-        return None
-    return decoded if _reads_as_text(decoded) else None
-
-
-def _reads_as_text(decoded: str) -> bool:
-    if len(decoded) < 4 or any("\ud800" <= character <= "\udfff" for character in decoded):
-        return False
-    readable = sum(character.isprintable() or character in "\n\r\t" for character in decoded)
-    return readable >= 0.95 * len(decoded)

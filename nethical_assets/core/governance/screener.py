@@ -17,20 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.governance.columns import TextColumn, batches, holds_bare_numbers, is_numeric, read_column
+from nethical_assets.core.governance.decoding import (
+    ENCODED_PATTERN,
+    ESCAPED_PATTERN,
+    DecodedPart,
+    Unescaped,
+    decoded_parts,
+    unescaped,
+)
+from nethical_assets.core.governance.disguises import MIXED_PATTERN, SPACED_PATTERN, Vocabulary, undo_disguises
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
 from nethical_assets.core.governance.matching import GaveUpError, MatchingPlan, Pattern, spans
 from nethical_assets.core.governance.memo import Hit, Hits, ScreeningMemo
-from nethical_assets.core.governance.normalise import (
-    DISGUISE_PATTERN,
-    ENCODED_PATTERN,
-    DecodedPart,
-    Rewritten,
-    Vocabulary,
-    decoded_parts,
-    fold_characters,
-    fold_with_offsets,
-    undo_disguises,
-)
+from nethical_assets.core.governance.normalise import Rewritten, fold_characters, fold_with_offsets
 from nethical_assets.core.governance.policy import Label, decide
 from nethical_assets.core.governance.rules import (
     DECODING_LIMIT,
@@ -49,7 +48,9 @@ MAXIMUM_FINDINGS_PER_RULE = 1000
 _NUMBER_COLUMN_KINDS = frozenset({"CREDIT_CARD"})
 _HALF = 0.5
 
-_DISGUISED = Pattern(DISGUISE_PATTERN)
+_MIXED = Pattern(MIXED_PATTERN)
+_SPACED = Pattern(SPACED_PATTERN)
+_ESCAPED = Pattern(ESCAPED_PATTERN)
 _ENCODED = Pattern(ENCODED_PATTERN)
 
 Span = tuple[int, int]
@@ -134,15 +135,47 @@ class Screener:
         self._match(_View(texts, rows, lambda _, start, end: (start, end)), self._raw, sink)
         folded, locate = _folded(texts)
         self._match(_View(folded, rows, locate), self._folded, sink)
-        self._match_disguised(folded, first, locate, sink)
-        self._match_encoded(folded, first, locate, sink)
+        plain, locate_plain = self._match_escaped(folded, first, locate, sink)
+        self._match_disguised(plain, first, locate_plain, sink)
+        self._match_encoded(plain, first, locate_plain, sink)
         return sink
+
+    def _match_escaped(
+        self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]
+    ) -> tuple[pa.LargeStringArray, Locate]:
+        """Match the texts that hold escapes without them too; all texts without escapes, and the way back."""
+        read: dict[int, Unescaped] = {}
+        for position, text in _texts_at(folded, _ESCAPED.matching(folded)):
+            plain = unescaped(text)
+            if plain is None:
+                continue
+            read[position] = plain
+            if plain.limited_at is not None:
+                span = locate(position, *plain.limited_at)
+                sink.append(_Hit(first + position, self._number[DECODING_LIMIT.id], *span))
+        if not read:
+            return folded, locate
+
+        def locate_plain(position: int, start: int, end: int) -> Span:
+            plain = read.get(position)
+            return locate(position, *(plain.original_span(start, end) if plain else (start, end)))
+
+        positions = list(read)
+        texts = pa.array([plain.text for plain in read.values()], pa.large_string())
+        rows = np.asarray(positions, dtype=np.int64) + first
+        self._match(
+            _View(texts, rows, lambda index, start, end: locate_plain(positions[index], start, end)), self._folded, sink
+        )
+        changed = np.zeros(len(folded), dtype=bool)
+        changed[positions] = True
+        return pc.replace_with_mask(folded, pa.array(changed), texts), locate_plain
 
     def _match_disguised(self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
         undone: list[Rewritten] = []
         positions: list[int] = []
-        for position, text in _texts_at(folded, _DISGUISED.matching(folded)):
-            rewritten = undo_disguises(text, self._vocabulary)
+        mixed, spaced = (set(pattern.matching(folded).tolist()) for pattern in (_MIXED, _SPACED))
+        for position, text in _texts_at(folded, np.asarray(sorted(mixed | spaced), dtype=np.int64)):
+            rewritten = undo_disguises(text, self._vocabulary, mixed=position in mixed, spaced=position in spaced)
             if rewritten is not None:
                 undone.append(rewritten)
                 positions.append(position)

@@ -16,6 +16,8 @@ from nethical_assets.core.governance.credential_validators import (
     high_entropy,
     json_web_token,
     password,
+    provider_key,
+    slack_token,
     url_password,
 )
 from nethical_assets.core.governance.identifier_validators import (
@@ -31,6 +33,15 @@ from nethical_assets.core.governance.identifier_validators import (
     swedish_personal_number,
     us_itin,
     us_ssn,
+)
+from nethical_assets.core.governance.phrasing_validators import (
+    addressed,
+    addressed_without_object,
+    extraction,
+    not_mentioned,
+    not_studied,
+    persona,
+    uploads_something_private,
 )
 
 CONTEXT_CHARACTERS = 64
@@ -65,11 +76,20 @@ VALIDATORS: Mapping[str, Validator] = {
         swedish_personal_number,
         generic_secret,
         password,
+        provider_key,
+        slack_token,
         url_password,
         high_entropy,
         base62_crc32,
         json_web_token,
         not_emoji_flag,
+        addressed,
+        addressed_without_object,
+        extraction,
+        persona,
+        not_mentioned,
+        not_studied,
+        uploads_something_private,
     )
 }
 """The validators a rule file may name."""

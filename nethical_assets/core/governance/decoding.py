@@ -1,0 +1,192 @@
+"""Escaped and encoded content, read as the text it stands for, with offsets kept.
+
+What belongs here: percent, entity and backslash escapes (which stand for single characters inside a text), base64 and
+hexadecimal parts (which hold a text of their own), and the limits of decoding. What does not: characters
+(``normalise``), compressed content, which is never unpacked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import re
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nethical_assets.core.governance.normalise import Rewritten, fold_characters, rewrite
+from nethical_assets.core.governance.rules import compile_pattern
+
+MAXIMUM_DECODING_DEPTH = 3
+MAXIMUM_DECODED_CHARACTERS = 1 << 18
+"""How much decoded text one row may produce over all encodings and depths (256 Ki characters)."""
+
+MAXIMUM_ENCODED_PARTS = 64
+"""How many encoded parts of one text are decoded."""
+
+ESCAPED_PATTERN = r"%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}"
+"""RE2: ``unescaped`` changes nothing in a text without a match."""
+
+ENCODED_PATTERN = r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :]){7}"
+"""RE2: ``decoded_parts`` finds nothing in a text without a match."""
+
+_ESCAPE = re.compile(
+    r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
+    r"|(?P<backslash>(?:\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}))+)"
+    r"|(?P<entity>&(?:#[0-9]{2,7};?|#[xX][0-9A-Fa-f]{2,6};?|[A-Za-z][0-9A-Za-z]{1,31};))"
+)
+_CODE_POINT = re.compile(r"\\+[xuU]\{?([0-9A-Fa-f]+)\}?")
+
+
+@dataclass(frozen=True)
+class Unescaped:
+    """``text`` without escapes, the ``layers`` that lead back, and where (if anywhere) the depth was not enough."""
+
+    text: str
+    layers: tuple[Rewritten, ...]
+    limited_at: tuple[int, int] | None = None
+
+    def original_span(self, start: int, end: int) -> tuple[int, int]:
+        """Where ``text[start:end]`` (code points, ``start < end``) came from, widened to whole escapes."""
+        for layer in reversed(self.layers):
+            start, end = layer.original_span(start, end)
+        return start, end
+
+
+def unescaped(text: str) -> Unescaped | None:
+    """``text`` with its percent (RFC 3986), HTML entity and backslash escapes read and folded; None without any.
+
+    Any number of them counts, also one; escapes of escapes are read ``MAXIMUM_DECODING_DEPTH`` deep. What does not stand
+    for characters stays.
+    """
+    layers: list[Rewritten] = []
+    current = text
+    for _ in range(MAXIMUM_DECODING_DEPTH):
+        replacements = _read_escapes(current)
+        if not replacements:
+            break
+        layers.append(rewrite(current, replacements))
+        current = layers[-1].text
+    if not layers:
+        return None
+    left = _read_escapes(current) if len(layers) == MAXIMUM_DECODING_DEPTH else []
+    read = Unescaped(current, tuple(layers))
+    return Unescaped(current, read.layers, read.original_span(left[0][0], left[-1][1])) if left else read
+
+
+def _read_escapes(text: str) -> list[tuple[int, int, str]]:
+    replacements = []
+    for match in _ESCAPE.finditer(text):
+        characters = _read_escape(str(match.lastgroup), match[0])
+        if characters is not None and characters != match[0]:
+            replacements.append((match.start(), match.end(), fold_characters(characters)))
+    return replacements
+
+
+def _read_escape(kind: str, escape: str) -> str | None:
+    try:
+        match kind:
+            case "percent":
+                return urllib.parse.unquote(escape, errors="strict")
+            case "backslash":
+                points = "".join(chr(int(point, 16)) for point in _CODE_POINT.findall(escape))
+                return points.encode("utf-16", "surrogatepass").decode("utf-16")
+            case _:
+                return html.unescape(escape if escape.endswith(";") else escape + ";")
+    except (ValueError, OverflowError):
+        return None
+
+
+@dataclass(frozen=True)
+class DecodedPart:
+    """``text[start:end]`` decodes to ``decoded``; ``limited`` says that decoding stopped at a limit."""
+
+    start: int
+    end: int
+    decoded: str
+    limited: bool = False
+
+
+_ENCODED = compile_pattern(
+    r"(?:0x)?(?:[0-9A-Fa-f]{2}[ :]){7,}[0-9A-Fa-f]{2}\b|[A-Za-z0-9+/_-]{16,}={0,2}",
+)
+_HEXADECIMAL = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2}[ :]?){8,}")
+
+
+def decoded_parts(text: str, *, depth: int = MAXIMUM_DECODING_DEPTH) -> list[DecodedPart]:
+    """What the base64 (RFC 4648, both alphabets) and hexadecimal parts of ``text`` say, nested ones too.
+
+    Only results that read as text are kept, without their escapes. Compressed content is never unpacked. At most
+    ``MAXIMUM_DECODED_CHARACTERS`` are produced and ``MAXIMUM_ENCODED_PARTS`` parts looked at; a part at which a limit
+    was met has ``limited`` set.
+    """
+    parts: list[DecodedPart] = []
+    budget = MAXIMUM_DECODED_CHARACTERS
+    for number, (start, end, encoded) in enumerate(_encoded_spans(text)):
+        if number == MAXIMUM_ENCODED_PARTS or budget <= 0:
+            parts.append(DecodedPart(start, len(text), "", limited=True))
+            break
+        limited = False
+        if len(encoded) > 2 * budget:
+            encoded, limited = encoded[: budget - budget % 4], True
+        decoded = _decode(encoded)
+        if decoded is None:
+            if limited:
+                parts.append(DecodedPart(start, end, "", limited=True))
+            continue
+        budget -= len(decoded)
+        read = unescaped(decoded)
+        decoded = read.text if read else decoded
+        inner = decoded_parts(decoded, depth=depth - 1) if depth > 1 else []
+        limited = (
+            limited
+            or (read is not None and read.limited_at is not None)
+            or any(part.limited for part in inner)
+            or (depth == 1 and any(True for _ in _encoded_spans(decoded)))
+        )
+        parts.append(DecodedPart(start, end, decoded, limited))
+        parts.extend(DecodedPart(start, end, part.decoded) for part in inner if part.decoded)
+    return parts
+
+
+def _encoded_spans(text: str) -> Iterator[tuple[int, int, str]]:
+    """``(start, end, encoded)`` of what may be base64 or hexadecimal, in code points."""
+    data = text.encode("utf-8", "surrogatepass")
+    ascii_only = len(data) == len(text)
+    counted_bytes = counted_characters = 0
+    for match in _ENCODED.finditer(data):
+        first, last = match.span()
+        encoded = data[first:last].decode()
+        if not _may_be_encoded(encoded):
+            continue
+        if ascii_only:
+            counted_characters = first
+        else:
+            counted_characters += len(data[counted_bytes:first].decode("utf-8", "surrogatepass"))
+            counted_bytes = first
+        yield counted_characters, counted_characters + last - first, encoded
+
+
+def _may_be_encoded(encoded: str) -> bool:
+    """Whether ``encoded`` is no word: base64 of a text has letters of both cases, and hexadecimal has digits."""
+    return not encoded.islower() and not encoded.isupper() or _HEXADECIMAL.fullmatch(encoded) is not None
+
+
+def _decode(encoded: str) -> str | None:
+    try:
+        if _HEXADECIMAL.fullmatch(encoded):
+            decoded = bytes.fromhex(re.sub(r"^0x|[ :]", "", encoded)).decode()
+        else:
+            standard = encoded.rstrip("=").translate(str.maketrans("-_", "+/"))
+            decoded = base64.b64decode(standard + "=" * (-len(standard) % 4)).decode()
+    except (ValueError, binascii.Error):
+        return None
+    return decoded if _reads_as_text(decoded) else None
+
+
+def _reads_as_text(decoded: str) -> bool:
+    if len(decoded) < 4 or any("\ud800" <= character <= "\udfff" for character in decoded):
+        return False
+    readable = sum(character.isprintable() or character in "\n\r\t" for character in decoded)
+    return readable >= 0.95 * len(decoded)
