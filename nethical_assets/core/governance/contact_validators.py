@@ -113,6 +113,11 @@ def email(value: str, before: str, after: str) -> bool:
     )
 
 
+def international_email(value: str, before: str, after: str) -> bool:
+    """An e-mail address with a letter outside ASCII on either side of the sign; the others are ``email``'s."""
+    return not value.isascii() and email(value, before, after)
+
+
 _EXTENSION = re.compile(
     r"(?i)[ ,;]{0,2}(?:\(?(?:extension|extn|ext|durchwahl|poste|x|#)[.:]? ?\d{1,6}\)?)\Z",
 )

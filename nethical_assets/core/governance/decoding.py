@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import html
 import re
 import urllib.parse
@@ -32,24 +33,44 @@ ENCODED_PATTERN = r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :]){7}"
 """RE2: ``decoded_parts`` finds nothing in a text without a match."""
 
 _ESCAPE = re.compile(
-    r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
-    r"|(?P<backslash>(?:\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}))+)"
-    r"|(?P<entity>&(?:#[0-9]{2,7};?|#[xX][0-9A-Fa-f]{2,6};?|[A-Za-z][0-9A-Za-z]{1,31};))"
+    r"[%&\\](?:(?<=%)[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*"
+    r"|(?<=&)(?:#[0-9]{2,7};?|#[xX][0-9A-Fa-f]{2,6};?|[A-Za-z][0-9A-Za-z]{1,31};)"
+    r"|(?<=\\)\\*(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8})"
+    r"(?:\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}))*)"
 )
+"""Begins with one set of characters, which is what lets ``re`` skip the rest of a text quickly."""
+
 _CODE_POINT = re.compile(r"\\+[xuU]\{?([0-9A-Fa-f]+)\}?")
 
 
-@dataclass(frozen=True)
 class Unescaped:
-    """``text`` without escapes, the ``layers`` that lead back, and where (if anywhere) the depth was not enough."""
+    """``text`` without the escapes of ``original``; the way back is found when it is asked for.
 
-    text: str
-    layers: tuple[Rewritten, ...]
-    limited_at: tuple[int, int] | None = None
+    ``limited`` says that escapes of escapes went deeper than they are read.
+    """
+
+    def __init__(self, original: str, text: str, *, limited: bool) -> None:
+        self.original = original
+        self.text = text
+        self.limited = limited
+
+    @functools.cached_property
+    def _layers(self) -> list[Rewritten]:
+        layers: list[Rewritten] = []
+        current = self.original
+        while current != self.text:
+            replacements = [
+                (match.start(), match.end(), characters)
+                for match in _ESCAPE.finditer(current)
+                if (characters := _read_escape(match[0])) != match[0]
+            ]
+            layers.append(rewrite(current, replacements))
+            current = layers[-1].text
+        return layers
 
     def original_span(self, start: int, end: int) -> tuple[int, int]:
         """Where ``text[start:end]`` (code points, ``start < end``) came from, widened to whole escapes."""
-        for layer in reversed(self.layers):
+        for layer in reversed(self._layers):
             start, end = layer.original_span(start, end)
         return start, end
 
@@ -60,42 +81,35 @@ def unescaped(text: str) -> Unescaped | None:
     Any number of them counts, also one; escapes of escapes are read ``MAXIMUM_DECODING_DEPTH`` deep. What does not stand
     for characters stays.
     """
-    layers: list[Rewritten] = []
     current = text
     for _ in range(MAXIMUM_DECODING_DEPTH):
-        replacements = _read_escapes(current)
-        if not replacements:
+        read = _ESCAPE.sub(_read_match, current)
+        if read == current:
             break
-        layers.append(rewrite(current, replacements))
-        current = layers[-1].text
-    if not layers:
+        current = read
+    if current == text:
         return None
-    left = _read_escapes(current) if len(layers) == MAXIMUM_DECODING_DEPTH else []
-    read = Unescaped(current, tuple(layers))
-    return Unescaped(current, read.layers, read.original_span(left[0][0], left[-1][1])) if left else read
+    return Unescaped(text, current, limited=_ESCAPE.sub(_read_match, current) != current)
 
 
-def _read_escapes(text: str) -> list[tuple[int, int, str]]:
-    replacements = []
-    for match in _ESCAPE.finditer(text):
-        characters = _read_escape(str(match.lastgroup), match[0])
-        if characters is not None and characters != match[0]:
-            replacements.append((match.start(), match.end(), fold_characters(characters)))
-    return replacements
+def _read_match(match: re.Match[str]) -> str:
+    return _read_escape(match[0])
 
 
-def _read_escape(kind: str, escape: str) -> str | None:
+@functools.lru_cache(maxsize=1 << 14)
+def _read_escape(escape: str) -> str:
+    """The folded characters that ``escape`` stands for, which may be itself."""
     try:
-        match kind:
-            case "percent":
-                return urllib.parse.unquote(escape, errors="strict")
-            case "backslash":
-                points = "".join(chr(int(point, 16)) for point in _CODE_POINT.findall(escape))
-                return points.encode("utf-16", "surrogatepass").decode("utf-16")
-            case _:
-                return html.unescape(escape if escape.endswith(";") else escape + ";")
+        if escape.startswith("%"):
+            characters = urllib.parse.unquote(escape, errors="strict")
+        elif escape.startswith("\\"):
+            points = "".join(chr(int(point, 16)) for point in _CODE_POINT.findall(escape))
+            characters = points.encode("utf-16", "surrogatepass").decode("utf-16")
+        else:
+            characters = html.unescape(escape if escape.endswith(";") else escape + ";")
     except (ValueError, OverflowError):
-        return None
+        return escape
+    return escape if characters == escape else fold_characters(characters)
 
 
 @dataclass(frozen=True)
@@ -141,7 +155,7 @@ def decoded_parts(text: str, *, depth: int = MAXIMUM_DECODING_DEPTH) -> list[Dec
         inner = decoded_parts(decoded, depth=depth - 1) if depth > 1 else []
         limited = (
             limited
-            or (read is not None and read.limited_at is not None)
+            or (read is not None and read.limited)
             or any(part.limited for part in inner)
             or (depth == 1 and any(True for _ in _encoded_spans(decoded)))
         )

@@ -30,6 +30,7 @@ _RETRY_BYTES = 64
 _BYTES_PER_CHARACTER = 4
 _REPETITION = re.compile(r"(?<!\\x)(?<!\\p)\{(\d+)(,?)(\d*)\}")
 _LARGEST_KEPT_REPETITION = 3
+_WORD_END = re.compile(rb"(?<=[0-9A-Za-z\x80-\xff])[^0-9A-Za-z\x80-\xff]")
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,28 @@ class _Member:
     pattern: Pattern
 
 
-class MatchingPlan:
-    """Rules in groups (one a pack), each with an alternation that finds the texts worth trying its rules on.
+_ALTERNATION_CHARACTERS = 2500
+"""How long the patterns of one alternation may be together: beyond, RE2's table of states overflows on long texts."""
 
-    One alternation over all packs would be one pass, but overflows RE2's table of states and then runs hundreds of
-    times slower; one a pack stays small.
+
+class MatchingPlan:
+    """Rules of one pack in groups, each with an alternation that finds the texts worth trying its rules on.
+
+    One alternation over all rules would be one pass, but overflows RE2's table of states and then runs hundreds of
+    times slower.
     """
 
     def __init__(self, numbered: Sequence[tuple[int, Rule]]) -> None:
         """``numbered`` pairs each rule with the number it is reported by."""
-        groups: dict[str, list[_Member]] = {}
+        groups: list[list[_Member]] = []
+        size = 0
         for number, rule in numbered:
-            groups.setdefault(rule.pack, []).append(_Member(number, rule, Pattern(rule.pattern)))
-        self._groups = [(_prefilter([member.rule for member in members]), members) for members in groups.values()]
+            size += len(rule.pattern)
+            if not groups or groups[-1][-1].rule.pack != rule.pack or size > _ALTERNATION_CHARACTERS:
+                groups.append([])
+                size = len(rule.pattern)
+            groups[-1].append(_Member(number, rule, Pattern(rule.pattern)))
+        self._groups = [(_prefilter([member.rule for member in members]), members) for members in groups]
 
     def candidates(self, texts: pa.LargeStringArray) -> Iterator[tuple[int, Rule, npt.NDArray[np.int64]]]:
         """``(number, rule, positions)`` of the texts a rule's pattern matches somewhere."""
@@ -94,13 +104,14 @@ def _prefilter(rules: Sequence[Rule]) -> Pattern:
 
 
 def _relaxed(pattern: str) -> str:
-    """``pattern`` with large counted repetitions turned into unbounded ones, which need one state instead of many."""
+    """``pattern`` with large counted repetitions turned into unbounded ones, which need few states instead of many."""
 
     def unbounded(match: re.Match[str]) -> str:
         low, comma, high = int(match[1]), match[2], match[3]
         if (high or not comma) and int(high or low) <= _LARGEST_KEPT_REPETITION:
             return match[0]
-        return "+" if low else "*"
+        kept = min(low, _LARGEST_KEPT_REPETITION)
+        return f"{{{kept},}}" if kept > 1 else "+" if kept else "*"
 
     return _REPETITION.sub(unbounded, pattern)
 
@@ -153,14 +164,14 @@ def _readings(rule: Rule, text: bytes, match: Any) -> Iterator[tuple[int, int, i
     """
     start, end = _reported(rule, match)
     yield start, end, match.end()
-    if rule.validator is None or match.end() - match.start() > _RETRY_BYTES:
+    if match.end() - match.start() > _RETRY_BYTES:
         return
-    for cut in range(match.end() - 1, match.start(), -1):
-        if text[cut - 1 : cut].isalnum() and not text[cut : cut + 1].isalnum():
-            shorter = rule.compiled.match(text, match.start(), cut)
-            if shorter is not None and shorter.end() == cut:
-                start, end = _reported(rule, shorter)
-                yield start, end, cut
+    first = match.start()
+    for gap in reversed([gap.start() for gap in _WORD_END.finditer(text, first + 1, match.end())]):
+        shorter = rule.compiled.match(text, first, gap)
+        if shorter is not None and shorter.end() == gap:
+            start, end = _reported(rule, shorter)
+            yield start, end, gap
 
 
 def _reported(rule: Rule, match: Any) -> tuple[int, int]:

@@ -142,6 +142,8 @@ def _meaning(character: str) -> str | None:
 _FOLD = _FoldTable()
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _NOT_ASCII_RUN = re.compile(r"[^\x00-\x7f]+")
+_MANY = 0.03
+"""Above this share of bytes beyond ASCII, looking at every character is quicker than looking for runs."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,8 @@ def fold_characters(text: str) -> str:
     they resemble, decimal digits of all scripts into 0-9, zero-width, bidirectional and variation characters removed,
     and Unicode tag characters and variation selectors into the ASCII they hide.
     """
+    if len(text.encode("utf-8", "surrogatepass")) - len(text) > len(text) * _MANY:
+        return text.translate(_FOLD)
     return _NOT_ASCII_RUN.sub(_fold_run, text)
 
 

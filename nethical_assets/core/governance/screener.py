@@ -133,25 +133,25 @@ class Screener:
         sink: list[_Hit] = []
         rows = np.arange(first, first + len(texts), dtype=np.int64)
         self._match(_View(texts, rows, lambda _, start, end: (start, end)), self._raw, sink)
-        folded, locate = _folded(texts)
-        self._match(_View(folded, rows, locate), self._folded, sink)
-        plain, locate_plain = self._match_escaped(folded, first, locate, sink)
-        self._match_disguised(plain, first, locate_plain, sink)
-        self._match_encoded(plain, first, locate_plain, sink)
+        folded, locate_folded = _folded(texts)
+        plain, locate = self._unescaped(folded, first, locate_folded, sink)
+        self._match(_View(plain, rows, locate), self._folded, sink)
+        self._match_disguised(plain, first, locate, sink)
+        self._match_encoded(plain, first, locate, sink)
         return sink
 
-    def _match_escaped(
+    def _unescaped(
         self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]
     ) -> tuple[pa.LargeStringArray, Locate]:
-        """Match the texts that hold escapes without them too; all texts without escapes, and the way back."""
+        """``folded`` with the escapes of the texts that hold any read, and the way back."""
         read: dict[int, Unescaped] = {}
         for position, text in _texts_at(folded, _ESCAPED.matching(folded)):
             plain = unescaped(text)
             if plain is None:
                 continue
             read[position] = plain
-            if plain.limited_at is not None:
-                span = locate(position, *plain.limited_at)
+            if plain.limited:
+                span = locate(position, 0, len(text))
                 sink.append(_Hit(first + position, self._number[DECODING_LIMIT.id], *span))
         if not read:
             return folded, locate
@@ -160,21 +160,16 @@ class Screener:
             plain = read.get(position)
             return locate(position, *(plain.original_span(start, end) if plain else (start, end)))
 
-        positions = list(read)
-        texts = pa.array([plain.text for plain in read.values()], pa.large_string())
-        rows = np.asarray(positions, dtype=np.int64) + first
-        self._match(
-            _View(texts, rows, lambda index, start, end: locate_plain(positions[index], start, end)), self._folded, sink
-        )
         changed = np.zeros(len(folded), dtype=bool)
-        changed[positions] = True
+        changed[list(read)] = True
+        texts = pa.array([plain.text for plain in read.values()], pa.large_string())
         return pc.replace_with_mask(folded, pa.array(changed), texts), locate_plain
 
-    def _match_disguised(self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
+    def _match_disguised(self, plain: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
         undone: list[Rewritten] = []
         positions: list[int] = []
-        mixed, spaced = (set(pattern.matching(folded).tolist()) for pattern in (_MIXED, _SPACED))
-        for position, text in _texts_at(folded, np.asarray(sorted(mixed | spaced), dtype=np.int64)):
+        mixed, spaced = (set(pattern.matching(plain).tolist()) for pattern in (_MIXED, _SPACED))
+        for position, text in _texts_at(plain, np.asarray(sorted(mixed | spaced), dtype=np.int64)):
             rewritten = undo_disguises(text, self._vocabulary, mixed=position in mixed, spaced=position in spaced)
             if rewritten is not None:
                 undone.append(rewritten)
@@ -188,9 +183,9 @@ class Screener:
             rows = np.asarray(positions, dtype=np.int64) + first
             self._match(_View(texts, rows, locate_undone), self._deobfuscated, sink)
 
-    def _match_encoded(self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
+    def _match_encoded(self, plain: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
         decoded: list[tuple[int, DecodedPart]] = []
-        for position, text in _texts_at(folded, _ENCODED.matching(folded)):
+        for position, text in _texts_at(plain, _ENCODED.matching(plain)):
             for part in decoded_parts(text):
                 if part.limited:
                     start, end = locate(position, part.start, part.end)

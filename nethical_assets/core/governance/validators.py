@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from nethical_assets.core.governance.contact_validators import email, ip_address, phone
+from nethical_assets.core.governance.contact_validators import email, international_email, ip_address, phone
 from nethical_assets.core.governance.credential_validators import (
     base62_crc32,
     generic_secret,
@@ -65,6 +65,7 @@ VALIDATORS: Mapping[str, Validator] = {
         us_itin,
         ip_address,
         email,
+        international_email,
         phone,
         brazilian_cpf,
         spanish_dni,
