@@ -7,10 +7,11 @@ shape of the numbers themselves (the ``*_validators`` modules).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-"""Words of prose and of names: ``phoneNumber``, ``phone_number`` and ``PHONE_NUMBER`` hold the same two."""
+_LETTERS = re.compile(r"[A-Za-z]+")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def _words(*lines: str) -> frozenset[str]:
@@ -35,7 +36,7 @@ _PHONE_WORDS = _words(
     "hotline helpline desk office extension answering reach reached reachable contact contacts contactable message",
     "messages voicemail pager registered handset smartphone msisdn",
     "telefon telefono telefone telefoon telefonnummer rufnummer handy handynummer mobil mobilnummer mobiltelefon festnetz",
-    "buro anruf anrufen ruf durchwahl portable portatile cellulare cel celular movil gsm mobiel appel appelez appeler",
+    "buro anruf anrufen ruf rufen durchwahl portable portatile cellulare cel celular movil gsm mobiel appel appelez appeler",
     "telephonique llamar llame bellen",
 )
 _OTHER_NUMBER_WORDS = _words(
@@ -48,15 +49,16 @@ _OTHER_NUMBER_WORDS = _words(
 _PHONE_PHRASE = re.compile(
     r"(?i)(?:\b(?:my|your|our|his|her|their|contact|direct|work|home|emergency) (?:number|num|no|nr)"
     r"|\b(?:number|num) (?:to|for) (?:call|reach|text))\b[^A-Za-z]*(?:(?:is|at|was)\b[^A-Za-z]*)?\Z"
+    r"|\b(?:home|work|direct|main|day|evening|[tfpm]) ?[:=] ?\Z"
+    r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj) (?:nummer|numero|telefon|mobil)\b[^A-Za-z]*(?:(?:is|ist|es|est)\b[^A-Za-z]*)?\Z"
 )
 PHONE_OR_OTHER = Announcement(_PHONE_WORDS, _OTHER_NUMBER_WORDS, _PHONE_PHRASE)
 
-_CARD_WORDS = _words(
-    "card cards visa mastercard amex maestro jcb diners discover unionpay credit cc pan karte kreditkarte carte tarjeta",
-    "carta creditcard cardnumber",
-)
 CARD_OR_OTHER = Announcement(
-    _CARD_WORDS | _words("debit pay paid paying payment charge charged charges billing"),
+    _words(
+        "card cards visa mastercard amex maestro jcb diners discover unionpay credit debit cc pan karte kreditkarte carte",
+        "tarjeta carta creditcard pay paid paying payment charge charged charges billing",
+    ),
     _words(
         "order orders invoice ticket tracking track tracked parcel parcels shipment shipping consignment waybill package",
         "serial device imei imsi iccid isbn ean upc gtin sku barcode booking reservation reference ref id ids meter",
@@ -74,6 +76,7 @@ ADDRESS_OR_VERSION = Announcement(
         "version versions upgrade upgraded upgrading upgrades update updated updating updates downgrade downgraded release",
         "released releases bump bumped bumps changelog firmware build builds package packages install installed installing",
         "requires patch patched migrate migrated migration library dependency plugin driver sdk chapter section clause",
+        "python java jdk jre node openssl chrome chromium firefox php kernel numpy pandas npm pip",
     ),
 )
 
@@ -87,30 +90,33 @@ _BETWEEN = frozenset(
 )
 
 
+def _last_words(before: str) -> Iterator[str]:
+    """The words of ``before`` in lower case, last first: ``WhatsApp`` as one, ``phoneNumber`` as one and as its two."""
+    for letters in reversed(_LETTERS.findall(before)):
+        yield letters.lower()
+        parts = _PARTS.findall(letters)
+        if len(parts) > 1:
+            yield from (part.lower() for part in reversed(parts))
+
+
 def announced(before: str, words: Announcement) -> bool | None:
     """What the last telling word of ``before`` announces: what is wanted, something else, or (None) nothing."""
     if words.phrase is not None and words.phrase.search(before):
         return True
-    for word in reversed(_WORDS.findall(before)):
-        lowered = word.lower()
-        if lowered in words.wanted:
+    for word in _last_words(before):
+        if word in words.wanted:
             return True
-        if lowered in words.other:
+        if word in words.other:
             return False
     return None
 
 
-def mentions_card(before: str) -> bool:
-    """Whether ``before`` names a payment card or one of its brands."""
-    return any(word.lower() in _CARD_WORDS for word in _WORDS.findall(before))
-
-
 def follows_phone_word(before: str) -> bool:
     """Whether only small words stand between a word such as ``phone`` and the end of ``before``."""
-    for word in reversed(_WORDS.findall(before)):
-        if word.lower() in _PHONE_WORDS:
+    for letters in reversed(_LETTERS.findall(before)):
+        if not _PHONE_WORDS.isdisjoint(_last_words(letters)):
             return True
-        if word.lower() not in _BETWEEN:
+        if letters.lower() not in _BETWEEN:
             return False
     return False
 

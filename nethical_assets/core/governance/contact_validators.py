@@ -22,7 +22,7 @@ _VERSION_BEFORE = re.compile(r"(?i)\b(?:v|ver|version|release|build|firmware)[ .
 _PACKAGE_BEFORE = re.compile(r"[A-Za-z][-.]\Z|(?:[=<>~!]=|~>|[\^~]) ?\Z")
 _VERSION_AFTER = re.compile(
     r"(?i)[-+_.]?(?:alpha|beta|rc|dev|pre|snapshot|final|release|build|post|ga|sp|patch|ubuntu|debian|deb|el)[-_.]?\d*\b"
-    r"|-\d+(?![\d.])"
+    r"|-\d+(?![\d.])| (?:or (?:later|newer|above)|and (?:later|newer|above)|(?:was|is|got)? ?released|lts|stable)\b"
 )
 _HOST_BEFORE = re.compile(r"(?i)(?:ip|host|addr|address|client|server|peer|node|from|to)-\Z")
 _SMALL_OCTETS = 100
@@ -39,11 +39,11 @@ def ip_address(value: str, before: str, after: str) -> bool:
         address = ipaddress.ip_address(value)
     except ValueError:
         return False
-    if address.is_loopback or address.is_unspecified or address.is_multicast or _is_network(address, after):
+    if address.is_loopback or address.is_unspecified or _is_network(address, after):
         return False
     if isinstance(address, ipaddress.IPv6Address):
-        return _stands_alone_v6(before, after) and _is_long_enough(value)
-    if value.startswith(("255.", "0.")) or re.search(r"[0-9A-Za-z]\.?\Z|\.\Z", before) or re.match(r"\.?[0-9A-Za-z]", after):
+        return _stands_alone_v6(value, before, after) and _is_long_enough(value)
+    if address.is_multicast or value.startswith(("255.", "0.")) or re.search(r"[0-9A-Za-z]\.?\Z|\.\Z", before) or re.match(r"\.?[0-9A-Za-z]", after):
         return False
     return not _is_version(value, before, after)
 
@@ -56,8 +56,9 @@ def _is_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, after: s
     return int(address) & ((1 << host_bits) - 1) == 0
 
 
-def _stands_alone_v6(before: str, after: str) -> bool:
-    if re.match(r"[0-9A-Za-z]|:[0-9A-Fa-f:]", after):
+def _stands_alone_v6(value: str, before: str, after: str) -> bool:
+    port = value.count(":") == 7 and "::" not in value and re.match(r":\d{1,5}(?![0-9A-Fa-f:])", after)
+    if not port and re.match(r"[0-9A-Za-z]|:[0-9A-Fa-f:]", after):
         return False
     last = re.search(r"([0-9A-Za-z]*)([:.]?)\Z", before)
     word, sign = (last[1], last[2]) if last else ("", "")
@@ -67,8 +68,13 @@ def _stands_alone_v6(before: str, after: str) -> bool:
 
 
 def _is_long_enough(value: str) -> bool:
-    """Whether there is enough of an address: ``a::b`` is a name in a program, ``fe80::1`` is an address."""
+    """Whether there is enough of an address: ``a::b`` is a name in a program, ``fe80::1`` is an address.
+
+    A short multicast address is a well-known group.
+    """
     groups = [group for group in value.split(":") if group]
+    if groups[0].lower().startswith("ff") and len(groups[0]) == 4 and len(groups) < 8:
+        return False
     return len(groups) >= 3 or "." in groups[-1] or _GLOBAL_PREFIX.fullmatch(groups[0]) is not None
 
 
@@ -130,9 +136,11 @@ _PHONE_LABEL_AFTER = re.compile(
 )
 _DATE_OR_RANGE = re.compile(
     r"(?:19|20)\d\d[-/. ](?:0?[1-9]|1[0-2])[-/. ](?:0?[1-9]|[12]\d|3[01])(?:\D.*)?"
-    r"|(?:0?[1-9]|[12]\d|3[01])[-/. ](?:0?[1-9]|[12]\d|3[01])[-/. ](?:19|20)?\d\d(?: \d\d?)?"
+    r"|(?:0?[1-9]|[12]\d|3[01])(?P<sign>[-/. ])(?:0?[1-9]|[12]\d|3[01])(?P=sign)(?:19|20)?\d\d(?: \d\d?)?"
+    r"|(?:0?[1-9]|1[0-2])[-/.](?:19|20)\d\d(?: \d{1,2})?"
     r"|(?:1[0-9]|20)\d\d ?[-/] ?(?:1[0-9]|20)\d\d|\d{1,9}\.\d+|\d{1,3}(?:\.\d{1,3}){3}|(?:\d{1,3} )*\d{1,3} 000"
 )
+_DOTTED = re.compile(r"\d{3,4}\.\d{4}")
 _NORTH_AMERICAN = re.compile(r"(?:\+?1[ .-]?)?(?:\([2-9]\d\d\)[ .-]?|[2-9]\d\d[ ./-])\d{3}[ .-]\d{4}")
 _NATIONAL = re.compile(r"(?:\(0\d{1,5}\)[ ./-]?|0\d{1,5}[ ./-]{1,3})\d{2,8}(?:[ ./-]\d{2,5}){0,4}|0\d{8,10}")
 _BRACKETED = re.compile(r"(?:8 ?)?\(\d{2,4}\) ?\d{3,5}(?:[ -]\d{2,4}){1,2}")
@@ -142,6 +150,10 @@ _TRUNK_REGIONS = (
 )
 _BRACKETED_REGIONS = ("BR", "RU", "AR", "MX", "UA", "KZ")
 _MAXIMUM_DIGITS = 15
+_SHORTEST_NATIONAL = 9
+_DATE_BEFORE = re.compile(r"[0-9][/:]\Z")
+_TIME_AFTER = re.compile(r"[/:][0-9]")
+_CODE_POINTS = re.compile(r"(?:00[0-9]{2}[ ,-]?)+")
 
 
 def phone(value: str, before: str, after: str) -> bool:
@@ -153,33 +165,45 @@ def phone(value: str, before: str, after: str) -> bool:
     """
     number = _EXTENSION.sub("", value)
     digits = digits_of(number)
-    if not _is_shaped_like_phone(number, digits) or _is_part_of_something(number, before, after):
+    directly = follows_phone_word(before)
+    if not _is_shaped_like_phone(number, digits, directly=directly) or _is_part_of_something(number, before, after):
         return False
-    if number.lstrip("(").startswith(("+", "00")):
+    if "+" in number or (number.lstrip("(").startswith("00") and _possible_internationally(number)):
         return _possible_internationally(number)
     telling = True if _PHONE_LABEL_AFTER.match(after) else announced(before, PHONE_OR_OTHER)
     if telling is None:
-        return _stands_for_itself(number, digits)
-    shortest = 6 if follows_phone_word(before) else 7
+        return _stands_for_itself(number, digits, before, after)
+    shortest = 6 if directly else 7
     return telling and shortest <= len(digits) <= _MAXIMUM_DIGITS
 
 
-def _stands_for_itself(number: str, digits: str) -> bool:
+def _stands_for_itself(number: str, digits: str, before: str, after: str) -> bool:
+    if _is_in_row_of_numbers(number, before, after):
+        return False
     if _NORTH_AMERICAN.fullmatch(number) is not None:
         return True
+    if len(digits) < _SHORTEST_NATIONAL or _DATE_BEFORE.search(before) or _TIME_AFTER.match(after):
+        return False
     if _NATIONAL.fullmatch(number) is not None and _valid_somewhere(digits, _TRUNK_REGIONS):
         return True
     return _BRACKETED.fullmatch(number) is not None and _valid_somewhere(digits, _BRACKETED_REGIONS)
 
 
-def _is_shaped_like_phone(number: str, digits: str) -> bool:
+def _is_in_row_of_numbers(number: str, before: str, after: str) -> bool:
+    """Whether only blanks divide the groups, and more numbers stand beside them: a row of a table."""
+    blanks_only = re.fullmatch(r"[0-9 ]+", number) is not None
+    return blanks_only and (re.search(r"[0-9] \Z", before) is not None or re.match(r" -?[0-9]", after) is not None)
+
+
+def _is_shaped_like_phone(number: str, digits: str, *, directly: bool) -> bool:
     groups = re.findall(r"\d+", number)
     return (
         6 <= len(digits) <= 20
         and len(set(digits)) >= 3
         and 2 * sum(len(group) == 1 for group in groups) <= len(groups)
         and not (number.count(".") == 1 and " " in number)
-        and _DATE_OR_RANGE.fullmatch(number) is None
+        and _CODE_POINTS.fullmatch(number) is None
+        and (_DATE_OR_RANGE.fullmatch(number) is None or (directly and _DOTTED.fullmatch(number) is not None))
     )
 
 

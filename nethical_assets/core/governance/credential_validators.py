@@ -79,7 +79,7 @@ def password(value: str, before: str, after: str) -> bool:
         len(stripped) >= 6
         and not is_placeholder(stripped)
         and re.search(r"[A-Za-z]", stripped) is not None
-        and re.search(r"[^A-Za-z]", stripped) is not None
+        and re.search(r"[^A-Za-z\s]", stripped) is not None
         and _NOT_A_PASSWORD.search(before) is None
         and entropy(stripped) >= 2.0
     )

@@ -14,17 +14,17 @@ _ABOUT_MODELS = re.compile(
     r"(?i)\b(?:ai|llm|gpt|chatgpt|bot|assistant|model|system|prompts?|conversation|chat|dialog(?:ue)?|context|session|messages?"
     r"|developers?|openai|anthropic|google|company|creators?|programmers?|operators?|admins?|users?|you|your|yourself|me|i|us"
     r"|yours|any|all|every|kind|sort|now|above|below|before|past|beginning|start|here|everyone|anyone|text|document|input|memory|training|programming"
-    r"|code ?block|format|form|style|language|full|detail|base64|reverse|order|json|xml|html|markdown|yaml|list|poem|song"
+    r"|code ?block|format|form|style|language|full|detail|requests?|tasks?|answers?|responses?|replies|reply|questions?|query|queries|base64|reverse|order|json|xml|html|markdown|yaml|list|poem|song"
     r"|following|english|french|german|spanish|italian|portuguese|russian|chinese|japanese|korean|arabic|latin|hindi)\b"
 )
 _QUALIFIED = re.compile(
     r"['\")\]]?\s+(?:(?:in|from|by)\s+(?=(?:the|an?|my|our|this|that|these|his|her|their|page|step|line|\w+'s)\s|[A-Z])"
-    r"|(?:on|of|for|about|regarding|concerning|that came with|that come with|given by)\s+)"
+    r"|(?:on|of|for|that came with|that come with|given by)\s+)"
     r"(?P<thing>(?:[\w'-]+[ ,]*){1,3})"
 )
 _REPORTED = re.compile(
     r"(?i)(?:\b(?:should|can|could|may|must|shall|do|did|does|would|might) (?:i|we|he|she|they|one|people|students|drivers) "
-    r"(?:\w+ )?|\b(?:told|asked|advised|instructed|taught|reminded|ordered|forced|allowed|required) "
+    r"(?:\w+ )?|\b(?:told|asked|advised|instructed|taught|reminded|ordered) "
     r"(?:(?:me|us|him|her|them|(?:my|our|the) \w+) )?(?:not )?to |\b(?:i|we|he|she|they|people|users|drivers|often|usually) "
     r"(?:\w+ )?(?:often|sometimes|never|always|usually|tend to|had to|have to) )[\"'\u201c]?\Z"
 )
@@ -64,7 +64,7 @@ def addressed(value: str, before: str, after: str) -> bool:
 
 
 _GOES_ON = re.compile(
-    r"(?i)(?:\s+(?:and|or|but|then|instead|to|because|as|so|now|text|prompts?|instructions?|messages?|conversations?|rules?|directions?"
+    r"(?i)(?:\s*\n|\s+(?:in[a-z]*truct\w*|this|that|line|everything|after|due|except|and|or|but|then|instead|to|because|as|so|now|text|prompts?|instructions?|messages?|conversations?|rules?|directions?"
     r"|directives?|guidelines?|commands?|orders?|context|content|input|system|statements?|requests?|questions?|tasks?|answers?"
     r"|responses?|sentences?|paragraphs?|said|all|any|everything|user|assistant|prior|previous|above|training|programming|settings"
     r"|constraints?|restrictions?|limitations?|policy|policies|information|chat|dialogue|words|lines?|command|query|queries)\b|\s*[^\w\s]|\s*\Z)"
@@ -73,7 +73,7 @@ _GOES_ON = re.compile(
 
 def addressed_without_object(value: str, before: str, after: str) -> bool:
     """As ``addressed``, where "ignore the previous" is followed by no noun of another kind ("warning", "invoice")."""
-    if re.search(r"(?i)\b(?:above|previous|preceding)\Z", value):
+    if re.search(r"(?i)(?:ignore|disregard)\W+(?:the\W+)?(?:above|previous|preceding)\Z", value):
         goes_on = _GOES_ON.match(after)
         if goes_on is None or _is_about_thing(after[goes_on.end() :]):
             return False

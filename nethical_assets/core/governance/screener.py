@@ -143,13 +143,19 @@ class Screener:
     def _unescaped(
         self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]
     ) -> tuple[pa.LargeStringArray, Locate]:
-        """``folded`` with the escapes of the texts that hold any read, and the way back."""
+        """``folded`` with the escapes of the texts that hold any read, and the way back.
+
+        An address on the web is cut where an escaped blank becomes one: such texts are matched with their escapes too.
+        """
         read: dict[int, Unescaped] = {}
+        cut: list[int] = []
         for position, text in _texts_at(folded, _ESCAPED.matching(folded)):
             plain = unescaped(text)
             if plain is None:
                 continue
             read[position] = plain
+            if "%" in text or "\\" in text:
+                cut.append(position)
             if plain.limited:
                 span = locate(position, 0, len(text))
                 sink.append(_Hit(first + position, self._number[DECODING_LIMIT.id], *span))
@@ -160,6 +166,13 @@ class Screener:
             plain = read.get(position)
             return locate(position, *(plain.original_span(start, end) if plain else (start, end)))
 
+        if cut:
+            view = _View(
+                folded.take(pa.array(cut)),
+                np.asarray(cut, dtype=np.int64) + first,
+                lambda index, start, end: locate(cut[index], start, end),
+            )
+            self._match(view, self._folded, sink)
         changed = np.zeros(len(folded), dtype=bool)
         changed[list(read)] = True
         texts = pa.array([plain.text for plain in read.values()], pa.large_string())
