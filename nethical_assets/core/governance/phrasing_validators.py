@@ -15,6 +15,8 @@ _ABOUT_MODELS = re.compile(
     r"|developers?|openai|anthropic|google|company|creators?|programmers?|operators?|admins?|users?|you|your|yourself|me|i|us"
     r"|yours|any|all|every|kind|sort|now|above|below|before|past|beginning|start|here|everyone|anyone|text|document|input|memory|training|programming"
     r"|code ?block|format|form|style|language|full|detail|requests?|tasks?|answers?|responses?|replies|reply|questions?|query|queries|base64|reverse|order|json|xml|html|markdown|yaml|list|poem|song"
+    r"|rest|moment|while|second|minute|time|once|remainder|purposes?|sake|example|next|new|current|last|previous|prior|earlier|initial"
+    r"|original|scenarios?|stor(?:y|ies)|games?|role|roleplay|simulation|world|hypothetical|experiment|exercise|mode|persona|character"
     r"|following|english|french|german|spanish|italian|portuguese|russian|chinese|japanese|korean|arabic|latin|hindi)\b"
 )
 _QUALIFIED = re.compile(
