@@ -20,6 +20,8 @@ from nethical_assets.command_line import alerts, audit, data, drift, lineage, mo
 from nethical_assets.command_line.interrupts import exit_code, interruptible
 from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import (
+    DelimiterOption,
+    EncodingOption,
     JsonOption,
     errors,
     parse_families,
@@ -110,14 +112,17 @@ def status(as_json: JsonOption = False) -> None:
 @app.command()
 def score(
     family: Annotated[str, typer.Argument(help="Whose current model scores.")],
-    file: Annotated[Path, typer.Argument(help="Raw records: CSV, TSV, JSONL, Parquet, or lines of text.")],
+    file: Annotated[Path, typer.Argument(help="Raw records: CSV, TSV, JSON, JSONL, Parquet, or lines of text.")],
     output: Annotated[Path, typer.Option(help="Where the scores go: .csv, .jsonl or .parquet.")],
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score raw records with the current model: label, probability and score for each."""
+    from nethical_assets.core.reading.tables import TextLayout
     from nethical_assets.operations.scoring import score_file
 
-    document = score_file(load_settings(), check_family(family), file, output)
+    document = score_file(load_settings(), check_family(family), file, output, TextLayout(delimiter, encoding))
     if as_json:
         print_json(document)
     else:

@@ -12,18 +12,19 @@ from typing import Annotated, Literal
 import typer
 
 from nethical_assets.command_line.opening import load_settings, open_workspace
-from nethical_assets.command_line.output import JsonOption, print_json
+from nethical_assets.command_line.output import DelimiterOption, EncodingOption, JsonOption, print_json
 from nethical_assets.core.ground.errors import SettingsError
 
-Format = Literal["csv", "tsv", "parquet", "jsonl"]
+Format = Literal["csv", "tsv", "json", "jsonl", "lines", "parquet"]
 
 
 def screen(
-    file: Annotated[Path, typer.Argument(help="CSV, TSV, Parquet or JSONL.")],
+    file: Annotated[Path, typer.Argument(help="CSV, TSV, JSON, JSONL, Parquet, or lines of text.")],
     text_column: Annotated[str, typer.Option(help="The column that holds the text.")],
     output: Annotated[Path | None, typer.Option(help="Where the findings go: .csv, .jsonl or .parquet.")] = None,
     file_format: Annotated[Format | None, typer.Option("--format", help="When the name does not say it.")] = None,
-    encoding: Annotated[str, typer.Option(help="The encoding of a text file.")] = "utf-8",
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
     names: Annotated[bool, typer.Option("--names", help="Also names and addresses, through presidio (slow).")] = False,
     language_model: Annotated[
         str | None, typer.Option(help="An installed spaCy model for --names; a blank one finds few names.")
@@ -40,7 +41,13 @@ def screen(
 
         recogniser = PresidioRecogniser(language_model)
     result = screen_file(
-        file, text_column, workspace.screener, file_format=file_format, encoding=encoding, recogniser=recogniser
+        file,
+        text_column,
+        workspace.screener,
+        file_format=file_format,
+        delimiter=delimiter,
+        encoding=encoding,
+        recogniser=recogniser,
     )
     summary = result.summary()
     if output is not None:

@@ -21,6 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.core.ground.paths import path_named_by
 from nethical_assets.core.quality.checks import BLOCKABLE
 from nethical_assets.core.rows.catalog import Catalog, describe_validation_error, load_catalog
 
@@ -181,21 +182,21 @@ def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Cata
         CatalogError: the catalog is wrong.
     """
     environment = os.environ if environment is None else environment
-    path = Path(environment.get("NETHICAL_CONFIG") or DEFAULT_SETTINGS_FILE)
+    path = path_named_by("NETHICAL_CONFIG", environment) or DEFAULT_SETTINGS_FILE
     named = environment.get("NETHICAL_HOME")
     if named and _URL.match(named):
         raise SettingsError(f"NETHICAL_HOME = {named!r} is a URL; state is kept in a folder, name one")
-    home = Path(named or PROJECT_ROOT / ".nethical").absolute()
+    home = (path_named_by("NETHICAL_HOME", environment) or PROJECT_ROOT / ".nethical").absolute()
     _check_home(home)
     file = _load_schedule_file(path)
     beside = path.parent / "datasets.toml"
     catalog_path = beside if beside.exists() else DEFAULT_SETTINGS_FILE.parent / "datasets.toml"
-    mirror = environment.get("NETHICAL_DATA_MIRROR")
+    mirror = path_named_by("NETHICAL_DATA_MIRROR", environment)
     return Settings(
         file=file,
         catalog=catalog or load_catalog(catalog_path, family_names()),
         home=home,
-        mirror=Path(mirror).absolute() if mirror else None,
+        mirror=mirror and mirror.absolute(),
         screening_rules=DEFAULT_SETTINGS_FILE.parent / "screening",
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.digests import digest_file
@@ -18,11 +18,18 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.stages.sealing import finish_errand
 
+if TYPE_CHECKING:
+    from nethical_assets.core.reading.tables import TextLayout
+
 DECISION_THRESHOLD = 0.5
 
 
-def score_file(settings: Settings, family: str, file: Path, output: Path) -> dict[str, Any]:
+def score_file(
+    settings: Settings, family: str, file: Path, output: Path, layout: TextLayout | None = None
+) -> dict[str, Any]:
     """Score the records of ``file`` with the champion of ``family`` and write one prediction a record to ``output``.
+
+    ``layout`` says the file's delimiter and encoding, where its name or the catalog does not.
 
     Only scores and numeric sketches of the inputs enter the inference log, never the records; a file that is scored
     again enters it once.
@@ -33,7 +40,7 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
         IntegrityError: the model is not what was stored, or the log has no promotion of it.
     """
     from nethical_assets.core.models.loading import load_detector
-    from nethical_assets.core.reading.tables import check_output, read_records, write_records
+    from nethical_assets.core.reading.tables import TextLayout, check_output, read_records, write_records
 
     check_output(output)
     workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
@@ -43,7 +50,7 @@ def score_file(settings: Settings, family: str, file: Path, output: Path) -> dic
         raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
     spec = load_family(family)
     entries = settings.catalog.for_family(family)
-    inputs = spec.inputs_of(read_records(file, entries), entries)
+    inputs = spec.inputs_of(read_records(file, entries, layout or TextLayout()), entries)
     detector = load_detector(workspace.registry, champion.model, spec)
     found = detector.predict(inputs)
     probability, scores = found.probability, found.score

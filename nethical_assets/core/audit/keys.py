@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.paths import path_named_by
 from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.core.tlog.note import NoteError, VerifierKey
 from nethical_assets.core.tlog.tiles import make_durable_folder
@@ -42,8 +43,7 @@ class SigningKeys:
         self, folder: Path, *, key_file: Path | None = None, environment: Mapping[str, str] = os.environ
     ) -> None:
         self.folder = folder
-        named = environment.get(KEY_FILE_VARIABLE)
-        self.external = key_file or (Path(named) if named else None)
+        self.external = key_file or path_named_by(KEY_FILE_VARIABLE, environment)
         self.created: Path | None = None
 
     @property

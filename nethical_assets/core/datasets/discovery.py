@@ -2,12 +2,11 @@
 
 What belongs here: which of its files are tables, which column may be the label and which the text or features, and a
 report of why. What does not: reading (``core.reading``), using the data. A label is only accepted when both its name
-and its values say so: a wrong guess would train a detector on noise.
+and its values say so: a wrong guess would train a detector on noise. No report holds a value of the data.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,12 +17,17 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.reading.delimited import likely_delimiter, separator_of
+from nethical_assets.core.reading.encodings import guess_encoding
+from nethical_assets.core.reading.json_rows import is_one_document
 from nethical_assets.core.reading.readers import list_files, read_files
+from nethical_assets.core.reading.text_streams import Utf8Stream
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry, FileFormat, LabelEntry
+from nethical_assets.core.rows.label_words import HARM, says_negative, says_positive, shown_values
 from nethical_assets.core.rows.labels import FILE_COLUMN, canonical_text
+from nethical_assets.core.rows.naming import looks_like_data, looks_like_name, shown_column
 
 SAMPLE_ROWS = 5_000
-_PROBE_BYTES = 1 << 16
 _MAXIMUM_CATEGORIES = 64
 _MINIMUM_TEXT_LENGTH = 20.0
 _IDENTIFIER_SHARE = 0.95
@@ -36,19 +40,11 @@ _FORMATS: dict[str, FileFormat] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-_HARM = (
-    "malicious|attack|anomaly|breach|breached|spam|toxic|fraud|phishing|jailbreak|injection|intrusion|threat|unsafe|"
-    "harmful|ethical|unethical|flagged"
-)
-_PLAIN_NAME = rf"labels?|target|class|outcome|is[_ ]?({_HARM})"
+_PLAIN_NAME = rf"labels?|target|class|outcome|is[_ ]?({HARM})"
 _LABEL_NAME = re.compile(
-    rf"(^|[_\W])({_PLAIN_NAME}|y|({_HARM})([_ ]?(type|label|class|flag|detected))?)([_\W]|$)", re.IGNORECASE
+    rf"(^|[_\W])({_PLAIN_NAME}|y|({HARM})([_ ]?(type|label|class|flag|detected))?)([_\W]|$)", re.IGNORECASE
 )
 _PLAIN_LABEL_NAME = re.compile(_PLAIN_NAME, re.IGNORECASE)
-_POSITIVE = re.compile(rf"1|true|yes|y|t|positive|bad|abnormal|anomalous|suspicious|{_HARM}")
-_NEGATIVE = re.compile(
-    "0|-1|false|no|n|f|negative|benign|normal|none|ham|safe|harmless|legitimate|legit|good|ethical|clean|ok"
-)
 _TEXT_NAMES = ("text", "prompt", "content", "message", "body", "abstract", "summary", "description", "question")
 _TIME_NAME = re.compile(r"(^|_|\b)(timestamp|datetime|date|time)($|_|\b)", re.IGNORECASE)
 
@@ -130,6 +126,7 @@ def discover(entry: DatasetEntry, folder: Path, *, seed: int) -> tuple[DatasetEn
     filled = entry.model_copy(
         update={
             "discover": False,
+            "encoding": None,
             "files": tuple(found.entry for found in used),
             "numeric_columns": best.numeric if entry.kind == "records" else (),
             "categorical_columns": best.categorical if entry.kind == "records" else (),
@@ -158,7 +155,7 @@ def _judge(entry: DatasetEntry, folder: Path, name: str, seed: int) -> _Candidat
     if file_format is None:
         return FileFinding(name, False, f"not a table by its name ({', '.join(_FORMATS)} are)")
     try:
-        declared = _how_to_read(folder / name, name, file_format)
+        declared = _how_to_read(entry, folder / name, name, file_format)
         # Judged as plain records: the entry's own kind would ask for columns that are not known yet.
         plain = DatasetEntry(
             name=entry.name,
@@ -172,6 +169,9 @@ def _judge(entry: DatasetEntry, folder: Path, name: str, seed: int) -> _Candidat
     except DatasetError as error:
         return FileFinding(name, False, str(error))
     table = raw.table.drop_columns([FILE_COLUMN])
+    if any(map(looks_like_data, table.column_names)):
+        why = "its first line holds data and no names: declare its files with 'header = false' and 'columns'"
+        return FileFinding(name, False, why)
     label, why = _find_label(table)
     text = _find_text(table, None if label is None else label.column)
     if entry.kind == "text" and text is None:
@@ -184,58 +184,62 @@ def _judge(entry: DatasetEntry, folder: Path, name: str, seed: int) -> _Candidat
         entry=filled,
         finding=FileFinding(name, True, why, columns),
         rows=raw.report.rows_read,
-        numeric=tuple(column.name for column in columns if column.role == "numeric"),
-        categorical=tuple(column.name for column in columns if column.role == "categorical"),
+        numeric=_with_role("numeric", table, columns),
+        categorical=_with_role("categorical", table, columns),
         names=frozenset(table.column_names),
     )
 
 
-def _how_to_read(path: Path, name: str, file_format: FileFormat) -> FileEntry:
-    with open(path, "rb") as stream:
-        probe = stream.read(_PROBE_BYTES)
+def _with_role(role: str, table: pa.Table, columns: tuple[ColumnFinding, ...]) -> tuple[str, ...]:
+    found = zip(table.column_names, columns, strict=True)
+    return tuple(name for name, column in found if column.role == role)
+
+
+def _how_to_read(entry: DatasetEntry, path: Path, name: str, file_format: FileFormat) -> FileEntry:
+    """How a file would be declared.
+
+    Raises:
+        DatasetError: its encoding is a guess that may be wrong, and none is declared.
+    """
     if file_format == "parquet":
         return FileEntry(path=(name,), format=file_format)
-    encoding = _guess_encoding(path)
+    encoding = entry.encoding
+    if encoding is None:
+        guess = guess_encoding(path)
+        if not guess.certain:
+            raise DatasetError(
+                f"{name}: its encoding cannot be told: {guess.why} (gb18030, shift_jis, euc_kr, koi8_r, cp1251 or "
+                f"another?); it takes no part until somebody declares the dataset's 'encoding' in datasets.toml"
+            )
+        encoding = guess.encoding
     delimiter = None
     if file_format == "csv":
-        first = probe.decode(encoding, errors="replace").lstrip("\ufeff").partition("\n")[0]
-        delimiter = max(",;\t|", key=lambda sign: (len(next(csv.reader([first], delimiter=sign), [])), sign == ","))
-    if file_format == "json" and not probe.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        with Utf8Stream(path, encoding, name) as stream:
+            first = stream.peek()
+        line = first.lstrip(b"\r\n").decode(errors="replace").partition("\n")[0]
+        delimiter = separator_of(first) or likely_delimiter(line)
+    if file_format == "json" and not is_one_document(path, encoding):
         file_format = "jsonl"
     return FileEntry(
         path=(name,), format=file_format, encoding=encoding, delimiter=None if delimiter == "," else delimiter
     )
 
 
-def _guess_encoding(path: Path) -> str:
-    """UTF-16 by its mark, UTF-8 when the whole file is valid, else Latin-1, in which every byte means something."""
-    with open(path, "rb") as stream:
-        if stream.read(2) in (b"\xff\xfe", b"\xfe\xff"):
-            return "utf-16"
-    try:
-        with open(path, encoding="utf-8") as text:
-            while text.read(1 << 20):
-                pass
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "utf-8"
-
-
 def _find_label(table: pa.Table) -> tuple[LabelEntry | None, str]:
     """The best label column and why it is one, or why none is."""
     reasons: list[str] = []
     found: list[tuple[int, LabelEntry, str]] = []
-    for name in table.column_names:
+    for position, name in enumerate(table.column_names, start=1):
         if not _LABEL_NAME.search(name):
             continue
         values = _values(table.column(name))
         label = _as_label(name, values)
+        shown = shown_column(name, position)
         if label is None:
-            shown = f"{len(values)} values" if len(values) > 2 or not values else " and ".join(map(repr, values))
-            reasons.append(f"{name!r} has {shown}, which do not say what is positive")
+            reasons.append(f"{shown} has {shown_values(values)}, which do not say what is positive")
         else:
             explicit = bool(_PLAIN_LABEL_NAME.fullmatch(name))
-            why = f"label {name!r}: its name says so and its values are {', '.join(map(repr, values[:6]))}"
+            why = f"label {shown}: its name says so, and its values are {shown_values(values)}"
             found.append((int(explicit) + int(len(values) == 2), label, why))
     if found:
         _, label, why = max(found, key=lambda candidate: candidate[0])
@@ -252,8 +256,8 @@ def _values(column: pa.ChunkedArray) -> list[str]:
 
 
 def _as_label(name: str, values: list[str]) -> LabelEntry | None:
-    negative = [value for value in values if _NEGATIVE.fullmatch(value.lower())]
-    positive = [value for value in values if _POSITIVE.fullmatch(value.lower()) and value not in negative]
+    negative = [value for value in values if says_negative(value)]
+    positive = [value for value in values if says_positive(value)]
     if len(values) == 2 and len(positive) == 1 and len(negative) == 1:
         return LabelEntry(column=name, positive=tuple(positive), negative=tuple(negative))
     if 2 < len(values) <= _MAXIMUM_LABEL_VALUES and len(negative) == 1 and not any(v.isdigit() for v in values):
@@ -280,7 +284,7 @@ def _mean_length(column: pa.ChunkedArray) -> float:
 
 def _describe(table: pa.Table, label: LabelEntry | None, text: str | None) -> tuple[ColumnFinding, ...]:
     findings: list[ColumnFinding] = []
-    for name in table.column_names:
+    for position, name in enumerate(table.column_names, start=1):
         column = table.column(name)
         if label is not None and name == label.column:
             role, why = "label", "its name and its values say so"
@@ -290,7 +294,8 @@ def _describe(table: pa.Table, label: LabelEntry | None, text: str | None) -> tu
             role, why = "ignored", "named like a label: as an input it would give the label away"
         else:
             role, why = _feature_role(name, column)
-        findings.append(ColumnFinding(name, str(column.type), role, why))
+        told = name if looks_like_name(name) else shown_column(name, position)
+        findings.append(ColumnFinding(told, str(column.type), role, why))
     return tuple(findings)
 
 

@@ -44,7 +44,9 @@ def is_numeric(column: TextColumn) -> bool:
         )
     if isinstance(column, pa.Array | pa.ChunkedArray):
         value_type = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        return not (_is_text(value_type) or _is_bytes(value_type))
+        return bool(
+            pa.types.is_primitive(value_type) or pa.types.is_decimal(value_type) or pa.types.is_null(value_type)
+        )
     return False
 
 
@@ -73,7 +75,7 @@ def read_column(column: TextColumn) -> ReadColumn:
         array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
         try:
             return ReadColumn(_cast(array))
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             values = array.to_pylist()
     try:
         return ReadColumn(_cast(pa.array(values, type=pa.large_string(), from_pandas=True)))
@@ -118,17 +120,6 @@ def _read_value(value: object) -> tuple[str | None, Rule | None]:
 
 def _is_missing(value: object) -> bool:
     return pd.api.types.is_scalar(value) and bool(pd.isna(value))  # type: ignore[call-overload]
-
-
-def _is_text(value_type: pa.DataType) -> bool:
-    known = (
-        pa.types.is_string(value_type) or pa.types.is_large_string(value_type) or pa.types.is_string_view(value_type)
-    )
-    return bool(known)
-
-
-def _is_bytes(value_type: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(value_type) or pa.types.is_large_binary(value_type))
 
 
 def batches(texts: pa.LargeStringArray, *, rows: int, size: int) -> Iterator[tuple[int, pa.LargeStringArray]]:

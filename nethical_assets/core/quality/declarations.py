@@ -144,10 +144,15 @@ def _numeric() -> pa.Check:
     return pa.Check(_is_numeric, name="schema", error="is not numeric")
 
 
-def _is_numeric(series: pd.Series) -> bool:
+def _is_numeric(series: pd.Series) -> pd.Series:
+    """For each value whether it is a number, as reading understands numbers: one word is one wrong row."""
     import pandas as pd
 
-    return pd.api.types.is_numeric_dtype(series.dtype)
+    if pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
+        return pd.Series(True, index=series.index)
+    from nethical_assets.core.reading.readers import written_numbers
+
+    return pd.Series(written_numbers(series.astype("str")), index=series.index)
 
 
 def _validate(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
@@ -173,7 +178,11 @@ def _schema_outcome(cases: pd.DataFrame, rows: int) -> CheckOutcome:
             table.append(_schema_failure(str(column), str(check), int(group["index"].notna().sum()) or rows, rows))
     message = "all columns are there and have the promised types"
     if table:
-        message = "wrong columns: " + ", ".join(sorted({str(row["column"]) for row in table}))
+        counts = {str(row["column"]): 0 for row in table}
+        for row in table:
+            counts[str(row["column"])] = max(counts[str(row["column"])], int(row["rows"]))
+        told = (f"{name} ({count} of {rows} rows)" if count < rows else name for name, count in sorted(counts.items()))
+        message = "wrong columns: " + ", ".join(told)
     return CheckOutcome(
         "schema",
         "fail" if table else "pass",

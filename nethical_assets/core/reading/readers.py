@@ -12,21 +12,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import DatasetError
-from nethical_assets.core.reading.row_streams import FileTally, stream_rows
+from nethical_assets.core.reading.parquet_batches import UnpackingLimit
+from nethical_assets.core.reading.row_streams import stream_rows
 from nethical_assets.core.reading.sampling import RowSample
+from nethical_assets.core.reading.tally import FileTally
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry
-from nethical_assets.core.rows.labels import FILE_COLUMN, check_labels, choose_files, labels_of
+from nethical_assets.core.rows.file_names import choose_files, is_litter
+from nethical_assets.core.rows.labels import FILE_COLUMN, check_labels, labels_of
 from nethical_assets.core.rows.naming import shown_columns
 
 __all__ = ["FileReport", "RawTable", "ReadReport", "check_columns", "infer_types", "labels_of", "list_files",
            "read_dataset", "read_files"]  # fmt: skip
 
 
+MAXIMUM_BYTES = (1 << 31) - (1 << 26)
+"""A column of texts holds less than 2 GiB."""
 SPANS_COLUMNS = ("full_text", "spans")
 _SHOWN_NAMES = 12
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
@@ -104,11 +112,19 @@ def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: in
             )
         path = folder / name
         tally = FileTally()
+        limit = UnpackingLimit(path, f"dataset {entry.name}: {name}")
         for batch in stream_rows(path, file_entry, f"dataset {entry.name}: {name}", tally):
             # Objects of a JSON file may differ in their keys; a table's columns are known with its first rows.
             if tally.rows_read == batch.num_rows and file_entry.format not in ("json", "jsonl"):
                 _check_declared(f"dataset {entry.name}: {name}", _declared_in(file_entry), batch.schema.names)
+            held = sample.bytes_held
             sample.add(batch.append_column(FILE_COLUMN, pa.repeat(pa.scalar(name), batch.num_rows)))
+            limit.add(sample.bytes_held - held)
+            if sample.bytes_held > MAXIMUM_BYTES:
+                raise DatasetError(
+                    f"dataset {entry.name}: {name}: the rows that are kept take over {MAXIMUM_BYTES >> 30} GiB; lower "
+                    f"datasets.maximum_rows in the settings"
+                )
         reports.append(
             FileReport(
                 path=name,
@@ -134,8 +150,9 @@ def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: in
 
 
 def list_files(folder: Path) -> list[str]:
-    """The regular files below ``folder``, as sorted paths relative to it with forward slashes."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """The regular files below ``folder``, litter apart, as sorted paths relative to it with forward slashes."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if not is_litter(name))
 
 
 def check_columns(entry: DatasetEntry, table: pa.Table) -> None:
@@ -165,8 +182,9 @@ def _declared_in(file_entry: FileEntry) -> dict[str, str]:
 
 
 def _check_declared(shown: str, declared: dict[str, str], names: list[str]) -> None:
+    present = set(names)
     for column, key in declared.items():
-        if column not in names:
+        if column not in present:
             known = shown_columns(names)
             raise DatasetError(
                 f"{shown}: there is no column {column!r} ({key!r} in datasets.toml); the columns are {known}"
@@ -184,6 +202,15 @@ def infer_types(table: pa.Table, keep_as_text: frozenset[str] = frozenset()) -> 
         name: table.column(name) if name in keep_as_text else _typed(table.column(name)) for name in table.column_names
     }
     return pa.table(columns)
+
+
+def written_numbers(values: pd.Series) -> npt.NDArray[np.bool_]:
+    """For each text whether ``infer_types`` takes it for a number; missing values count as numbers."""
+    column = pc.utf8_trim_whitespace(pa.array(values, pa.large_string(), from_pandas=True))
+    number = pc.and_not(
+        pc.match_substring_regex(column, _DECIMAL), pc.match_substring_regex(column, _TOO_LONG_FOR_FLOAT)
+    )
+    return np.asarray(pc.fill_null(number, True))
 
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
 _PIECE_BYTES = 1 << 20
+_HELD_BYTES = 1 << 29
+_SLACK_ROWS = 1 << 10
 _BYTE_CODES = np.frombuffer(
     b"".join(hashlib.sha256(b"byte" + bytes([value])).digest()[:8] for value in range(256)), dtype="<u8"
 ).astype(np.uint64)
@@ -63,11 +65,17 @@ class RowSample:
         self._salt = salt
         self._parts: list[pa.Table] = []
         self._rows_held = 0
+        self._bytes_held = 0
         self._rows_seen = 0
         self._threshold = np.inf
 
+    @property
+    def bytes_held(self) -> int:
+        """How many bytes the rows take that are held now."""
+        return self._bytes_held
+
     def add(self, batch: pa.RecordBatch) -> None:
-        """Add rows (string columns); memory stays within about two samples and a batch."""
+        """Add rows (string columns); memory stays within about two samples and a batch, of large rows within less."""
         shared = [name for name in self._together if name in batch.schema.names]
         hashes = hash_rows(batch.select(shared) if shared else batch, self._salt)
         positions = np.arange(self._rows_seen, self._rows_seen + batch.num_rows)
@@ -79,7 +87,9 @@ class RowSample:
         if part.num_rows:
             self._parts.append(part)
             self._rows_held += part.num_rows
-        if self._rows_held > 2 * self.maximum_rows:
+            self._bytes_held += part.nbytes
+        many = self._rows_held > 2 * self.maximum_rows
+        if many or (self._bytes_held > _HELD_BYTES and self._rows_held > self.maximum_rows + _SLACK_ROWS):
             self._compact()
 
     def table(self) -> pa.Table:
@@ -111,6 +121,7 @@ class RowSample:
         kept = held.take(pa.array(np.sort(order))).combine_chunks()
         self._parts = [kept]
         self._rows_held = kept.num_rows
+        self._bytes_held = kept.nbytes
 
 
 def _copy_numbers(

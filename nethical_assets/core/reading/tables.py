@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from fnmatch import fnmatch
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,9 +18,14 @@ import pyarrow as pa
 
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.ground.storage import write_atomically
+from nethical_assets.core.reading.json_rows import is_one_document
+from nethical_assets.core.reading.parquet_batches import UnpackingLimit
 from nethical_assets.core.reading.readers import infer_types
-from nethical_assets.core.reading.row_streams import FileTally, stream_rows
+from nethical_assets.core.reading.row_streams import stream_rows
+from nethical_assets.core.reading.tally import FileTally, UnreadableError
+from nethical_assets.core.reading.text_streams import find_codec
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry, FileFormat
+from nethical_assets.core.rows.file_names import names_file
 from nethical_assets.core.rows.labels import FILE_COLUMN
 
 FORMATS: dict[str, FileFormat] = {
@@ -35,35 +40,99 @@ FORMATS: dict[str, FileFormat] = {
 OUTPUT_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
-def read_records(path: Path, entries: Sequence[DatasetEntry] = ()) -> pd.DataFrame:
+@dataclass(frozen=True)
+class TextLayout:
+    """How a file of text is laid out, where whoever names it says so: its delimiter and encoding."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+
+
+AS_THE_NAME_SAYS = TextLayout()
+
+
+def read_records(
+    path: Path, entries: Sequence[DatasetEntry] = (), layout: TextLayout = AS_THE_NAME_SAYS
+) -> pd.DataFrame:
     """The records of a file, in order, with inferred column types.
 
     A file named like one of the catalog's ``entries`` is read by that entry's layout (encoding, columns without a
-    header line); any other by its suffix.
+    header line); any other by its suffix. What ``layout`` says comes first.
 
     Raises:
         DatasetError: there is no such file, its format is unknown, or its content cannot be used; one line.
     """
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such file")
-    layout = _layout(path, entries)
+    _check_there(path)
+    file = _declared_layout(path, entries) or layout_of(path)
+    limit = UnpackingLimit(path, str(path))
+    batches: list[pa.RecordBatch] = []
+    declared = with_layout(file, layout)
+    for batch in every_row(path, declared):
+        limit.add(batch.nbytes)
+        batches.append(batch)
+    texts = {name for name in (declared.text_column, declared.sequence_column) if name}
+    table = infer_types(
+        pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches], promote_options="default"),
+        keep_as_text=frozenset(texts),
+    )
+    frame: pd.DataFrame = table.to_pandas()
+    return frame.assign(**{FILE_COLUMN: path.name})
+
+
+def every_row(path: Path, layout: FileEntry, wanted: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a file that a person named, in order, as string columns; one bad row refuses the file.
+
+    A JSON file may also hold one object a line.
+
+    Raises:
+        DatasetError: there is no such file, or its content cannot be used; one line, without anything of it.
+    """
+    _check_there(path)
     tally = FileTally()
     try:
-        batches = list(stream_rows(path, layout, str(path), tally))
-    except DatasetError as error:
-        # The advice that ends the message is for files of the catalog; this one was named by the user.
-        raise DatasetError(f"{str(error).rpartition('; ')[0] or error}; name a readable file of records") from None
+        if layout.format == "json" and not is_one_document(path, layout.encoding):
+            layout = layout.model_copy(update={"format": "jsonl"})
+        yield from stream_rows(path, layout, str(path), tally, wanted)
+    except UnreadableError as error:
+        raise error.for_command("name a readable file of records") from None
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); name another file") from None
     if tally.rows_rejected:
         raise DatasetError(
             f"{path}: {tally.rows_rejected} malformed rows, the first is row {tally.first_rejected_row} "
-            f"({tally.first_rejection}); every record needs its own prediction, so correct them first"
+            f"({tally.first_rejection}); every record counts, so correct them first"
         )
-    if not batches:
-        raise DatasetError(f"{path}: the file has no records")
-    texts = {name for name in (layout.text_column, layout.sequence_column) if name}
-    table = infer_types(pa.Table.from_batches(batches), keep_as_text=frozenset(texts))
-    frame: pd.DataFrame = table.to_pandas()
-    return frame.assign(**{FILE_COLUMN: path.name})
+
+
+def layout_of(path: Path, file_format: FileFormat | None = None, *, text_column: str | None = None) -> FileEntry:
+    """How a file is read that no catalog entry describes: by ``file_format``, or else by its suffix.
+
+    Raises:
+        DatasetError: there is no such file, or its suffix names no format.
+    """
+    kind = file_format or FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise DatasetError(f"{path}: unknown format; name a file that ends in {', '.join(FORMATS)}")
+    _check_there(path)
+    return FileEntry(path=(path.name,), format=kind, text_column=text_column)
+
+
+def with_layout(file: FileEntry, layout: TextLayout) -> FileEntry:
+    """``file`` with the delimiter and encoding that were said.
+
+    Raises:
+        DatasetError: a delimiter was said for a format that has none, or the encoding is unknown.
+    """
+    if layout.delimiter is not None:
+        if file.format not in ("csv", "tsv"):
+            raise DatasetError(f"--delimiter: a {file.format} file has none; only csv and tsv files have one")
+        if len(layout.delimiter) != 1 or layout.delimiter in '"\r\n':
+            raise DatasetError("--delimiter: name one character that is no quote or line end; a tab is written $'\\t'")
+        file = file.model_copy(update={"delimiter": layout.delimiter})
+    if layout.encoding is not None:
+        find_codec(layout.encoding, "--encoding")
+        file = file.model_copy(update={"encoding": layout.encoding})
+    return file
 
 
 def check_output(path: Path) -> None:
@@ -104,12 +173,16 @@ def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:
     return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
 
 
-def _layout(path: Path, entries: Sequence[DatasetEntry]) -> FileEntry:
+def _check_there(path: Path) -> None:
+    if path.is_dir():
+        raise DatasetError(f"{path}: it is a folder; name a file of records")
+    if not path.is_file():
+        raise DatasetError(f"{path}: there is no such file")
+
+
+def _declared_layout(path: Path, entries: Sequence[DatasetEntry]) -> FileEntry | None:
     for entry in entries:
         for file in entry.files:
-            if any(fnmatch(path.name, pattern) for pattern in file.path if pattern[0] != "*"):
+            if names_file((pattern for pattern in file.path if pattern[0] != "*"), path.name):
                 return file
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise DatasetError(f"{path}: unknown format; name a file that ends in {', '.join(FORMATS)}")
-    return FileEntry(path=(path.name,), format=kind)
+    return None

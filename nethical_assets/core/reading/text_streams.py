@@ -10,13 +10,32 @@ import codecs
 import io
 from pathlib import Path
 
-from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.reading.encodings import marked_encoding
+from nethical_assets.core.reading.tally import UnreadableError
 
 PIECE_BYTES = 1 << 20
 _PROBE_BYTES = 1 << 16
 _TAIL_BYTES = 64
 _MAXIMUM_CONTROL_SHARE = 0.02
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
+
+
+def find_codec(encoding: str, shown: str) -> codecs.CodecInfo:
+    """Python's codec of a text encoding.
+
+    Raises:
+        UnreadableError: there is none of this name; ``shown`` begins the message.
+    """
+    try:
+        codec = codecs.lookup(encoding)
+        # Asking for empty text tells encodings of text from codecs between bytes, such as hex.
+        known = codec.incrementaldecoder is not None and b"".decode(encoding) == ""
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        use = "use a name such as utf-8, latin-1 or cp1252"
+        raise UnreadableError(f"{shown}: unknown encoding {encoding!r}", use, use)
+    return codec
 
 
 class Utf8Stream(io.RawIOBase):
@@ -29,7 +48,7 @@ class Utf8Stream(io.RawIOBase):
         trailer: bytes delivered after the file's own, on a line of their own.
 
     Raises:
-        DatasetError: the encoding is unknown, the file is empty or binary, or (while reading) a byte is not valid in
+        UnreadableError: the encoding is unknown, the file is empty or binary, or (while reading) a byte is not valid in
             the encoding; the message holds the byte offset.
     """
 
@@ -38,12 +57,8 @@ class Utf8Stream(io.RawIOBase):
         self.shown = shown
         self.encoding = encoding
         self.tail = b""
-        try:
-            name = codecs.lookup(encoding).name
-        except LookupError:
-            raise DatasetError(
-                f"{shown}: unknown encoding {encoding!r}; use a name such as utf-8, latin-1 or cp1252"
-            ) from None
+        codec = find_codec(encoding, shown)
+        name = codec.name
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
         self._passes_through = name in ("utf-8", "utf-8-sig", "ascii")
         self._wide = name.startswith(("utf-16", "utf-32"))
@@ -86,14 +101,22 @@ class Utf8Stream(io.RawIOBase):
         probe = self._file.read(_PROBE_BYTES)
         self._file.seek(0)
         if not probe:
-            raise DatasetError(f"{self.shown}: the file is empty; fetch it again or remove it from datasets.toml")
+            raise UnreadableError(f"{self.shown}: the file is empty", "fetch it again or remove it from datasets.toml")
         if self._wide:
             return
+        if (marked := marked_encoding(probe)) is not None:
+            raise UnreadableError(
+                f"{self.shown}: not {self.encoding} text: it begins with the byte order mark of {marked}",
+                f"declare its 'encoding' in datasets.toml: {marked}",
+                f"say --encoding {marked}",
+            )
         controls = len(probe) - len(probe.translate(None, _CONTROL_BYTES))
         if b"\0" in probe or controls > _MAXIMUM_CONTROL_SHARE * len(probe):
-            raise DatasetError(
+            raise UnreadableError(
                 f"{self.shown}: binary data, not {self.encoding} text ({controls} control bytes in the first "
-                f"{len(probe)}); declare its real format or encoding in datasets.toml"
+                f"{len(probe)})",
+                "declare its real format or encoding in datasets.toml",
+                "name a table, or its real encoding with --encoding",
             )
 
     def _next_piece(self) -> bytes:
@@ -117,9 +140,11 @@ class Utf8Stream(io.RawIOBase):
 
     def _decode(self, piece: bytes, *, final: bool) -> bytes:
         if not self._wide and (position := piece.find(0)) >= 0:
-            raise DatasetError(
-                f"{self.shown}: binary data (a zero byte) at byte {self._offset + position}; the file is damaged or "
-                f"not text: fetch it again or declare its real format in datasets.toml"
+            raise UnreadableError(
+                f"{self.shown}: binary data (a zero byte) at byte {self._offset + position}: the file is damaged or "
+                f"not text",
+                "fetch it again or declare its real format in datasets.toml",
+                "name a table, or its real encoding with --encoding",
             )
         waiting = self._decoder.getstate()[0]
         if self._passes_through and not waiting and piece.isascii():
@@ -128,9 +153,14 @@ class Utf8Stream(io.RawIOBase):
             return self._decoder.decode(piece, final).encode()
         except UnicodeDecodeError as error:
             offset = self._offset - len(waiting) + error.start
-            raise DatasetError(
-                f"{self.shown}: byte {offset} (0x{error.object[error.start]:02x}) is not valid {self.encoding}; "
-                f"declare the file's real 'encoding' in datasets.toml (latin-1 and cp1252 are common)"
+            raise UnreadableError(
+                f"{self.shown}: byte {offset} (0x{error.object[error.start]:02x}) is not valid {self.encoding}",
+                "declare the file's real 'encoding' in datasets.toml (cp1252 and latin-1 are common)",
+                "say the file's real encoding with --encoding (cp1252 and latin-1 are common)",
             ) from None
-        except UnicodeError as error:
-            raise DatasetError(f"{self.shown}: not valid {self.encoding} near byte {self._offset}: {error}") from None
+        except UnicodeError:
+            raise UnreadableError(
+                f"{self.shown}: not valid {self.encoding} near byte {self._offset}",
+                "declare the file's real 'encoding' in datasets.toml",
+                "say the file's real encoding with --encoding",
+            ) from None

@@ -78,10 +78,10 @@ class DatasetEntry(_Strict):
 
     ``families`` train on it; ``evaluation_families`` only measure themselves on it. ``constant_labels`` says, for a
     family, that all rows have one label whatever the label column says (spam or not, a message is no injection).
-    ``discover`` says that the layout is unknown and is found out, and reported, at download. ``mapping`` names the
-    documented mapping by which a family computes its inputs from these records. ``test_from`` splits by time: rows from
-    that day on are test rows. When more rows are there than may be kept, rows that agree in ``sample_together`` are
-    kept or left out together.
+    ``discover`` says that the layout is unknown and is found out, and reported, at download; ``encoding`` is then that
+    of its text files, where it cannot be found out. ``mapping`` names the documented mapping by which a family computes
+    its inputs from these records. ``test_from`` splits by time: rows from that day on are test rows. When more rows are
+    there than may be kept, rows that agree in ``sample_together`` are kept or left out together.
     """
 
     name: Name
@@ -93,6 +93,7 @@ class DatasetEntry(_Strict):
     evaluation_families: tuple[Name, ...] = Field(default=(), strict=False)
     constant_labels: dict[Name, Literal[0, 1]] = Field(default_factory=dict)
     discover: bool = False
+    encoding: str | None = None
     files: tuple[FileEntry, ...] = Field(default=(), strict=False)
     mapping: Name | None = None
     numeric_columns: tuple[str, ...] = Field(default=(), strict=False)
@@ -113,6 +114,8 @@ class DatasetEntry(_Strict):
     def _consistent(self) -> Self:
         if self.discover == bool(self.files):
             raise ValueError("give 'files', or 'discover = true' where the layout is unknown")
+        if self.encoding is not None and self.files:
+            raise ValueError("'encoding' of a dataset goes with 'discover'; declare that of a file in 'files'")
         if self.test_from is not None and self.time_column is None:
             raise ValueError("'test_from' needs a 'time_column'")
         if set(self.families) & set(self.evaluation_families):

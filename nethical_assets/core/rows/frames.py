@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.core.rows.labels import choose_files
+from nethical_assets.core.rows.file_names import choose_files
 from nethical_assets.core.rows.naming import shown_columns
 from nethical_assets.core.rows.sources import attach_sources
 

@@ -7,8 +7,6 @@ the label (``core.datasets.discovery``).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.ground.errors import DatasetError
-from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry, LabelEntry
+from nethical_assets.core.rows.catalog import DatasetEntry, LabelEntry
+from nethical_assets.core.rows.file_names import choose_files
+from nethical_assets.core.rows.label_words import shown_values
 from nethical_assets.core.rows.naming import shown_columns
 
 FILE_COLUMN = "_file"
 UNUSABLE = -1
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_SHOWN_VALUES = 8
-_LONGEST_LABEL = 24
 
 Labels = np.ndarray[Any, np.dtype[np.int8]]
 
@@ -53,7 +51,7 @@ def check_labels(entry: DatasetEntry, table: pa.Table) -> None:
 
     Raises:
         DatasetError: a label column is absent or all missing in a file, no value is among the declared ones, or all
-            usable rows have one class. Says which values there are.
+            usable rows have one class. Says how many values there are, and the usual words among them.
     """
     declared = [file_entry.label for file_entry in entry.files if file_entry.label is not None]
     if not declared:
@@ -80,24 +78,6 @@ def check_labels(entry: DatasetEntry, table: pa.Table) -> None:
         f"dataset {entry.name}: {problem} ({seen}); two classes are needed: "
         f"correct 'positive' and 'negative' in datasets.toml"
     )
-
-
-def choose_files(entry: DatasetEntry, available: Iterable[str]) -> list[tuple[FileEntry, str | None]]:
-    """For each file entry, the first available file that one of its patterns names and no earlier entry took.
-
-    Patterns are tried in order; they match from the right of the path (``*.csv`` finds ``a/b.csv``).
-    """
-    left = sorted(available)
-    chosen: list[tuple[FileEntry, str | None]] = []
-    for file_entry in entry.files:
-        found = next(
-            (name for pattern in file_entry.path for name in left if PurePosixPath(name).match(pattern)),
-            None,
-        )
-        if found is not None:
-            left.remove(found)
-        chosen.append((file_entry, found))
-    return chosen
 
 
 def canonical_text(value: Any) -> str | None:
@@ -146,9 +126,4 @@ def _code(value: Any, positive: set[str | None], negative: set[str | None]) -> i
 
 
 def _shown(column: pa.ChunkedArray) -> str:
-    """The values of a label column; only their number where they look like text, which may be personal."""
-    values = sorted({str(canonical_text(value)) for value in pc.unique(column).to_pylist()})
-    if any(len(value) > _LONGEST_LABEL for value in values):
-        return f"{len(values)} different texts, which are no labels"
-    more = f" and {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
-    return ", ".join(repr(value) for value in values[:_SHOWN_VALUES]) + more
+    return shown_values(sorted({text for value in pc.unique(column).to_pylist() if (text := canonical_text(value))}))

@@ -10,7 +10,12 @@ import re
 from collections.abc import Iterable
 
 _LIMIT = 12
-_NAME = re.compile(r"[A-Za-z_][\w .:/()\[\]#%&+-]{0,39}")
+_NAME = re.compile(r"[^\W\d][\w .:/()\[\]#%&+-]{0,39}")
+_ADDRESS = re.compile(r"\w@\w+\.\w")
+_LONGEST_NAME = 200
+_MOST_DIGITS = 5
+_MOST_DIGITS_OF_A_NAME = 8
+_MOST_WORDS = 6
 
 
 def shown_columns(names: Iterable[str], limit: int = _LIMIT) -> str:
@@ -24,7 +29,37 @@ def shown_columns(names: Iterable[str], limit: int = _LIMIT) -> str:
     found = [re.sub(r"\s+", " ", str(name)) for name in names]
     if not found:
         return "none"
-    if not all(_NAME.fullmatch(name) or name.isdigit() for name in found):
+    if not all(map(looks_like_name, found)):
         return f"{len(found)} columns whose names look like data (is there a header line?)"
     more = f" and {len(found) - limit} more" if len(found) > limit else ""
     return ", ".join(found[:limit]) + more
+
+
+def looks_like_name(name: str) -> bool:
+    """Whether a header cell can be shown: a few words or a small number, and not what may be somebody's data.
+
+    >>> [looks_like_name(name) for name in ("Severity Level", "12", "call 212-555-0134", "a@example.org", "")]
+    [True, True, False, False, False]
+    """
+    if sum(sign.isdigit() for sign in name) > _MOST_DIGITS or len(name.split()) > _MOST_WORDS:
+        return False
+    return name.isdigit() or _NAME.fullmatch(name) is not None
+
+
+def shown_column(name: str, position: int) -> str:
+    """One column in messages: its name in quotes where it looks like one, or its position (from 1).
+
+    >>> shown_column("target", 2), shown_column("anna@example.org", 3)
+    ("'target'", 'column 3')
+    """
+    return repr(name) if looks_like_name(name) else f"column {position}"
+
+
+def looks_like_data(name: str) -> bool:
+    """Whether a header cell is most likely a value: an e-mail address, a long number, a sentence.
+
+    >>> [looks_like_data(name) for name in ("What is your age?", "a@example.org", "4111 1111 1111 1111")]
+    [False, True, True]
+    """
+    digits = sum(sign.isdigit() for sign in name)
+    return _ADDRESS.search(name) is not None or digits > _MOST_DIGITS_OF_A_NAME or len(name) > _LONGEST_NAME

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.file_names import choose_files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +21,6 @@ def source_names(entry: DatasetEntry) -> tuple[str, ...]:
 
 def attach_sources(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:
     """For each raw row the name of the collection it comes from, by the file it was read from."""
-    from nethical_assets.core.rows.labels import choose_files
-
     files = raw["_file"].unique().tolist()
     chosen = {path: file.source for file, path in choose_files(entry, files) if path is not None}
     return raw["_file"].map({path: chosen.get(path) or entry.name for path in files})

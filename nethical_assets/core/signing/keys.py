@@ -28,6 +28,7 @@ from upath import UPath
 
 from nethical_assets.core.ground.digests import ALGORITHM
 from nethical_assets.core.ground.errors import IntegrityError, SettingsError
+from nethical_assets.core.ground.paths import path_named_by
 from nethical_assets.core.ground.storage import exclusive_lock, local_path, write_atomically
 
 KEY_FILE_VARIABLE = "NETHICAL_MODEL_KEY_FILE"
@@ -67,8 +68,7 @@ class ModelKeys:
     def __init__(self, folder: UPath | Path, pins: KeyPins, *, environment: Mapping[str, str] = os.environ) -> None:
         self.folder = folder
         self.pins = pins
-        named = environment.get(KEY_FILE_VARIABLE)
-        self.external = Path(named) if named else None
+        self.external = path_named_by(KEY_FILE_VARIABLE, environment)
         self.created: Path | None = None
 
     @property

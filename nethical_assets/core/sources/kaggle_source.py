@@ -38,7 +38,9 @@ from nethical_assets.core.sources.source import (
 _MARKER_SUFFIX = ".kaggle-partial"
 _ATTEMPTS_WITHOUT_ANSWER = 3
 _CHUNK_BYTES = 1 << 16  # the client drops the chunk during which a connection breaks
-_FINAL_STATUSES = (400, 401, 403, 404)
+_TEMPORARY_STATUSES = (408, 429)
+"""Of the answers from 400 to 499 the only ones that another try can change (RFC 9110, 15.5; RFC 6585, 4)."""
+_RANGE_NOT_SATISFIABLE = 416
 _LOCK_SECONDS = 1800.0
 
 
@@ -188,6 +190,10 @@ class KaggleSource:
         except kaggle_client.TooSlowError as error:
             raise SourceUnavailableError(f"kaggle: {error}") from None
         except requests.HTTPError as error:
+            if error.response is not None and error.response.status_code == _RANGE_NOT_SATISFIABLE and archive.exists():
+                # What was downloaded before is of another edition: begin again.
+                _discard(archive)
+                raise _TemporaryError("what was downloaded before does not fit any more (416)") from None
             raise self._http_reason(entry, error) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             slow = isinstance(error, requests.Timeout)
@@ -210,7 +216,7 @@ class KaggleSource:
     def _http_reason(self, entry: DatasetEntry, error: requests.HTTPError) -> Exception:
         self._answered = True
         status = None if error.response is None else error.response.status_code
-        if status not in _FINAL_STATUSES:
+        if status is None or not 400 <= status < 500 or status in _TEMPORARY_STATUSES:
             return _TemporaryError(f"the service answered {status}", _retry_after(error.response))
         kind: type[SourceUnavailableError] = CredentialsError
         anonymous = self._client is not None and self._client.anonymous
@@ -222,6 +228,10 @@ class KaggleSource:
             reason = "access is forbidden (403): accept its terms on its page, or use an account that may read it"
         elif status == 404:
             kind, reason = NotThereError, "there is no such dataset (404): correct 'slug' in datasets.toml"
+        elif status == 410:
+            kind, reason = NotThereError, "the dataset is gone for good (410): take its entry out of datasets.toml"
+        elif status == 451:
+            kind, reason = NotThereError, "it must not be served for legal reasons (451): use another dataset"
         else:
             kind, reason = SourceUnavailableError, f"the request was refused ({status})"
         return kind(f"kaggle: {entry.slug}: {reason}")

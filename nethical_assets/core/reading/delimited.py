@@ -1,0 +1,199 @@
+"""CSV and TSV as batches of string columns.
+
+What belongs here: the header line, the delimiter, rows of another width, quotes that are never closed. What does not:
+decoding (``text_streams``), other formats, what values mean.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.reading.columns import MISSING_VALUES, check_wanted, unique_names
+from nethical_assets.core.reading.tally import FileTally, UnreadableError
+from nethical_assets.core.reading.text_streams import PIECE_BYTES, Utf8Stream
+from nethical_assets.core.rows.catalog import FileEntry
+
+MAXIMUM_ROW_BYTES = 1 << 24
+DELIMITERS = ",;\t|"
+_SEPARATOR_LINE = re.compile(rb'("?)sep=([^\r\n"]|\t)\1[ \t]*(\r\n|\n|\r)', re.IGNORECASE)
+_WIDTHS = re.compile(r"Expected \d+ columns, got \d+")
+
+
+def stream_delimited(
+    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a delimited file; with ``wanted``, that column alone (``row_streams.stream_rows``)."""
+    # A row of known content behind the file's own shows whether a quoted value was still open at the end.
+    sentinel = f"end-{uuid.uuid4().hex}"
+    with Utf8Stream(path, entry.encoding, shown) as header_stream:
+        first = header_stream.peek()
+    separator = _SEPARATOR_LINE.match(first)
+    skipped_bytes = separator.end() if separator else 0
+    delimiter = entry.delimiter or (separator[2].decode() if separator else "\t" if entry.format == "tsv" else ",")
+    names, skipped = _column_names(first[skipped_bytes:], entry, delimiter, shown)
+    if wanted is not None:
+        check_wanted(wanted, names, shown, _likely_cause(first[skipped_bytes:], wanted, delimiter))
+    layout = _Layout(names, skipped, delimiter, sentinel, wanted, lines_before=1 if separator else 0)
+    trailer = (delimiter.join([sentinel] * len(names)) + "\n").encode()
+    with Utf8Stream(path, entry.encoding, shown, trailer) as stream:
+        if skipped_bytes:
+            stream.read(skipped_bytes)
+        yield from _parse_delimited(stream, layout, tally)
+
+
+def separator_of(first: bytes) -> str | None:
+    """The delimiter that a first line such as ``sep=;`` names; spreadsheets write it, and it is no header."""
+    found = _SEPARATOR_LINE.match(first)
+    return None if found is None else found[2].decode()
+
+
+def likely_delimiter(first_line: str) -> str:
+    """The delimiter that gives the first line most cells; the comma of several."""
+    return max(DELIMITERS, key=lambda sign: (len(next(csv.reader([first_line], delimiter=sign), [])), sign == ","))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A delimited file: column names, records before the data, delimiter, and the cell that marks the end."""
+
+    names: list[str]
+    skipped: int
+    delimiter: str
+    sentinel: str
+    wanted: str | None
+    lines_before: int
+
+
+def _parse_delimited(stream: Utf8Stream, layout: _Layout, tally: FileTally) -> Iterator[pa.RecordBatch]:
+    last_rejected: list[str] = []
+
+    def on_invalid(row: arrow_csv.InvalidRow) -> str:
+        number = None if row.number is None else row.number + layout.lines_before
+        tally.reject(number, f"{row.actual_columns} columns instead of {row.expected_columns}")
+        last_rejected[:] = [row.text]
+        return "error" if tally.hopeless else "skip"
+
+    def reader_options() -> dict[str, Any]:
+        return {
+            "read_options": arrow_csv.ReadOptions(
+                column_names=layout.names,
+                skip_rows_after_names=layout.skipped,
+                block_size=MAXIMUM_ROW_BYTES,
+                use_threads=False,
+            ),
+            "parse_options": arrow_csv.ParseOptions(
+                delimiter=layout.delimiter, newlines_in_values=True, invalid_row_handler=on_invalid
+            ),
+            "convert_options": arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(layout.names, pa.string()),
+                include_columns=None if layout.wanted is None else [layout.wanted],
+                null_values=list(MISSING_VALUES),
+                strings_can_be_null=True,
+            ),
+        }
+
+    closed = False
+    try:
+        for batch in arrow_csv.open_csv(stream, **reader_options()):
+            closed = batch.num_rows > 0 and batch.column(0)[-1].as_py() == layout.sentinel
+            rows = batch.slice(0, batch.num_rows - 1) if closed else batch
+            tally.rows_read += rows.num_rows
+            if rows.num_rows:
+                yield rows
+    except pa.ArrowInvalid as error:
+        if tally.hopeless:
+            return
+        raise _delimited_error(stream.shown, error, tally) from None
+    if not closed:
+        raise UnreadableError(
+            f"{stream.shown}: truncated: a quoted value in its last row of data (the "
+            f"{tally.rows_read + tally.rows_rejected}.) is never closed",
+            "fetch the file again",
+        )
+    if not stream.ended_with_newline and last_rejected and _is_last(stream, last_rejected[0]):
+        raise UnreadableError(
+            f"{stream.shown}: truncated: its last row breaks off ({tally.first_rejection})", "fetch the file again"
+        )
+
+
+def _is_last(stream: Utf8Stream, text: str) -> bool:
+    """Whether the file ends with this row (compared over the few bytes that are kept of its end)."""
+    return stream.tail.endswith(f"\n{text}".encode()[-len(stream.tail) :])
+
+
+def _delimited_error(shown: str, error: pa.ArrowInvalid, tally: FileTally) -> DatasetError:
+    reason = str(error).splitlines()[0]
+    if "straddl" in reason:
+        return UnreadableError(
+            f"{shown}: after row {tally.rows_read + tally.rows_rejected} there is no end of a row within "
+            f"{MAXIMUM_ROW_BYTES >> 20} MiB: a quote is never closed (truncated file?) or it is not a table",
+            "fetch the file again or correct its 'format' in datasets.toml",
+        )
+    # The library quotes the row, which is what people wrote.
+    widths = _WIDTHS.search(reason)
+    told = f" ({widths[0].lower()})" if widths else ""
+    return UnreadableError(
+        f"{shown}: not readable as CSV after row {tally.rows_read + tally.rows_rejected}{told}",
+        "correct its layout in datasets.toml",
+    )
+
+
+def _column_names(first: bytes, entry: FileEntry, delimiter: str, shown: str) -> tuple[list[str], int]:
+    """The columns' names, and how many records at the top of the file are not data."""
+    if not entry.header:
+        return list(entry.columns), 0
+    text = first.decode(errors="ignore")
+    skipped = 0
+    header: list[str] = []
+    with io.StringIO(text, newline="") as lines:
+        try:
+            for header in csv.reader(lines, delimiter=delimiter):
+                skipped += 1
+                if header:
+                    break
+        except csv.Error as error:
+            raise UnreadableError(
+                f"{shown}: its first line is not a CSV header: {error}", "correct its layout in datasets.toml"
+            ) from None
+    endless = len(first) >= PIECE_BYTES and "\n" not in text and "\r" not in text
+    if endless or not any(header):
+        raise UnreadableError(
+            f"{shown}: no header line in its first {len(first)} bytes",
+            "correct 'header' or 'format' in datasets.toml",
+        )
+    if entry.columns and len(entry.columns) != len(header):
+        raise UnreadableError(
+            f"{shown}: its header has {len(header)} columns but 'columns' in datasets.toml names {len(entry.columns)}",
+            "correct 'columns'",
+        )
+    return list(entry.columns) or unique_names(header), skipped
+
+
+def _likely_cause(first: bytes, wanted: str, delimiter: str) -> tuple[str, str, str]:
+    """Why the wanted column may seem absent, and what to do: in the catalog, on the command line."""
+    line = first.decode(errors="ignore").lstrip("\r\n").splitlines()[0] if first.strip() else ""
+    for other in DELIMITERS:
+        try:
+            header = next(csv.reader([line], delimiter=other), [])
+        except csv.Error:
+            continue
+        if other != delimiter and wanted in unique_names(header):
+            sign = "a tab" if other == "\t" else f"'{other}'"
+            option = "$'\\t'" if other == "\t" else f"'{other}'"
+            return (
+                f" (its columns seem to be separated by {sign})",
+                f"declare its 'delimiter' in datasets.toml: {sign}",
+                f"say --delimiter {option}",
+            )
+    return "", "correct the column's name", "name one of them"

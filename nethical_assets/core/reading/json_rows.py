@@ -1,0 +1,368 @@
+"""JSON as batches of string columns: one object a line, or one document that holds the rows.
+
+What belongs here: the shapes in which rows are usually wrapped, and rows that cannot be read. What does not: decoding
+(``text_streams``), other formats, what values mean.
+
+Documents that are understood: a list of objects; an object around one such list (``{"data": [...], "version": 1}``);
+and what pandas' ``to_json`` and ``to_dict`` write: by columns, by index, split, as a table, or lists by column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, check_wanted, json_column, unique_names
+from nethical_assets.core.reading.tally import FileTally, UnreadableError
+from nethical_assets.core.reading.text_streams import Utf8Stream, find_codec
+from nethical_assets.core.rows.catalog import FileEntry
+from nethical_assets.core.rows.naming import shown_columns
+
+MAXIMUM_ROW_BYTES = 1 << 24
+_MAXIMUM_WRAPPED_BYTES = 1 << 26
+_OBJECTS_A_BATCH = 4_096
+_CELLS_A_BATCH = 1 << 22
+_NOT_JSON = (ValueError, RecursionError)
+_SURROGATE = "a text holds half a surrogate pair, which is no character"
+
+
+def stream_json_lines(
+    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a file of one object a line; with ``wanted``, that member alone."""
+    row, last = 0, None
+    rows = _Rows(tally, shown, entry.text_column, wanted)
+    with Utf8Stream(path, entry.encoding, shown) as stream:
+        for block in line_blocks(stream):
+            lines = [line for line in block.split(b"\n") if line.strip()]
+            try:
+                # One call for the whole block; its lines are looked at one by one only when one of them is bad.
+                values = json.loads(b"[" + b",".join(lines) + b"]")
+                good = len(values) == len(lines)
+            except _NOT_JSON:
+                good = False
+            if not good:
+                values = [_json_or_none(line, row + index, tally) for index, line in enumerate(lines, start=1)]
+            yield from rows.batches(values, row)
+            row += len(lines)
+            last = values[-1] if values else last
+            if tally.hopeless:
+                return
+        if row == 1:
+            _refuse_wrapped(last, shown, wanted or entry.text_column)
+        if tally.last_rejected_row == row and not stream.ended_with_newline:
+            raise UnreadableError(f"{shown}: truncated: its last line breaks off", "fetch the file again")
+
+
+def stream_json(
+    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one JSON document; with ``wanted``, that member alone."""
+    rows = _Rows(tally, shown, entry.text_column, wanted)
+    with Utf8Stream(path, entry.encoding, shown) as stream:
+        waiting: list[Any] = []
+        row, size = 0, 0
+        if stream.peek().lstrip().startswith(b"["):
+            items = _list_items(stream)
+        else:
+            items = ((value, 0) for value in _unwrapped(_document(stream), shown))
+        for value, characters in items:
+            waiting.append(value)
+            size += characters
+            if len(waiting) >= _OBJECTS_A_BATCH or size > MAXIMUM_ROW_BYTES:
+                yield from rows.batches(waiting, row)
+                row += len(waiting)
+                waiting, size = [], 0
+        yield from rows.batches(waiting, row)
+
+
+def line_blocks(stream: Utf8Stream) -> Iterator[bytes]:
+    """Pieces of the stream that end where a line ends."""
+    rest: list[bytes] = []
+    size = 0
+    while piece := stream.read():
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield b"".join([*rest, piece[:cut]])
+            rest, size = [piece[cut:]], len(piece) - cut
+        else:
+            rest.append(piece)
+            size += len(piece)
+        if size > MAXIMUM_ROW_BYTES:
+            raise UnreadableError(
+                f"{stream.shown}: a line is longer than {MAXIMUM_ROW_BYTES >> 20} MiB",
+                "correct its 'format' in datasets.toml",
+            )
+    if size:
+        yield b"".join(rest)
+
+
+def is_one_document(path: Path, encoding: str) -> bool:
+    """Whether a JSON file is one document, and not one object a line."""
+    find_codec(encoding, str(path))
+    with open(path, encoding=encoding, errors="replace") as stream:
+        first = next(filter(str.strip, iter(lambda: stream.readline(MAXIMUM_ROW_BYTES), "")), "")
+        try:
+            one_line = isinstance(json.loads(first.removeprefix("\ufeff")), dict)
+        except _NOT_JSON:
+            one_line = False
+        return not one_line or not any(map(str.strip, iter(lambda: stream.readline(MAXIMUM_ROW_BYTES), "")))
+
+
+class _Rows:
+    """Makes batches of JSON objects."""
+
+    def __init__(self, tally: FileTally, shown: str, text_column: str | None, wanted: str | None) -> None:
+        self._tally = tally
+        self._shown = shown
+        self._text_column = text_column
+        self._wanted = wanted
+        self._names: dict[str, None] = {}
+
+    def batches(self, values: list[Any], row: int) -> Iterator[pa.RecordBatch]:
+        """JSON objects as string columns; what is not an object is rejected (``None`` was counted before).
+
+        ``row`` is the number of rows before them.
+        """
+        objects = [value for value in values if isinstance(value, dict)]
+        if self._wanted is not None:
+            objects = [self._only(self._wanted, value, number) for number, value in _numbered(values, row)]
+        names = list(dict.fromkeys(name for value in objects for name in value))
+        if len(objects) > 1 and len(objects) * len(names) > _CELLS_A_BATCH:
+            half = len(values) // 2
+            yield from self.batches(values[:half], row)
+            yield from self.batches(values[half:], row + half)
+            return
+        self._count_names(names)
+        for index, value in enumerate(values, start=row + 1):
+            if value is not None and not isinstance(value, dict):
+                self._tally.reject(index, f"a JSON {type(value).__name__}, not an object")
+        if not objects:
+            return
+        try:
+            batch = self._batch(objects, names)
+        except UnicodeEncodeError:
+            numbers = [number for number, _ in _numbered(values, row)]
+            objects = [value for number, value in zip(numbers, objects, strict=True) if self._is_text(number, value)]
+            if not objects:
+                return
+            batch = self._batch(objects, list(dict.fromkeys(name for value in objects for name in value)))
+        self._tally.rows_read += len(objects)
+        yield batch
+
+    def _only(self, wanted: str, value: dict[str, Any], number: int) -> dict[str, Any]:
+        if wanted not in value:
+            check_wanted(wanted, list(value), f"{self._shown}: row {number}")
+        return {wanted: value[wanted]}
+
+    def _count_names(self, names: list[str]) -> None:
+        self._names |= dict.fromkeys(names)
+        if len(self._names) > MAXIMUM_COLUMNS:
+            raise UnreadableError(
+                f"{self._shown}: its objects have over {MAXIMUM_COLUMNS} different keys, so that these are data and no "
+                f"names of columns",
+                "give every object the same keys",
+            )
+
+    def _batch(self, objects: list[dict[str, Any]], names: list[str]) -> pa.RecordBatch:
+        columns = [
+            json_column([value.get(name) for value in objects], lines=name in (self._text_column, self._wanted))
+            for name in names
+        ]
+        return pa.record_batch(columns, names=unique_names(names))
+
+    def _is_text(self, row: int, value: dict[str, Any]) -> bool:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            self._tally.reject(row, _SURROGATE)
+            return False
+        return True
+
+
+def _numbered(values: list[Any], row: int) -> list[tuple[int, dict[str, Any]]]:
+    """The objects among the values with the numbers of their rows."""
+    return [(number, value) for number, value in enumerate(values, start=row + 1) if isinstance(value, dict)]
+
+
+def _json_or_none(line: bytes, row: int, tally: FileTally) -> Any:
+    try:
+        return json.loads(line)
+    except _NOT_JSON as error:
+        tally.reject(row, f"not JSON ({_reason(error)})")
+        return None
+
+
+def _reason(error: Exception) -> str:
+    """Why something is not JSON, without anything of it."""
+    return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
+
+
+def _list_items(stream: Utf8Stream) -> Iterator[tuple[Any, int]]:
+    """The items of one JSON list, decoded one at a time, and how many characters each takes."""
+    decoder = json.JSONDecoder()
+    text = stream.read().decode().lstrip()
+    position, ended, items = 1, False, 0
+    while True:
+        while position < len(text) and text[position] in " \t\r\n,":
+            position += 1
+        if position < len(text) and text[position] == "]":
+            return
+        try:
+            value, end = decoder.raw_decode(text, position)
+            complete = end < len(text)  # a number at the very end may go on in the next piece
+        except _NOT_JSON:
+            complete = False
+        if complete:
+            yield value, end - position
+            position, items = end, items + 1
+            continue
+        if ended:
+            raise UnreadableError(
+                f"{stream.shown}: truncated or not JSON after item {items} of the list", "fetch the file again"
+            )
+        if len(text) - position > MAXIMUM_ROW_BYTES:
+            raise UnreadableError(
+                f"{stream.shown}: item {items + 1} of the list is larger than {MAXIMUM_ROW_BYTES >> 20} MiB or not "
+                f"JSON",
+                "fetch the file again",
+            )
+        # Grow by at least what is there already, so that a large item is not decoded once a piece.
+        more = b""
+        while len(more) < max(len(text) - position, 1) and (piece := stream.read()):
+            more += piece
+        ended = not more
+        text, position = text[position:] + more.decode(), 0
+
+
+def _document(stream: Utf8Stream) -> Any:
+    """The one value that the whole file is."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := stream.read():
+        pieces.append(piece)
+        size += len(piece)
+        if size > _MAXIMUM_WRAPPED_BYTES:
+            raise UnreadableError(
+                f"{stream.shown}: one JSON object of over {_MAXIMUM_WRAPPED_BYTES >> 20} MiB around its rows",
+                "write it as one object a line (jsonl)",
+                "write it as one object a line (.jsonl)",
+            )
+    whole = b"".join(pieces)
+    try:
+        return json.loads(whole)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise UnreadableError(
+                f"{stream.shown}: expected one JSON document, and there is more than one",
+                "if it has one object a line, its 'format' is \"jsonl\"",
+                "if it has one object a line, name it .jsonl",
+            ) from None
+        raise UnreadableError(
+            f"{stream.shown}: truncated or not JSON ({_reason(error)})", "fetch the file again"
+        ) from None
+    except _NOT_JSON as error:
+        raise UnreadableError(f"{stream.shown}: not JSON ({_reason(error)})", "fetch the file again") from None
+
+
+def _unwrapped(document: Any, shown: str) -> Iterable[Any]:
+    """The rows of a document that is no list.
+
+    Raises:
+        UnreadableError: it is of none of the known shapes; says what it is.
+    """
+    if isinstance(document, dict):
+        for shape in (_split, _records_within, _lists_by_column, _by_columns_or_index):
+            rows = shape(document)
+            if rows is not None:
+                return rows
+        if document and not any(isinstance(value, dict | list) for value in document.values()):
+            return [document]  # one record
+        what = f"one JSON object with the members {shown_columns(document)}, in which no rows are found"
+    else:
+        what = f"one JSON {type(document).__name__}"
+    raise UnreadableError(
+        f"{shown}: it is {what}",
+        "write a list of objects, or one object a line (jsonl)",
+        "write a list of objects, or one object a line (.jsonl)",
+    )
+
+
+def _refuse_wrapped(value: Any, shown: str, text_column: str | None) -> None:
+    """Refuse a file of lines whose only line is a document around the rows, unless its members are what is asked for.
+
+    Raises:
+        UnreadableError: says what the file is.
+    """
+    if not isinstance(value, dict) or text_column in value:
+        return
+    shapes = (_split, _records_within, _lists_by_column, _by_columns_or_index)
+    rows = next((rows for shape in shapes if (rows := shape(value)) is not None), None)
+    if rows is not None and len(rows) > 1:
+        raise UnreadableError(
+            f"{shown}: it is one JSON object around {len(rows)} rows, not one object a line",
+            "its 'format' is \"json\"",
+            "name it .json",
+        )
+
+
+def _split(document: dict[str, Any]) -> list[Any] | None:
+    """``{"columns": [names], "data": [[cells]]}``, with or without ``index``."""
+    columns, data = document.get("columns"), document.get("data")
+    if not isinstance(columns, list) or not isinstance(data, list) or not set(document) <= {"columns", "index", "data"}:
+        return None
+    if not all(isinstance(cells, list) and len(cells) == len(columns) for cells in data):
+        return None
+    names = unique_names([str(name) for name in columns])
+    return [dict(zip(names, cells, strict=True)) for cells in data]
+
+
+def _records_within(document: dict[str, Any]) -> list[Any] | None:
+    """The one list of objects among the members."""
+    lists = [value for value in document.values() if isinstance(value, list) and value and _all_objects(value)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _lists_by_column(document: dict[str, Any]) -> list[Any] | None:
+    """``{"text": [cells], "label": [cells]}``."""
+    columns = list(document.values())
+    if not columns or not all(isinstance(column, list) and column for column in columns):
+        return None
+    if len({len(column) for column in columns}) > 1 or any(_all_objects(column) for column in columns):
+        return None
+    return [dict(zip(document, cells, strict=True)) for cells in zip(*columns, strict=True)]
+
+
+def _by_columns_or_index(document: dict[str, Any]) -> list[Any] | None:
+    """``{"text": {"0": cell}, "label": {"0": cell}}`` or ``{"0": {"text": cell, "label": cell}}``.
+
+    Which of the two it is shows in the keys: those of rows are numbers, or else many more than those of columns.
+    """
+    members = list(document.values())
+    if not members or not all(isinstance(member, dict) and member for member in members):
+        return None
+    inner = list(members[0])
+    if any(member.keys() != members[0].keys() for member in members):
+        return None
+    numbered_outside, numbered_inside = _are_numbers(document), _are_numbers(inner)
+    if numbered_outside != numbered_inside:
+        by_columns = numbered_inside
+    elif len(inner) != len(document) and not numbered_outside:
+        by_columns = len(inner) > len(document)
+    else:
+        return None
+    if by_columns:
+        return [{name: member[key] for name, member in document.items()} for key in inner]
+    return members
+
+
+def _all_objects(values: list[Any]) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _are_numbers(keys: Iterable[str]) -> bool:
+    return all(key.isdigit() for key in keys)
