@@ -208,7 +208,7 @@ def _how_to_read(entry: DatasetEntry, path: Path, name: str, file_format: FileFo
         guess = guess_encoding(path)
         if not guess.certain:
             raise DatasetError(
-                f"{name}: its encoding cannot be told: {guess.why} (gb18030, shift_jis, euc_kr, koi8_r, cp1251 or "
+                f"its encoding cannot be told: {guess.why} (gb18030, shift_jis, euc_kr, koi8_r, cp1251 or "
                 f"another?); it takes no part until somebody declares the dataset's 'encoding' in datasets.toml"
             )
         encoding = guess.encoding

@@ -36,7 +36,8 @@ def unique_names(header: Iterable[str]) -> list[str]:
 
 
 def check_wanted(wanted: str, names: Sequence[str], shown: str, cause: tuple[str, str, str] | None = None) -> None:
-    """Refuse columns among which the wanted one is not; ``cause`` is a likely one, with advice for both callers.
+    """Refuse columns among which the wanted one is not; ``cause`` is a likely one
+    (empty where none is known), with advice for both callers.
 
     Raises:
         UnreadableError: names the columns there are.
@@ -75,7 +76,7 @@ def json_column(values: Sequence[Any], *, lines: bool = False) -> pa.Array:
     try:
         return without_missing(pa.array(values, pa.string()))
     except (pa.ArrowTypeError, pa.ArrowInvalid):
-        return without_missing(pa.array([_text_of(value, lines=lines) for value in values], pa.string()))
+        return without_missing(pa.array([text_of(value, lines=lines) for value in values], pa.string()))
 
 
 def nested_text(value: Any) -> str:
@@ -96,7 +97,8 @@ def without_missing(column: pa.Array) -> pa.Array:
     return pc.if_else(missing, pa.scalar(None, pa.string()), column)
 
 
-def _text_of(value: Any, *, lines: bool) -> str | None:
+def text_of(value: Any, *, lines: bool) -> str | None:
+    """One value as :func:`json_column` writes it."""
     if value is None or isinstance(value, str):
         return value
     if lines and isinstance(value, list | tuple | dict):

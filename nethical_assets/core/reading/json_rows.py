@@ -10,13 +10,14 @@ and what pandas' ``to_json`` and ``to_dict`` write: by columns, by index, split,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, check_wanted, json_column, unique_names
+from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, check_wanted, json_column, text_of, unique_names
 from nethical_assets.core.reading.tally import FileTally, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream, find_codec
 from nethical_assets.core.rows.catalog import FileEntry
@@ -26,14 +27,17 @@ MAXIMUM_ROW_BYTES = 1 << 24
 _MAXIMUM_WRAPPED_BYTES = 1 << 26
 _OBJECTS_A_BATCH = 4_096
 _CELLS_A_BATCH = 1 << 22
+_MANY_NAMES = 2_000
+_FILLED_SHARE_MIN = 0.05
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _NOT_JSON = (ValueError, RecursionError)
-_SURROGATE = "a text holds half a surrogate pair, which is no character"
+_HALF_A_PAIR = "a text holds half a surrogate pair, which is no character"
 
 
 def stream_json_lines(
     path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a file of one object a line; with ``wanted``, that member alone."""
+    """The rows of a file of one object a line; with ``wanted``, that member alone (``stream_rows``)."""
     row, last = 0, None
     rows = _Rows(tally, shown, entry.text_column, wanted)
     with Utf8Stream(path, entry.encoding, shown) as stream:
@@ -122,6 +126,8 @@ class _Rows:
         self._text_column = text_column
         self._wanted = wanted
         self._names: dict[str, None] = {}
+        self._members = 0
+        self._objects = 0
 
     def batches(self, values: list[Any], row: int) -> Iterator[pa.RecordBatch]:
         """JSON objects as string columns; what is not an object is rejected (``None`` was counted before).
@@ -137,7 +143,7 @@ class _Rows:
             yield from self.batches(values[:half], row)
             yield from self.batches(values[half:], row + half)
             return
-        self._count_names(names)
+        self._count_names(names, objects)
         for index, value in enumerate(values, start=row + 1):
             if value is not None and not isinstance(value, dict):
                 self._tally.reject(index, f"a JSON {type(value).__name__}, not an object")
@@ -146,6 +152,12 @@ class _Rows:
         try:
             batch = self._batch(objects, names)
         except UnicodeEncodeError:
+            if self._wanted is not None:
+                values = [value[self._wanted] for value in objects]
+                batch = pa.record_batch({self._wanted: pa.array(map(_as_bytes, values), pa.large_binary())})
+                self._tally.rows_read += len(objects)
+                yield batch
+                return
             numbers = [number for number, _ in _numbered(values, row)]
             objects = [value for number, value in zip(numbers, objects, strict=True) if self._is_text(number, value)]
             if not objects:
@@ -159,12 +171,16 @@ class _Rows:
             check_wanted(wanted, list(value), f"{self._shown}: row {number}")
         return {wanted: value[wanted]}
 
-    def _count_names(self, names: list[str]) -> None:
+    def _count_names(self, names: list[str], objects: list[dict[str, Any]]) -> None:
         self._names |= dict.fromkeys(names)
-        if len(self._names) > MAXIMUM_COLUMNS:
+        self._members += sum(map(len, objects))
+        self._objects += len(objects)
+        several = len(self._names)
+        sparse = several > _MANY_NAMES and self._members < several * self._objects * _FILLED_SHARE_MIN
+        if sparse or several > MAXIMUM_COLUMNS:
             raise UnreadableError(
-                f"{self._shown}: its objects have over {MAXIMUM_COLUMNS} different keys, so that these are data and no "
-                f"names of columns",
+                f"{self._shown}: its objects have over {several} different keys, so that these are data and no names "
+                f"of columns",
                 "give every object the same keys",
             )
 
@@ -179,9 +195,15 @@ class _Rows:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            self._tally.reject(row, _SURROGATE)
+            self._tally.reject(row, _HALF_A_PAIR)
             return False
         return True
+
+
+def _as_bytes(value: Any) -> bytes | None:
+    """A value as UTF-8, with one byte that is none in place of half a surrogate pair, so that positions stay."""
+    text = text_of(value, lines=True)
+    return None if text is None else b"\xff".join(part.encode() for part in _SURROGATES.split(text))
 
 
 def _numbered(values: list[Any], row: int) -> list[tuple[int, dict[str, Any]]]:

@@ -25,6 +25,8 @@ MAXIMUM_BYTES = 1 << 24
 MAXIMUM_ROW_BYTES = 1 << 26
 _MAXIMUM_ROWS_OF_A_LARGE_GROUP = 1 << 7
 _LARGE_GROUP = 1 << 27
+_LARGE_CHUNK = 1 << 28
+_CHUNK_RATIO = 200
 _UNPACKED_RATIO = 1_000
 _UNPACKED_FROM_BYTES = 1 << 27
 
@@ -35,7 +37,8 @@ def parquet_batches(path: Path, shown: str, wanted: str | None = None) -> Iterat
     With ``wanted`` that column alone, as it is typed, dictionaries apart.
 
     Raises:
-        UnreadableError: it is no Parquet file or damaged, has no such column, or one row is over ``MAXIMUM_ROW_BYTES``.
+        UnreadableError: it is no Parquet file or damaged, has no such column, one row is over ``MAXIMUM_ROW_BYTES``, or
+            256 MiB of a column in a row group unpack from less than a 200th of that.
         OSError: the disk cannot be read.
     """
     try:
@@ -44,7 +47,7 @@ def parquet_batches(path: Path, shown: str, wanted: str | None = None) -> Iterat
             if wanted is not None:
                 check_wanted(wanted, names, shown)
             chosen = {leaf for leaf in _text_leaves(plain) if wanted is None or f"{leaf}.".startswith(f"{wanted}.")}
-            rows, packed = _how_to_read(plain, chosen)
+            rows, packed = _how_to_read(plain, chosen, shown)
         with pq.ParquetFile(path, read_dictionary=packed) as file:
             row = 0
             for batch in file.iter_batches(batch_size=rows, columns=None if wanted is None else [wanted]):
@@ -91,7 +94,7 @@ def _text_leaves(file: pq.ParquetFile) -> Iterator[str]:
             yield leaf.path
 
 
-def _how_to_read(file: pq.ParquetFile, leaves: set[str]) -> tuple[int, list[str]]:
+def _how_to_read(file: pq.ParquetFile, leaves: set[str], shown: str) -> tuple[int, list[str]]:
     """Rows a read, and which columns of text are read with their dictionaries."""
     packed: set[str] = set()
     rows = MAXIMUM_ROWS
@@ -105,6 +108,14 @@ def _how_to_read(file: pq.ParquetFile, leaves: set[str]) -> tuple[int, list[str]
             if chunk.has_dictionary_page:
                 packed.add(chunk.path_in_schema)
             plain_bytes += chunk.total_uncompressed_size
+            packed_bytes = max(chunk.total_compressed_size, 1)
+            if chunk.total_uncompressed_size > max(_LARGE_CHUNK, packed_bytes * _CHUNK_RATIO):
+                # Its pages may be as large as it is, and a page is unpacked at once.
+                raise UnreadableError(
+                    f"{shown}: {packed_bytes} bytes of a column unpack to {chunk.total_uncompressed_size >> 20} MiB at "
+                    f"once (a decompression bomb)",
+                    "name another file",
+                )
         average = plain_bytes // max(group.num_rows, 1) + 1
         rows = min(rows, max(1, MAXIMUM_BYTES // average))
         if plain_bytes > _LARGE_GROUP:

@@ -31,7 +31,8 @@ def stream_rows(
     """The file's rows as batches of string columns, bounded in rows and bytes; ``tally`` is filled on the way.
 
     Nested values of the entry's text column come as ``columns.nested_text``, others as JSON. With ``wanted``, that
-    column alone is read.
+    column alone is read, and JSON texts with half a surrogate pair come as bytes that are not UTF-8 instead of being
+    rejected.
 
     Raises:
         UnreadableError: empty, header only, mis-encoded, truncated, binary, without the wanted column, or more than 1 %
