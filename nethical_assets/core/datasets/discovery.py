@@ -214,7 +214,7 @@ def _how_to_read(entry: DatasetEntry, path: Path, name: str, file_format: FileFo
         encoding = guess.encoding
     delimiter = None
     if file_format == "csv":
-        with Utf8Stream(path, encoding, name) as stream:
+        with Utf8Stream(path, encoding, f"dataset {entry.name}: {name}") as stream:
             first = stream.peek()
         line = first.lstrip(b"\r\n").decode(errors="replace").partition("\n")[0]
         delimiter = separator_of(first) or likely_delimiter(line)

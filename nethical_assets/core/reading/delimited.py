@@ -20,20 +20,18 @@ import pyarrow.csv as arrow_csv
 
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.columns import MISSING_VALUES, check_wanted, unique_names
-from nethical_assets.core.reading.tally import FileTally, UnreadableError
+from nethical_assets.core.reading.tally import Reading, UnreadableError
 from nethical_assets.core.reading.text_streams import PIECE_BYTES, Utf8Stream
 from nethical_assets.core.rows.catalog import FileEntry
 
-MAXIMUM_ROW_BYTES = 1 << 24
 DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(rb'("?)sep=([^\r\n"]|\t)\1[ \t]*(\r\n|\n|\r)', re.IGNORECASE)
 _WIDTHS = re.compile(r"Expected \d+ columns, got \d+")
 
 
-def stream_delimited(
-    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
-) -> Iterator[pa.RecordBatch]:
-    """The rows of a delimited file; with ``wanted``, that column alone (``row_streams.stream_rows``)."""
+def stream_delimited(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+    """The rows of a delimited file; with a wanted column, that one alone."""
+    shown, wanted = reading.shown, reading.wanted
     # A row of known content behind the file's own shows whether a quoted value was still open at the end.
     sentinel = f"end-{uuid.uuid4().hex}"
     with Utf8Stream(path, entry.encoding, shown) as header_stream:
@@ -49,7 +47,7 @@ def stream_delimited(
     with Utf8Stream(path, entry.encoding, shown, trailer) as stream:
         if skipped_bytes:
             stream.read(skipped_bytes)
-        yield from _parse_delimited(stream, layout, tally)
+        yield from _parse_delimited(stream, layout, reading)
 
 
 def separator_of(first: bytes) -> str | None:
@@ -75,7 +73,8 @@ class _Layout:
     lines_before: int
 
 
-def _parse_delimited(stream: Utf8Stream, layout: _Layout, tally: FileTally) -> Iterator[pa.RecordBatch]:
+def _parse_delimited(stream: Utf8Stream, layout: _Layout, reading: Reading) -> Iterator[pa.RecordBatch]:
+    tally = reading.tally
     last_rejected: list[str] = []
 
     def on_invalid(row: arrow_csv.InvalidRow) -> str:
@@ -89,7 +88,7 @@ def _parse_delimited(stream: Utf8Stream, layout: _Layout, tally: FileTally) -> I
             "read_options": arrow_csv.ReadOptions(
                 column_names=layout.names,
                 skip_rows_after_names=layout.skipped,
-                block_size=MAXIMUM_ROW_BYTES,
+                block_size=reading.row_bytes,
                 use_threads=False,
             ),
             "parse_options": arrow_csv.ParseOptions(
@@ -114,7 +113,7 @@ def _parse_delimited(stream: Utf8Stream, layout: _Layout, tally: FileTally) -> I
     except pa.ArrowInvalid as error:
         if tally.hopeless:
             return
-        raise _delimited_error(stream.shown, error, tally) from None
+        raise _delimited_error(error, reading) from None
     if not closed:
         raise UnreadableError(
             f"{stream.shown}: truncated: a quoted value in its last row of data (the "
@@ -132,12 +131,13 @@ def _is_last(stream: Utf8Stream, text: str) -> bool:
     return stream.tail.endswith(f"\n{text}".encode()[-len(stream.tail) :])
 
 
-def _delimited_error(shown: str, error: pa.ArrowInvalid, tally: FileTally) -> DatasetError:
+def _delimited_error(error: pa.ArrowInvalid, reading: Reading) -> DatasetError:
+    shown, tally = reading.shown, reading.tally
     reason = str(error).splitlines()[0]
     if "straddl" in reason:
         return UnreadableError(
             f"{shown}: after row {tally.rows_read + tally.rows_rejected} there is no end of a row within "
-            f"{MAXIMUM_ROW_BYTES >> 20} MiB: a quote is never closed (truncated file?) or it is not a table",
+            f"{reading.row_bytes >> 20} MiB: a quote is never closed (truncated file?) or it is not a table",
             "fetch the file again or correct its 'format' in datasets.toml",
         )
     # The library quotes the row, which is what people wrote.

@@ -18,12 +18,13 @@ from typing import Any
 import pyarrow as pa
 
 from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, check_wanted, json_column, text_of, unique_names
-from nethical_assets.core.reading.tally import FileTally, UnreadableError
+from nethical_assets.core.reading.tally import FileTally, Reading, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream, find_codec
 from nethical_assets.core.rows.catalog import FileEntry
 from nethical_assets.core.rows.naming import shown_columns
 
-MAXIMUM_ROW_BYTES = 1 << 24
+_BYTES_A_BATCH = 1 << 24
+_LONGEST_LINE = 1 << 26
 _MAXIMUM_WRAPPED_BYTES = 1 << 26
 _OBJECTS_A_BATCH = 4_096
 _CELLS_A_BATCH = 1 << 22
@@ -34,14 +35,13 @@ _NOT_JSON = (ValueError, RecursionError)
 _HALF_A_PAIR = "a text holds half a surrogate pair, which is no character"
 
 
-def stream_json_lines(
-    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
-) -> Iterator[pa.RecordBatch]:
-    """The rows of a file of one object a line; with ``wanted``, that member alone (``stream_rows``)."""
+def stream_json_lines(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+    """The rows of a file of one object a line; with a wanted column, that member alone."""
+    shown, tally = reading.shown, reading.tally
     row, last = 0, None
-    rows = _Rows(tally, shown, entry.text_column, wanted)
+    rows = _Rows(reading, entry.text_column)
     with Utf8Stream(path, entry.encoding, shown) as stream:
-        for block in line_blocks(stream):
+        for block in line_blocks(stream, reading.row_bytes):
             lines = [line for line in block.split(b"\n") if line.strip()]
             try:
                 # One call for the whole block; its lines are looked at one by one only when one of them is bad.
@@ -57,34 +57,33 @@ def stream_json_lines(
             if tally.hopeless:
                 return
         if row == 1:
-            _refuse_wrapped(last, shown, wanted or entry.text_column)
+            _refuse_wrapped(last, shown, reading.wanted or entry.text_column)
         if tally.last_rejected_row == row and not stream.ended_with_newline:
             raise UnreadableError(f"{shown}: truncated: its last line breaks off", "fetch the file again")
 
 
-def stream_json(
-    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
-) -> Iterator[pa.RecordBatch]:
-    """The rows of one JSON document; with ``wanted``, that member alone."""
-    rows = _Rows(tally, shown, entry.text_column, wanted)
+def stream_json(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+    """The rows of one JSON document; with a wanted column, that member alone."""
+    shown = reading.shown
+    rows = _Rows(reading, entry.text_column)
     with Utf8Stream(path, entry.encoding, shown) as stream:
         waiting: list[Any] = []
         row, size = 0, 0
         if stream.peek().lstrip().startswith(b"["):
-            items = _list_items(stream)
+            items = _list_items(stream, reading.row_bytes)
         else:
             items = ((value, 0) for value in _unwrapped(_document(stream), shown))
         for value, characters in items:
             waiting.append(value)
             size += characters
-            if len(waiting) >= _OBJECTS_A_BATCH or size > MAXIMUM_ROW_BYTES:
+            if len(waiting) >= _OBJECTS_A_BATCH or size > _BYTES_A_BATCH:
                 yield from rows.batches(waiting, row)
                 row += len(waiting)
                 waiting, size = [], 0
         yield from rows.batches(waiting, row)
 
 
-def line_blocks(stream: Utf8Stream) -> Iterator[bytes]:
+def line_blocks(stream: Utf8Stream, row_bytes: int) -> Iterator[bytes]:
     """Pieces of the stream that end where a line ends."""
     rest: list[bytes] = []
     size = 0
@@ -96,9 +95,9 @@ def line_blocks(stream: Utf8Stream) -> Iterator[bytes]:
         else:
             rest.append(piece)
             size += len(piece)
-        if size > MAXIMUM_ROW_BYTES:
+        if size > row_bytes:
             raise UnreadableError(
-                f"{stream.shown}: a line is longer than {MAXIMUM_ROW_BYTES >> 20} MiB",
+                f"{stream.shown}: a line is longer than {row_bytes >> 20} MiB",
                 "correct its 'format' in datasets.toml",
             )
     if size:
@@ -109,22 +108,22 @@ def is_one_document(path: Path, encoding: str) -> bool:
     """Whether a JSON file is one document, and not one object a line."""
     find_codec(encoding, str(path))
     with open(path, encoding=encoding, errors="replace") as stream:
-        first = next(filter(str.strip, iter(lambda: stream.readline(MAXIMUM_ROW_BYTES), "")), "")
+        first = next(filter(str.strip, iter(lambda: stream.readline(_LONGEST_LINE), "")), "")
         try:
             one_line = isinstance(json.loads(first.removeprefix("\ufeff")), dict)
         except _NOT_JSON:
             one_line = False
-        return not one_line or not any(map(str.strip, iter(lambda: stream.readline(MAXIMUM_ROW_BYTES), "")))
+        return not one_line or not any(map(str.strip, iter(lambda: stream.readline(_LONGEST_LINE), "")))
 
 
 class _Rows:
     """Makes batches of JSON objects."""
 
-    def __init__(self, tally: FileTally, shown: str, text_column: str | None, wanted: str | None) -> None:
-        self._tally = tally
-        self._shown = shown
+    def __init__(self, reading: Reading, text_column: str | None) -> None:
+        self._tally = reading.tally
+        self._shown = reading.shown
         self._text_column = text_column
-        self._wanted = wanted
+        self._wanted = reading.wanted
         self._names: dict[str, None] = {}
         self._members = 0
         self._objects = 0
@@ -224,7 +223,7 @@ def _reason(error: Exception) -> str:
     return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
 
 
-def _list_items(stream: Utf8Stream) -> Iterator[tuple[Any, int]]:
+def _list_items(stream: Utf8Stream, row_bytes: int) -> Iterator[tuple[Any, int]]:
     """The items of one JSON list, decoded one at a time, and how many characters each takes."""
     decoder = json.JSONDecoder()
     text = stream.read().decode().lstrip()
@@ -247,10 +246,9 @@ def _list_items(stream: Utf8Stream) -> Iterator[tuple[Any, int]]:
             raise UnreadableError(
                 f"{stream.shown}: truncated or not JSON after item {items} of the list", "fetch the file again"
             )
-        if len(text) - position > MAXIMUM_ROW_BYTES:
+        if len(text) - position > row_bytes:
             raise UnreadableError(
-                f"{stream.shown}: item {items + 1} of the list is larger than {MAXIMUM_ROW_BYTES >> 20} MiB or not "
-                f"JSON",
+                f"{stream.shown}: item {items + 1} of the list is larger than {row_bytes >> 20} MiB or not JSON",
                 "fetch the file again",
             )
         # Grow by at least what is there already, so that a large item is not decoded once a piece.
@@ -302,13 +300,11 @@ def _unwrapped(document: Any, shown: str) -> Iterable[Any]:
             rows = shape(document)
             if rows is not None:
                 return rows
-        if document and not any(isinstance(value, dict | list) for value in document.values()):
-            return [document]  # one record
         what = f"one JSON object with the members {shown_columns(document)}, in which no rows are found"
     else:
         what = f"one JSON {type(document).__name__}"
     raise UnreadableError(
-        f"{shown}: it is {what}",
+        f"{shown}: expected a JSON list of objects, and it is {what}",
         "write a list of objects, or one object a line (jsonl)",
         "write a list of objects, or one object a line (.jsonl)",
     )

@@ -23,7 +23,7 @@ from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.parquet_batches import UnpackingLimit
 from nethical_assets.core.reading.row_streams import stream_rows
 from nethical_assets.core.reading.sampling import RowSample
-from nethical_assets.core.reading.tally import FileTally
+from nethical_assets.core.reading.tally import Reading
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry
 from nethical_assets.core.rows.file_names import choose_files, is_litter
 from nethical_assets.core.rows.labels import FILE_COLUMN, check_labels, labels_of
@@ -111,9 +111,10 @@ def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: in
                 f"correct 'path' in datasets.toml or fetch the dataset again"
             )
         path = folder / name
-        tally = FileTally()
-        limit = UnpackingLimit(path, f"dataset {entry.name}: {name}")
-        for batch in stream_rows(path, file_entry, f"dataset {entry.name}: {name}", tally):
+        reading = Reading(f"dataset {entry.name}: {name}")
+        tally = reading.tally
+        limit = UnpackingLimit(path, reading.shown)
+        for batch in stream_rows(path, file_entry, reading):
             # Objects of a JSON file may differ in their keys; a table's columns are known with its first rows.
             if tally.rows_read == batch.num_rows and file_entry.format not in ("json", "jsonl"):
                 _check_declared(f"dataset {entry.name}: {name}", _declared_in(file_entry), batch.schema.names)

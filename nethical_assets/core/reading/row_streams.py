@@ -17,7 +17,7 @@ from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, as_text, check
 from nethical_assets.core.reading.delimited import stream_delimited
 from nethical_assets.core.reading.json_rows import line_blocks, stream_json, stream_json_lines
 from nethical_assets.core.reading.parquet_batches import parquet_batches
-from nethical_assets.core.reading.tally import FileTally, UnreadableError
+from nethical_assets.core.reading.tally import FileTally, Reading, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream
 from nethical_assets.core.rows.catalog import FileEntry
 
@@ -25,32 +25,31 @@ LINE_COLUMN = "line"
 MAXIMUM_REJECTED_SHARE = 0.01
 
 
-def stream_rows(
-    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None = None
-) -> Iterator[pa.RecordBatch]:
-    """The file's rows as batches of string columns, bounded in rows and bytes; ``tally`` is filled on the way.
+def stream_rows(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+    """The file's rows as batches of string columns, bounded in rows and bytes; its tally is filled on the way.
 
-    Nested values of the entry's text column come as ``columns.nested_text``, others as JSON. With ``wanted``, that
-    column alone is read, and JSON texts with half a surrogate pair come as bytes that are not UTF-8 instead of being
+    Nested values of the entry's text column come as ``columns.nested_text``, others as JSON. With a wanted column,
+    that one alone is read, and JSON texts with half a surrogate pair come as bytes that are not UTF-8 instead of being
     rejected.
 
     Raises:
         UnreadableError: empty, header only, mis-encoded, truncated, binary, without the wanted column, or more than 1 %
             of its rows rejected.
     """
+    shown = reading.shown
     if path.stat().st_size == 0:
         raise UnreadableError(f"{shown}: the file is empty", "fetch it again or remove it from datasets.toml")
     match entry.format:
         case "csv" | "tsv":
-            batches = stream_delimited(path, entry, shown, tally, wanted)
+            batches = stream_delimited(path, entry, reading)
         case "lines":
-            batches = _stream_lines(path, entry, shown, tally, wanted)
+            batches = _stream_lines(path, entry, reading)
         case "jsonl":
-            batches = stream_json_lines(path, entry, shown, tally, wanted)
+            batches = stream_json_lines(path, entry, reading)
         case "json":
-            batches = stream_json(path, entry, shown, tally, wanted)
+            batches = stream_json(path, entry, reading)
         case "parquet":
-            batches = _stream_parquet(path, entry, shown, tally, wanted)
+            batches = _stream_parquet(path, entry, reading)
     for batch in batches:
         if batch.num_columns > MAXIMUM_COLUMNS:
             raise UnreadableError(
@@ -58,7 +57,7 @@ def stream_rows(
                 "correct its 'format' or 'delimiter' in datasets.toml",
             )
         yield batch
-    _check_tally(shown, tally)
+    _check_tally(shown, reading.tally)
 
 
 def _check_tally(shown: str, tally: FileTally) -> None:
@@ -76,28 +75,25 @@ def _check_tally(shown: str, tally: FileTally) -> None:
         )
 
 
-def _stream_lines(
-    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
-) -> Iterator[pa.RecordBatch]:
-    if wanted is not None:
-        check_wanted(wanted, [LINE_COLUMN], shown)
-    with Utf8Stream(path, entry.encoding, shown) as stream:
-        for block in line_blocks(stream):
+def _stream_lines(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+    if reading.wanted is not None:
+        check_wanted(reading.wanted, [LINE_COLUMN], reading.shown)
+    with Utf8Stream(path, entry.encoding, reading.shown) as stream:
+        for block in line_blocks(stream, reading.row_bytes):
             lines = pa.array(block.decode().replace("\r\n", "\n").split("\n"), pa.string())
             lines = lines.filter(pc.not_equal(pc.utf8_trim_whitespace(lines), ""))
-            tally.rows_read += len(lines)
+            reading.tally.rows_read += len(lines)
             if len(lines):
                 yield pa.record_batch({LINE_COLUMN: lines})
 
 
-def _stream_parquet(
-    path: Path, entry: FileEntry, shown: str, tally: FileTally, wanted: str | None
-) -> Iterator[pa.RecordBatch]:
-    texts = {entry.text_column, wanted}
-    for batch in parquet_batches(path, shown, wanted):
+def _stream_parquet(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+    texts = {entry.text_column, reading.wanted}
+    tally = reading.tally
+    for batch in parquet_batches(path, reading.shown, reading.wanted):
         names = unique_names(batch.schema.names)
         columns = [
-            readable_text(column, shown, tally.rows_read, lines=name in texts)
+            readable_text(column, reading.shown, tally.rows_read, lines=name in texts)
             for name, column in zip(names, batch.columns, strict=True)
         ]
         tally.rows_read += batch.num_rows

@@ -22,12 +22,13 @@ from nethical_assets.core.reading.json_rows import is_one_document
 from nethical_assets.core.reading.parquet_batches import UnpackingLimit
 from nethical_assets.core.reading.readers import infer_types
 from nethical_assets.core.reading.row_streams import stream_rows
-from nethical_assets.core.reading.tally import FileTally, UnreadableError
+from nethical_assets.core.reading.tally import Reading, UnreadableError
 from nethical_assets.core.reading.text_streams import find_codec
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry, FileFormat
 from nethical_assets.core.rows.file_names import names_file
 from nethical_assets.core.rows.labels import FILE_COLUMN
 
+MAXIMUM_ROW_BYTES = 1 << 24
 FORMATS: dict[str, FileFormat] = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -88,11 +89,12 @@ def every_row(path: Path, layout: FileEntry, wanted: str | None = None) -> Itera
         DatasetError: there is no such file, or its content cannot be used; one line, without anything of it.
     """
     _check_there(path)
-    tally = FileTally()
+    reading = Reading(str(path), wanted=wanted, row_bytes=MAXIMUM_ROW_BYTES)
+    tally = reading.tally
     try:
         if layout.format == "json" and not is_one_document(path, layout.encoding):
             layout = layout.model_copy(update={"format": "jsonl"})
-        yield from stream_rows(path, layout, str(path), tally, wanted)
+        yield from stream_rows(path, layout, reading)
     except UnreadableError as error:
         raise error.for_command("name a readable file of records") from None
     except OSError as error:

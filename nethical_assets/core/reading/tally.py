@@ -6,10 +6,11 @@ the module of each format). A reason never holds a value of the file: what peopl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nethical_assets.core.ground.errors import DatasetError
 
+MAXIMUM_ROW_BYTES = 4 << 20
 _HOPELESS_REJECTIONS = 10_000
 
 
@@ -51,3 +52,20 @@ class FileTally:
     def hopeless(self) -> bool:
         """So many rows are rejected that reading the rest of the file is pointless."""
         return self.rows_rejected > _HOPELESS_REJECTIONS and self.rows_rejected > self.rows_read
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One reading of a file.
+
+    Attributes:
+        shown: how errors name the file.
+        tally: filled on the way.
+        wanted: the one column to read; all of them by default.
+        row_bytes: a row of text that is longer ends the reading.
+    """
+
+    shown: str
+    tally: FileTally = field(default_factory=FileTally)
+    wanted: str | None = None
+    row_bytes: int = MAXIMUM_ROW_BYTES

@@ -85,10 +85,10 @@ def test_several_kinds_of_attack_against_one_normal_value(write):
     [
         ("v,active", "{i},{label}", "no column has the name of a label"),
         ("v,is_guest", "{i},{label}", "no column has the name of a label"),
-        ("v,class", "{i},group{label}", "'class' has 'group0' and 'group1', which do not say what is positive"),
+        ("v,class", "{i},group{label}", "'class' has 2 values, which do not say what is positive"),
         ("v,class", "{i},{i}", "'class' has 60 values"),
         ("v,label", "{i},1", "'label' has '1'"),
-        ("v,label", "{i},", "'label' has 0 values"),
+        ("v,label", "{i},", "'label' has no values"),
     ],
 )
 def test_without_a_usable_label_the_set_takes_no_part_and_says_why(header, line, why, write):

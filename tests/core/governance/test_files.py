@@ -101,7 +101,7 @@ def test_other_wrong_files(tmp_path: Path, screener: Screener) -> None:
         screen_file(header, "text", screener)
     listed = tmp_path / "list.jsonl"
     listed.write_text("[1]\n")
-    with pytest.raises(DatasetError, match=r"line 1.*JSON object"):
+    with pytest.raises(DatasetError, match=r"row 1.*a JSON list, not an object"):
         screen_file(listed, "text", screener)
     with pytest.raises(DatasetError, match="unknown format for findings"):
         write_findings(screener.screen([]), tmp_path / "findings.txt")

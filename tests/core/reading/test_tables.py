@@ -117,7 +117,7 @@ def test_wrong_input_is_one_line_that_names_the_file(tmp_path: Path, case: str) 
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no such file"):
+    with pytest.raises(DatasetError, match="it is a folder; name a file of records"):
         read_records(tmp_path)
 
 
