@@ -43,14 +43,16 @@ def score_file(
     from nethical_assets.core.reading.tables import TextLayout, check_output, read_records, write_records
 
     check_output(output)
+    entries = settings.catalog.for_family(family)
+    # First: what is wrong with the file is the same with and without a model.
+    records = read_records(file, entries, layout or TextLayout())
     workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
     workspace.acts.settle()
     champion = workspace.evidence.champion(family)
     if champion is None:
         raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
     spec = load_family(family)
-    entries = settings.catalog.for_family(family)
-    inputs = spec.inputs_of(read_records(file, entries, layout or TextLayout()), entries)
+    inputs = spec.inputs_of(records, entries)
     detector = load_detector(workspace.registry, champion.model, spec)
     found = detector.predict(inputs)
     probability, scores = found.probability, found.score

@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
 from pydantic import BaseModel
 
+from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
+from nethical_assets.core.ground.paths import path_named_by
 from nethical_assets.core.rows.catalog import Catalog
+from nethical_assets.core.signing.keys import ModelKeys
 from nethical_assets.home.settings import DEFAULT_SETTINGS_FILE, ScheduleFile, load_settings, parse_duration
 from nethical_assets.orchestration.instance import open_instance
 
@@ -263,3 +267,36 @@ def test_no_setting_is_read_by_nothing() -> None:
     read = attribute_names()
     unread = {".".join(path) for path in paths if path[-1] not in read}
     assert unread == set()
+
+
+@pytest.mark.parametrize("written", ["~/state", "~somebody/state"])
+def test_home_folders_are_meant_where_no_shell_expanded_them(
+    written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "settings.json").write_text("{}")
+    if written.startswith("~somebody"):
+        with pytest.raises(SettingsError, match=r"NETHICAL_HOME = '~somebody/state': there is no such home folder"):
+            load_settings({"NETHICAL_HOME": written})
+        with pytest.raises(SettingsError, match=r"NETHICAL_CONFIG = .* no such home folder"):
+            load_settings({"NETHICAL_CONFIG": written})
+    else:
+        settings = load_settings(
+            {"NETHICAL_HOME": written, "NETHICAL_CONFIG": "~/settings.json", "NETHICAL_DATA_MIRROR": "~/mirror"}
+        )
+        assert settings.home == tmp_path / "state"
+        assert settings.mirror == tmp_path / "mirror"
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("variable", ["NETHICAL_MODEL_KEY_FILE", "NETHICAL_AUDIT_KEY_FILE"])
+def test_key_files_may_be_in_a_home_folder(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert path_named_by(variable, {variable: "~/keys/a.pem"}) == tmp_path / "keys" / "a.pem"
+    keys = (
+        SigningKeys(tmp_path, environment={variable: "~/keys/a.pem"})
+        if variable.startswith("NETHICAL_AUDIT")
+        else ModelKeys(tmp_path, Mock(), environment={variable: "~/keys/a.pem"})
+    )
+    assert keys.path == tmp_path / "keys" / "a.pem"

@@ -45,9 +45,8 @@ def check_wanted(wanted: str, names: Sequence[str], shown: str, cause: tuple[str
     if wanted in names:
         return
     why, declare, option = cause or ("", "correct the column's name", "name one of them")
-    raise UnreadableError(
-        f"{shown}: no column {wanted!r}; the columns are {shown_columns(names)}{why}", declare, option
-    )
+    there = why or f"; the columns are {shown_columns(names)}"
+    raise UnreadableError(f"{shown}: no column {wanted!r}{there}", declare, option)
 
 
 def as_text(column: pa.Array, *, lines: bool = False) -> pa.Array:

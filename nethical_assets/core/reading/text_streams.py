@@ -28,8 +28,9 @@ def find_codec(encoding: str, shown: str) -> codecs.CodecInfo:
     """
     try:
         codec = codecs.lookup(encoding)
-        # Asking for empty text tells encodings of text from codecs between bytes, such as hex.
-        known = codec.incrementaldecoder is not None and b"".decode(encoding) == ""
+        # A wrapper refuses codecs that are no encodings of text, such as hex.
+        io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        known = codec.incrementaldecoder is not None
     except (LookupError, ValueError):
         known = False
     if not known:

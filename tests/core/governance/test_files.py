@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,6 +12,7 @@ from nethical_assets.core.governance.files import screen_file, write_findings
 from nethical_assets.core.governance.findings import Findings
 from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.reading.columns import nested_text
 
 TEXTS = ["fine", 'mail "a@example.com"\non two lines', "4111 1111 1111 1111", None]
 
@@ -123,3 +125,100 @@ def test_a_recogniser_adds_its_findings_at_the_right_rows(tmp_path: Path, screen
     path.write_text("text\nhello\nmail a@example.org\n")
     found = screen_file(path, "text", screener, recogniser=Everybody()).findings.to_records()
     assert sorted(record["row"] for record in found) == [0, 1, 1]
+
+
+CHAT = [
+    {"messages": [{"role": "user", "content": 'say "hi"\nto a@example.com'}], "n": 1},
+    {"messages": ["fine", ["deeper", "card 4111 1111 1111 1111"]], "n": 2},
+    {"messages": {"ssn": "078-05-1120"}, "n": 3},
+    {"messages": None, "n": 4},
+]
+
+
+def _nested_columns(folder: Path) -> dict[str, Path]:
+    lists = [{"messages": [{"content": "a@example.com"}]}, {"messages": []}, {"messages": None}]
+    paths = {
+        "list of structures": lists,
+        "list": [{"messages": ["fine", "a@example.com"]}, {"messages": None}],
+        "structure": [{"messages": {"to": "a@example.com"}}, {"messages": {"to": None}}],
+        "list of lists": [{"messages": [["fine"], ["a@example.com"]]}],
+    }
+    written = {}
+    for name, rows in paths.items():
+        written[name] = folder / f"{name}.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), written[name])
+    pairs = pa.array([[("to", "a@example.com")], []], pa.map_(pa.string(), pa.string()))
+    written["map"] = folder / "map.parquet"
+    pq.write_table(pa.table({"messages": pairs}), written["map"])
+    return written
+
+
+@pytest.mark.parametrize("shape", ["list of structures", "list", "structure", "list of lists", "map"])
+def test_nested_columns_are_screened(tmp_path: Path, screener: Screener, shape: str) -> None:
+    found = screen_file(_nested_columns(tmp_path)[shape], "messages", screener).findings.to_records()
+    assert [(record["row"], record["kind"]) for record in found] == [(0, "EMAIL")]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json"])
+def test_positions_in_nested_values_count_in_their_lines(tmp_path: Path, screener: Screener, ending: str) -> None:
+    path = tmp_path / f"chat{ending}"
+    path.write_text("\n".join(map(json.dumps, CHAT)) if ending == ".jsonl" else json.dumps(CHAT))
+    result = screen_file(path, "messages", screener)
+    texts = [nested_text(row["messages"]) if row["messages"] else "" for row in CHAT]
+    found = [(r["row"], r["kind"], texts[r["row"]][r["start"] : r["end"]]) for r in result.findings.to_records()]
+    assert found == [
+        (0, "EMAIL", "a@example.com"), (1, "CREDIT_CARD", "4111 1111 1111 1111"), (2, "SSN", "078-05-1120"),
+    ]  # fmt: skip
+    assert result.rows == 4
+
+
+def test_an_arrow_column_that_is_nested_is_never_silent(screener: Screener) -> None:
+    column = pa.array([["a@example.com"], None, ["b"]])
+    found = screener.screen(column).to_records()
+    assert [(record["row"], record["kind"]) for record in found] == [(0, "NOT_TEXT"), (2, "NOT_TEXT")]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_a_quote_that_is_never_closed_is_refused(tmp_path: Path, screener: Screener, ending: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    path.write_text('text\nfine\n"never closed a@example.com\n')
+    with pytest.raises(DatasetError, match="truncated: a quoted value in its last row"):
+        screen_file(path, "text", screener)
+
+
+def test_half_a_surrogate_pair_is_a_finding_and_positions_stay(tmp_path: Path, screener: Screener) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine"}\n{"text": "\\ud800 a@example.com"}\n{"\\udfff": 1, "text": "fine"}\n')
+    found = [(r["row"], r["kind"], r["start"]) for r in screen_file(path, "text", screener).findings.to_records()]
+    assert found == [(1, "MALFORMED_TEXT", 0), (1, "EMAIL", 2)]
+
+
+def test_parquet_texts_that_are_no_utf_8_are_screened_and_found(tmp_path: Path, screener: Screener) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": pa.array([b"\xff a@example.com", b"fine"]).view(pa.string())}), path)
+    found = [(r["row"], r["kind"]) for r in screen_file(path, "text", screener).findings.to_records()]
+    assert found == [(0, "MALFORMED_TEXT"), (0, "EMAIL")]
+
+
+def test_headers_are_read_as_everywhere(tmp_path: Path, screener: Screener) -> None:
+    path = tmp_path / "rows.csv"
+    for content in (" text ,id\na@example.com,1\n", "sep=;\ntext;id\na@example.com;1\n", "\ufefftext\na@example.com\n"):
+        path.write_text(content)
+        assert len(screen_file(path, "text", screener).findings) == 1
+    path.write_text("id;text\n1;a@example.com\n")
+    with pytest.raises(
+        DatasetError, match=r"no column 'text' \(its columns seem to be separated by ';'\); say --delim"
+    ):
+        screen_file(path, "text", screener)
+    assert len(screen_file(path, "text", screener, delimiter=";").findings) == 1
+    path.write_bytes("text\na@example.com\n".encode("utf-16"))
+    with pytest.raises(DatasetError, match="say --encoding utf-16"):
+        screen_file(path, "text", screener)
+    assert len(screen_file(path, "text", screener, encoding="utf-16").findings) == 1
+
+
+def test_a_row_without_the_column_is_named(tmp_path: Path, screener: Screener) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "fine"}\n{"txt": "a@example.com"}\n')
+    with pytest.raises(DatasetError, match=r"row 2: no column 'text'; the columns are txt"):
+        screen_file(path, "text", screener)

@@ -99,6 +99,35 @@ def test_all_wrong_columns_are_reported_at_once_and_no_value_of_the_data() -> No
     assert "424242" not in said
 
 
+@pytest.mark.parametrize("word", ["unknown", "1,000", "0x10", "True", "007", "1e", "9" * 30, SECRET])
+def test_one_value_that_is_no_number_is_one_row_and_is_numbered(word: str) -> None:
+    frame = frame_of(60)
+    frame["amount"] = frame["amount"].astype("str")
+    frame.loc[36, "amount"] = word
+    frame.loc[40, "amount"] = None
+    schema = outcomes_of(frame)["schema"]
+    assert schema.status == "fail"
+    assert rows_of(schema) == {"amount": (1, 0.016667)}
+    assert schema.example_rows == (36,)
+    assert schema.message == "wrong columns: amount (1 of 60 rows)"
+    assert word not in json.dumps(schema.to_json()) or len(word) < 4
+
+
+def test_up_to_ten_rows_are_numbered_and_all_are_counted() -> None:
+    frame = frame_of(60)
+    frame["count"] = frame["count"].astype("str")
+    frame.loc[5:29, "count"] = "many"
+    schema = outcomes_of(frame)["schema"]
+    assert rows_of(schema) == {"count": (25, round(25 / 60, 6))}
+    assert schema.example_rows == tuple(range(5, 15))
+
+
+def test_numbers_written_as_text_are_numbers() -> None:
+    frame = frame_of(60)
+    frame["amount"] = [" 1.5", "-2", "3e4", ".5"] * 15
+    assert outcomes_of(frame)["schema"].status == "pass"
+
+
 def test_text_columns_are_text_and_several_files_may_lack_columns() -> None:
     entry = entry_of(
         kind="text", numeric_columns=[], categorical_columns=[], time_column="day",

@@ -53,6 +53,46 @@ def test_paths_that_lead_outside_are_refused(name, unpack, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("name", ["12:30 log.csv", "a/b: c.csv", "10:00/x.csv", "ab:c.csv", "::.csv"])
+def test_a_colon_is_no_drive(name, unpack):
+    assert unpack(zip_of({name: b"x"})) == {name: b"x"}
+
+
+@pytest.mark.parametrize("name", ["C:", "c:x.csv", "Z:\\x", "\\\\server\\share", "a\\..\\..\\x"])
+def test_a_drive_and_roots_lead_outside(name, unpack):
+    with pytest.raises(RefusedArchiveError, match="outside the folder"):
+        unpack(zip_of({name: b"x"}))
+
+
+def test_separators_of_windows_make_folders(unpack):
+    assert unpack(zip_of({"data\\": b"", "data\\train.csv": b"x"})) == {"data/train.csv": b"x"}
+
+
+@pytest.mark.parametrize("name", ["__MACOSX/._a.csv", "._a.csv", ".DS_Store", "x/Thumbs.db"])
+def test_litter_is_left_out(name, unpack):
+    assert unpack(zip_of({name: b"\0", "a.csv": b"x"})) == {"a.csv": b"x"}
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "deep/" + "é" * 128 + "/a.csv", "a/" * 2500 + "x"])
+def test_names_that_no_file_can_have_are_refused_and_named_in_short(name, unpack):
+    with pytest.raises(
+        RefusedArchiveError, match=r"the entry '.{10,90}' (has a name of over 255|cannot have this name)"
+    ):
+        unpack(zip_of({name: b"x"}))
+
+
+@pytest.mark.parametrize(
+    "names", [["a", "a/b"], ["a/b", "a"], ["a", "a/"], ["a/b/c", "a/b"], ["a/", "a"], ["a/b", "a/b/c/d"]]
+)
+def test_a_file_is_no_folder_in_any_order(names, unpack):
+    with pytest.raises(RefusedArchiveError, match="two entries claim the path"):
+        unpack(zip_of(dict.fromkeys(names, b"x")))
+
+
+def test_folders_may_be_named_again(unpack):
+    assert unpack(zip_of({"a/": b"", "a/b": b"x", "a/c/": b""})) == {"a/b": b"x"}
+
+
 def test_links_and_double_names_are_refused(unpack):
     with pytest.raises(RefusedArchiveError, match="symbolic link"):
         unpack(entry_with(external_attr=(stat.S_IFLNK | 0o777) << 16))

@@ -130,7 +130,13 @@ def test_it_gives_up_in_the_end_with_one_line(source, kaggle, slept, tmp_path):
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(403, "access is forbidden (403)"), (404, "there is no such dataset (404)"), (400, "the request was refused")],
+    [
+        (403, "access is forbidden (403)"),
+        (404, "there is no such dataset (404)"),
+        (410, "the dataset is gone for good (410)"),
+        (451, "for legal reasons (451)"),
+        *((status, f"the request was refused ({status})") for status in (400, 402, 405, 406, 409, 416, 418, 422, 431)),
+    ],
 )
 def test_refusals_are_told_apart_and_not_repeated(status, reason, source, kaggle, slept, tmp_path):
     kaggle.statuses["owner/toy"] = status
@@ -138,6 +144,23 @@ def test_refusals_are_told_apart_and_not_repeated(status, reason, source, kaggle
         source.fetch(entry_of(), tmp_path, None)
     assert reason in str(caught.value)
     assert slept == [] and len(kaggle.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+def test_what_another_try_can_change_is_tried_again(status, source, kaggle, slept, tmp_path):
+    kaggle.statuses["owner/toy"] = status
+    with pytest.raises(SourceUnavailableError, match=f"the service answered {status}"):
+        source.fetch(entry_of(), tmp_path, None)
+    assert len(kaggle.requests) > 1
+
+
+def test_what_does_not_fit_any_more_is_downloaded_from_the_beginning(source, kaggle, tmp_path):
+    kaggle.statuses["owner/toy"] = 416
+    (tmp_path / "archive.zip").write_bytes(b"of another edition")
+    with pytest.raises(SourceUnavailableError, match=r"refused \(416\)"):
+        source.fetch(entry_of(), tmp_path, None)
+    assert len(kaggle.requests) == 2
+    assert not (tmp_path / "archive.zip").exists()
 
 
 def test_wrong_credentials_are_not_mistaken_for_missing_ones(kaggle, slept, tmp_path, monkeypatch):

@@ -1,0 +1,112 @@
+"""Files on the command line: one that is missing or no table is one line and exit 2, wherever one is taken."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nethical_assets.command_line import app as cli
+
+Run = Callable[..., tuple[int, str, str]]
+SECRET = "anna.berg@example.org"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
+
+
+def _zip() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.csv", f"text\n{SECRET}\n" * 99)
+    return buffer.getvalue()
+
+
+WRONG: dict[str, tuple[str, bytes | None]] = {
+    "missing": ("none.csv", None),
+    "a folder": ("folder.csv", None),
+    "a pipe": ("pipe.csv", None),
+    "unknown ending": ("a.xlsx", b"PK"),
+    "no ending": ("table", b"text\na\n"),
+    "lone surrogate in a key": ("a.jsonl", b'{"\\ud800": 1}'),
+    "wrapped lines": ("b.jsonl", json.dumps({"data": [{"text": SECRET}] * 4}).encode()),
+    "no rows": ("a.json", json.dumps({"a": {"b": SECRET}}).encode()),
+    "header only": ("h.csv", b"text\n"),
+    "open quote": ("q.csv", f'text\n"{SECRET}\n'.encode()),
+    "ragged": ("r.csv", f"text\n{SECRET},1\n".encode()),
+    "utf-16": ("u.csv", f"text\n{SECRET}\n".encode("utf-16")),
+    "half a Parquet": ("p.parquet", b"PAR1" + SECRET.encode() * 9),
+    **{f"a picture named {end}": (f"x{end}", PNG) for end in (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")},
+    **{f"an archive named {end}": (f"z{end}", _zip()) for end in (".csv", ".json", ".jsonl", ".parquet", ".txt")},
+    **{f"empty {end}": (f"e{end}", b"") for end in (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")},
+}
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "screen": ("screen", "{file}", "--text-column", "text"),
+    "score": ("score", "prompt_injection", "{file}", "--output", "{folder}/scores.csv"),
+    "drift, reference": ("drift", "check", "--reference", "{file}", "--window", "{good}"),
+    "drift, window": ("drift", "check", "--reference", "{good}", "--window", "{file}"),
+}
+
+
+@pytest.fixture
+def nethical(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run the program in this process, with a home of its own."""
+    monkeypatch.setenv("NETHICAL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("NETHICAL_CONFIG", raising=False)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nethical", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_table_is_one_line_without_a_value(command: str, case: str, nethical: Run, tmp_path: Path) -> None:
+    name, content = WRONG[case]
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    elif case == "a folder":
+        path.mkdir()
+    elif case == "a pipe":
+        os.mkfifo(path)
+    good = tmp_path / "good.csv"
+    good.write_text("text,n\n" + "".join(f"t{i},{i}\n" for i in range(40)))
+    parts = {"file": path, "folder": tmp_path, "good": good}
+    code, out, said = nethical(*(part.format(**parts) for part in COMMANDS[command]))
+    assert (code, out) == (2, "")
+    assert len(said.splitlines()) == 1 and str(path) in said and "Traceback" not in said
+    assert "anna" not in said
+    assert not (tmp_path / "scores.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["screen", "score"])
+@pytest.mark.parametrize("options", [("--delimiter", ";;"), ("--encoding", "klingon")])
+def test_an_option_that_cannot_be_is_one_line(
+    command: str, options: tuple[str, str], nethical: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text\na\n")
+    parts = {"file": path, "folder": tmp_path}
+    code, _, said = nethical(*(part.format(**parts) for part in COMMANDS[command]), *options)
+    assert code == 2 and len(said.splitlines()) == 1 and options[0] in said
+
+
+def test_the_delimiter_and_encoding_are_those_that_were_said(nethical: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("id;text\n1;caf\u00e9 a@example.com\n".encode("cp1252"))
+    screened = ("screen", str(path), "--text-column", "text", "--json")
+    assert "say --delimiter ';'" in nethical(*screened, "--encoding", "cp1252")[2]
+    code, out, _ = nethical(*screened, "--encoding", "cp1252", "--delimiter", ";")
+    assert code == 0
+    assert [(found["kind"], found["start"]) for found in json.loads(out)["records"]] == [("EMAIL", 5)]
