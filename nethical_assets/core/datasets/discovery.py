@@ -91,7 +91,12 @@ class _Candidate:
     rows: int
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
-    names: frozenset[str]
+    columns: tuple[str, ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The columns in any order."""
+        return frozenset(self.columns)
 
 
 def discover(entry: DatasetEntry, folder: Path, *, seed: int) -> tuple[DatasetEntry | None, DiscoveryReport]:
@@ -146,7 +151,8 @@ def _summary(best: _Candidate, used: list[_Candidate]) -> str:
     files = ", ".join(found.finding.path for found in used)
     label = best.entry.label
     if label is not None:
-        return f"discovered in {files}: label {label.column!r}, positive {', '.join(label.positive) or 'the rest'}"
+        column = shown_column(str(label.column), best.columns.index(str(label.column)) + 1)
+        return f"discovered in {files}: label {column}, positive {', '.join(label.positive) or 'the rest'}"
     return f"discovered in {files}: no usable label, so it takes no part in training ({best.finding.why})"
 
 
@@ -186,7 +192,7 @@ def _judge(entry: DatasetEntry, folder: Path, name: str, seed: int) -> _Candidat
         rows=raw.report.rows_read,
         numeric=_with_role("numeric", table, columns),
         categorical=_with_role("categorical", table, columns),
-        names=frozenset(table.column_names),
+        columns=tuple(table.column_names),
     )
 
 

@@ -51,6 +51,8 @@ def stream_json_lines(path: Path, entry: FileEntry, reading: Reading) -> Iterato
                 good = False
             if not good:
                 values = [_json_or_none(line, row + index, tally) for index, line in enumerate(lines, start=1)]
+            if row == 0 and len(values) == 1 and reading.wanted is not None:
+                _refuse_wrapped(values[0], shown, reading.wanted)
             yield from rows.batches(values, row)
             row += len(lines)
             last = values[-1] if values else last

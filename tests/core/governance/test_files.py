@@ -222,3 +222,13 @@ def test_a_row_without_the_column_is_named(tmp_path: Path, screener: Screener) -
     path.write_text('{"text": "fine"}\n{"txt": "a@example.com"}\n')
     with pytest.raises(DatasetError, match=r"row 2: no column 'text'; the columns are txt"):
         screen_file(path, "text", screener)
+
+
+def test_a_document_around_the_rows_is_no_line(tmp_path: Path, screener: Screener) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"data": [{"text": "a@example.com"}] * 3}))
+    with pytest.raises(
+        DatasetError, match=r"it is one JSON object around 3 rows, not one object a line; name it \.json"
+    ):
+        screen_file(path, "text", screener)
+    assert len(screen_file(path, "text", screener, file_format="json").findings) == 3
