@@ -8,7 +8,7 @@ import pytest
 
 from nethical_assets.core.ground.errors import SourceUnavailableError
 from nethical_assets.core.sources.mirror_source import MirrorSource
-from nethical_assets.core.sources.source import FetchedFiles, Unchanged, UpstreamState
+from nethical_assets.core.sources.source import FetchedFiles, NotThereError, Unchanged, UpstreamState
 from tests.core.conftest import csv_of, entry_of
 
 
@@ -101,3 +101,17 @@ def test_a_broken_catalog_is_named(content, mirror, tmp_path):
 )
 def test_states_are_the_same_only_when_that_is_certain(one, other, same):
     assert one.same_as(other) is same
+
+
+def test_what_systems_leave_in_a_mirror_is_no_part_of_a_dataset(tmp_path):
+    place = tmp_path / "mirror" / "owner" / "toy"
+    place.mkdir(parents=True)
+    (place / ".DS_Store").write_bytes(b"x")
+    source = MirrorSource(tmp_path / "mirror")
+    with pytest.raises(NotThereError, match="holds no files"):
+        source.fetch(entry_of(), tmp_path, None)
+    (place / "rows.csv").write_bytes(csv_of(4))
+    first = source.fetch(entry_of(), tmp_path, None)
+    (place / "__MACOSX").mkdir()
+    (place / "__MACOSX" / "._rows.csv").write_bytes(b"y")
+    assert source.fetch(entry_of(), tmp_path, first.upstream) == Unchanged(first.upstream)
