@@ -27,6 +27,7 @@ from benchmarks.screening import RULES, make_texts
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore
 from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.values import Reading
 from nethical_assets.core.quality.declarations import QualityThresholds, assess, raw_schema
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
 from nethical_assets.core.quality.label_errors import find_label_errors
@@ -100,7 +101,8 @@ def main() -> None:
             frame, raw_schema(entry), limits, label="_label", identity=contents, required=contents, part_column="_file"
         ),
     )
-    timed("personal_data", lambda: personal_data_outcome(frame, [*CATEGORIES, "message"], screener))
+    readings = {name: Reading.PROSE if name == "message" else Reading.VALUES for name in contents}
+    timed("personal_data", lambda: personal_data_outcome(frame, readings, screener))
     timed("near_duplicates", lambda: near_duplicates_outcome(group_near_duplicates(frame["message"]), 0.2))
     timed("distribution", lambda: distribution_outcome(frame, frame, DriftLimits(0.15, 0.01, 200)))
     timed("leakage", lambda: leakage_outcome(inputs, labels, 0.99))

@@ -130,6 +130,13 @@ def score(
             f"{document['rows']} records scored with {family} {document['version']}: "
             f"{document['positives']} positive; written to {output}"
         )
+        for column in document["wrong_cells"]:
+            typer.echo(
+                f"Counted as missing: column {column['column']}: {column['count']} of {column['records']} values, "
+                f"{column['reason']} (first: record {column['first']})"
+            )
+        for kind, count in document["prediction_findings"].items():
+            typer.echo(f"Found in the predictions: {kind} {count}")
 
 
 app.command("lineage")(lineage.lineage)

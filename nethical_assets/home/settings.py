@@ -94,6 +94,7 @@ class DatasetSettings(_Strict):
     minimum_samples: int = Field(default=10_000, ge=1, le=1_000_000_000)
     maximum_rows: int = Field(default=100_000, ge=100, le=10_000_000)
     missing_share_max: Share = 0.2
+    wrong_type_share_max: Share = 0.01
     minority_share_min: Share = 0.05
     duplicate_share_max: Share = 0.5
     near_duplicate_share_max: Share = 0.2

@@ -17,6 +17,7 @@ from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.columns import COMMON_COLUMNS
 from nethical_assets.core.rows.sources import attach_sources, source_names
+from tests.core.record_screening import record_screener
 
 SPEC = load_family("prompt_injection")
 
@@ -48,7 +49,7 @@ def raw_of(texts: list[str], labels: list[int], file: str = "prompts.csv", **col
 def build(
     *sources: tuple[DatasetEntry, pd.DataFrame], maximum_rows: int = 10_000
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    dataset = build_dataset(SPEC, sources, maximum_rows=maximum_rows)
+    dataset = build_dataset(SPEC, sources, maximum_rows=maximum_rows, screener=record_screener())
     return dataset.frame, dict(dataset.facts)
 
 

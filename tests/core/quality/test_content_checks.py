@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.values import Reading
 from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
 from nethical_assets.core.quality.label_errors import find_label_errors, label_errors_outcome
@@ -324,7 +325,7 @@ class TestLabelErrors:
 class TestPersonalData:
     def test_repeated_values_count_as_often_as_they_occur(self) -> None:
         frame = pd.DataFrame({"note": pd.Series(["plain", f"mail {SECRET}", None, f"mail {SECRET}"], dtype="str")})
-        outcome = personal_data_outcome(frame, ["note"], rules())
+        outcome = personal_data_outcome(frame, {"note": Reading.PROSE}, rules())
         assert outcome.status == "warn"
         assert outcome.numbers["findings"] == 2
         assert outcome.example_rows == (1, 3)
@@ -334,8 +335,8 @@ class TestPersonalData:
 
     def test_plain_text_and_mixed_objects_pass(self) -> None:
         frame = pd.DataFrame({"a": pd.Series(["x", 3, None, [1]], dtype="object")})
-        assert personal_data_outcome(frame, ["a"], rules()).status == "pass"
-        assert personal_data_outcome(frame, [], rules()).numbers["findings"] == 0
+        assert personal_data_outcome(frame, {"a": Reading.VALUES}, rules()).status == "pass"
+        assert personal_data_outcome(frame, {}, rules()).numbers["findings"] == 0
 
 
 def test_every_outcome_round_trips_and_is_declared() -> None:
