@@ -162,7 +162,7 @@ def _check_raw(work: Work) -> Result:
         _thresholds(workspace),
         label="_label" if labelled else None,
         identity=list(understood.identity_columns) or contents,
-        required=_declared_columns(understood),
+        required=understood.read_columns(),
         part_column="_file",
     )
     readings = {str(name): reading_of(understood, str(name)) for name in contents}
@@ -397,15 +397,6 @@ def _dated(
 
     found = enforced(outcomes, CHECKED[stage], workspace.settings.file.datasets.blocking_checks)
     return workspace.validation_history.dated(stage.name, subject, found, workspace.now())
-
-
-def _declared_columns(entry: DatasetEntry) -> list[str]:
-    """The columns that the catalog says somebody reads."""
-    per_file = [name for file in entry.files for name in (file.text_column, file.sequence_column) if name]
-    labels = [file.label.column for file in entry.files if file.label is not None and file.label.column]
-    optional = [name for name in (entry.group_column, entry.time_column) if name]
-    columns = (*per_file, *labels, *optional, *entry.numeric_columns, *entry.categorical_columns)
-    return sorted({*columns, *entry.identity_columns})
 
 
 def _oldest_source(workspace: Workspace, record: StageRecord) -> list[CheckOutcome]:
