@@ -418,6 +418,47 @@ def test_records_that_cannot_be_scored_are_one_line_and_no_output(
     assert not output.exists()
 
 
+WRONG = {
+    "thousands.csv": ('"1,000"', "digits with separators"),
+    "hex.csv": ("0x10", "a number of another base than ten"),
+    "truth.csv": ("True", "a truth value"),
+    "list.csv": ('"[1, 2]"', "a list"),
+    "object.csv": ('"{""a"": 1}"', "an object"),
+    "huge.csv": ("9" * 400, "too large for a number"),
+    "word.csv": ("planted-word", "text"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_cell_of_the_wrong_type_is_counted_and_named_and_too_many_are_refused(
+    name: str, home: Path, promoted: None, command: Cli, tmp_path: Path
+) -> None:
+    cell, reason = WRONG[name]
+    rows = connections(150, np.random.default_rng(13)).drop(columns=["attack", "difficulty"]).astype("object")
+    records, output = tmp_path / name, tmp_path / "scores.csv"
+
+    def write(count: int) -> None:
+        lines = rows.assign(src_bytes=["CELL"] * count + [""] + list(range(149 - count))).to_csv(index=False)
+        records.write_text(lines.replace("CELL", cell))
+
+    write(1)
+    answer = command("score", "logistic", str(records), "--output", str(output), "--json")
+    assert answer.code == 0, answer.err
+    wrong = {"column": "src_bytes", "count": 1, "first": 1, "records": 150, "reason": reason}
+    assert answer.document["wrong_cells"] == [wrong], "and the empty cell is missing"
+    assert answer.document["prediction_findings"] == {}
+    batch = next(open_audit_log(home).find_events(event_type="batch_scored")).event
+    assert open_audit_log(home).payload(batch)["wrong_cells"] == [wrong]
+    shown = command("score", "logistic", str(records), "--output", str(output))
+    assert f"column src_bytes: 1 of 150 values, {reason} (first: record 1)" in shown.out
+    output.unlink()
+    write(2)
+    refused = command("score", "logistic", str(records), "--output", str(output))
+    assert_one_line(refused, "column src_bytes: 2 of 150 values are", reason, "wrong_type_share_max")
+    assert not output.exists()
+    assert "planted-word" not in shown.out + answer.out + refused.err
+
+
 def test_scoring_into_an_unknown_format_is_one_line(home: Path, promoted: None, command: Cli, tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("text\nhello there\n")
     output = str(tmp_path / "scores.xlsx")

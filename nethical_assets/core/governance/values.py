@@ -42,6 +42,10 @@ _CARD_DIGITS = r"^\s*[0-9]{13,19}(?:\.0*)?\s*$"
 _IDENTIFIER_DIGITS = r"^\s*[+-]?[0-9]{7,15}(?:\.0*)?\s*$"
 _ACTION = r"\S+"
 _EVENT_NUMBER = r"(?:^|\s)[A-Za-z]{0,8}[0-9]{1,6}(?:\s[A-Za-z]{0,8}[0-9]{1,6})*(?:\s|$)"
+_IDENTIFIER_NAME = re.compile(
+    r"(?i)\b(ssn|social security|sin|itin|tax|national|passport|phone|telephone|mobile|cell|fax|card|account|iban)\b"
+)
+"""What names of columns whose numbers are identifiers of people have in them."""
 _BELIEVED_SHARE = 0.5
 _LARGEST_EXACT = 1 << 53
 _SMALLEST_IDENTIFIER = 1_000_000
@@ -155,7 +159,7 @@ def _identifiers(name: str, texts: pa.LargeStringArray, times: Codes, screener: 
         return cards
     candidates = _matching(texts, _IDENTIFIER_DIGITS)
     label = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\W]+", " ", name).strip()
-    if not len(candidates) or not label or label.isdigit():
+    if not len(candidates) or not _IDENTIFIER_NAME.search(label):
         return Findings.empty()
     digits = [str(text).strip().partition(".")[0].lstrip("+-") for text in texts.take(pa.array(candidates)).to_pylist()]
     for written in (digits, [_grouped(number) for number in digits]):
