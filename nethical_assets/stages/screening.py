@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.errors import SettingsError
-from nethical_assets.core.rows.columns import GROUP
 from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, ColumnTypes, Markdown, Shown, Table
 from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work
@@ -41,6 +40,7 @@ def _screen(work: Work) -> Result:
     from nethical_assets.core.governance.records import with_records
     from nethical_assets.core.governance.values import Reading
     from nethical_assets.core.ground.parquet import column_types, get_table, put_table
+    from nethical_assets.core.rows.columns import GROUP
 
     workspace, family, dataset = work.workspace, work.subject, work.of(DATASETS)
     frame = get_table(workspace.objects, dataset.output)
