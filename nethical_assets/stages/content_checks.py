@@ -24,6 +24,7 @@ from nethical_assets.core.quality.overlap import source_overlap_outcome
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.cells import read_times
 from nethical_assets.core.rows.frames import joined_column
+from nethical_assets.core.rows.sources import datasets_of_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +98,8 @@ def split_content(workspace: Workspace, spec: DetectorSpec, frame: pd.DataFrame,
         order = np.argsort(place[present], kind="stable")
         here = NearDuplicates(len(frame), place[present][order], whole.group[present][order])
     limit = workspace.settings.file.datasets.near_duplicate_share_max
-    return split_overlap_outcome(frame, spec.text_columns, here, limit)
+    datasets = datasets_of_groups(workspace.settings.catalog.for_family(spec.family))
+    return split_overlap_outcome(frame, spec.text_columns, here, limit, datasets)
 
 
 def _distribution(

@@ -40,7 +40,7 @@ _IDENTIFIER = re.compile(r"0\d+", re.ASCII)
 _YEAR, _MONTH, _DAY = r"(?:1[6-9]|2\d)\d\d", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
 _NAME = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[ap]\.?m\.?)?"
-_ZONE = r"(?: ?(?:z|utc|gmt|[a-z]{3,4}|[+-]\d\d(?::?\d\d)?|\[[a-z_/+-]+\]))*"
+_ZONE = r"(?: ?(?:z|utc|gmt|[a-z]{3,4}|[+-]\d\d(?::?\d\d)?|\[[a-z_/+-]+\])){0,3}"
 _DATES = "|".join(
     (
         rf"{_YEAR}([-/. ]){_MONTH}\1{_DAY}",
@@ -62,6 +62,9 @@ _MOMENT = re.compile(
     rf"|{_NAME} {{1,2}}{_DAY} {_CLOCK}(?:{_ZONE} {_YEAR})?"
     rf")\]?"
 )
+
+_LONGEST_MOMENT = 64
+_LOOKED_AT_FIRST = 50
 
 
 @dataclass(frozen=True)
@@ -134,9 +137,9 @@ class ColumnValues:
             if not len(numbers) or numbers.min() < 16e6 or numbers.max() >= 3e7 or (numbers % 1 != 0).any():
                 return False
             return all(_MOMENT.fullmatch(str(int(number))) for number in np.unique(numbers))
-        if not any(_MOMENT.fullmatch(text) for text in self.lowered[:50]):
+        if not any(_reads_as_moment(text) for text in self.lowered[:_LOOKED_AT_FIRST]):
             return False
-        return self._mostly(_MOMENT.fullmatch)
+        return self._mostly(_reads_as_moment)
 
     @cached_property
     def is_flag(self) -> bool:
@@ -207,6 +210,10 @@ def form_of(reference: ColumnValues, window: ColumnValues) -> Form:
         if first and second and not first & second:
             return "not_comparable"
     return "number" if any(side.is_number for side in sides if side.present) else "text"
+
+
+def _reads_as_moment(text: str) -> bool:
+    return len(text) <= _LONGEST_MOMENT and _MOMENT.fullmatch(text) is not None
 
 
 def _parsed(text: str) -> float:

@@ -67,6 +67,7 @@ def split_overlap_outcome(
     text_columns: Sequence[str],
     near_duplicates: NearDuplicates | None,
     maximum_share: float,
+    datasets: Mapping[str, str] | None = None,
 ) -> CheckOutcome:
     """Whether splits share rows, groups or inputs, and how many test texts nearly repeat a training text.
 
@@ -78,12 +79,13 @@ def split_overlap_outcome(
         frame: the rows of all splits with ``row_id``, ``source``, ``group``, ``split`` and the input columns.
         near_duplicates: of the same rows in the same order, or None where the family reads no text.
         maximum_share: of near-duplicates of training texts among the test texts.
+        datasets: source -> the dataset whose groups its rows are of, as in ``assign_splits``.
     """
     split = frame["split"].astype("str")
     used = split.where(split != LEFT_OUT)
     shared = {
         "row_id": _shared(frame["row_id"], used),
-        "group": _shared(group_keys(frame), used),
+        "group": _shared(group_keys(frame, datasets), used),
         "inputs": _shared(input_keys(frame), split.where(split.isin([TRAIN, VALIDATION, TEST]))),
     }
     table: tuple[Mapping[str, str | int | float], ...] = tuple(
