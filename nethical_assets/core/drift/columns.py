@@ -35,6 +35,7 @@ _NO_VALUE = frozenset(
     )
 )
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.ASCII)
+_STARTS_OF_NUMBERS = frozenset("0123456789.+-iI")
 _IDENTIFIER = re.compile(r"0\d+", re.ASCII)
 
 _YEAR, _MONTH, _DAY = r"(?:1[6-9]|2\d)\d\d", r"(?:0?[1-9]|1[0-2])", r"(?:0?[1-9]|[12]\d|3[01])"
@@ -64,7 +65,7 @@ _MOMENT = re.compile(
 )
 
 _LONGEST_MOMENT = 64
-_LOOKED_AT_FIRST = 50
+_LOOKED_AT_FIRST = 500
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,14 @@ class ColumnValues:
     def _factors(self) -> tuple[IntArray, list[str], IntArray]:
         codes, distinct = pd.factorize(self.texts)
         counts = np.bincount(codes[codes >= 0], minlength=len(distinct))
-        return codes, [str(text).lower() for text in distinct], counts
+        return codes, distinct.tolist(), counts
 
-    @property
-    def codes(self) -> IntArray:
-        """The place of every row's value in ``lowered``, -1 where it is missing."""
-        return self._factors[0]
-
-    @property
-    def lowered(self) -> list[str]:
-        """The distinct values in lower case (some may be equal)."""
-        return self._factors[1]
+    @cached_property
+    def _sample(self) -> tuple[str, ...]:
+        """Some of the distinct values, and those of some rows, in lower case: at most twice ``_LOOKED_AT_FIRST``."""
+        codes, distinct, _ = self._factors
+        chosen = np.append(np.arange(0, len(distinct), _step(len(distinct))), codes[:: _step(len(codes))])
+        return tuple(distinct[place].lower() for place in np.unique(chosen[chosen >= 0]).tolist())
 
     @cached_property
     def filled(self) -> int:
@@ -120,11 +118,11 @@ class ColumnValues:
         return int(self._factors[2].sum())
 
     @cached_property
-    def present(self) -> int:
-        """How many rows have a value."""
+    def has_values(self) -> bool:
+        """Whether any row has a value."""
         if self.is_number_type:
-            return self.filled
-        return int(sum(count for text, count in zip(*self._factors[1:], strict=True) if text not in _NO_VALUE))
+            return self.filled > 0
+        return any(text.lower() not in _NO_VALUE for text in self._factors[1])
 
     @cached_property
     def is_moment(self) -> bool:
@@ -137,8 +135,6 @@ class ColumnValues:
             if not len(numbers) or numbers.min() < 16e6 or numbers.max() >= 3e7 or (numbers % 1 != 0).any():
                 return False
             return all(_MOMENT.fullmatch(str(int(number))) for number in np.unique(numbers))
-        if not any(_reads_as_moment(text) for text in self.lowered[:_LOOKED_AT_FIRST]):
-            return False
         return self._mostly(_reads_as_moment)
 
     @cached_property
@@ -154,13 +150,14 @@ class ColumnValues:
         """Whether the values are numbers; texts with leading zeros are identifiers."""
         if self.is_number_type:
             return True
-        if any(_IDENTIFIER.fullmatch(text) for text in self.lowered):
-            return False
-        return self._mostly(_NUMBER.fullmatch)
+        return self._mostly(_NUMBER.fullmatch) and not any(map(_IDENTIFIER.fullmatch, self._factors[1]))
 
     def _mostly(self, fits: Callable[[str], object]) -> bool:
         """Whether all values fit but a few, or but words that say that there is no value."""
-        _, lowered, counts = self._factors
+        if not any(map(fits, self._sample)):
+            return False
+        _, distinct, counts = self._factors
+        lowered = [text.lower() for text in distinct]
         fitting = np.array([bool(fits(text)) for text in lowered], dtype=bool)
         silent = np.array([text in _NO_VALUE for text in lowered], dtype=bool)
         fit, told = int(counts[fitting].sum()), int(counts[~silent].sum())
@@ -170,19 +167,16 @@ class ColumnValues:
         """The values as numbers, shape (rows,); NaN where there is none, flags as 0 and 1."""
         if self.is_number_type:
             return self.typed_numbers
-        flags = self.is_flag
-        known = [_FLAGS.get(text, np.nan) if flags else _parsed(text) for text in self.lowered]
-        return np.append(np.array(known, dtype=np.float64), np.nan)[self.codes]
+        codes, distinct, _ = self._factors
+        read = _flag if self.is_flag else _parsed
+        known = [read(text.lower()) for text in distinct]
+        return np.append(np.array(known, dtype=np.float64), np.nan)[codes]
 
-    def categories(self) -> pd.Series:
-        """The values as texts to be compared: numbers by value, other texts as they are."""
-        codes, distinct = pd.factorize(self.texts)
-        spelled = [
-            repr(_parsed(text.lower())) if _NUMBER.fullmatch(text.lower()) and not _IDENTIFIER.fullmatch(text) else text
-            for text in map(str, distinct)
-        ]
-        values = np.array([*spelled, None], dtype=object)[codes]
-        return pd.Series(values, index=self.series.index, dtype="str")
+    def category_counts(self) -> pd.Series:
+        """How often each text occurs, numbers by their value and other texts as they are."""
+        _, distinct, counts = self._factors
+        spelled = [_by_value(text) if text[0] in _STARTS_OF_NUMBERS else text for text in distinct]
+        return pd.Series(counts, index=pd.Index(spelled, dtype="str")).groupby(level=0).sum()
 
     def two_values(self) -> frozenset[str]:
         """The distinct values in lower case where there are two, else nothing."""
@@ -192,7 +186,7 @@ class ColumnValues:
             numbers = np.unique(self.typed_numbers[~np.isnan(self.typed_numbers)])
             texts = [str(int(number)) if number % 1 == 0 else repr(number) for number in numbers[:3].tolist()]
         else:
-            texts = sorted(set(self.lowered) - _NO_VALUE)
+            texts = sorted({text.lower() for text in self._factors[1]} - _NO_VALUE)
         return frozenset(texts) if len(texts) == 2 else frozenset()
 
 
@@ -201,19 +195,32 @@ def form_of(reference: ColumnValues, window: ColumnValues) -> Form:
     sides = (reference, window)
     if any(side.is_moment for side in sides):
         return "moment"
-    if not any(side.present for side in sides):
+    if not any(side.has_values for side in sides):
         return "empty"
-    if all(side.is_flag or not side.present for side in sides) and not all(side.is_number for side in sides):
+    if all(side.is_flag or not side.has_values for side in sides) and not all(side.is_number for side in sides):
         return "flag"
     if reference.is_flag != window.is_flag and not all(side.is_number and not side.is_truth_type for side in sides):
         first, second = (side.two_values() for side in sides)
         if first and second and not first & second:
             return "not_comparable"
-    return "number" if any(side.is_number for side in sides if side.present) else "text"
+    return "number" if any(side.is_number for side in sides if side.has_values) else "text"
+
+
+def _step(size: int) -> int:
+    return max(1, -(-size // _LOOKED_AT_FIRST))
+
+
+def _flag(text: str) -> float:
+    return _FLAGS.get(text, float("nan"))
 
 
 def _reads_as_moment(text: str) -> bool:
     return len(text) <= _LONGEST_MOMENT and _MOMENT.fullmatch(text) is not None
+
+
+def _by_value(text: str) -> str:
+    number = _parsed(text.lower())
+    return text if np.isnan(number) or _IDENTIFIER.fullmatch(text) else repr(number)
 
 
 def _parsed(text: str) -> float:

@@ -70,7 +70,7 @@ def compare_tables(
         sides = ColumnValues(reference[name]), ColumnValues(window[name])
         form = form_of(*sides)
         if form in _REASONS:
-            lost = form == "not_comparable" or (form == "moment" and any(side.present == 0 for side in sides))
+            lost = form == "not_comparable" or (form == "moment" and not all(side.has_values for side in sides))
             not_compared.append(NotCompared(str(name), _REASONS[form], lost=lost))
         else:
             pairs[str(name)] = _by_text(str(name), *sides) if form == "text" else _by_value(str(name), *sides)
@@ -111,13 +111,12 @@ def _words(name: str, form: Form, *sides: ColumnValues) -> list[str]:
 
 
 def _by_text(name: str, reference: ColumnValues, window: ColumnValues) -> HistogramPair:
-    first, second = reference.categories(), window.categories()
-    pooled = pd.concat([first, second], ignore_index=True).dropna()
-    distinct = pooled.nunique()
-    if distinct > CATEGORIES and distinct > _TEXT_DISTINCT_SHARE * len(pooled):
+    counts = reference.category_counts(), window.category_counts()
+    pooled = counts[0].add(counts[1], fill_value=0)
+    if len(pooled) > CATEGORIES and len(pooled) > _TEXT_DISTINCT_SHARE * pooled.sum():
         return _by_number(name, _lengths(reference), _lengths(window))
-    frequent = pooled.value_counts().sort_index().nlargest(CATEGORIES).index
-    return HistogramPair(_by_category(first, frequent), _by_category(second, frequent))
+    frequent = pooled.sort_index().nlargest(CATEGORIES).index
+    return HistogramPair(_by_category(reference, counts[0], frequent), _by_category(window, counts[1], frequent))
 
 
 def _lengths(values: ColumnValues) -> npt.NDArray[np.float64]:
@@ -130,8 +129,6 @@ def _by_number(name: str, reference: npt.NDArray[np.float64], window: npt.NDArra
     return HistogramPair(sketch.histogram(reference), sketch.histogram(window))
 
 
-def _by_category(values: pd.Series, frequent: pd.Index) -> npt.NDArray[np.int64]:
-    missing = values.isna().to_numpy()
-    codes = frequent.get_indexer(pd.Index(values))[~missing]
-    counts = np.bincount(np.where(codes < 0, len(frequent), codes), minlength=len(frequent) + 1)
-    return np.append(counts, missing.sum())
+def _by_category(values: ColumnValues, counts: pd.Series, frequent: pd.Index) -> npt.NDArray[np.int64]:
+    known = counts.reindex(frequent, fill_value=0).to_numpy(dtype=np.int64)
+    return np.append(known, [values.filled - known.sum(), len(values.series) - values.filled])
