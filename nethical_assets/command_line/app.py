@@ -139,6 +139,22 @@ def score(
             typer.echo(f"Found in the predictions: {kind} {count}")
 
 
+@app.command()
+def retention(as_json: JsonOption = False) -> None:
+    """Remove Dagster's records of runs that the settings keep no longer, and what killed processes left."""
+    from nethical_assets.home.workspace import utc_now
+    from nethical_assets.orchestration.instance import open_instance, storage_failures
+    from nethical_assets.orchestration.run_history import apply_retention
+
+    settings = load_settings()
+    with storage_failures(settings), open_instance(settings) as instance:
+        removed = apply_retention(settings, instance, now=utc_now())
+    if as_json:
+        print_json({"runs": removed.runs, "files": removed.files})
+    else:
+        typer.echo(f"Removed the records of {removed.runs} runs, and {removed.files} files of processes that ended")
+
+
 app.command("lineage")(lineage.lineage)
 app.command("reproduce")(lineage.reproduce)
 app.command("screen")(screening.screen)
