@@ -19,6 +19,7 @@ from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
+from nethical_assets.orchestration.unwritten import told_once
 
 _CREATION_SECONDS = 60.0
 _EVENTS_A_BATCH = 200
@@ -86,7 +87,8 @@ def storage_failures(settings: Settings) -> Iterator[None]:
         SettingsError: either of them happened while the context was open.
     """
     try:
-        yield
+        with told_once():
+            yield
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
         if any(sign in str(cause) for sign in _DAMAGED):

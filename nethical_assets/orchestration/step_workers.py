@@ -39,10 +39,12 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_shared.error import SerializableErrorInfo
+from sqlalchemy.exc import SQLAlchemyError
 
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.leases import LentLocks
 from nethical_assets.home.progress import observed_by
+from nethical_assets.orchestration.unwritten import held_back
 
 PRELOADED = (
     "nethical_assets.orchestration.step_workers",
@@ -212,7 +214,7 @@ def work(pipe: Connection, job: Job) -> None:
         asset_check_selection=job.run.asset_check_selection,
     )
     plan = create_execution_plan(job=whole, run_config=job.run_config)
-    with DagsterInstance.from_ref(job.instance) as instance, observed_by(tell):
+    with DagsterInstance.from_ref(job.instance) as instance, observed_by(tell), held_back():
         context = PlanExecutionContextManager(
             job=InMemoryJob(whole),
             retry_mode=RetryMode.ENABLED,
@@ -227,6 +229,9 @@ def work(pipe: Connection, job: Job) -> None:
                 pass
         except (BrokenPipeError, dg.DagsterExecutionInterruptedError):
             # The parent is gone or gave up on this worker: nobody is left to be told.
+            sys.exit(1)
+        except (SQLAlchemyError, OSError):
+            # No space is left for events: the parent cannot write any either, and says so.
             sys.exit(1)
 
 
