@@ -18,7 +18,7 @@ import typer
 
 from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening
 from nethical_assets.command_line.interrupts import exit_code, interruptible
-from nethical_assets.command_line.opening import load_settings
+from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings
 from nethical_assets.command_line.output import (
     DelimiterOption,
     EncodingOption,
@@ -90,7 +90,7 @@ def status(as_json: JsonOption = False) -> None:
     """Champions, stages, last drift verdict, open alerts and the head of the audit log."""
     from nethical_assets.operations.status import read_status
 
-    document = read_status(load_settings())
+    document = read_status(load_home_to_show())
     if as_json:
         print_json(document)
         return
@@ -122,7 +122,8 @@ def score(
     from nethical_assets.core.reading.tables import TextLayout
     from nethical_assets.operations.scoring import score_file
 
-    document = score_file(load_settings(), check_family(family), file, output, TextLayout(delimiter, encoding))
+    check_family(family)
+    document = score_file(load_home(), family, file, output, TextLayout(delimiter, encoding))
     if as_json:
         print_json(document)
     else:
@@ -146,7 +147,7 @@ def retention(as_json: JsonOption = False) -> None:
     from nethical_assets.orchestration.instance import open_instance, storage_failures
     from nethical_assets.orchestration.run_history import apply_retention
 
-    settings = load_settings()
+    settings = load_home()
     with storage_failures(settings), open_instance(settings) as instance:
         removed = apply_retention(settings, instance, now=utc_now())
     if as_json:

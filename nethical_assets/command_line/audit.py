@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from nethical_assets.command_line.opening import load_settings
+from nethical_assets.command_line.opening import load_home
 from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table
 from nethical_assets.core.ground.errors import AuditError, SettingsError
 
@@ -45,7 +45,7 @@ def verify(
     trusted = load_policy(policy) if policy is not None else Policy()
     trusted = trusted.model_copy(update={"log_keys": (*trusted.log_keys, *(key or ()))})
     check_keys((*trusted.log_keys, *trusted.witness_keys))
-    settings = load_settings()
+    settings = load_home()
     roots, unread = known_roots(settings)
     with _progress() as progress:
         report = verify_all(settings, trusted, known_roots=roots, progress=progress)
@@ -80,7 +80,7 @@ def show(
     from nethical_assets.core.ground.digests import check_digest
 
     wanted = None if digest is None else check_digest(digest)
-    found = list(LogReader(_folder(load_settings())).find_events(run_id=run, digest=wanted))[-last:]
+    found = list(LogReader(_folder(load_home())).find_events(run_id=run, digest=wanted))[-last:]
     rows = [{"index": one.index, **one.event.to_json()} for one in found]
     if as_json:
         print_json({"events": rows})
@@ -101,7 +101,7 @@ def prove(
     from nethical_assets.core.audit import prove as prove_event
     from nethical_assets.core.ground.storage import write_json
 
-    document = prove_event(_folder(load_settings()), int(what) if what.isdigit() else what)
+    document = prove_event(_folder(load_home()), int(what) if what.isdigit() else what)
     if output is None:
         print_json(document)
     else:
@@ -145,7 +145,7 @@ def export(
     """One folder with everything a stranger needs to verify a run: events, proofs, cards, manifests and a verifier."""
     from nethical_assets.operations.verification import export_run
 
-    folder = export_run(load_settings(), run, output)
+    folder = export_run(load_home(), run, output)
     typer.echo(f"Written to {folder}; verify it anywhere with: python3 -I -S {folder}/verify.py --key KEY")
 
 
@@ -154,7 +154,7 @@ def show_key() -> None:
     """The verifier key of the log: give it to auditors."""
     from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_keys
 
-    for key in read_verifier_keys(_folder(load_settings()) / "keys" / VERIFIER_KEY_FILE):
+    for key in read_verifier_keys(_folder(load_home()) / "keys" / VERIFIER_KEY_FILE):
         typer.echo(str(key))
 
 
@@ -181,7 +181,7 @@ def rotate(
     """Replace the signing key; the rotation is an event signed by the old one."""
     from nethical_assets.core.audit import AuditLog, rotate_key
 
-    log = AuditLog(_folder(load_settings()))
+    log = AuditLog(_folder(load_home()))
     key = rotate_key(log, actor=actor or getpass.getuser(), new_key_file=new_key_file)
     typer.echo(f"Rotated. Give auditors the new verifier key:\n{key}")
 
@@ -191,7 +191,7 @@ def heartbeat(as_json: JsonOption = False) -> None:
     """Log that the platform is alive, so that silence is visible."""
     from nethical_assets.core.audit import AuditLog
 
-    receipt = AuditLog(_folder(load_settings())).heartbeat(f"heartbeat-{uuid.uuid4()}").to_json()
+    receipt = AuditLog(_folder(load_home())).heartbeat(f"heartbeat-{uuid.uuid4()}").to_json()
     if as_json:
         print_json(receipt)
     else:
@@ -238,7 +238,7 @@ def cosign(
     from nethical_assets.core.tlog.note import VerifierKey
 
     check_keys((witness_key,))
-    log = AuditLog(_folder(load_settings()))
+    log = AuditLog(_folder(load_home()))
     head = log.head()
     if head is None:
         raise AuditError(f"{log.folder}: there is no checkpoint to cosign yet; run: nethical run")
@@ -255,7 +255,7 @@ def timestamp(
     from nethical_assets.core.audit import LogReader
     from nethical_assets.core.audit.anchors.timestamp import http_sender, read_roots, timestamp_head
 
-    path = timestamp_head(LogReader(_folder(load_settings())), http_sender(url), read_roots(roots))
+    path = timestamp_head(LogReader(_folder(load_home())), http_sender(url), read_roots(roots))
     typer.echo(f"Timestamp written to {path}")
 
 
@@ -268,7 +268,7 @@ def tag(
     from nethical_assets.core.audit import LogReader
     from nethical_assets.core.audit.anchors.git_tag import tag_head
 
-    typer.echo(f"Tagged: {tag_head(LogReader(_folder(load_settings())), repository, signing_key)}")
+    typer.echo(f"Tagged: {tag_head(LogReader(_folder(load_home())), repository, signing_key)}")
 
 
 @app.command()
@@ -282,7 +282,7 @@ def lock(
     """Put the newest checkpoint where nobody can change it (needs the package boto3)."""
     from nethical_assets.operations.anchoring import lock_head
 
-    key = lock_head(load_settings(), bucket, prefix, until.replace(tzinfo=UTC))
+    key = lock_head(load_home(), bucket, prefix, until.replace(tzinfo=UTC))
     typer.echo(f"Locked until {until:%Y-%m-%d}: s3://{bucket}/{key}")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from nethical_assets.command_line.opening import load_settings
+from nethical_assets.command_line.opening import load_home
 from nethical_assets.command_line.output import JsonOption, print_json
 from nethical_assets.core.ground.documents import to_document
 
@@ -32,7 +32,7 @@ def lineage(
     """The chain from raw data to the model's pointer, every link verified. Exits with 1 at a broken one."""
     from nethical_assets.operations.lineage import trace_model
 
-    found = trace_model(load_settings(), model, key)
+    found = trace_model(load_home(), model, key)
     broken = found.broken
     if as_json:
         print_json({"ok": broken is None, "broken": None if broken is None else _name(broken), **to_document(found)})
@@ -60,7 +60,7 @@ def reproduce(model: Model, as_json: JsonOption = False) -> None:
     """Train a model again from its stored splits. Exits with 1 when the result is not the same, byte by byte."""
     from nethical_assets.operations.lineage import reproduce_model
 
-    pointer, outcome = reproduce_model(load_settings(), model)
+    pointer, outcome = reproduce_model(load_home(), model)
     if as_json:
         print_json({"family": pointer.family, "version": pointer.version, **outcome.to_json()})
     elif outcome.same:
