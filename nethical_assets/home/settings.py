@@ -33,6 +33,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _UNUSABLE_IN_HOME = re.compile(r"[?*\[]|%[0-9A-Fa-f]{2}")
 """Dagster takes the path of its databases for a part of a URL, and that of its configuration for a pattern: with one of
 these it would open other files, or run without the configuration and say nothing."""
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
+"""How Python shows bytes of a path that are not UTF-8."""
 _ANY_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -205,7 +207,13 @@ def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Cata
 
 
 def _check_home(home: Path) -> None:
-    """Refuse a home that is not, and cannot become, a folder, or in which Dagster would not find its files."""
+    """Refuse a home that is not, and cannot become, a folder, or in which Dagster or SQLite would not find files."""
+    if undecodable := _UNDECODABLE.search(str(home)):
+        byte = f"\\x{ord(undecodable[0]) - 0xDC00:02x}"
+        raise SettingsError(
+            f"NETHICAL_HOME = {str(home)!r} has the byte {byte} in its path, which is not UTF-8 and which SQLite does not "
+            "take; name another folder"
+        )
     if unusable := _UNUSABLE_IN_HOME.search(str(home)):
         raise SettingsError(
             f"NETHICAL_HOME = {str(home)!r} has {unusable[0]!r} in its path, which Dagster takes for something "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from nethical_assets.assets.roots import roots_of
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
+from nethical_assets.core.ground.sqlite_copies import readable_copy
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
+from nethical_assets.orchestration.sqlite_storage import PooledEventLogStorage
 from nethical_assets.orchestration.unwritten import told_once
 
 _CREATION_SECONDS = 60.0
@@ -110,11 +113,25 @@ def known_roots(settings: Settings) -> tuple[list[tuple[int, str]], list[str]]:
     if not (settings.home / "dagster").is_dir():
         return [], nothing
     try:
-        with open_instance(settings) as instance:
+        with _open_to_read(settings) as instance:
             roots = roots_of(instance)
             return roots, [] if roots else nothing
-    except (SQLAlchemyError, OSError, NethicalError) as error:
+    except (SQLAlchemyError, sqlite3.Error, OSError, NethicalError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
         return [], [
             f"{settings.home / 'dagster'}: cannot be read ({cause}), so the log was not held against its witness"
         ]
+
+
+@contextlib.contextmanager
+def _open_to_read(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance, or, where its folder cannot be written, one in memory with a copy of its event index."""
+    index = settings.home / "dagster" / "history" / "runs" / "index.db"
+    if not index.exists() or os.access(index.parent, os.W_OK):
+        with open_instance(settings) as instance:
+            yield instance
+        return
+    with readable_copy(index) as copy, dg.DagsterInstance.ephemeral() as instance:
+        # Everything else of an instance is of no interest to who asks for assets.
+        instance._event_storage = PooledEventLogStorage(str(copy.parent))
+        yield instance

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 
 import dagster as dg
@@ -93,7 +94,7 @@ def forget_runs(
     # What a call that was killed left of a run: its record is looked for after its events, and came before them.
     for run_id in known - needed - set(instance.get_run_ids()):
         _forget(instance, events, run_id)
-    ended = instance.get_run_records(filters=dg.RunsFilter(statuses=_ENDED), order_by="update_timestamp")
+    ended = instance.get_run_records(filters=dg.RunsFilter(statuses=_ENDED))
     chosen = [
         run.dagster_run.run_id
         for run in reversed(_old_runs(ended, ended_before, keep))
@@ -108,11 +109,16 @@ def forget_runs(
 
 
 def _old_runs(newest_first: Sequence[dg.RunRecord], ended_before: datetime, keep: int) -> list[dg.RunRecord]:
-    """The runs that are too old or too many of their job, without the newest of each request."""
+    """The runs that are too old or too many of their job, without the newest of each request.
+
+    They come in the order in which they began. None is older than one that began before it: a clock that was set back
+    makes no run old.
+    """
+    ended = list(accumulate((run.update_timestamp for run in reversed(newest_first)), max))
     of_job: Counter[str] = Counter()
     asked: set[tuple[str, str, tuple[str, ...]]] = set()
     old = []
-    for run in newest_first:
+    for run, latest in zip(newest_first, reversed(ended), strict=True):
         about = run.dagster_run
         of_job[about.job_name] += 1
         # Sensors look whether they asked for the same before, and what came of it.
@@ -120,7 +126,7 @@ def _old_runs(newest_first: Sequence[dg.RunRecord], ended_before: datetime, keep
         request = (about.job_name, trigger, families_of(about))
         is_newest = bool(trigger) and request not in asked
         asked.add(request)
-        if not is_newest and (of_job[about.job_name] > keep or run.update_timestamp < ended_before):
+        if not is_newest and (of_job[about.job_name] > keep or latest < ended_before):
             old.append(run)
     return old
 

@@ -367,3 +367,19 @@ def test_what_is_left_of_a_run_without_a_record_goes_and_what_is_no_run_stays(
     forget(instance)
     assert list(home.rglob(f"*{old}*")) == []
     assert (home / "storage" / "of_a_person").is_dir()
+
+
+def test_a_clock_that_was_set_back_makes_no_run_old(settings: Settings, instance: dg.DagsterInstance) -> None:
+    before = run_of(instance, second)
+    then = run_of(instance, second)
+    newest = run_of(instance, second)
+    long_ago = datetime.now(UTC) - timedelta(days=400)
+    with contextlib.closing(sqlite3.connect(settings.home / "dagster" / "history" / "runs.db")) as runs:
+        runs.execute("UPDATE runs SET update_timestamp = ? WHERE run_id = ?", (long_ago.replace(tzinfo=None), then))
+        runs.commit()
+    assert forget(instance, days=-90) == []
+    assert {run.run_id for run in instance.get_runs()} == {before, then, newest}
+    with contextlib.closing(sqlite3.connect(settings.home / "dagster" / "history" / "runs.db")) as runs:
+        runs.execute("UPDATE runs SET update_timestamp = ? WHERE run_id = ?", (long_ago.replace(tzinfo=None), before))
+        runs.commit()
+    assert forget(instance, days=-90) == [before, then]
