@@ -9,20 +9,15 @@ from __future__ import annotations
 from nethical_assets.core.ground.errors import SettingsError
 from nethical_assets.home.settings import Settings
 
-_SIGNS = (
-    "cycle.lock",
-    "dagster/dagster.yaml",
-    "audit/checkpoint",
-    "audit/keys",
-    "audit/pending",
-    "data/objects",
-    "data/records",
-    "data/snapshots",
-    "models/current",
-    "models/store",
-    "alerts/issues.sqlite",
-)
-"""What the commands that begin a home write first, and what somebody has who was given a part of one."""
+_SIGNS = {
+    "": ("cycle.lock",),
+    "dagster": ("dagster.yaml",),
+    "audit": ("checkpoint", "keys", "pending"),
+    "data": ("objects", "records", "snapshots"),
+    "models": ("current", "store"),
+    "alerts": ("issues.sqlite",),
+}
+"""What the commands that begin a home write first, and what somebody has who was given a part of one, by folder."""
 
 
 class NoHomeError(SettingsError):
@@ -35,7 +30,7 @@ def check_home(settings: Settings) -> None:
     Raises:
         NoHomeError: there is none, or nothing but the folder.
     """
-    if not any((settings.home / sign).exists() for sign in _SIGNS):
+    if not any((settings.home / folder / sign).exists() for folder, signs in _SIGNS.items() for sign in signs):
         raise NoHomeError(
             f"no platform at {str(settings.home)!r}: run `nethical run` first, or set NETHICAL_HOME to where it is"
         )

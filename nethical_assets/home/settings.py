@@ -211,8 +211,8 @@ def _check_home(home: Path) -> None:
     if undecodable := _UNDECODABLE.search(str(home)):
         byte = f"\\x{ord(undecodable[0]) - 0xDC00:02x}"
         raise SettingsError(
-            f"NETHICAL_HOME = {str(home)!r} has the byte {byte} in its path, which is not UTF-8 and which SQLite does not "
-            "take; name another folder"
+            f"NETHICAL_HOME = {str(home)!r} has the byte {byte} in its path, which is not UTF-8 and which SQLite does "
+            "not take; name another folder"
         )
     if unusable := _UNUSABLE_IN_HOME.search(str(home)):
         raise SettingsError(

@@ -31,7 +31,6 @@ from nethical_assets.orchestration.run_history import apply_retention
 from nethical_assets.orchestration.runs import execute_here
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.alerts import file_cycle
-from nethical_assets.sensors.dead_runs import fail_dead_runs
 from nethical_assets.sensors.results import RunEvents, StepFailure
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.graph import FAMILY_CYCLE
@@ -88,7 +87,6 @@ def run_cycle(
         had_key = signing_key.exists()
         model_key = open_model_keys(settings.home).path
         had_model_key = model_key.exists()
-        fail_dead_runs(instance, settings)
         apply_retention(settings, instance, now=utc_now())
         finished = _execute(settings, tuple(families), options, instance, said, workers)
         workspace = Workspace(settings, options, finished.run_id)

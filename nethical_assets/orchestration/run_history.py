@@ -24,8 +24,10 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.sqlite_storage import PooledEventLogStorage
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.alerts import reading
+from nethical_assets.sensors.dead_runs import fail_dead_runs
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+_STATUSES = list(dg.DagsterRunStatus)
 _RUNS_AT_ONCE = 500
 _RUNLESS_EVENTS_KEPT = 100
 
@@ -39,17 +41,28 @@ class Retained:
 
 
 def apply_retention(settings: Settings, instance: dg.DagsterInstance, *, now: datetime) -> Retained:
-    """Remove left files, and the runs that the settings keep no longer at ``now`` (with its time zone).
+    """Mark killed runs as failed, and remove left files and the runs that the settings keep no longer.
 
     At most 500 runs at a time, the oldest first; call it again for more. Several processes may do so at once, and it
     may be killed at any instant: whoever comes next completes it.
+
+    Args:
+        now: the time, with its time zone.
     """
-    return Retained(runs=len(forget_old_runs(settings, instance, now=now)), files=len(sweep_left_files(settings.home)))
+    fail_dead_runs(instance, settings)
+    return Retained(
+        runs=len(forget_old_runs(settings, instance, now=now)), files=len(sweep_left_files(settings.home, instance))
+    )
 
 
-def sweep_left_files(home: Path) -> list[Path]:
-    """Remove the temporary files of killed writers and the locks of ended runs below ``home``; the files removed."""
-    return [*sweep_partial_files(home), *sweep_lock_files(home / "runs")]
+def sweep_left_files(home: Path, instance: dg.DagsterInstance) -> list[Path]:
+    """Remove the temporary files of killed writers and the locks of ended runs below ``home``; the files removed.
+
+    The lock of a killed run stays until the instance knows that the run is over: that it is there, and that nobody
+    holds it, is how this is found out.
+    """
+    going_on = set(instance.get_run_ids(dg.RunsFilter(statuses=[each for each in _STATUSES if each not in _ENDED])))
+    return [*sweep_partial_files(home), *sweep_lock_files(home / "runs", keep=going_on)]
 
 
 def forget_old_runs(settings: Settings, instance: dg.DagsterInstance, *, now: datetime) -> list[str]:

@@ -22,13 +22,21 @@ from nethical_assets.core.ground.storage import (
     TEMPORARY_PREFIX,
     sweep_lock_files,
     sweep_partial_files,
+    temporary_folder,
+    temporary_prefix,
     write_atomically,
 )
+from nethical_assets.home.leases import run_lock_path
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.orchestration.cycle import run_cycle
 from nethical_assets.orchestration.instance import open_instance
-from nethical_assets.orchestration.run_history import apply_retention, forget_old_runs, forget_runs
+from nethical_assets.orchestration.run_history import (
+    apply_retention,
+    forget_old_runs,
+    forget_runs,
+    sweep_left_files,
+)
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.alerts import file_results
 from tests.tiny_mirror import CHECKOUT
@@ -112,11 +120,36 @@ def test_a_file_of_this_moment_may_not_be_locked_yet_and_one_of_the_future_is_ol
     assert path.exists() is stays
 
 
+@pytest.mark.parametrize("pid", ["1", "99999999"])
+def test_a_folder_goes_by_its_lock_whoever_has_the_number_of_its_process(pid: str, tmp_path: Path) -> None:
+    """Number 1 always lives, and in a container whatever runs there has it."""
+    with temporary_folder(tmp_path) as held:
+        other = tmp_path / f"{TEMPORARY_PREFIX}{pid}-folder"
+        held.rename(other)
+        (other / "file").touch()
+        age(other, HOUR)
+        assert sweep_partial_files(tmp_path) == []
+    assert sweep_partial_files(tmp_path) == [other]
+    assert not other.exists()
+
+
+def test_a_file_of_an_earlier_process_of_the_same_number_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, earlier = (tmp_path / f"{temporary_prefix()}{name}" for name in ("own", "earlier"))
+    for path in (own, earlier):
+        path.touch()
+    age(earlier, 30)
+    monkeypatch.setattr("nethical_assets.core.ground.storage._STARTED", time.time() - 10)
+    assert sweep_partial_files(tmp_path) == [earlier]
+    assert own.exists()
+
+
 def test_only_temporary_files_are_removed_and_links_and_folders_are_not_followed(tmp_path: Path) -> None:
     write_atomically(tmp_path / "kept", b"kept")
     age(tmp_path / "kept", HOUR)
     (tmp_path / f"{TEMPORARY_PREFIX}link").symlink_to(tmp_path / "kept")
-    (tmp_path / f"{TEMPORARY_PREFIX}folder").mkdir()
+    (tmp_path / f"{TEMPORARY_PREFIX}folder").symlink_to(tmp_path)
     assert sweep_partial_files(tmp_path) == []
     assert (tmp_path / "kept").read_bytes() == b"kept"
     assert sweep_partial_files(tmp_path / "absent") == []
@@ -131,6 +164,23 @@ def test_locks_of_ended_runs_are_removed_and_held_ones_are_not(tmp_path: Path) -
         assert sweep_lock_files(tmp_path) == [tmp_path / "ended.lock"]
         assert (tmp_path / "held.lock").exists()
     assert (tmp_path / "other").exists()
+
+
+def test_the_lock_of_a_killed_run_stays_until_the_run_is_known_to_be_over(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    """Of a run that the daemon started, nothing else tells that it was killed."""
+    job = dg.define_asset_job("job").resolve(asset_graph=dg.Definitions([second]).resolve_asset_graph())
+    killed = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    lock = run_lock_path(settings.home, killed.run_id)
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    assert sweep_left_files(settings.home, instance) == []
+    assert apply_retention(settings, instance, now=later(0)).files == 1
+    assert not lock.exists()
+    ended = instance.get_run_by_id(killed.run_id)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE
 
 
 def test_a_cycle_begins_by_removing_what_killed_ones_left(settings: Settings) -> None:
