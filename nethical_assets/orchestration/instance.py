@@ -113,9 +113,8 @@ def known_roots(settings: Settings) -> tuple[list[tuple[int, str]], list[str]]:
     if not (settings.home / "dagster").is_dir():
         return [], nothing
     try:
-        with _open_to_read(settings) as instance:
-            roots = roots_of(instance)
-            return roots, [] if roots else nothing
+        roots = _roots_to_read(settings)
+        return roots, [] if roots else nothing
     except (SQLAlchemyError, sqlite3.Error, OSError, NethicalError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
         return [], [
@@ -123,15 +122,18 @@ def known_roots(settings: Settings) -> tuple[list[tuple[int, str]], list[str]]:
         ]
 
 
-@contextlib.contextmanager
-def _open_to_read(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance, or, where its folder cannot be written, one in memory with a copy of its event index."""
+def _roots_to_read(settings: Settings) -> list[tuple[int, str]]:
+    """The roots that the instance knows, also where nothing can be written: then from a copy of its event index."""
     index = settings.home / "dagster" / "history" / "runs" / "index.db"
     if not index.exists() or os.access(index.parent, os.W_OK):
-        with open_instance(settings) as instance:
-            yield instance
-        return
+        try:
+            with open_instance(settings) as instance:
+                return roots_of(instance)
+        except (SQLAlchemyError, OSError, SettingsError):
+            # The disk may be full. What is damaged, or not there, is so in a copy too, and told of that.
+            if not index.exists():
+                raise
     with readable_copy(index) as copy, dg.DagsterInstance.ephemeral() as instance:
         # Everything else of an instance is of no interest to who asks for assets.
         instance._event_storage = PooledEventLogStorage(str(copy.parent))
-        yield instance
+        return roots_of(instance)

@@ -103,6 +103,10 @@ def prepare(connection: sqlite3.Connection, path: Path, waiting_seconds: float) 
         )
 
 
+_UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+"""What SQLite says, in one way or another, where no file can be made beside the database, as on a full disk."""
+
+
 @contextlib.contextmanager
 def open_to_read(path: Path, waiting_seconds: float) -> Iterator[sqlite3.Connection | None]:
     """A connection that changes nothing: to an empty tracker where there is none, and also on a disk that cannot be
@@ -122,7 +126,7 @@ def open_to_read(path: Path, waiting_seconds: float) -> Iterator[sqlite3.Connect
             found = _current(path, waiting_seconds)
         except sqlite3.OperationalError as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            if code not in _UNWRITABLE:
                 raise
             found = _current(stack.enter_context(readable_copy(path)), waiting_seconds)
         if found is not None:
