@@ -56,18 +56,23 @@ def card(value: str, before: str, after: str) -> bool:
     digits = digits_of(value)
     if not 12 <= len(digits) <= 19 or len(set(digits)) == 1 or not passes_luhn(digits):
         return False
-    if re.search(r"[0-9A-Za-z][.-]?\Z|\.\Z", before) or re.match(r"[.-]?[0-9A-Za-z]", after):
-        return False
-    if value.isdigit() and _is_decimal_fraction(value, before, after):
+    if _is_part_of_number(value, before, after):
         return False
     telling = announced(before, CARD_OR_OTHER)
-    if telling is False:
-        return False
-    if telling and digits[0] in "023456":
-        return True
-    if not _CARD_GROUPS.fullmatch(value) or _is_part_of_longer_groups(value, before, after):
-        return False
+    if telling is not None:
+        return telling and (digits[0] in "023456" or _has_issuer(digits))
+    grouped_alone = _CARD_GROUPS.fullmatch(value) and not _is_part_of_longer_groups(value, before, after)
+    return bool(grouped_alone) and _has_issuer(digits)
+
+
+def _has_issuer(digits: str) -> bool:
     return any(len(digits) in lengths and re.match(prefix, digits) is not None for prefix, lengths in _CARD_ISSUERS)
+
+
+def _is_part_of_number(value: str, before: str, after: str) -> bool:
+    if re.search(r"[0-9A-Za-z][.-]?\Z|\.\Z", before) or re.match(r"[.-]?[0-9A-Za-z]", after):
+        return True
+    return value.isdigit() and _is_decimal_fraction(value, before, after)
 
 
 def _is_decimal_fraction(value: str, before: str, after: str) -> bool:
@@ -193,7 +198,11 @@ def us_ssn(value: str, before: str, after: str) -> bool:
     """A United States social security number: area not 000, 666 or 9xx, group not 00, serial not 0000."""
     digits = digits_of(value)
     area, group, serial = digits[:3], digits[3:5], digits[5:]
-    if re.search(r"[0-9][-.]?\Z|[A-Za-z]\Z", before) or re.match(r"[-.]?[0-9]|[A-Za-z]", after) or len(set(digits)) == 1:
+    if (
+        re.search(r"[0-9][-.]?\Z|[A-Za-z]\Z", before)
+        or re.match(r"[-.]?[0-9]|[A-Za-z]", after)
+        or len(set(digits)) == 1
+    ):
         return False
     return len(digits) == 9 and area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
 
