@@ -78,7 +78,7 @@ def _is_long_enough(value: str) -> bool:
     A short multicast address is a well-known group.
     """
     groups = [group for group in value.split(":") if group]
-    if groups[0].lower().startswith("ff") and len(groups[0]) == 4 and len(groups) < 8:
+    if re.match(r"(?i)ff[0-9a-f]{2}:", value) and len(groups) < 8:
         return False
     return len(groups) >= 3 or "." in groups[-1] or _GLOBAL_PREFIX.fullmatch(groups[0]) is not None
 
@@ -140,7 +140,7 @@ def email(value: str, before: str, after: str) -> bool:
         and all(
             label and len(label) <= 63 and not label.startswith("-") and not label.endswith("-") for label in labels
         )
-        and not re.match(r"[0-9A-Za-z]", after)
+        and not re.match(r"[.-]?[0-9A-Za-z]", after)
         and top not in _FILE_ENDINGS
         and not (len(labels) == 2 and re.fullmatch(r"\d{1,2}x", labels[0]))
         and not (

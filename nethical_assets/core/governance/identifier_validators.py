@@ -42,8 +42,6 @@ _CARD_ISSUERS: tuple[tuple[str, frozenset[int]], ...] = (
 _CARD_GROUPS = re.compile(
     r"\d{4}([ -]{1,2})\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{4}([ -]{1,2})\d{6}\2\d{4,5}|\d{12,19}"
 )
-_FLOAT_DIGITS = 17
-"""As many digits as it takes to write a double: more are not the fraction of one."""
 
 
 def card(value: str, before: str, after: str) -> bool:
@@ -72,13 +70,12 @@ def _has_issuer(digits: str) -> bool:
 def _is_part_of_number(value: str, before: str, after: str) -> bool:
     if re.search(r"[0-9A-Za-z][.-]?\Z|\.\Z", before) or re.match(r"[.-]?[0-9A-Za-z]", after):
         return True
-    return value.isdigit() and _is_decimal_fraction(value, before, after)
+    return value.isdigit() and _is_decimal_fraction(before, after)
 
 
-def _is_decimal_fraction(value: str, before: str, after: str) -> bool:
-    """Whether the digits follow a decimal comma; between the commas of a row they do not."""
-    whole = re.search(r"(?<![0-9,])[-+]?([0-9]+),\Z", before)
-    return whole is not None and not re.match(r",", after) and len(whole[1]) + len(value) <= _FLOAT_DIGITS
+def _is_decimal_fraction(before: str, after: str) -> bool:
+    """Whether the digits follow the decimal comma of a number below one; between the commas of a row they do not."""
+    return re.search(r"(?<![0-9,])[-+]?0,\Z", before) is not None and not re.match(r",", after)
 
 
 def _is_part_of_longer_groups(value: str, before: str, after: str) -> bool:
