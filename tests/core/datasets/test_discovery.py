@@ -205,7 +205,7 @@ def test_a_report_holds_no_value_of_the_data(header, line, several, kind, write)
     values = (*SECRETS, "normal")[-several:] if "attack" in header else SECRETS[:several]
     lines = [line.format(i=i, label=i % 2, secret=values[i % len(values)]) for i in range(60)]
     content = header.format(secret=SECRETS[0]) + "\n" + "\n".join(lines) + "\n"
-    entry, report = discover(unknown(kind), write({"data.csv": content}), seed=0)
+    entry, report = discover(unknown(kind), write({"data.csv": content}), seed=0, private_names=none_private)
     said = json.dumps(report.to_json()) + report.summary
     said += "" if entry is None else entry.model_dump_json()
     assert not [secret for secret in SECRETS if secret in said]
@@ -217,11 +217,11 @@ def test_a_guessed_encoding_takes_no_part_until_it_is_declared(encoding, write):
         encoding, "Привет как дела"
     )
     content = rows("text,label", words + " {i},{label}").encode(encoding)
-    found, report = discover(unknown("text"), write({"data.csv": content}), seed=0)
+    found, report = discover(unknown("text"), write({"data.csv": content}), seed=0, private_names=none_private)
     assert found is None and not report.usable_label
     assert "its encoding cannot be told" in report.summary and "declares the dataset's 'encoding'" in report.summary
     declared = entry_of(kind="text", files=[], discover=True, encoding=encoding)
-    found, report = discover(declared, write({}), seed=0)
+    found, report = discover(declared, write({}), seed=0, private_names=none_private)
     assert found is not None and report.usable_label and found.files[0].encoding == encoding
     texts = read_dataset(found, write({}), maximum_rows=99, seed=0).table.column("text").to_pylist()
     assert f"{words} 7" in texts
@@ -229,7 +229,7 @@ def test_a_guessed_encoding_takes_no_part_until_it_is_declared(encoding, write):
 
 def test_quotes_of_windows_are_quotes(write):
     content = rows("text,label", "that\u2019s number {i} of these,{label}").encode("cp1252")
-    entry, _ = discover(unknown("text"), write({"data.csv": content}), seed=0)
+    entry, _ = discover(unknown("text"), write({"data.csv": content}), seed=0, private_names=none_private)
     assert entry is not None and entry.files[0].encoding == "cp1252"
     assert "\u2019" in read_dataset(entry, write({}), maximum_rows=9, seed=0).table.column("text")[0].as_py()
 
@@ -243,7 +243,9 @@ def test_quotes_of_windows_are_quotes(write):
 )
 def test_wrapped_json_is_found_to_be_its_rows(wrap, write):
     objects = [{"text": f"a text of some length {i}", "label": i % 2} for i in range(50)]
-    entry, report = discover(unknown("text"), write({"data.json": json.dumps(wrap(objects))}), seed=0)
+    entry, report = discover(
+        unknown("text"), write({"data.json": json.dumps(wrap(objects))}), seed=0, private_names=none_private
+    )
     assert entry is not None and report.usable_label
     assert read_dataset(entry, write({}), maximum_rows=99, seed=0).table.num_rows == 50
 
@@ -251,14 +253,19 @@ def test_wrapped_json_is_found_to_be_its_rows(wrap, write):
 def test_a_separator_line_and_litter_are_no_data(write):
     write({"__MACOSX/._data.csv": b"\0\5\26\7", "._data.csv": b"\0", "Thumbs.db": b"x"})
     content = "sep=;\r\n" + rows("text;label", "some longer words {i};{label}")
-    entry, report = discover(unknown("text"), write({"data.csv": content}), seed=0)
+    entry, report = discover(unknown("text"), write({"data.csv": content}), seed=0, private_names=none_private)
     assert entry is not None and [file.path for file in report.files] == ["data.csv"]
     assert entry.files[0].label is not None and entry.files[0].delimiter == ";"
 
 
 def test_names_with_brackets_are_used_together(write):
     same = rows("v,label", "{i},{label}")
-    entry, _ = discover(unknown(), write({"part[1].csv": same, "part1.csv": same, "part[2].csv": same}), seed=0)
+    entry, _ = discover(
+        unknown(),
+        write({"part[1].csv": same, "part1.csv": same, "part[2].csv": same}),
+        seed=0,
+        private_names=none_private,
+    )
     assert entry is not None
     report = read_dataset(entry, write({}), maximum_rows=999, seed=0).report
     assert sorted(file.path for file in report.files) == ["part1.csv", "part[1].csv", "part[2].csv"]
