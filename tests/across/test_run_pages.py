@@ -35,4 +35,5 @@ def test_scheduled_runs_are_runs_of_named_jobs(copy: Copy, real: Home) -> None:
     home = copy(real)
     requests = home.dagster("schedules")
     assert len(requests) >= 5
-    assert {request["job"] for request in requests} <= {JOB, "validate_datasets", "drift_watch", "retention"}
+    jobs = {JOB, "validate_datasets", "drift_watch", "retention", "run_retention"}
+    assert {request["job"] for request in requests} <= jobs

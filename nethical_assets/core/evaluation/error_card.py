@@ -179,7 +179,7 @@ def _attacks(data_root: Path, half: str) -> dict[str, pd.Series]:
 
 
 def _messages(data_root: Path, label: str) -> pd.Series:
-    table = _read(data_root, _MESSAGES, _csv(encoding="latin-1"))
+    table = _read(data_root, _MESSAGES, _csv(encoding="cp1252"))
     return table.loc[table["v1"] == label, "v2"]
 
 

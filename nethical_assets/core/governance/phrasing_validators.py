@@ -146,15 +146,16 @@ def not_mentioned(value: str, before: str, after: str) -> bool:
 
 
 _STUDY = re.compile(
-    r"(?i)\b(?:what (?:is|are|was|were|does|do)|why|explain|describe|define|discuss|history of"
-    r"|difference between|detect\w*|prevent\w*"
-    r"|defen[cds]\w*|protect\w*|mitigat\w*|resist\w*|against|research|paper|article|course|lecture)\b[^.?!\n]{0,48}\Z"
+    r"(?i)^\W*(?:(?:so|and|but|please|also|can you|could you)\W+)*(?:what (?:is|are|was|were|does|do|makes?)|why|explain"
+    r"|describe|define|discuss|compare|(?:the )?(?:history|difference|effect)s? (?:of|between)"
+    r"|how (?:to|do|does|can|could|should)\b.*\b(?:work|detect|prevent|defend|protect|mitigate|resist|avoid|stop)\w*)\b"
 )
 
 
 def not_studied(value: str, before: str, after: str) -> bool:
     """A word such as "jailbreak" where nobody asks what it is or how to defend against it."""
-    return _STUDY.search(before) is None and not _is_about_words(value, before, after)
+    sentence = _SENTENCE_END.split(before)[-1]
+    return _STUDY.match(sentence) is None and not _is_about_words(value, before, after)
 
 
 _SENSITIVE = re.compile(
