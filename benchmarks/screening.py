@@ -2,7 +2,9 @@
 
 Run ``python benchmarks/screening.py [ROWS]`` (default 1000000); prints one JSON document. The texts are seeded and
 synthetic: short English messages of which 4 % hold personal data, 2 % an attack, 5 % a character beyond ASCII, 2 % a
-disguise. Each engine reads the same texts in the same run; the slow ones read a part of them.
+disguise. Each engine reads the same texts in the same run; the slow ones read a part of them. With NETHICAL_DATA_MIRROR
+real texts are measured too: tweets, and the prompts of 400 characters and more, next to six usual expressions for
+personal data in Python's ``re``.
 """
 
 from __future__ import annotations
@@ -113,6 +115,47 @@ def _python_syntax(pattern: str) -> str:
     return flag + plain.replace("(?i)", "")
 
 
+USUAL = (
+    r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}",
+    r"(?:\+?\d{1,3}[ .-]?)?\(?\d{3}\)?[ .-]?\d{3}[ .-]?\d{4}",
+    r"\b(?:\d[ -]*?){13,16}\b",
+    r"\b\d{3}-\d{2}-\d{4}\b",
+    r"\b(?:\d{1,3}\.){3}\d{1,3}\b",
+    r"\b[A-Z]{2}\d{2}[A-Z0-9]{11,30}\b",
+)
+"""The expressions for e-mail, telephone, card, SSN, IP and IBAN that one finds everywhere."""
+
+LONG_CHARACTERS = 400
+_TWEETS = "mrmorj/hate-speech-and-offensive-language-dataset/labeled_data.csv"
+_PROMPTS = {
+    "nethical-mirror/prompt-injection/neuralchemy.csv": "text",
+    "nethical-mirror/prompt-injection/jailbreak_prompts_2023_12_25.csv": "prompt",
+    "nethical-mirror/prompt-injection/awesome_chatgpt_prompts.csv": "prompt",
+}
+
+
+def usual_expressions(texts: Iterable[str]) -> int:
+    """The matches of ``USUAL``."""
+    patterns = [re.compile(pattern) for pattern in USUAL]
+    return sum(1 for text in texts for pattern in patterns for _ in pattern.finditer(text))
+
+
+def real_texts(mirror: Path) -> dict[str, pd.Series]:
+    """The tweets, and the distinct long prompts, of a mirror; without those whose file is not there."""
+    texts = {}
+    if (mirror / _TWEETS).is_file():
+        texts["tweets"] = pd.read_csv(mirror / _TWEETS)["tweet"].astype("str")
+    prompts = [
+        pd.read_csv(mirror / name)[column].dropna().astype("str")
+        for name, column in _PROMPTS.items()
+        if (mirror / name).is_file()
+    ]
+    if prompts:
+        every = pd.concat(prompts).drop_duplicates()
+        texts["long_texts"] = every[every.str.len() >= LONG_CHARACTERS]
+    return {name: part.sample(frac=1, random_state=SEED).reset_index(drop=True) for name, part in texts.items()}
+
+
 def presidio() -> Callable[[Iterable[str]], int] | None:
     """presidio's pattern recognisers on a blank language model, or None where it is not installed.
 
@@ -159,6 +202,18 @@ def main() -> None:
         "peak_megabytes": round(peak / 1024),
         "megabytes_used_by_screening": round((peak - before) / 1024),
     }
+    mirror = os.environ.get("NETHICAL_DATA_MIRROR")
+    for name, part in real_texts(Path(mirror)).items() if mirror else ():
+        screened = rate(part, screener.screen, repetitions=3)
+        usual = rate(part, lambda some: usual_expressions(some.tolist()), repetitions=3)
+        report[name] = {
+            "mean_characters": round(float(part.str.len().mean()), 1),
+            "screening": screened,
+            "six_usual_expressions": usual,
+            "screening_is_times_faster": round(
+                screened["texts_per_processor_second"] / usual["texts_per_processor_second"], 2
+            ),
+        }
     slow = {"python_re": (python_re(screener), PYTHON_RE_ROWS), "presidio_without_model": (presidio(), PRESIDIO_ROWS)}
     for name, (run, limit) in slow.items():
         if run is None:

@@ -6,12 +6,17 @@ shape of the numbers themselves (the ``*_validators`` modules).
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _LETTERS = re.compile(r"[A-Za-z]+")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+_READINGS = 16
+_PHRASE_CHARACTERS = 40
 
 
 def _words(*lines: str) -> frozenset[str]:
@@ -28,6 +33,21 @@ class Announcement:
     wanted: frozenset[str]
     other: frozenset[str]
     phrase: re.Pattern[str] | None = None
+
+    @functools.cached_property
+    def telling(self) -> Callable[[str], bool | None]:
+        """``announced`` for these words; the readings of one match ask for the same text again and again."""
+        return functools.lru_cache(maxsize=_READINGS)(self._telling)
+
+    def _telling(self, before: str) -> bool | None:
+        if self.phrase is not None and self.phrase.search(before[-_PHRASE_CHARACTERS:]):
+            return True
+        for word in _last_words(before):
+            if word in self.wanted:
+                return True
+            if word in self.other:
+                return False
+        return None
 
 
 _PHONE_WORDS = _words(
@@ -111,14 +131,7 @@ def _last_words(before: str) -> Iterator[str]:
 
 def announced(before: str, words: Announcement) -> bool | None:
     """What the last telling word of ``before`` announces: what is wanted, something else, or (None) nothing."""
-    if words.phrase is not None and words.phrase.search(before):
-        return True
-    for word in _last_words(before):
-        if word in words.wanted:
-            return True
-        if word in words.other:
-            return False
-    return None
+    return words.telling(before)
 
 
 def follows_phone_word(before: str) -> bool:

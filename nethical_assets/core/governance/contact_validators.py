@@ -159,6 +159,7 @@ def international_email(value: str, before: str, after: str) -> bool:
 _EXTENSION = re.compile(
     r"(?i)[ ,;]{0,2}(?:\(?(?:extension|extn|ext|durchwahl|poste|x|#)[.:]? ?\d{1,6}\)?)\Z",
 )
+_MAY_HAVE_EXTENSION = re.compile(r"[A-Za-z#]")
 _GLUED_BEFORE = re.compile(r"(?:[0-9][.-]|[0-9A-Za-z$%@])\Z|[$\u00a3\u20ac] ?\Z|[^0-9A-Za-z]\.\Z|\A\.\Z")
 _GLUED_AFTER = re.compile(r"[0-9A-Za-z%@]|[.-]\d")
 _BARE_BEFORE = re.compile(r"[0-9][,:/=]\Z")
@@ -195,18 +196,24 @@ def phone(value: str, before: str, after: str) -> bool:
     own; a number with a trunk zero, or with its area in brackets, must be valid in a larger region; anything else needs
     a word such as ``phone`` or ``call`` nearer than one that announces another kind of number.
     """
-    number = _EXTENSION.sub("", value)
+    number = _EXTENSION.sub("", value) if _MAY_HAVE_EXTENSION.search(value) else value
     digits = digits_of(number)
-    directly = follows_phone_word(before)
-    if not _is_shaped_like_phone(number, digits, directly=directly) or _is_part_of_something(number, before, after):
+    if not 6 <= len(digits) <= 20 or len(set(digits)) < 3:
         return False
-    if "+" in number or (number.lstrip("(").startswith("00") and _possible_internationally(number)):
-        return _possible_internationally(number)
+    international = "+" in number or number.lstrip("(").startswith("00")
     telling = True if _PHONE_LABEL_AFTER.match(after) else announced(before, PHONE_OR_OTHER)
+    if telling is False and not international:
+        return False
+    directly = telling is True and follows_phone_word(before)
+    if not _is_shaped_like_phone(number, directly=directly) or _is_part_of_something(number, before, after):
+        return False
+    if international and _possible_internationally(number):
+        return True
+    if "+" in number:
+        return False
     if telling is None:
         return _stands_for_itself(number, digits, before, after)
-    shortest = 6 if directly else 7
-    return telling and shortest <= len(digits) <= _MAXIMUM_DIGITS
+    return telling and (6 if directly else 7) <= len(digits) <= _MAXIMUM_DIGITS
 
 
 def _stands_for_itself(number: str, digits: str, before: str, after: str) -> bool:
@@ -227,12 +234,10 @@ def _is_in_row_of_numbers(number: str, before: str, after: str) -> bool:
     return blanks_only and (re.search(r"[0-9] \Z", before) is not None or re.match(r" -?[0-9]", after) is not None)
 
 
-def _is_shaped_like_phone(number: str, digits: str, *, directly: bool) -> bool:
+def _is_shaped_like_phone(number: str, *, directly: bool) -> bool:
     groups = re.findall(r"\d+", number)
     return (
-        6 <= len(digits) <= 20
-        and len(set(digits)) >= 3
-        and 2 * sum(len(group) == 1 for group in groups) <= len(groups)
+        2 * sum(len(group) == 1 for group in groups) <= len(groups)
         and not (number.count(".") == 1 and " " in number)
         and _CODE_POINTS.fullmatch(number) is None
         and (_DATE_OR_RANGE.fullmatch(number) is None or (directly and _DOTTED.fullmatch(number) is not None))

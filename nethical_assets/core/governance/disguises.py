@@ -45,8 +45,10 @@ class Vocabulary:
         """Whether ``token``, or what is left without signs at its ends, is a word of the vocabulary in disguise."""
         if token.isalpha() or token.isdigit():
             return False
+        if self.undisguised(token) is not None:
+            return True
         trimmed = token.strip(_SIGNS_AT_WORD_ENDS)
-        return self.undisguised(token) is not None or (not trimmed.isalpha() and self.undisguised(trimmed) is not None)
+        return trimmed != token and not trimmed.isalpha() and self.undisguised(trimmed) is not None
 
     def segmented(self, letters: str) -> str:
         """``letters``, written without gaps, cut into known words (longest first); what is not known stays as is."""

@@ -133,8 +133,9 @@ def spans(rule: Rule, text: bytes) -> Iterator[tuple[int, int, bytes]]:
         match = rule.compiled.search(text, position)
         if match is None:
             return
+        first, last = match.span()
         found = None
-        for start, end, until in _readings(rule, text, match):
+        for start, end, until in _readings(rule, text, match, first, last):
             if validator is None or validator(text[start:end].decode(), *_context(text, start, end)):
                 found = start, end, until
                 break
@@ -142,7 +143,7 @@ def spans(rule: Rule, text: bytes) -> Iterator[tuple[int, int, bytes]]:
             if refusals == MAXIMUM_REFUSALS:
                 raise GaveUpError
         if found is None:
-            position = _retry_position(text, match.start(), max(match.end(), position + 1))
+            position = _retry_position(text, first, max(last, position + 1))
             continue
         start, end, until = found
         position = max(until, position + 1)
@@ -155,27 +156,24 @@ def spans(rule: Rule, text: bytes) -> Iterator[tuple[int, int, bytes]]:
         yield counted_characters, counted_characters + len(matched.decode()), matched
 
 
-def _readings(rule: Rule, text: bytes, match: Any) -> Iterator[tuple[int, int, int]]:
-    """``(start, end, until)`` of what ``match`` reports and where it ends, longest first.
+def _readings(rule: Rule, text: bytes, match: Any, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """``(start, end, until)`` of what ``match`` of ``text[first:last]`` reports and where it ends, longest first.
 
     A match is greedy: digits or a word behind a number become part of it, and the whole is then not what the number
     alone is. Each shorter reading ends where a word inside the match does.
     """
-    start, end = _reported(rule, match)
-    yield start, end, match.end()
-    if match.end() - match.start() > _RETRY_BYTES:
+    yield (*_reported(rule, match, first, last), last)
+    if last - first > _RETRY_BYTES:
         return
-    first = match.start()
-    for gap in reversed([gap.start() for gap in _WORD_END.finditer(text, first + 1, match.end())]):
+    for gap in reversed([gap.start() for gap in _WORD_END.finditer(text, first + 1, last)]):
         shorter = rule.compiled.match(text, first, gap)
         if shorter is not None and shorter.end() == gap:
-            start, end = _reported(rule, shorter)
-            yield start, end, gap
+            yield (*_reported(rule, shorter, first, gap), gap)
 
 
-def _reported(rule: Rule, match: Any) -> tuple[int, int]:
-    start, end = match.span(1) if rule.reports_group else match.span()
-    return (start, end) if start >= 0 else match.span()
+def _reported(rule: Rule, match: Any, first: int, last: int) -> tuple[int, int]:
+    start, end = match.span(1) if rule.reports_group else (first, last)
+    return (start, end) if start >= 0 else (first, last)
 
 
 def _context(text: bytes, start: int, end: int) -> tuple[str, str]:
