@@ -7,7 +7,6 @@ negative; 2 bad usage, input or configuration, with one clear line; 128 and the 
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import sys
 import warnings
@@ -17,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening
-from nethical_assets.command_line.interrupts import exit_code, interruptible
+from nethical_assets.command_line.interrupts import ending, exit_code, first_signal, interruptible
 from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import (
     DelimiterOption,
@@ -164,23 +163,38 @@ def _run() -> NoReturn:
         code = app(standalone_mode=False) or 0
         if code == _INTERRUPTED:  # typer has caught it
             raise KeyboardInterrupt
-        sys.exit(code)
-    except NethicalError as error:
+        # What cannot be written is said here: nobody is told later.
+        sys.stdout.flush()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        code = _end(error)
+    sys.exit(code)
+
+
+def _end(error: BaseException) -> int:
+    """Say in one line how a command ended; its exit code. An unexpected error is raised again.
+
+    A library that is interrupted may raise an error of its own instead.
+    """
+    if isinstance(error, KeyboardInterrupt | typer.Abort) or first_signal() is not None:
+        ending()
+        _say("interrupted; what was finished is kept, start it again to go on")
+        return exit_code()
+    if isinstance(error, NethicalError):
         _say(str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:
+        return error.exit_code
+    if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         _say(f"{where}{error.strerror or error}; free space, correct permissions, or name another folder or file")
-        sys.exit(2)
-    except _USAGE_ERROR as error:
+        return 2
+    if isinstance(error, _USAGE_ERROR):
         if message := error.format_message():
-            _say(f"{message} (nethical --help lists what there is)")
-        sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        # A terminal that is closed takes no words any more.
-        with contextlib.suppress(OSError):
-            _say("interrupted; what was finished is kept, start it again to go on")
-        sys.exit(exit_code())
+            context = error.ctx
+            command = "nethical" if context is None else context.command_path
+            _say(f"{message} ({command} --help lists what there is)")
+        return 2
+    raise error
 
 
 def _say(line: str) -> None:

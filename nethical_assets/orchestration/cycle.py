@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._utils.interrupts import capture_interrupts
 
 from nethical_assets.assets.factory import asset_key
 from nethical_assets.assets.requests import TRAINING_JOB
 from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.core.alerts.checks import alert_of
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
@@ -48,6 +50,7 @@ class _Finished:
     run_id: str
     told: RunEvents
     succeeded: bool
+    canceled: bool
     materialized: frozenset[dg.AssetKey]
     failures: tuple[StepFailure, ...]
     reasons: Mapping[dg.AssetKey, str]
@@ -72,6 +75,7 @@ def run_cycle(
 
     Raises:
         BusyError: another cycle runs in this home.
+        KeyboardInterrupt: the run was interrupted; it is marked as cancelled, and its part of the audit log is closed.
         SettingsError: a source was asked for that is not configured, or the home cannot be written.
     """
     if options.source == "mirror" and settings.mirror is None:
@@ -92,7 +96,11 @@ def run_cycle(
         fail_dead_runs(instance, settings)
         finished = _execute(settings, tuple(families), options, instance, said, workers)
         workspace = Workspace(settings, options, finished.run_id)
-        _finalize_failed(workspace, finished, instance)
+        with capture_interrupts():  # it takes no time, and the log says how the run ended
+            _finalize_failed(workspace, finished, instance)
+        if finished.canceled:
+            # What its checks found is filed by the next cycle or sensor tick: whoever interrupts does not wait.
+            raise KeyboardInterrupt
         unfiled = _file_results(settings, instance, finished.told)
         audit = _audit_head(workspace)
         audit["key_created"] = None if had_key else str(signing_key)
@@ -122,11 +130,8 @@ def _execute(
     keys_of_step: dict[str, set[dg.AssetKey]] = {}
 
     def build(workspace: Workspace) -> dg.JobDefinition:
-        if workers > 1:
-            executor = worker_executor(divide(workspace, families, workers))
-            definitions = build_cycle_defs(settings, families, executor=executor)
-        else:
-            definitions = build_cycle_defs(settings, families)
+        executor = worker_executor(divide(workspace, families, workers))
+        definitions = build_cycle_defs(settings, families, executor=executor)
         keys_of_step.update(steps_of(definitions))
         return definitions.resolve_job_def(TRAINING_JOB)
 
@@ -158,6 +163,7 @@ def _execute(
         run_id=run.run_id,
         told=told,
         succeeded=run.is_success,
+        canceled=run.status is dg.DagsterRunStatus.CANCELED,
         materialized=told.materialized(),
         failures=failures,
         reasons=reasons,
@@ -173,7 +179,8 @@ def _finalize_failed(workspace: Workspace, finished: _Finished, instance: dg.Dag
     from nethical_assets.stages.sealing import finalize_run
 
     if asset_key(AUDIT_ROOTS) not in finished.materialized:
-        facts = finalize_run(workspace, failed=True)
+        end = EventType.RUN_INTERRUPTED if finished.canceled else EventType.RUN_FAILED
+        facts = finalize_run(workspace, end=end)
         numbers = {key: facts[key] for key in ("size", "events", "root", "chunk_root")}
         instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(AUDIT_ROOTS), metadata=numbers))
     workspace.end()

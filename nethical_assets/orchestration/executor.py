@@ -94,20 +94,25 @@ class WorkerExecutor(Executor):
             f"Executing steps in process (pid: {os.getpid()})",
             event_specific_data=EngineEventData.in_process(os.getpid(), keys),
         )
-        yield from ExecuteRunWithPlanIterable(
-            execution_plan=execution_plan,
-            iterator=steps,
-            execution_context_manager=PlanExecutionContextManager(
-                job=plan_context.job,
-                retry_mode=self.retries,
+        try:
+            yield from ExecuteRunWithPlanIterable(
                 execution_plan=execution_plan,
-                run_config=plan_context.run_config,
-                dagster_run=plan_context.dagster_run,
-                instance=plan_context.instance,
-                raise_on_error=plan_context.raise_on_error,
-                output_capture=plan_context.output_capture,
-            ),
-        )
+                iterator=steps,
+                execution_context_manager=PlanExecutionContextManager(
+                    job=plan_context.job,
+                    retry_mode=self.retries,
+                    execution_plan=execution_plan,
+                    run_config=plan_context.run_config,
+                    dagster_run=plan_context.dagster_run,
+                    instance=plan_context.instance,
+                    raise_on_error=plan_context.raise_on_error,
+                    output_capture=plan_context.output_capture,
+                ),
+            )
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+            # To Dagster a run that is interrupted is a failed one, unless somebody asked for its end before.
+            plan_context.instance.report_run_canceling(plan_context.dagster_run, "Interrupted from the command line.")
+            raise
 
     def _steps(
         self, plan_context: PlanOrchestrationContext, job_context: PlanExecutionContext, plan: ExecutionPlan

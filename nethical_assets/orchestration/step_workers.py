@@ -4,8 +4,8 @@ What belongs here: starting a worker, talking to it, and making sure that it end
 (``executor``).
 
 Workers come from a fork server: a process without threads that imports the heavy libraries once. A worker reads from a
-pipe that only its parent holds, and ends at once when the parent does, however that ended. It ignores the terminal's
-interrupt: the parent says when to stop, and a step then fails as it does in one process.
+pipe that only its parent holds, and ends at once when the parent does, however that ended. What a terminal
+tells all processes of the run is for the parent: it says when to stop, and a step then fails as it does in one process.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ PRELOADED = (
 
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _SECONDS_TO_END = 10.0
+_FOR_THE_PARENT = [signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+"""Signals that a terminal sends to all processes of a command, of which the parent tells its workers."""
 
 
 class WorkerEndedError(NethicalError):
@@ -162,7 +164,7 @@ class StepWorker:
         context.set_forkserver_preload(list(PRELOADED))
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, self._job), daemon=True)
-        with _one_thread_each(), _without_main():
+        with _one_thread_each(), _without_main(), _undisturbed():
             self._process.start()
         theirs.close()
 
@@ -183,6 +185,18 @@ def _one_thread_each() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What is started here is born deaf to signals; a worker hears its parent's from its first line on."""
+    # The tracker of shared resources hears all signals again when it is started: it has to be there before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*_FOR_THE_PARENT, signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def _without_main() -> Iterator[None]:
     """Whatever program this is, a worker does not begin by running its file again: nothing that it needs is there."""
     program = sys.modules["__main__"]
@@ -195,7 +209,8 @@ def _without_main() -> Iterator[None]:
 
 def work(pipe: Connection, job: Job) -> None:
     """What a worker process does: run the steps it is asked for until its parent closes the pipe or ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Dagster puts handlers of its own in place; what is blocked reaches none.
+    signal.pthread_sigmask(signal.SIG_SETMASK, _FOR_THE_PARENT)
     # The fork server keeps the environment of the moment it was started.
     kept = {name: os.environ[name] for name in _ONE_THREAD if name in os.environ}
     os.environ.clear()
