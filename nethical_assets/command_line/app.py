@@ -26,7 +26,9 @@ from nethical_assets.command_line.output import (
     parse_families,
     print_json,
     print_table,
+    say,
     stdout_console,
+    tell,
 )
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.errors import NethicalError
@@ -68,16 +70,19 @@ def run(
     settings = load_settings()
     options = CycleOptions(source=source, force=force, download=not no_download, samples=samples, seed=seed)
     from nethical_assets.command_line.console import CycleDisplay, print_cycle
-    from nethical_assets.orchestration.cycle import run_cycle
-    from nethical_assets.orchestration.executor import default_workers
 
-    display = CycleDisplay(errors)
+    display = CycleDisplay()
     with display.running():
-        summary = run_cycle(settings, chosen, options, said=display.say, workers=default_workers())
+        # Importing the orchestrator takes a second or more: the clock moves meanwhile.
+        from nethical_assets.orchestration.cycle import run_cycle
+        from nethical_assets.orchestration.executor import default_workers
+
+        workers = default_workers()
+        summary = run_cycle(settings, chosen, options, said=display.say, planned=display.plan, workers=workers)
     if as_json:
         print_json(summary)
         if summary["unfiled"]:
-            errors.print(f"Issues were not filed: {summary['unfiled']}", highlight=False, markup=False, soft_wrap=True)
+            say(errors, f"Issues were not filed: {summary['unfiled']}")
     else:
         print_cycle(stdout_console(), summary)
     if summary["status"] == "failed":
@@ -102,10 +107,15 @@ def status(as_json: JsonOption = False) -> None:
         }
         for family, facts in document["families"].items()
     ]
-    print_table("Families", rows, ("family", "version", "champion", "promoted_at", "candidates", "archived", "drift"))
+    print_table(
+        "Families",
+        rows,
+        ("family", "version", "champion", "promoted_at", "candidates", "archived", "drift"),
+        least=("archived", "candidates", "champion", "promoted_at"),
+    )
     audit_head = document["audit"]
-    typer.echo(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")
-    typer.echo(f"Open alerts: {document['alerts']['open']}")
+    tell(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")
+    tell(f"Open alerts: {document['alerts']['open']}")
 
 
 @app.command()
@@ -125,7 +135,7 @@ def score(
     if as_json:
         print_json(document)
     else:
-        typer.echo(
+        tell(
             f"{document['rows']} records scored with {family} {document['version']}: "
             f"{document['positives']} positive; written to {output}"
         )
@@ -198,7 +208,7 @@ def _end(error: BaseException) -> int:
 
 
 def _say(line: str) -> None:
-    errors.print(f"nethical: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
+    say(errors, f"nethical: {line}", style="red")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_settings, open_workspace
-from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table
+from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table, say, tell
 from nethical_assets.home.options import CycleOptions, SourceChoice
 
 if TYPE_CHECKING:
@@ -47,8 +48,17 @@ def list_datasets(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"datasets": rows})
         return
-    shown = [{**row, "families": ", ".join(row["families"])} for row in rows]
-    print_table("Datasets", shown, ("name", "slug", "kind", "families", "rows", "source", "refreshed_at"))
+    shown = [
+        {**row, "families": ", ".join(row["families"]), "refreshed_at": (row["refreshed_at"] or "")[:16]}
+        for row in rows
+    ]
+    print_table(
+        "Datasets",
+        shown,
+        ("name", "slug", "kind", "families", "rows", "source", "refreshed_at"),
+        least=("slug", "kind", "refreshed_at", "families"),
+        prose=("families",),
+    )
 
 
 @app.command()
@@ -71,9 +81,7 @@ def fetch(
         workspace.records.publish(record, workspace.run_id)
         rows.append({"name": entry.name, **record.facts})
         if not as_json:
-            errors.print(
-                f"{entry.name}: {record.facts['status']} ({record.facts['reason']})", highlight=False, soft_wrap=True
-            )
+            say(errors, f"{entry.name}: {record.facts['status']} ({record.facts['reason']})")
     finish_errand(workspace)
     if as_json:
         print_json({"datasets": rows})
@@ -100,13 +108,14 @@ def restore(
     if as_json:
         print_json({"name": record.subject, **record.facts})
         return
-    typer.echo(f"{record.subject}: restored {record.facts['rows']} rows ({record.facts['reason']})")
-    typer.echo(f"The next run validates it before it trains on it; or now: nethical data validate {record.subject}")
+    tell(f"{record.subject}: restored {record.facts['rows']} rows ({record.facts['reason']})")
+    tell(f"The next run validates it before it trains on it; or now: nethical data validate {record.subject}")
 
 
 @app.command()
 def validate(names: Names = None, as_json: JsonOption = False) -> None:
     """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails."""
+    from nethical_assets.core.quality.checks import CHECKS
     from nethical_assets.core.quality.report import DatasetReport, render_validation_report
     from nethical_assets.stages.checking import assess_raw, family_reports
     from nethical_assets.stages.sealing import finish_errand
@@ -132,7 +141,9 @@ def validate(names: Names = None, as_json: JsonOption = False) -> None:
             }
         )
     else:
-        typer.echo(render_validation_report(reports))
+        held = {check for report in reports for check, status in report.to_row().items() if status in ("warn", "fail")}
+        passed = [check.replace("_", " ") for check in CHECKS if check not in held]
+        print_document(render_validation_report(reports), least=passed)
     if any(outcome.status == "fail" for report in reports for outcome in report.outcomes):
         raise typer.Exit(1)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, print_json
 
@@ -38,6 +39,6 @@ def check(
     if as_json:
         print_json(report.to_json())
     else:
-        typer.echo(report.to_markdown())
+        print_document(report.to_markdown())
     if report.verdict == "drift":
         raise typer.Exit(1)

@@ -110,7 +110,7 @@ def _quieten_logging() -> None:
     if "logging" in sys.modules:
         import logging
 
-        logging.lastResort = logging.NullHandler()  # type: ignore[assignment]
+        logging.lastResort = logging.NullHandler()
 
 
 @contextmanager

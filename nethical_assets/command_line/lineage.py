@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from nethical_assets.command_line.opening import load_settings
-from nethical_assets.command_line.output import JsonOption, print_json
+from nethical_assets.command_line.output import JsonOption, print_json, say, stdout_console, tell
 from nethical_assets.core.ground.documents import to_document
 
 if TYPE_CHECKING:
@@ -37,21 +36,21 @@ def lineage(
     if as_json:
         print_json({"ok": broken is None, "broken": None if broken is None else _name(broken), **to_document(found)})
     else:
-        console = Console(highlight=False, markup=False, soft_wrap=True)
-        console.print(f"{found.family} {found.version} ({found.stage}), model {found.model}")
+        console = stdout_console()
+        say(console, f"{found.family} {found.version} ({found.stage}), model {found.model}")
         if found.synthetic:
-            console.print("raw data: none, the canonical dataset is synthetic")
+            say(console, "raw data: none, the canonical dataset is synthetic")
         for link in found.links:
             leaf = "" if link.leaf is None else f"leaf {link.leaf}"
             signer = f"signed by {link.signer[:_SHOWN_DIGITS]}" if link.signer else ""
             line = f"{link.status:<12}{_name(link):<32}{_short(link.digest):<14}{leaf:<10}{signer}"
-            console.print(line.rstrip(), style="red" if link.status == "broken" else None)
+            say(console, line.rstrip(), style="red" if link.status == "broken" else "")
             for problem in link.problems:
-                console.print(f"    {problem}", style="red")
+                say(console, problem, indent="    ", style="red")
         if broken is None:
-            console.print(f"All {len(found.links)} links verify.")
+            say(console, f"All {len(found.links)} links verify.")
         else:
-            console.print(f"The first broken link is {_name(broken)}: {broken.problems[0]}", style="red")
+            say(console, f"The first broken link is {_name(broken)}: {broken.problems[0]}", style="red")
     if broken is not None:
         raise typer.Exit(1)
 
@@ -64,11 +63,11 @@ def reproduce(model: Model, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"family": pointer.family, "version": pointer.version, **outcome.to_json()})
     elif outcome.same:
-        typer.echo(f"{pointer.family} {pointer.version} was reproduced: {outcome.retrained}")
+        tell(f"{pointer.family} {pointer.version} was reproduced: {outcome.retrained}")
     else:
-        typer.echo(f"{pointer.family} {pointer.version} was not reproduced: {outcome.stored} -> {outcome.retrained}")
+        tell(f"{pointer.family} {pointer.version} was not reproduced: {outcome.stored} -> {outcome.retrained}")
         for difference in outcome.differences:
-            typer.echo(f"    {difference}")
+            tell(f"    {difference}")
     if not outcome.same:
         raise typer.Exit(1)
 

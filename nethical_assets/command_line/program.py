@@ -13,6 +13,7 @@ import os
 import sys
 
 from nethical_assets.command_line.interrupts import end_at_once
+from nethical_assets.command_line.streams import outlive_readers
 
 _INTERRUPTED = 130
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
@@ -30,6 +31,7 @@ def program() -> None:
     codes: list[int] = []
     atexit.register(_end, codes)
     end_at_once()
+    outlive_readers()
     try:
         from nethical_assets.command_line.app import main
 

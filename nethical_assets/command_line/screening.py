@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_settings, open_workspace
-from nethical_assets.command_line.output import DelimiterOption, EncodingOption, JsonOption, print_json
+from nethical_assets.command_line.output import DelimiterOption, EncodingOption, JsonOption, print_json, tell
 from nethical_assets.core.ground.errors import SettingsError
 
 Format = Literal["csv", "tsv", "json", "jsonl", "lines", "parquet"]
@@ -56,11 +57,11 @@ def screen(
     if as_json:
         print_json(summary if output is not None else {**summary, "records": result.findings.to_records()})
         return
-    typer.echo(f"{summary['rows']} rows, {summary['findings']} findings in {summary['rows_with_findings']} of them")
+    tell(f"{summary['rows']} rows, {summary['findings']} findings in {summary['rows_with_findings']} of them")
     for kind, count in summary["by_kind"].items():
-        typer.echo(f"  {kind}: {count}")
+        tell(f"  {kind}: {count}")
     if output is not None:
-        typer.echo(f"Findings written to {output}")
+        tell(f"Findings written to {output}")
 
 
 def error_card(
@@ -84,6 +85,6 @@ def error_card(
     if as_json:
         print_json(card)
     else:
-        typer.echo(render_error_card(card))
+        print_document(render_error_card(card))
     if not all(aim["met"] for aim in card["aims"]):
         raise typer.Exit(1)

@@ -7,14 +7,14 @@ What belongs here: running the training job for some families and reading what b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 from dagster._utils.interrupts import capture_interrupts
 
-from nethical_assets.assets.factory import asset_key
+from nethical_assets.assets.factory import asset_key, stage_of
 from nethical_assets.assets.requests import TRAINING_JOB
 from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.core.alerts.checks import alert_of
@@ -65,12 +65,14 @@ def run_cycle(
     options: CycleOptions,
     said: Callable[[str], None] = lambda line: None,
     *,
+    planned: Callable[[Collection[tuple[str, str]]], None] = lambda stages: None,
     workers: int = 1,
 ) -> dict[str, Any]:
     """Run one cycle and return its summary, the JSON document of ``nethical run``.
 
     Args:
         said: told what the cycle waits for.
+        planned: told the names of the stages, each with its subject, that the cycle goes through.
         workers: in how many processes families may be computed; with 1, everything is done in this one.
 
     Raises:
@@ -94,6 +96,7 @@ def run_cycle(
         model_key = open_model_keys(settings.home).path
         had_model_key = model_key.exists()
         fail_dead_runs(instance, settings)
+        planned({stage_of(key) for key in cycle_assets(settings, tuple(families))})
         finished = _execute(settings, tuple(families), options, instance, said, workers)
         workspace = Workspace(settings, options, finished.run_id)
         with capture_interrupts():  # it takes no time, and the log says how the run ended
