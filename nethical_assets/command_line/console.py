@@ -54,6 +54,8 @@ class CycleDisplay:
             self.at_work[stage, subject] = now
             return
         began = self.at_work.pop((stage, subject), now)
+        if event == "interrupted":  # that is said once, and not of each stage
+            return
         if (stage, subject) in self.planned:
             self.done.add((stage, subject))
         if not self.status.on_terminal or event == "failed":

@@ -62,18 +62,23 @@ def say(console: Console, line: str, *, indent: str = "", style: str = "") -> No
     longer than the terminal is wide, such as a path, stays one that can be copied."""
     for one in line.split("\n"):
         text = _printable(one)
-        lines = [f"{indent}{text}"]
-        if console.is_terminal and cell_len(lines[0]) > console.width:
-            lines = textwrap.wrap(
-                text,
-                console.width,
-                initial_indent=indent,
-                subsequent_indent=f"{' ' * len(indent)}{_INDENT}",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+        lines = broken(text, console.width, indent) if console.is_terminal else [f"{indent}{text}"]
         for part in lines:
             console.print(Text(part, style), soft_wrap=True)
+
+
+def broken(line: str, columns: int, indent: str = "") -> list[str]:
+    """A line as several of at most ``columns``, broken between words; longer words stay whole."""
+    if cell_len(indent) + cell_len(line) <= columns:
+        return [f"{indent}{line}"]
+    return textwrap.wrap(
+        line,
+        columns,
+        initial_indent=indent,
+        subsequent_indent=f"{' ' * len(indent)}{_INDENT}",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _printable(text: str) -> str:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
+from nethical_assets.command_line.output import broken
 from nethical_assets.command_line.streams import outliving
 
 _SECONDS_TO_REDRAW = 0.2
@@ -93,10 +94,13 @@ class StatusLine:
                 self._erase()
 
     def print(self, line: str) -> None:
-        """Write a line of its own."""
+        """Write a line of its own, on a terminal broken between words."""
+        self._write("\n".join(broken(line, self._width() + 1)) if self.on_terminal else line)
+
+    def _write(self, lines: str) -> None:
         with self._lock:
             self._erase()
-            self._stream.write(f"{line}\n")
+            self._stream.write(f"{lines}\n")
             self._stream.flush()
             self._said = time.monotonic()
             self._draw()
@@ -172,9 +176,9 @@ class StatusLine:
                 break
             *lines, rest = (rest + os.read(reads, 65536)).split(b"\n")
             for line in lines:
-                self.print(_last_state(line))
+                self._write(_last_state(line))
         if rest:
-            self.print(_last_state(rest))
+            self._write(_last_state(rest))
 
 
 def _last_state(line: bytes) -> str:

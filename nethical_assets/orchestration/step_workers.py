@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
@@ -42,7 +42,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.leases import LentLocks
-from nethical_assets.home.progress import observed_by
+from nethical_assets.home.progress import Event, observed_by
 
 PRELOADED = (
     "nethical_assets.orchestration.step_workers",
@@ -85,7 +85,7 @@ class Job:
 class Progressed:
     """A stage started or ended in a worker."""
 
-    event: Literal["started", "finished", "failed"]
+    event: Event
     stage: str
     subject: str
 
@@ -217,7 +217,7 @@ def work(pipe: Connection, job: Job) -> None:
     os.environ.update({**job.environment, **kept})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(event: Literal["started", "finished", "failed"], stage: str, subject: str) -> None:
+    def tell(event: Event, stage: str, subject: str) -> None:
         pipe.send(Progressed(event, stage, subject))
 
     job.locks.keep()
