@@ -27,7 +27,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_model_keys
 from nethical_assets.orchestration.build import build_cycle_defs
 from nethical_assets.orchestration.division import divide, steps_of
-from nethical_assets.orchestration.executor import worker_executor
+from nethical_assets.orchestration.executor import single_executor, worker_executor
 from nethical_assets.orchestration.instance import open_instance, storage_failures
 from nethical_assets.orchestration.run_history import sweep_left_files
 from nethical_assets.orchestration.runs import execute_here
@@ -133,7 +133,7 @@ def _execute(
     keys_of_step: dict[str, set[dg.AssetKey]] = {}
 
     def build(workspace: Workspace) -> dg.JobDefinition:
-        executor = worker_executor(divide(workspace, families, workers))
+        executor = worker_executor(divide(workspace, families, workers)) if workers > 1 else single_executor()
         definitions = build_cycle_defs(settings, families, executor=executor)
         keys_of_step.update(steps_of(definitions))
         return definitions.resolve_job_def(TRAINING_JOB)

@@ -24,17 +24,14 @@ from nethical_assets.stages.graph import is_evaluated, is_new
 
 
 def divide(workspace: Workspace, families: tuple[str, ...], workers: int) -> Division:
-    """How the steps of one run of the training job are divided over ``workers`` processes; 1: not at all.
+    """How the steps of one run of the training job are divided over ``workers`` processes.
 
     Datasets are fetched first, in this process. If after that two families or more have something to compute, each
     goes to a worker; that decides about time only, and about no result.
     """
     settings = workspace.settings
-    rebuild = functools.partial(_training_job, settings, families)
-    if workers == 1:
-        return Division(rebuild, is_first=lambda step: True)
     return Division(
-        rebuild,
+        rebuild=functools.partial(_training_job, settings, families),
         locks=lambda: lend(settings.home, workspace.run_id),
         subject_of=lambda step: _subject_of(settings, step),
         weight_of=lambda family: len(settings.catalog.for_family(family)),

@@ -19,6 +19,10 @@ from tests.terminal import Screen, Shown, in_terminal, resize
 
 NETHICAL = str(Path(sys.executable).parent / "nethical")
 RUN = (NETHICAL, "run", "--source", "synthetic", "--families", "prompt_injection", "--samples", "300")
+# Where there is one processor, Dagster keeps what each step writes.
+ONE_CORE = (
+    "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); os.execv(sys.argv[1], sys.argv[1:])"
+)
 WIDTHS = [80, 100, 120]
 CLOCK = re.compile(r" *\d+:\d\d  (preparing|\d+/\d+)")
 # What a cycle does to its display, with what libraries and processes that it starts do to the same terminal.
@@ -52,7 +56,7 @@ def cycle(longest: float = 0.3) -> list[str]:
 
 
 def assert_readable(screen: Screen, home: str = "") -> None:
-    """Every line is a whole one, and none ran into the next, but for a path that is longer than the terminal is wide."""
+    """Every line is a whole one, and none ran into the next, but for a path that is longer than the terminal."""
     for number in screen.wrapped:
         first = number - 1
         while first in screen.wrapped:
@@ -184,10 +188,22 @@ def test_a_cycle_is_readable_on_a_terminal(
     assert_readable(shown.screen, environment["NETHICAL_HOME"])
     assert re.search(r"^prompt_injection .* (promoted|candidate) *$", shown.screen.text, re.MULTILINE)
     assert re.search(r" \d:\d\d  (\d+)/\1\b", shown.written), "the stages are not all done"
-    errors = list(Path(environment["NETHICAL_HOME"], "dagster", "storage").rglob("*.err"))
-    assert errors, "no step of the run has a log of its own"
-    for log in errors:
-        assert not CLOCK.search(log.read_text(errors="replace")), f"the display wrote into {log}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [None, 80])
+def test_what_a_step_writes_is_in_its_log_and_the_display_is_not(
+    columns: int | None, environment: dict[str, str]
+) -> None:
+    command, variables = [sys.executable, "-c", ONE_CORE, *RUN], clean_environment(environment)
+    if columns is None:
+        assert subprocess.run(command, env=variables, capture_output=True, check=True).stderr.count(b"finished in") > 9
+    else:
+        assert in_terminal(command, variables, columns=columns).code == 0
+    logs = list(Path(environment["NETHICAL_HOME"], "dagster", "storage").rglob("*.err"))
+    assert logs, "no step of the run has a log of its own"
+    for log in logs:
+        assert not re.search(r"\d:\d\d  ", log.read_text(errors="replace")), f"the display wrote into {log}"
 
 
 @pytest.mark.slow
