@@ -20,12 +20,13 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing import connection, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import raise_execution_interrupts
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.api import ExecuteRunWithPlanIterable, create_execution_plan
 from dagster._core.execution.context.system import PlanExecutionContext
@@ -104,6 +105,7 @@ class StepWorker:
         self._job = job
         self.subject = ""
         self.step_key: str | None = None
+        self._listens = False
         self._start()
 
     @property
@@ -132,6 +134,7 @@ class StepWorker:
             how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
             hint = " (the machine may have run out of memory)" if code == -signal.SIGKILL else ""
             raise WorkerEndedError(f"the process that ran {self.step_key} ended with {how}{hint}; run again") from None
+        self._listens = True
         if isinstance(message, Finished):
             self.step_key = None
         return message
@@ -144,6 +147,7 @@ class StepWorker:
     def restart(self) -> None:
         """A fresh process in place of one that ended."""
         self.end()
+        self._listens = False
         self._start()
 
     def end(self) -> None:
@@ -151,7 +155,8 @@ class StepWorker:
         if self.connection.closed:
             return
         self.connection.close()
-        if self.busy:
+        # One that waits for a step sees the pipe closed; one that is still being made looks at nothing for seconds.
+        if self.busy or not self._listens:
             self._process.terminate()
         self._process.join(_SECONDS_TO_END)
         if self._process.is_alive():
@@ -162,11 +167,26 @@ class StepWorker:
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
+        with _one_thread_each(), _undisturbed():
+            forkserver.ensure_running()
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, self._job), daemon=True)
-        with _one_thread_each(), _without_main(), _undisturbed():
-            self._process.start()
+        try:
+            # It waits for the fork server to have imported everything: an interruption does not.
+            with _without_main(), raise_execution_interrupts():
+                self._process.start()
+        except BaseException:
+            _kill_fork_server()
+            raise
         theirs.close()
+
+
+def _kill_fork_server() -> None:
+    """End a fork server that is still importing: it would notice the end of its parent only after that."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -186,7 +206,7 @@ def _one_thread_each() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """What is started here is born deaf to signals; a worker hears its parent's from its first line on."""
+    """What is started here is born deaf to signals, as are its children; a worker hears them from its first line on."""
     # The tracker of shared resources hears all signals again when it is started: it has to be there before.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*_FOR_THE_PARENT, signal.SIGTERM])
