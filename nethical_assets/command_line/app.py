@@ -11,7 +11,7 @@ import gc
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -43,9 +43,7 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Trains, checks, documents, releases and watches AI-safety detectors, and can prove it.",
 )
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
@@ -53,6 +51,23 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(audit.app, name="audit")
 app.add_typer(drift.app, name="drift")
 app.add_typer(alerts.app, name="alerts")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        tell(f"nethical {version('nethical-assets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def nethical(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Trains, checks, documents, releases and watches AI-safety detectors, and can prove it."""
 
 
 @app.command()
@@ -151,11 +166,14 @@ app.command("error-card")(screening.error_card)
 def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where the UI listens; 0 takes a free port.")] = 3000,
     host: Annotated[str, typer.Option(help="The address it listens on; there is no login.")] = "127.0.0.1",
+    log_level: Annotated[
+        Literal["warning", "info", "debug"], typer.Option(help="What webserver and daemon write to the terminal.")
+    ] = "warning",
 ) -> None:
     """The Dagster UI and the daemon that runs schedules and sensors, until Ctrl-C."""
     from nethical_assets.command_line.ui import serve
 
-    raise typer.Exit(serve(load_settings(), host=host, port=port))
+    serve(load_settings(), host=host, port=port, log_level=log_level)
 
 
 def main() -> None:

@@ -159,7 +159,8 @@ def _raised_again() -> Iterator[None]:
         if number is None or isinstance(lost.exc_value, Exception):
             before(lost)
             return
-        again = threading.Timer(_SECONDS_TO_BE_RAISED_AGAIN, os.kill, (os.getpid(), number))
+        main = threading.main_thread().ident
+        again = threading.Timer(_SECONDS_TO_BE_RAISED_AGAIN, signal.pthread_kill, (main, number))
         again.daemon = True
         again.start()
 
