@@ -8,6 +8,7 @@ negative; 2 bad usage, input or configuration, with one clear line; 128 and the 
 from __future__ import annotations
 
 import gc
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -38,6 +39,14 @@ from nethical_assets.home.options import CycleOptions, SourceChoice
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 _OBJECTS_A_COLLECTION = 50_000
+_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "expected a whole number",
+    "Input should be a valid number, unable to parse string as a number": "expected a number",
+    "Input should be a valid ": "expected a ",
+    "Input should be ": "expected a value ",
+    r"\. \(Possible options: ": " (possible options: ",
+}
 _INTERRUPTED = 130
 """What typer answers after Ctrl-C."""
 
@@ -220,9 +229,16 @@ def _end(error: BaseException) -> int:
         if message := error.format_message():
             context = error.ctx
             command = "nethical" if context is None else context.command_path
-            _say(f"{message} ({command} --help lists what there is)")
+            _say(f"{_in_plain_words(message)} ({command} --help lists what there is)")
         return 2
     raise error
+
+
+def _in_plain_words(message: str) -> str:
+    """A usage error without the words of the library that validates values."""
+    for words, plain in _WORDS.items():
+        message = re.sub(words, plain, message)
+    return message
 
 
 def _say(line: str) -> None:

@@ -114,7 +114,8 @@ def restore(
 
 @app.command()
 def validate(names: Names = None, as_json: JsonOption = False) -> None:
-    """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails."""
+    """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails, or when there
+    is nothing of a dataset that was named."""
     from nethical_assets.core.quality.checks import CHECKS
     from nethical_assets.core.quality.report import DatasetReport, render_validation_report
     from nethical_assets.stages.checking import assess_raw, family_reports
@@ -144,7 +145,8 @@ def validate(names: Names = None, as_json: JsonOption = False) -> None:
         held = {check for report in reports for check, status in report.to_row().items() if status in ("warn", "fail")}
         passed = [check.replace("_", " ") for check in CHECKS if check not in held]
         print_document(render_validation_report(reports), least=passed)
-    if any(outcome.status == "fail" for report in reports for outcome in report.outcomes):
+    absent = [report for report in reports if names and report.status("available") != "pass"]
+    if absent or any(outcome.status == "fail" for report in reports for outcome in report.outcomes):
         raise typer.Exit(1)
 
 

@@ -66,7 +66,10 @@ def screen(
 
 def error_card(
     data_root: Annotated[
-        Path | None, typer.Option(help="A folder laid out <owner>/<slug>/files; NETHICAL_DATA_MIRROR by default.")
+        Path | None,
+        typer.Option(
+            help="A folder with the files of each dataset in OWNER/NAME/files/; NETHICAL_DATA_MIRROR by default."
+        ),
     ] = None,
     half: Annotated[
         Literal["held_out", "tuning"], typer.Option(help="Which half of the corpora; rules were tuned on the other.")

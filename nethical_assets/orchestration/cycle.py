@@ -81,7 +81,7 @@ def run_cycle(
         SettingsError: a source was asked for that is not configured, or the home cannot be written.
     """
     if options.source == "mirror" and settings.mirror is None:
-        raise SettingsError("--source mirror needs NETHICAL_DATA_MIRROR: a folder laid out <owner>/<slug>/files")
+        raise SettingsError("--source mirror needs NETHICAL_DATA_MIRROR: a folder with OWNER/NAME/files/ in it")
     if settings.mirror is not None and not settings.mirror.is_dir():
         raise SettingsError(f"NETHICAL_DATA_MIRROR = {str(settings.mirror)!r} is not a folder; unset or correct it")
     started = time.monotonic()
