@@ -197,7 +197,7 @@ def main() -> None:
 
 def _run() -> NoReturn:
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(prog_name="nethical", standalone_mode=False) or 0
         if code == _INTERRUPTED:  # typer has caught it
             raise KeyboardInterrupt
         # What cannot be written is said here: nobody is told later.

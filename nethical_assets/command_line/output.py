@@ -133,7 +133,7 @@ def show_table(
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     room = console.width - _total(narrowest[one] for one in shown)
     for column in shown:
-        wanted = _width(column, cells[column], broken=False)
+        wanted = max(_width(column, cells[column], broken=False), cell_len(column))
         width = min(wanted, narrowest[column] + room)
         room -= width - narrowest[column]
         table.add_column(column.replace("_", " "), width=width, overflow="fold")

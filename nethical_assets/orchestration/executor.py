@@ -233,7 +233,8 @@ class _Driven:
             yield from self._collect()
             if not stopping:
                 yield from active.plan_events_iterator(self._plan_context)
-        if stopping:
+        # Workers may have been told by whoever told this process, and have ended every step before it looked.
+        if stopping or active.check_for_interrupts():
             raise dg.DagsterExecutionInterruptedError
 
     def _hand_out(self, waiting: list[ExecutionStep]) -> None:

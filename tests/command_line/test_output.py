@@ -61,6 +61,9 @@ def test_what_a_table_leaves_out_is_said_and_nothing_is_left_out_where_there_is_
     assert "1316271" in screen.text and "mirror" not in screen.text
     assert screen.text.rstrip().endswith("Not shown in 72 columns: Data")
     console, screen = terminal(120)
+    show_table(console, "Training cycle", [{**FAMILIES[0], "Accuracy (95 %)": "-"}], ["Family", "Accuracy (95 %)"])
+    assert "Accuracy (95 %)" in screen.text
+    console, screen = terminal(120)
     show_table(console, "Training cycle", FAMILIES, COLUMNS, least=LEAST)
     assert "mirror, synthetic" in screen.text and "Not shown" not in screen.text
 
