@@ -45,7 +45,6 @@ _WORDS = {
     "Input should be a valid number, unable to parse string as a number": "expected a number",
     "Input should be a valid ": "expected a ",
     "Input should be ": "expected a value ",
-    r"\. \(Possible options: ": " (possible options: ",
 }
 _INTERRUPTED = 130
 """What typer answers after Ctrl-C."""

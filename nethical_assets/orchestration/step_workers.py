@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
@@ -229,6 +229,13 @@ def _without_main() -> Iterator[None]:
 
 def work(pipe: Connection, job: Job) -> None:
     """What a worker process does: run the steps it is asked for until its parent closes the pipe or ends."""
+    try:
+        _work(pipe, job)
+    except (BrokenPipeError, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        _end_at_once()
+
+
+def _work(pipe: Connection, job: Job) -> None:
     # Dagster puts handlers of its own in place; what is blocked reaches none.
     signal.pthread_sigmask(signal.SIG_SETMASK, _FOR_THE_PARENT)
     # The fork server keeps the environment of the moment it was started.
@@ -256,13 +263,9 @@ def work(pipe: Connection, job: Job) -> None:
             dagster_run=job.run,
             instance=instance,
         )
-        try:
-            # What it prepares for all of its steps is of no interest to the run.
-            for _ in ExecuteRunWithPlanIterable(plan, functools.partial(_serve, pipe), context):
-                pass
-        except (BrokenPipeError, dg.DagsterExecutionInterruptedError):
-            # The parent is gone or gave up on this worker: nobody is left to be told.
-            sys.exit(1)
+        # What it prepares for all of its steps is of no interest to the run.
+        for _ in ExecuteRunWithPlanIterable(plan, functools.partial(_serve, pipe), context):
+            pass
 
 
 def _serve(
@@ -274,16 +277,17 @@ def _serve(
             step_key, known_state = pipe.recv()
         except (EOFError, ConnectionResetError):
             return
-        error = None
+        error, told = None, False
         try:
             step = job_context.for_step(execution_plan.get_executable_step_by_key(step_key), known_state)
             for event in dagster_event_sequence_for_step(step):
                 pipe.send(event)
+                told = told or event.is_step_failure or event.is_step_up_for_retry
                 yield event
         except BrokenPipeError:
-            raise
-        except BaseException:  # whatever it is, the run has to hear of it, and the worker goes on
-            error = serializable_error_info_from_exc_info(sys.exc_info())
+            _end_at_once()
+        except BaseException:  # whatever it is, the run has to hear of it once, and the worker goes on
+            error = None if told else serializable_error_info_from_exc_info(sys.exc_info())
         pipe.send(Finished(error))
 
 
@@ -291,5 +295,10 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        # No clean-up: it could wait for what the parent held, and a kill at any instant is safe.
-        os._exit(1)
+        _end_at_once()
+
+
+def _end_at_once() -> NoReturn:
+    """The parent is gone or gave up on this worker, and nobody is left to be told. No clean-up: it could wait for what
+    the parent held, and a kill at any instant is safe."""
+    os._exit(1)

@@ -582,7 +582,7 @@ def test_a_named_dataset_that_is_not_there_is_no_success_of_any_command(
         (("audit", "keys", "frob"), "No such command 'frob'. (nethical audit keys --help"),
         (("ui", "--port", "abc"), "'--port': expected a whole number (nethical ui --help"),
         (("run", "--samples", "-5"), "'--samples': expected a value greater than or equal to 0 (nethical run --help"),
-        (("run", "--sourc", "x"), "No such option: --sourc (possible options: "),
+        (("run", "--sourc", "x"), "No such option: --sourc (Possible options: "),
         (("frob",), "No such command 'frob'. (nethical --help"),
         (("score", "logistic"), "Missing argument 'file'. (nethical score --help"),
     ],
