@@ -31,6 +31,7 @@ from nethical_assets.command_line.output import (
     stdout_console,
     tell,
 )
+from nethical_assets.command_line.status_line import working
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.options import CycleOptions, SourceChoice
@@ -151,10 +152,12 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score raw records with the current model: label, probability and score for each."""
-    from nethical_assets.core.reading.tables import TextLayout
-    from nethical_assets.operations.scoring import score_file
+    with working(f"scoring {file.name}"):
+        from nethical_assets.core.reading.tables import TextLayout
+        from nethical_assets.operations.scoring import score_file
 
-    document = score_file(load_settings(), check_family(family), file, output, TextLayout(delimiter, encoding))
+        layout = TextLayout(delimiter, encoding)
+        document = score_file(load_settings(), check_family(family), file, output, layout)
     if as_json:
         print_json(document)
     else:

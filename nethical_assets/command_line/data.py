@@ -12,7 +12,8 @@ import typer
 
 from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_settings, open_workspace
-from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table, say, tell
+from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
+from nethical_assets.command_line.status_line import working
 from nethical_assets.home.options import CycleOptions, SourceChoice
 
 if TYPE_CHECKING:
@@ -69,20 +70,21 @@ def fetch(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the snapshots up to date. Exits with 1 when a dataset that was named cannot be had."""
-    from nethical_assets.stages.fetching import DAMAGED, RAW, SKIPPED
-    from nethical_assets.stages.sealing import finish_errand
-    from nethical_assets.stages.stage import carry_out
-
-    settings = load_settings()
-    workspace = _workspace(settings, CycleOptions(source=source, force_download=force))
     rows = []
-    for entry in _entries(settings, names):
-        record = carry_out(RAW, workspace, entry.name)
-        workspace.records.publish(record, workspace.run_id)
-        rows.append({"name": entry.name, **record.facts})
-        if not as_json:
-            say(errors, f"{entry.name}: {record.facts['status']} ({record.facts['reason']})")
-    finish_errand(workspace)
+    with working("fetching") as status:
+        from nethical_assets.stages.fetching import DAMAGED, RAW, SKIPPED
+        from nethical_assets.stages.sealing import finish_errand
+        from nethical_assets.stages.stage import carry_out
+
+        settings = load_settings()
+        workspace = _workspace(settings, CycleOptions(source=source, force_download=force))
+        for entry in _entries(settings, names):
+            record = carry_out(RAW, workspace, entry.name)
+            workspace.records.publish(record, workspace.run_id)
+            rows.append({"name": entry.name, **record.facts})
+            if not as_json:
+                status.print(f"{entry.name}: {record.facts['status']} ({record.facts['reason']})")
+        finish_errand(workspace)
     if as_json:
         print_json({"datasets": rows})
     if names and any(row["status"] in (SKIPPED, DAMAGED) for row in rows):
@@ -116,19 +118,20 @@ def restore(
 def validate(names: Names = None, as_json: JsonOption = False) -> None:
     """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails, or when there
     is nothing of a dataset that was named."""
-    from nethical_assets.core.quality.checks import CHECKS
-    from nethical_assets.core.quality.report import DatasetReport, render_validation_report
-    from nethical_assets.stages.checking import assess_raw, family_reports
-    from nethical_assets.stages.sealing import finish_errand
+    with working("validating"):
+        from nethical_assets.core.quality.checks import CHECKS
+        from nethical_assets.core.quality.report import DatasetReport, render_validation_report
+        from nethical_assets.stages.checking import assess_raw, family_reports
+        from nethical_assets.stages.sealing import finish_errand
 
-    settings = load_settings()
-    workspace = _workspace(settings)
-    reports = [
-        DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in _entries(settings, names)
-    ]
-    if not names:
-        reports += family_reports(workspace)
-    finish_errand(workspace)
+        settings = load_settings()
+        workspace = _workspace(settings)
+        reports = [
+            DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in _entries(settings, names)
+        ]
+        if not names:
+            reports += family_reports(workspace)
+        finish_errand(workspace)
     if as_json:
         print_json(
             {

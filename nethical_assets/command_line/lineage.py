@@ -12,6 +12,7 @@ import typer
 
 from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, print_json, say, stdout_console, tell
+from nethical_assets.command_line.status_line import working
 from nethical_assets.core.ground.documents import to_document
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def lineage(
     """The chain from raw data to the model's pointer, every link verified. Exits with 1 at a broken one."""
     from nethical_assets.operations.lineage import trace_model
 
-    found = trace_model(load_settings(), model, key)
+    with working(f"verifying {model}"):
+        found = trace_model(load_settings(), model, key)
     broken = found.broken
     if as_json:
         print_json({"ok": broken is None, "broken": None if broken is None else _name(broken), **to_document(found)})
@@ -59,7 +61,8 @@ def reproduce(model: Model, as_json: JsonOption = False) -> None:
     """Train a model again from its stored splits. Exits with 1 when the result is not the same, byte by byte."""
     from nethical_assets.operations.lineage import reproduce_model
 
-    pointer, outcome = reproduce_model(load_settings(), model)
+    with working(f"training {model} again"):
+        pointer, outcome = reproduce_model(load_settings(), model)
     if as_json:
         print_json({"family": pointer.family, "version": pointer.version, **outcome.to_json()})
     elif outcome.same:

@@ -38,6 +38,8 @@ errors = Console(stderr=True)
 _UNLIMITED = 100_000
 _GAP = 3
 """Columns between two columns of a table."""
+_READABLE = 24
+"""Text that is broken into lines shorter than this is not read: columns that can be done without go first."""
 _INDENT = "  "
 
 
@@ -119,9 +121,11 @@ def show_table(
         return
     cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
     narrowest = {column: _width(column, cells[column], broken=column in prose) for column in columns}
+    wanted = {column: _width(column, cells[column], broken=False) for column in columns}
+    readable = {one: max(width, min(wanted[one], _READABLE)) for one, width in narrowest.items()}
     shown, left_out = list(columns), []
     for column in least:
-        if _total(narrowest[one] for one in shown) <= console.width:
+        if _total(readable[one] for one in shown) <= console.width:
             break
         shown.remove(column)
         left_out.append(column)
@@ -133,8 +137,7 @@ def show_table(
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     room = console.width - _total(narrowest[one] for one in shown)
     for column in shown:
-        wanted = max(_width(column, cells[column], broken=False), cell_len(column))
-        width = min(wanted, narrowest[column] + room)
+        width = min(max(wanted[column], cell_len(column)), narrowest[column] + room)
         room -= width - narrowest[column]
         table.add_column(column.replace("_", " "), width=width, overflow="fold")
     for number in range(len(rows)):

@@ -14,6 +14,7 @@ import typer
 from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_settings, open_workspace
 from nethical_assets.command_line.output import DelimiterOption, EncodingOption, JsonOption, print_json, tell
+from nethical_assets.command_line.status_line import working
 from nethical_assets.core.ground.errors import SettingsError
 
 Format = Literal["csv", "tsv", "json", "jsonl", "lines", "parquet"]
@@ -41,15 +42,16 @@ def screen(
         from nethical_assets.core.governance.recogniser import PresidioRecogniser
 
         recogniser = PresidioRecogniser(language_model)
-    result = screen_file(
-        file,
-        text_column,
-        workspace.screener,
-        file_format=file_format,
-        delimiter=delimiter,
-        encoding=encoding,
-        recogniser=recogniser,
-    )
+    with working(f"screening {file.name}"):
+        result = screen_file(
+            file,
+            text_column,
+            workspace.screener,
+            file_format=file_format,
+            delimiter=delimiter,
+            encoding=encoding,
+            recogniser=recogniser,
+        )
     summary = result.summary()
     if output is not None:
         write_findings(result.findings, output)
@@ -84,7 +86,8 @@ def error_card(
     root = data_root or settings.mirror
     if root is None:
         raise SettingsError("the error card needs the labelled corpora: name a folder with --data-root")
-    card = build_error_card(root, open_workspace(settings, "error-card").screener, half=half)
+    with working("measuring the screening rules"):
+        card = build_error_card(root, open_workspace(settings, "error-card").screener, half=half)
     if as_json:
         print_json(card)
     else:

@@ -50,6 +50,15 @@ def fit(head: str, items: Sequence[str], width: int) -> str:
     return shown
 
 
+@contextlib.contextmanager
+def working(what: str) -> Iterator[StatusLine]:
+    """Show on a terminal for how long ``what`` has been going on; lines are written through what it yields."""
+    started = time.monotonic()
+    status = StatusLine(lambda width: fit(f"{clock(time.monotonic() - started):>5}", [what], width))
+    with status.shown():
+        yield status
+
+
 class StatusLine:
     """Writes whole lines to standard error, and on a terminal keeps a line below them up to date.
 
