@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from nethical_assets.command_line.opening import load_settings
-from nethical_assets.command_line.output import JsonOption, print_json, say, stdout_console, tell
+from nethical_assets.command_line.output import JsonOption, print_json, say, show_table, stdout_console, tell
 from nethical_assets.command_line.status_line import working
 from nethical_assets.core.ground.documents import to_document
 
@@ -42,13 +43,20 @@ def lineage(
         say(console, f"{found.family} {found.version} ({found.stage}), model {found.model}")
         if found.synthetic:
             say(console, "raw data: none, the canonical dataset is synthetic")
+        rows = [
+            {
+                "status": Text(link.status, "red" if link.status == "broken" else ""),
+                "link": _name(link),
+                "digest": _short(link.digest),
+                "leaf": link.leaf,
+                "signed_by": (link.signer or "")[:_SHOWN_DIGITS],
+            }
+            for link in found.links
+        ]
+        show_table(console, "", rows, list(rows[0]) if rows else (), least=("signed_by", "leaf"))
         for link in found.links:
-            leaf = "" if link.leaf is None else f"leaf {link.leaf}"
-            signer = f"signed by {link.signer[:_SHOWN_DIGITS]}" if link.signer else ""
-            line = f"{link.status:<12}{_name(link):<32}{_short(link.digest):<14}{leaf:<10}{signer}"
-            say(console, line.rstrip(), style="red" if link.status == "broken" else "")
             for problem in link.problems:
-                say(console, problem, indent="    ", style="red")
+                say(console, f"{_name(link)}: {problem}", indent="    ", style="red")
         if broken is None:
             say(console, f"All {len(found.links)} links verify.")
         else:

@@ -97,7 +97,7 @@ def test_every_cell_is_there_whole_or_its_column_is_said_to_be_missing(rows: lis
 
 def test_a_line_is_broken_between_words_and_a_path_is_not_broken() -> None:
     console, screen = terminal(40)
-    path = "/home/somebody/" + "x" * 60 + "/card.json"
+    path = "/srv/somebody/" + "x" * 60 + "/card.json"
     say(console, f"Card: {path}", indent="  ")
     assert path in screen.text.replace("\n", "")
     assert path in "".join(screen.lines)
