@@ -72,7 +72,7 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
         with expected_failures():
             workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
             if stage.scope == "family":
-                workspace.hold_family(subject, said=context.log.info)
+                workspace.hold_family(subject, said=context.log.warning)
             records = [workspace.records.load(needed.name, source, context.run.run_id) for needed, source in handed]
             record = carry_out(stage, workspace, subject, records)
             shown = present(stage.shows(workspace, record))
