@@ -14,7 +14,7 @@ from typing import Any
 from nethical_assets.core.datasets.canonical import synthetic_dataset
 from nethical_assets.core.datasets.splits import assign_splits
 from nethical_assets.core.detectors.registry import family_names, load_family
-from nethical_assets.core.governance.frames import screen_frame
+from nethical_assets.core.governance.frames import canonical_readings, screen_frame
 from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.quality.declarations import QualityThresholds, assess, canonical_schema
@@ -44,7 +44,7 @@ def measure() -> dict[str, Any]:
 def _handle(family: str, rows: int, screener: Screener) -> None:
     spec = load_family(family)
     dataset = synthetic_dataset(spec, rows=rows, seed=1)
-    result = screen_frame(dataset.frame, spec.text_columns, screener)
+    result = screen_frame(dataset.frame, canonical_readings(dataset.frame, spec.kind), screener)
     assign_splits(result.frame, train_ratio=0.8, validation_ratio=0.1)
     schema = canonical_schema(spec, dataset.facts["input_columns"])
     assess(

@@ -32,6 +32,11 @@ def roots_of(instance: dg.DagsterInstance, newest: int | None = None) -> list[tu
         cursor = page.cursor
 
 
+def runs_of_newest_roots(instance: dg.DagsterInstance) -> set[str]:
+    """The runs that told the roots which the next one is compared with."""
+    return {record.run_id for record in instance.fetch_materializations(_KEY, limit=_COMPARED).records}
+
+
 def witness_root(instance: dg.DagsterInstance, home: Path) -> None:
     """Have Dagster's event log know the newest root of the log, where no run that ends the usual way will tell it.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from nethical_assets.command_line.documents import print_document
-from nethical_assets.command_line.opening import load_settings, open_workspace
+from nethical_assets.command_line.opening import load_home, open_workspace
 from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
 
 if TYPE_CHECKING:
@@ -73,4 +73,4 @@ def close(
 
 
 def _tracker() -> IssueTracker:
-    return open_workspace(load_settings(), "alerts").tracker
+    return open_workspace(load_home(), "alerts").tracker

@@ -18,7 +18,7 @@ import typer
 
 from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening
 from nethical_assets.command_line.interrupts import ending, exit_code, first_signal, interruptible
-from nethical_assets.command_line.opening import load_settings
+from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings
 from nethical_assets.command_line.output import (
     DelimiterOption,
     EncodingOption,
@@ -118,7 +118,7 @@ def status(as_json: JsonOption = False) -> None:
     """Champions, stages, last drift verdict, open alerts and the head of the audit log."""
     from nethical_assets.operations.status import read_status
 
-    document = read_status(load_settings())
+    document = read_status(load_home_to_show())
     if as_json:
         print_json(document)
         return
@@ -156,8 +156,9 @@ def score(
         from nethical_assets.core.reading.tables import TextLayout
         from nethical_assets.operations.scoring import score_file
 
+        check_family(family)
         layout = TextLayout(delimiter, encoding)
-        document = score_file(load_settings(), check_family(family), file, output, layout)
+        document = score_file(load_home(), family, file, output, layout)
     if as_json:
         print_json(document)
     else:
@@ -165,6 +166,29 @@ def score(
             f"{document['rows']} records scored with {family} {document['version']}: "
             f"{document['positives']} positive; written to {output}"
         )
+        for column in document["wrong_cells"]:
+            tell(
+                f"Counted as missing: column {column['column']}: {column['count']} of {column['records']} values, "
+                f"{column['reason']} (first: record {column['first']})"
+            )
+        for kind, count in document["prediction_findings"].items():
+            tell(f"Found in the predictions: {kind} {count}")
+
+
+@app.command()
+def retention(as_json: JsonOption = False) -> None:
+    """Remove Dagster's records of runs that the settings keep no longer, and what killed processes left."""
+    from nethical_assets.home.workspace import utc_now
+    from nethical_assets.orchestration.instance import open_instance, storage_failures
+    from nethical_assets.orchestration.run_history import apply_retention
+
+    settings = load_home()
+    with storage_failures(settings), open_instance(settings) as instance:
+        removed = apply_retention(settings, instance, now=utc_now())
+    if as_json:
+        print_json({"runs": removed.runs, "files": removed.files})
+    else:
+        tell(f"Removed the records of {removed.runs} runs, and {removed.files} files of processes that ended")
 
 
 app.command("lineage")(lineage.lineage)

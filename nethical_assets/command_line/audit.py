@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nethical_assets.command_line.opening import load_settings
+from nethical_assets.command_line.opening import load_home
 from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table, say, tell
 from nethical_assets.command_line.status_line import StatusLine, clock, fit
 from nethical_assets.core.ground.errors import AuditError, SettingsError
@@ -46,7 +46,7 @@ def verify(
         trusted = load_policy(policy) if policy is not None else Policy()
         trusted = trusted.model_copy(update={"log_keys": (*trusted.log_keys, *(key or ()))})
         check_keys((*trusted.log_keys, *trusted.witness_keys))
-        settings = load_settings()
+        settings = load_home()
         roots, unread = known_roots(settings)
         report = verify_all(settings, trusted, known_roots=roots, progress=progress)
     report["notes"] += unread
@@ -75,7 +75,7 @@ def show(
     from nethical_assets.core.ground.digests import check_digest
 
     wanted = None if digest is None else check_digest(digest)
-    found = list(LogReader(_folder(load_settings())).find_events(run_id=run, digest=wanted))[-last:]
+    found = list(LogReader(_folder(load_home())).find_events(run_id=run, digest=wanted))[-last:]
     rows = [{"index": one.index, **one.event.to_json()} for one in found]
     if as_json:
         print_json({"events": rows})
@@ -102,7 +102,7 @@ def prove(
     from nethical_assets.core.audit import prove as prove_event
     from nethical_assets.core.ground.storage import write_json
 
-    document = prove_event(_folder(load_settings()), int(what) if what.isdigit() else what)
+    document = prove_event(_folder(load_home()), int(what) if what.isdigit() else what)
     if output is None:
         print_json(document)
     else:
@@ -146,7 +146,7 @@ def export(
     """One folder with everything a stranger needs to verify a run: events, proofs, cards, manifests and a verifier."""
     from nethical_assets.operations.verification import export_run
 
-    folder = export_run(load_settings(), run, output)
+    folder = export_run(load_home(), run, output)
     tell(f"Written to {folder}; verify it anywhere with: python3 -I -S {folder}/verify.py --key KEY")
 
 
@@ -155,7 +155,7 @@ def show_key() -> None:
     """The verifier key of the log: give it to auditors."""
     from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_keys
 
-    for key in read_verifier_keys(_folder(load_settings()) / "keys" / VERIFIER_KEY_FILE):
+    for key in read_verifier_keys(_folder(load_home()) / "keys" / VERIFIER_KEY_FILE):
         typer.echo(str(key))
 
 
@@ -182,7 +182,7 @@ def rotate(
     """Replace the signing key; the rotation is an event signed by the old one."""
     from nethical_assets.core.audit import AuditLog, rotate_key
 
-    log = AuditLog(_folder(load_settings()))
+    log = AuditLog(_folder(load_home()))
     key = rotate_key(log, actor=actor or getpass.getuser(), new_key_file=new_key_file)
     tell(f"Rotated. Give auditors the new verifier key:\n{key}")
 
@@ -192,7 +192,7 @@ def heartbeat(as_json: JsonOption = False) -> None:
     """Log that the platform is alive, so that silence is visible."""
     from nethical_assets.core.audit import AuditLog
 
-    receipt = AuditLog(_folder(load_settings())).heartbeat(f"heartbeat-{uuid.uuid4()}").to_json()
+    receipt = AuditLog(_folder(load_home())).heartbeat(f"heartbeat-{uuid.uuid4()}").to_json()
     if as_json:
         print_json(receipt)
     else:
@@ -239,7 +239,7 @@ def cosign(
     from nethical_assets.core.tlog.note import VerifierKey
 
     check_keys((witness_key,))
-    log = AuditLog(_folder(load_settings()))
+    log = AuditLog(_folder(load_home()))
     head = log.head()
     if head is None:
         raise AuditError(f"{log.folder}: there is no checkpoint to cosign yet; run: nethical run")
@@ -256,7 +256,7 @@ def timestamp(
     from nethical_assets.core.audit import LogReader
     from nethical_assets.core.audit.anchors.timestamp import http_sender, read_roots, timestamp_head
 
-    path = timestamp_head(LogReader(_folder(load_settings())), http_sender(url), read_roots(roots))
+    path = timestamp_head(LogReader(_folder(load_home())), http_sender(url), read_roots(roots))
     tell(f"Timestamp written to {path}")
 
 
@@ -269,7 +269,7 @@ def tag(
     from nethical_assets.core.audit import LogReader
     from nethical_assets.core.audit.anchors.git_tag import tag_head
 
-    tell(f"Tagged: {tag_head(LogReader(_folder(load_settings())), repository, signing_key)}")
+    tell(f"Tagged: {tag_head(LogReader(_folder(load_home())), repository, signing_key)}")
 
 
 @app.command()
@@ -283,7 +283,7 @@ def lock(
     """Put the newest checkpoint where nobody can change it (needs the package boto3)."""
     from nethical_assets.operations.anchoring import lock_head
 
-    key = lock_head(load_settings(), bucket, prefix, until.replace(tzinfo=UTC))
+    key = lock_head(load_home(), bucket, prefix, until.replace(tzinfo=UTC))
     tell(f"Locked until {until:%Y-%m-%d}: s3://{bucket}/{key}")
 
 

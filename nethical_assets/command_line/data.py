@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nethical_assets.command_line.documents import print_document
-from nethical_assets.command_line.opening import load_settings, open_workspace
+from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings, open_workspace
 from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
 from nethical_assets.command_line.status_line import working
 from nethical_assets.home.options import CycleOptions, SourceChoice
@@ -29,7 +29,7 @@ Names = Annotated[list[str] | None, typer.Argument(help="Names or slugs of the c
 @app.command("list")
 def list_datasets(as_json: JsonOption = False) -> None:
     """The catalog, and the snapshot that is there for each entry."""
-    workspace = _workspace(load_settings())
+    workspace = _workspace(load_home_to_show())
     rows: list[dict[str, Any]] = []
     for entry in workspace.settings.catalog.dataset:
         snapshot = workspace.snapshots.latest(entry.name)
@@ -125,10 +125,9 @@ def validate(names: Names = None, as_json: JsonOption = False) -> None:
         from nethical_assets.stages.sealing import finish_errand
 
         settings = load_settings()
-        workspace = _workspace(settings)
-        reports = [
-            DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in _entries(settings, names)
-        ]
+        entries = _entries(settings, names)
+        workspace = _workspace(load_home(settings))
+        reports = [DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in entries]
         if not names:
             reports += family_reports(workspace)
         finish_errand(workspace)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from nethical_assets.command_line.opening import load_settings
+from nethical_assets.command_line.opening import load_home
 from nethical_assets.command_line.output import JsonOption, print_json, say, show_table, stdout_console, tell
 from nethical_assets.command_line.status_line import working
 from nethical_assets.core.ground.documents import to_document
@@ -34,7 +34,7 @@ def lineage(
     from nethical_assets.operations.lineage import trace_model
 
     with working(f"verifying {model}"):
-        found = trace_model(load_settings(), model, key)
+        found = trace_model(load_home(), model, key)
     broken = found.broken
     if as_json:
         print_json({"ok": broken is None, "broken": None if broken is None else _name(broken), **to_document(found)})
@@ -70,7 +70,7 @@ def reproduce(model: Model, as_json: JsonOption = False) -> None:
     from nethical_assets.operations.lineage import reproduce_model
 
     with working(f"training {model} again"):
-        pointer, outcome = reproduce_model(load_settings(), model)
+        pointer, outcome = reproduce_model(load_home(), model)
     if as_json:
         print_json({"family": pointer.family, "version": pointer.version, **outcome.to_json()})
     elif outcome.same:

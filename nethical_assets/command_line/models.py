@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nethical_assets.command_line.opening import load_settings, open_workspace
+from nethical_assets.command_line.opening import load_home, open_workspace
 from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
 from nethical_assets.core.detectors.registry import family_names
 
@@ -24,7 +24,7 @@ _LEAST = ("model", "decided_at", "version")
 @app.command("list")
 def list_models(as_json: JsonOption = False) -> None:
     """Champions, candidates and replaced champions."""
-    registry = open_workspace(load_settings(), "models").registry
+    registry = open_workspace(load_home(), "models").registry
     rows: list[dict[str, Any]] = []
     for family in family_names():
         champion = registry.champion(family)
@@ -50,7 +50,7 @@ def rotate_key(
     from nethical_assets.core.lineage.pins import LogPins, rotate_model_key
     from nethical_assets.home.workspace import open_audit_log, open_model_keys
 
-    home = load_settings().home
+    home = load_home().home
     digest = rotate_model_key(
         open_audit_log(home),
         open_model_keys(home),
@@ -72,7 +72,7 @@ def prune(
     """Remove candidates older than the settings keep them; every removal is an audit event."""
     from nethical_assets.operations.retention import remove_expired
 
-    workspace = open_workspace(load_settings(), f"retention-{uuid.uuid4()}")
+    workspace = open_workspace(load_home(), f"retention-{uuid.uuid4()}")
     rows = remove_expired(workspace, archived_too=archived)
     if as_json:
         print_json({"removed": rows})

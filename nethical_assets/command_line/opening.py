@@ -6,8 +6,10 @@ the argument parser.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from nethical_assets.command_line.output import errors, say
 from nethical_assets.home.options import CycleOptions
 
 if TYPE_CHECKING:
@@ -24,6 +26,39 @@ def load_settings() -> Settings:
     from nethical_assets.home import settings
 
     return settings.load_settings()
+
+
+def load_home(settings: Settings | None = None) -> Settings:
+    """The settings of this process, unless they were loaded, for a command that needs what is in the home already.
+
+    Raises:
+        SettingsError: a file or a variable is not valid.
+        NoHomeError: there is no platform in the home.
+    """
+    from nethical_assets.home.presence import check_home
+
+    settings = settings or load_settings()
+    check_home(settings)
+    return settings
+
+
+def load_home_to_show() -> Settings:
+    """As ``load_home``; in a fresh checkout, where no home is named, it only says that nothing is there yet.
+
+    Raises:
+        SettingsError: a file or a variable is not valid.
+        NoHomeError: NETHICAL_HOME names a home, and there is no platform in it.
+    """
+    from nethical_assets.home.presence import NoHomeError, check_home
+
+    settings = load_settings()
+    try:
+        check_home(settings)
+    except NoHomeError as error:
+        if os.environ.get("NETHICAL_HOME"):
+            raise
+        say(errors, f"nethical: {error}")
+    return settings
 
 
 def open_workspace(settings: Settings, run_id: str, options: CycleOptions | None = None) -> Workspace:

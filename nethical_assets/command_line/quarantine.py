@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nethical_assets.command_line.opening import load_settings
+from nethical_assets.command_line.opening import load_home
 from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.documents import to_document
@@ -32,7 +32,7 @@ def list_rows(
     """The rows, without their content."""
     from nethical_assets.operations.quarantine import quarantine_workspace
 
-    workspace = quarantine_workspace(load_settings())
+    workspace = quarantine_workspace(load_home())
     chosen = None if family is None else check_family(family)
     entries = [to_document(entry) for entry in workspace.quarantine.entries(chosen, status=status)]
     if as_json:
@@ -61,7 +61,7 @@ def show(family: Family, row: Row, as_json: JsonOption = False) -> None:
     """The content of one row: personal text, for whoever decides about it."""
     from nethical_assets.operations.quarantine import quarantine_workspace
 
-    content = quarantine_workspace(load_settings()).quarantine.show(check_family(family), row)
+    content = quarantine_workspace(load_home()).quarantine.show(check_family(family), row)
     if as_json:
         print_json(content)
     else:
@@ -86,7 +86,7 @@ def _decide(
 ) -> None:
     from nethical_assets.operations.quarantine import decide
 
-    event = decide(load_settings(), verdict, check_family(family), row, actor=actor or getpass.getuser(), reason=reason)
+    event = decide(load_home(), verdict, check_family(family), row, actor=actor or getpass.getuser(), reason=reason)
     if as_json:
         print_json(event)
     else:

@@ -52,8 +52,11 @@ class IssueJournal:
             acting.settle()
             try:
                 yield acting.record
-            finally:
-                acting.end()
+            except BaseException:
+                # What went wrong is told; that the log waits for the next run is no second problem.
+                acting.end(logging.DEBUG)
+                raise
+            acting.end(logging.WARNING)
 
 
 class _Acting:
@@ -95,12 +98,12 @@ class _Acting:
             self._give_up(error)
         return reached
 
-    def end(self) -> None:
+    def end(self, level: int) -> None:
         if self._recorded:
             try:
                 self._workspace.seal()
             except NethicalError as error:
-                _LOGGER.warning("what was recorded about issues enters the audit log with the next run: %s", error)
+                _LOGGER.log(level, "what was recorded about issues enters the audit log with the next run: %s", error)
         self._workspace.end()
 
     def _write(self, leaf: Leaf, intent: str) -> None:

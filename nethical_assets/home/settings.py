@@ -33,6 +33,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _UNUSABLE_IN_HOME = re.compile(r"[?*\[]|%[0-9A-Fa-f]{2}")
 """Dagster takes the path of its databases for a part of a URL, and that of its configuration for a pattern: with one of
 these it would open other files, or run without the configuration and say nothing."""
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
+"""How Python shows bytes of a path that are not UTF-8."""
 _ANY_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -94,6 +96,7 @@ class DatasetSettings(_Strict):
     minimum_samples: int = Field(default=10_000, ge=1, le=1_000_000_000)
     maximum_rows: int = Field(default=100_000, ge=100, le=10_000_000)
     missing_share_max: Share = 0.2
+    wrong_type_share_max: Share = 0.01
     minority_share_min: Share = 0.05
     duplicate_share_max: Share = 0.5
     near_duplicate_share_max: Share = 0.2
@@ -139,6 +142,8 @@ class MonitoringSettings(_Strict):
     drift_false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
     retraining_cooldown_hours: int = Field(default=24, ge=0, le=8760)
     run_retention_days: int = Field(default=90, ge=1, le=3650)
+    run_retention_runs: int = Field(default=50, ge=10, le=100_000)
+    run_retention_schedule: Cron = "30 3 * * *"
 
 
 class ScheduleFile(_Strict):
@@ -202,7 +207,13 @@ def load_settings(environment: Mapping[str, str] | None = None, *, catalog: Cata
 
 
 def _check_home(home: Path) -> None:
-    """Refuse a home that is not, and cannot become, a folder, or in which Dagster would not find its files."""
+    """Refuse a home that is not, and cannot become, a folder, or in which Dagster or SQLite would not find files."""
+    if undecodable := _UNDECODABLE.search(str(home)):
+        byte = f"\\x{ord(undecodable[0]) - 0xDC00:02x}"
+        raise SettingsError(
+            f"NETHICAL_HOME = {str(home)!r} has the byte {byte} in its path, which is not UTF-8 and which SQLite does "
+            "not take; name another folder"
+        )
     if unusable := _UNUSABLE_IN_HOME.search(str(home)):
         raise SettingsError(
             f"NETHICAL_HOME = {str(home)!r} has {unusable[0]!r} in its path, which Dagster takes for something "

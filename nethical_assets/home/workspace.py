@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.datasets.backups import BackupStore
     from nethical_assets.core.datasets.snapshots import SnapshotStore
     from nethical_assets.core.drift.inference_log import InferenceLog
+    from nethical_assets.core.governance.pseudonyms import Pseudonyms
     from nethical_assets.core.governance.quarantine import QuarantineStore
     from nethical_assets.core.governance.rules import Ruleset
     from nethical_assets.core.governance.screener import Screener
@@ -162,10 +163,11 @@ class Workspace:
 
         return InferenceLog(self.home / "serving" / "inference", counts=self.evidence.is_logged_batch)
 
-    def record_batch(self, name: str, digest: str, model: str) -> None:
-        """Have the log know a scored batch of ``model``, once."""
+    def record_batch(self, name: str, digest: str, model: str, told: Mapping[str, Any]) -> None:
+        """Have the log know a scored batch of ``model``, once, and what was counted when it was scored."""
         if not self.evidence.is_logged_batch(name, digest):
-            self.record_event(EventType.BATCH_SCORED, {f"{BATCH_PREFIX}{name}": digest}, parents=[model])
+            batch = {f"{BATCH_PREFIX}{name}": digest}
+            self.record_event(EventType.BATCH_SCORED, batch, parents=[model], payload=told)
 
     @functools.cached_property
     def audit_log(self) -> AuditLog:
@@ -219,6 +221,13 @@ class Workspace:
         folder = self.settings.screening_rules
         stamps = tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob("*.toml"))
         return _ruleset(folder, stamps)
+
+    @functools.cached_property
+    def pseudonyms(self) -> Pseudonyms:
+        """What stands for personal data by which rows belong together."""
+        from nethical_assets.core.governance.pseudonyms import Pseudonyms
+
+        return Pseudonyms(self.home / "data" / "pseudonyms.key")
 
     @functools.cached_property
     def quarantine(self) -> QuarantineStore:

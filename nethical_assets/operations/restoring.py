@@ -108,6 +108,7 @@ def _repair_older(workspace: Workspace, name: str) -> None:
 
 
 def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, str]:
+    from nethical_assets.core.governance.names import private_names
     from nethical_assets.core.sources.mirror_source import MirrorSource
 
     if workspace.settings.mirror is None:
@@ -123,6 +124,7 @@ def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
         seed=workspace.settings.file.training.seed,
         force=True,
         keeper=_arrivals(workspace, entry, {"from": "mirror"}),
+        private_names=lambda names: private_names(names, workspace.screener),
     )
     if outcome.snapshot is None or outcome.stale:
         raise SourceUnavailableError(f"dataset {entry.name} cannot be restored from the mirror: {outcome.reason}")

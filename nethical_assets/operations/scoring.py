@@ -21,8 +21,6 @@ from nethical_assets.stages.sealing import finish_errand
 if TYPE_CHECKING:
     from nethical_assets.core.reading.tables import TextLayout
 
-DECISION_THRESHOLD = 0.5
-
 
 def score_file(
     settings: Settings, family: str, file: Path, output: Path, layout: TextLayout | None = None
@@ -32,14 +30,17 @@ def score_file(
     ``layout`` says the file's delimiter and encoding, where its name or the catalog does not.
 
     Only scores and numeric sketches of the inputs enter the inference log, never the records; a file that is scored
-    again enters it once.
+    again enters it once. What is written is screened as predictions of the evaluation are; the counts of that, and of
+    cells of the wrong type, are in the answer and in the batch's event.
 
     Raises:
         NoChampionError: no model of the family was promoted yet.
-        DatasetError: the file cannot be read, or has not the columns of the family.
+        DatasetError: the file cannot be read, has not the columns of the family, or too many cells of a column are of
+            the wrong type.
         IntegrityError: the model is not what was stored, or the log has no promotion of it.
     """
-    from nethical_assets.core.models.loading import load_detector
+    from nethical_assets.core.governance.predictions import screen_outputs
+    from nethical_assets.core.models.loading import load_detector, score_records
     from nethical_assets.core.reading.tables import TextLayout, check_output, read_records, write_records
 
     check_output(output)
@@ -52,26 +53,34 @@ def score_file(
     if champion is None:
         raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
     spec = load_family(family)
-    inputs = spec.inputs_of(records, entries)
     detector = load_detector(workspace.registry, champion.model, spec)
-    found = detector.predict(inputs)
-    probability, scores = found.probability, found.score
-    keys = inputs[[name for name in inputs.columns if name not in spec.input_columns]] if spec.input_columns else None
-    predictions = inputs[[]] if keys is None else keys
-    predictions = predictions.assign(
-        label=(probability >= DECISION_THRESHOLD).astype("int8"), probability=probability, score=scores
+    scored = score_records(
+        detector,
+        spec,
+        records,
+        entries,
+        wrong_share_max=settings.file.datasets.wrong_type_share_max,
+        what=str(file),
     )
+    predictions = scored.predictions
+    texts = scored.inputs[spec.text_columns[0]] if spec.text_columns else None
+    outputs = screen_outputs(predictions, workspace.screener, texts)
+    told = {
+        "rows": len(predictions),
+        "prediction_findings": dict(outputs.by_kind),
+        "wrong_cells": scored.cells.to_json(),
+    }
     if len(predictions):
         workspace.inference_log.append(
             family,
             champion.model,
-            probabilities=probability,
-            scores=scores,
-            sketch=detector.sketch(inputs),
+            probabilities=scored.prediction.probability,
+            scores=scored.prediction.score,
+            sketch=detector.sketch(scored.inputs),
             # Scoring a file again is a retry, unless another decision made the model champion in between.
             occasion=f"{digest_file(file)} {champion.decision}",
             when=utc_now(),
-            record=lambda name, digest: workspace.record_batch(name, digest, champion.model),
+            record=lambda name, digest: workspace.record_batch(name, digest, champion.model, told),
         )
     finish_errand(workspace)
     # Last: whoever has scores can be sure that the log and the drift reports know of them.
@@ -80,7 +89,7 @@ def score_file(
         "family": family,
         "version": champion.version,
         "model_digest": champion.model,
-        "rows": len(predictions),
+        **told,
         "positives": int(predictions["label"].sum()),
         "output": str(output),
     }

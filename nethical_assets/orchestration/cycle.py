@@ -24,16 +24,15 @@ from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import Workspace, open_model_keys
+from nethical_assets.home.workspace import Workspace, open_model_keys, utc_now
 from nethical_assets.orchestration.build import build_cycle_defs
 from nethical_assets.orchestration.division import divide, steps_of
 from nethical_assets.orchestration.executor import single_executor, worker_executor
 from nethical_assets.orchestration.instance import open_instance, storage_failures
-from nethical_assets.orchestration.run_history import sweep_left_files
+from nethical_assets.orchestration.run_history import apply_retention
 from nethical_assets.orchestration.runs import execute_here
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.alerts import file_cycle
-from nethical_assets.sensors.dead_runs import fail_dead_runs
 from nethical_assets.sensors.results import RunEvents, StepFailure
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.graph import FAMILY_CYCLE
@@ -90,12 +89,11 @@ def run_cycle(
         open_instance(settings) as instance,
         exclusive_lock(settings.home / "cycle.lock", waiting_seconds=0.0, what="the training cycle of this home"),
     ):
-        sweep_left_files(settings.home)
         signing_key = SigningKeys(settings.home / "audit" / "keys").path
         had_key = signing_key.exists()
         model_key = open_model_keys(settings.home).path
         had_model_key = model_key.exists()
-        fail_dead_runs(instance, settings)
+        apply_retention(settings, instance, now=utc_now())
         planned({stage_of(key) for key in cycle_assets(settings, tuple(families))})
         finished = _execute(settings, tuple(families), options, instance, said, workers)
         workspace = Workspace(settings, options, finished.run_id)

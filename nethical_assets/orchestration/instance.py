@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from nethical_assets.assets.roots import roots_of
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
+from nethical_assets.core.ground.sqlite_copies import readable_copy
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
+from nethical_assets.orchestration.sqlite_storage import PooledEventLogStorage
+from nethical_assets.orchestration.unwritten import told_once
 
 _CREATION_SECONDS = 60.0
 _EVENTS_A_BATCH = 200
@@ -86,7 +90,8 @@ def storage_failures(settings: Settings) -> Iterator[None]:
         SettingsError: either of them happened while the context was open.
     """
     try:
-        yield
+        with told_once():
+            yield
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
         if any(sign in str(cause) for sign in _DAMAGED):
@@ -108,11 +113,27 @@ def known_roots(settings: Settings) -> tuple[list[tuple[int, str]], list[str]]:
     if not (settings.home / "dagster").is_dir():
         return [], nothing
     try:
-        with open_instance(settings) as instance:
-            roots = roots_of(instance)
-            return roots, [] if roots else nothing
-    except (SQLAlchemyError, OSError, NethicalError) as error:
+        roots = _roots_to_read(settings)
+        return roots, [] if roots else nothing
+    except (SQLAlchemyError, sqlite3.Error, OSError, NethicalError) as error:
         cause = getattr(error, "orig", None) or getattr(error, "strerror", None) or error
         return [], [
             f"{settings.home / 'dagster'}: cannot be read ({cause}), so the log was not held against its witness"
         ]
+
+
+def _roots_to_read(settings: Settings) -> list[tuple[int, str]]:
+    """The roots that the instance knows, also where nothing can be written: then from a copy of its event index."""
+    index = settings.home / "dagster" / "history" / "runs" / "index.db"
+    if not index.exists() or os.access(index.parent, os.W_OK):
+        try:
+            with open_instance(settings) as instance:
+                return roots_of(instance)
+        except (SQLAlchemyError, OSError, SettingsError):
+            # The disk may be full. What is damaged, or not there, is so in a copy too, and told of that.
+            if not index.exists():
+                raise
+    with readable_copy(index) as copy, dg.DagsterInstance.ephemeral() as instance:
+        # Everything else of an instance is of no interest to who asks for assets.
+        instance._event_storage = PooledEventLogStorage(str(copy.parent))
+        return roots_of(instance)

@@ -10,7 +10,7 @@ import dagster as dg
 
 from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import table
-from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, RUN_RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from nethical_assets.assets.roots import witness_root
 from nethical_assets.assets.selections import cycle_assets
 from nethical_assets.home.settings import Settings
@@ -21,28 +21,19 @@ from nethical_assets.stages.watching import DRIFT_REPORTS
 
 
 def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
-    """The training cycle, dataset validation, drift watch and retention."""
+    """The training cycle, dataset validation, drift watch, and retention of models and of runs."""
 
     @dg.op(description="Remove candidates older than the settings keep them; every removal is an audit event.")
     def remove_expired_models(context: dg.OpExecutionContext) -> None:
         from nethical_assets.home.options import CycleOptions
         from nethical_assets.home.workspace import Workspace
         from nethical_assets.operations.retention import remove_expired
-        from nethical_assets.orchestration.run_history import apply_retention
 
         workspace = Workspace(settings, CycleOptions(), context.run.run_id)
         with expected_failures():
             removed = remove_expired(workspace)
             witness_root(context.instance, settings.home)
-        forgotten = apply_retention(settings, context.instance, now=workspace.now())
-        context.add_output_metadata(
-            {
-                "removed": len(removed),
-                "models": table(removed),
-                "runs_forgotten": forgotten.runs,
-                "files_swept": forgotten.files,
-            }
-        )
+        context.add_output_metadata({"removed": len(removed), "models": table(removed)})
 
     @dg.job(
         name=RETENTION_JOB,
@@ -50,6 +41,23 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
     )
     def retention() -> None:
         remove_expired_models()
+
+    @dg.op(description="Remove Dagster's records of runs that the settings keep no longer, and what killed ones left.")
+    def forget_old_runs(context: dg.OpExecutionContext) -> None:
+        from nethical_assets.home.workspace import utc_now
+        from nethical_assets.orchestration.run_history import apply_retention
+
+        with expected_failures():
+            forgotten = apply_retention(settings, context.instance, now=utc_now())
+        context.add_output_metadata({"runs_forgotten": forgotten.runs, "files_swept": forgotten.files})
+
+    @dg.job(
+        name=RUN_RETENTION_JOB,
+        description="Remove Dagster's records of runs that are too old or too many of their job, and what killed "
+        "processes left. Runs with the newest result of an asset or a check stay, and so does the audit log.",
+    )
+    def run_retention() -> None:
+        forget_old_runs()
 
     raw = [asset_key(RAW, entry.name) for entry in settings.catalog.dataset]
     drift = [asset_key(DRIFT_REPORTS, family) for family in families]
@@ -66,6 +74,7 @@ def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
             description="Compare what every champion scored with its reference window.",
         ),
         retention,
+        run_retention,
     ]
 
 

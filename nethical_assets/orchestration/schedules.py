@@ -1,4 +1,5 @@
-"""Schedules: weekly training, weekly dataset validation, drift reports every few hours, weekly retention.
+"""Schedules: weekly training, weekly dataset validation, drift reports every few hours, weekly retention
+of models, daily retention of runs.
 
 What belongs here: when and with which run key. What does not: what a run does (``jobs``). All times are UTC.
 """
@@ -7,7 +8,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB, family_request
+from nethical_assets.assets.requests import (
+    DRIFT_JOB,
+    RETENTION_JOB,
+    RUN_RETENTION_JOB,
+    TRAINING_JOB,
+    VALIDATION_JOB,
+    family_request,
+)
 from nethical_assets.home.settings import Settings
 
 
@@ -56,4 +64,12 @@ def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.Sc
         job_name=RETENTION_JOB,
         description="Remove candidates that are older than the settings keep them.",
     )
-    return [weekly_training, validation, drift, retention]
+    run_retention = dg.ScheduleDefinition(
+        name="run_retention_schedule",
+        cron_schedule=monitoring.run_retention_schedule,
+        execution_timezone="UTC",
+        default_status=running,
+        job_name=RUN_RETENTION_JOB,
+        description="Remove Dagster's records of runs that the settings keep no longer, and what killed ones left.",
+    )
+    return [weekly_training, validation, drift, retention, run_retention]

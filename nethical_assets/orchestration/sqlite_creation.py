@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 import sqlalchemy as db
 from sqlalchemy.engine import Connection, Engine
 
-from nethical_assets.core.ground.storage import sync_folder, temporary_prefix
+from nethical_assets.core.ground.storage import sync_folder, temporary_folder
 
 
 def create_whole(path: Path, create: Callable[[str], None]) -> None:
@@ -31,9 +29,7 @@ def create_whole(path: Path, create: Callable[[str], None]) -> None:
     Raises:
         OSError, SQLAlchemyError: the disk is full or not writable; nothing is left of the attempt.
     """
-    folder = path.parent / f"{temporary_prefix()}{secrets.token_hex(8)}"
-    folder.mkdir(parents=True)
-    try:
+    with temporary_folder(path.parent) as folder:
         with _unsynced(folder):
             create(str(folder))
         made = folder / path.name
@@ -41,8 +37,6 @@ def create_whole(path: Path, create: Callable[[str], None]) -> None:
         with contextlib.suppress(FileExistsError):
             _give_name(made, path)
         sync_folder(path.parent)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy_schema(source: Connection, target: Connection) -> None:

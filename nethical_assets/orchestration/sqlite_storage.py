@@ -20,6 +20,7 @@ import sqlalchemy as db
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.event_api import EventHandlerFn
 from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO_PIPELINE_RUN_STATUS
+from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.base import AssetRecord
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable, SqlEventLogStorageTable
@@ -40,6 +41,12 @@ from watchdog.observers import Observer
 
 from nethical_assets.orchestration.sqlite_creation import copy_schema, create_whole
 from nethical_assets.orchestration.sqlite_engines import SqliteEngines
+from nethical_assets.orchestration.sqlite_forgetting import (
+    forget_runless_events,
+    give_back_space,
+    runs_in,
+    runs_of_newest_results,
+)
 
 _CAN_WAIT = (dg.DagsterEventType.STEP_OUTPUT, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
 """What a step tells right before it ends. Its end is written at once, and these before it: nobody acts on results of
@@ -243,22 +250,30 @@ class PooledEventLogStorage(SqliteEventLogStorage):
 
     def runs_of_newest_results(self) -> set[str]:
         """The runs that hold the newest plan, materialization or observation of an asset, or result of a check."""
-        events, checks = SqlEventLogStorageTable.c, AssetCheckExecutionsTable.c
-        newest_events = (
-            db.select(db.func.max(events.id))
-            .where(events.dagster_event_type.in_([kind.value for kind in ASSET_EVENTS]))
-            .group_by(events.asset_key, events.partition, events.dagster_event_type)
-        )
-        newest_checks = (
-            db.select(db.func.max(checks.id))
-            .where(checks.execution_status != AssetCheckExecutionRecordStatus.PLANNED.value)
-            .group_by(checks.asset_key, checks.check_name, checks.partition)
-        )
         with self.index_connection() as connection:
-            return {
-                *connection.execute(db.select(events.run_id).where(events.id.in_(newest_events))).scalars(),
-                *connection.execute(db.select(checks.run_id).where(checks.id.in_(newest_checks))).scalars(),
-            }
+            return runs_of_newest_results(connection)
+
+    def runs_with_events(self) -> set[str]:
+        """The runs that there are events of, in the index or in a file of their own."""
+        files = {path.stem for path in Path(self._base_dir).glob("*-*.db")}
+        with self.index_connection() as connection:
+            return files | runs_in(connection)
+
+    def forget_runless_events(self, *, keep: int) -> int:
+        """Of the events that no run told, keep the newest of every asset and type; how many went."""
+        if not Path(self.path_for_shard(RUNLESS_RUN_ID)).exists():
+            return 0
+        with self.run_connection(RUNLESS_RUN_ID) as connection:
+            forget_runless_events(connection, keep=keep)
+        with self.index_connection() as connection:
+            return forget_runless_events(connection, keep=keep)
+
+    def give_back_space(self) -> None:
+        """Make the files smaller that are mostly empty by now."""
+        self.engines.close()
+        for shard in (INDEX_SHARD_NAME, RUNLESS_RUN_ID):
+            if (path := Path(self.path_for_shard(shard))).exists():
+                give_back_space(path)
 
     def watch(self, run_id: str, cursor: str | None, callback: EventHandlerFn) -> None:
         """Call ``callback`` with every new event of a run. New events are in the write-ahead log first."""

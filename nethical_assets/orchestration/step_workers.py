@@ -40,10 +40,12 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_shared.error import SerializableErrorInfo
+from sqlalchemy.exc import SQLAlchemyError
 
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.leases import LentLocks
 from nethical_assets.home.progress import Event, observed_by
+from nethical_assets.orchestration.unwritten import held_back
 
 PRELOADED = (
     "nethical_assets.orchestration.step_workers",
@@ -233,6 +235,9 @@ def work(pipe: Connection, job: Job) -> None:
         _work(pipe, job)
     except (BrokenPipeError, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         _end_at_once()
+    except (SQLAlchemyError, OSError):
+        # No space is left for events: the parent cannot write any either, and says so.
+        sys.exit(1)
 
 
 def _work(pipe: Connection, job: Job) -> None:
@@ -254,7 +259,7 @@ def _work(pipe: Connection, job: Job) -> None:
         asset_check_selection=job.run.asset_check_selection,
     )
     plan = create_execution_plan(job=whole, run_config=job.run_config)
-    with DagsterInstance.from_ref(job.instance) as instance, observed_by(tell):
+    with DagsterInstance.from_ref(job.instance) as instance, observed_by(tell), held_back():
         context = PlanExecutionContextManager(
             job=InMemoryJob(whole),
             retry_mode=RetryMode.ENABLED,

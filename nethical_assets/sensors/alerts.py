@@ -6,7 +6,7 @@ what an alert says, its fingerprint or its labels (``core.alerts``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -85,6 +85,15 @@ def file_results(instance: dg.DagsterInstance, tracker: IssueTracker, known: Run
         return Recorded(0, 0)
     results = [result for run in runs for result in _events(instance, run.dagster_run, known).results()]
     return tracker.record(results, reader=READER, position=str(_Position.after(position, runs)))
+
+
+def reading(tracker: IssueTracker) -> Callable[[dg.RunRecord], bool]:
+    """Whether what an ended run told was read, so that nothing is lost with the run."""
+    noted = tracker.position(READER)
+    if noted is None:
+        return lambda run: False
+    position = _Position.parse(noted)
+    return lambda run: run.update_timestamp <= position.until - _OVERLAP or position.has_read(run)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,9 @@ def _plan(work: Work) -> Plan:
             **parameters,
             "maximum_rows": samples or settings.datasets.maximum_rows,
             "entries": {name: entry.dependencies() for name, entry in sources.understood.items()},
+            "wrong_type_share_max": settings.datasets.wrong_type_share_max,
         },
+        {"ruleset": workspace.ruleset.digest},
         inputs=[RAW.record_name(name) for name in sources.present],
     )
 
@@ -99,6 +101,8 @@ def _build(work: Work) -> Result:
     from nethical_assets.core.datasets.canonical import build_dataset, synthetic_dataset
     from nethical_assets.core.datasets.raw_rows import snapshot_frame
     from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.governance.frames import canonical_readings
+    from nethical_assets.core.governance.records import RecordScreener
     from nethical_assets.core.ground.parquet import column_types, put_table
     from nethical_assets.core.rows.sources import attach_sources
 
@@ -111,13 +115,20 @@ def _build(work: Work) -> Result:
             if family in (*entry.families, *entry.evaluation_families):
                 frame = snapshot_frame(workspace.snapshots, sources.entries[name], sources.snapshots[name])
                 frames.append((entry, frame.assign(_source=attach_sources(entry, frame))))
-        dataset = build_dataset(spec, frames, maximum_rows=samples or settings.datasets.maximum_rows)
+        dataset = build_dataset(
+            spec,
+            frames,
+            maximum_rows=samples or settings.datasets.maximum_rows,
+            screener=RecordScreener(workspace.screener, workspace.pseudonyms),
+            wrong_share_max=settings.datasets.wrong_type_share_max,
+        )
     else:
         dataset = synthetic_dataset(spec, rows=samples or settings.training.synthetic_samples, seed=workspace.seed)
     stored = put_table(workspace.objects, dataset.frame)
     columns = column_types(dataset.frame)
+    readings = {name: str(reading) for name, reading in canonical_readings(dataset.frame, spec.kind).items()}
     facts = {**dataset.facts, "columns": columns, "source": sources.label, "skipped": sources.skipped}
-    return Result(stored, {"frame": stored}, {**facts, "text_columns": list(spec.text_columns)})
+    return Result(stored, {"frame": stored}, {**facts, "screened_columns": readings})
 
 
 def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:

@@ -22,8 +22,6 @@ from nethical_assets.stages.splitting import SPLITS
 from nethical_assets.stages.stage import Plan, Result, Stage, Work, carry_out
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from nethical_assets.core.datasets.snapshots import Snapshot
     from nethical_assets.core.quality.checks import CheckOutcome, Subject
     from nethical_assets.core.quality.declarations import QualityThresholds
@@ -146,6 +144,7 @@ def _shown_validation(workspace: Workspace, record: StageRecord) -> Mapping[str,
 
 def _check_raw(work: Work) -> Result:
     from nethical_assets.core.datasets.raw_rows import effective_entry, snapshot_frame
+    from nethical_assets.core.governance.records import reading_of
     from nethical_assets.core.quality.declarations import assess, raw_schema
     from nethical_assets.core.quality.personal_data import personal_data_outcome
     from nethical_assets.stages.content_checks import newest_moment, raw_content
@@ -163,11 +162,11 @@ def _check_raw(work: Work) -> Result:
         _thresholds(workspace),
         label="_label" if labelled else None,
         identity=list(understood.identity_columns) or contents,
-        required=_declared_columns(understood),
+        required=understood.read_columns(),
         part_column="_file",
     )
-    texts = [] if understood.kind == "sequence" else _text_columns(frame[contents])
-    personal = personal_data_outcome(frame, texts, workspace.screener)
+    readings = {str(name): reading_of(understood, str(name)) for name in contents}
+    personal = personal_data_outcome(frame, readings, workspace.screener)
     content = raw_content(workspace, understood, frame, previous, returned=returned)
     return _checked(workspace, [*outcomes, personal, *content], newest=newest_moment(understood, frame))
 
@@ -185,6 +184,7 @@ def _plan_raw(work: Work) -> Plan:
 
 def _check_dataset(work: Work) -> Result:
     from nethical_assets.core.detectors.registry import load_family
+    from nethical_assets.core.governance.frames import canonical_readings
     from nethical_assets.core.ground.parquet import get_table
     from nethical_assets.core.quality.declarations import assess, canonical_schema
     from nethical_assets.core.quality.personal_data import personal_data_outcome
@@ -201,7 +201,9 @@ def _check_dataset(work: Work) -> Result:
         identity=["row_id"],
         required=["row_id", "label", "source", *columns],
     )
-    personal = personal_data_outcome(frame, spec.text_columns, workspace.screener)
+    # Records of older versions do not say what was masked: nothing was.
+    readings, masked = canonical_readings(frame, spec.kind), record.facts.get("screening")
+    personal = personal_data_outcome(frame, readings, workspace.screener, masked)
     content = family_content(workspace, spec, record, frame, _groups(workspace, record))
     return _checked(workspace, [*outcomes, personal, *content])
 
@@ -293,7 +295,13 @@ QUALITY_OF_DATASETS = _quality(
     "quality_of_datasets",
     DATASETS,
     _check_dataset,
-    lambda work: _plan(work.workspace, {"overlap": work.of(DATASETS).facts.get("source_overlap", [])}),
+    lambda work: _plan(
+        work.workspace,
+        {
+            "overlap": work.of(DATASETS).facts.get("source_overlap", []),
+            "screening": work.of(DATASETS).facts.get("screening"),
+        },
+    ),
 )
 QUALITY_OF_SPLITS = _quality("quality_of_splits", SPLITS, _check_splits, lambda work: _plan(work.workspace, {}))
 DATASET_VALIDATION = Stage(
@@ -389,19 +397,6 @@ def _dated(
 
     found = enforced(outcomes, CHECKED[stage], workspace.settings.file.datasets.blocking_checks)
     return workspace.validation_history.dated(stage.name, subject, found, workspace.now())
-
-
-def _declared_columns(entry: DatasetEntry) -> list[str]:
-    """The columns that the catalog says somebody reads."""
-    per_file = [name for file in entry.files for name in (file.text_column, file.sequence_column) if name]
-    labels = [file.label.column for file in entry.files if file.label is not None and file.label.column]
-    optional = [name for name in (entry.group_column, entry.time_column) if name]
-    columns = (*per_file, *labels, *optional, *entry.numeric_columns, *entry.categorical_columns)
-    return sorted({*columns, *entry.identity_columns})
-
-
-def _text_columns(frame: pd.DataFrame) -> list[str]:
-    return [str(name) for name, kind in frame.dtypes.items() if str(kind) in ("str", "string", "object")]
 
 
 def _oldest_source(workspace: Workspace, record: StageRecord) -> list[CheckOutcome]:

@@ -22,7 +22,9 @@ from nethical_assets.core.quality.near_duplicates import (
 )
 from nethical_assets.core.quality.overlap import source_overlap_outcome
 from nethical_assets.core.rows.catalog import DatasetEntry
-from nethical_assets.core.rows.frames import joined_column, timestamps
+from nethical_assets.core.rows.cells import read_times
+from nethical_assets.core.rows.frames import joined_column
+from nethical_assets.core.rows.sources import datasets_of_groups
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +61,7 @@ def newest_moment(entry: DatasetEntry, frame: pd.DataFrame) -> str | None:
     """The time of the newest record (ISO 8601), or None where records have no time."""
     if entry.time_column is None or entry.time_column not in frame:
         return None
-    newest = timestamps(frame[entry.time_column]).max()
+    newest = read_times(frame[entry.time_column]).max()
     return None if str(newest) == "NaT" else str(newest.isoformat())
 
 
@@ -96,7 +98,8 @@ def split_content(workspace: Workspace, spec: DetectorSpec, frame: pd.DataFrame,
         order = np.argsort(place[present], kind="stable")
         here = NearDuplicates(len(frame), place[present][order], whole.group[present][order])
     limit = workspace.settings.file.datasets.near_duplicate_share_max
-    return split_overlap_outcome(frame, spec.text_columns, here, limit)
+    datasets = datasets_of_groups(workspace.settings.catalog.for_family(spec.family))
+    return split_overlap_outcome(frame, spec.text_columns, here, limit, datasets)
 
 
 def _distribution(

@@ -6,6 +6,7 @@ What belongs here: what is measured on which rows. What does not: formulas (``co
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ from nethical_assets.stages.training import MODELS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nethical_assets.core.detectors.base import Detector, DetectorSpec
+    from nethical_assets.core.detectors.base import DetectorSpec
     from nethical_assets.core.evaluation.metrics import Evaluation
+    from nethical_assets.core.governance.predictions import OutputScreening
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
 
@@ -45,7 +47,6 @@ def _evaluate(work: Work) -> Result:
     from nethical_assets.core.datasets.splits import EVALUATION, TEST
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.evaluation.cross_source import leave_one_source_out
-    from nethical_assets.core.governance.predictions import screen_outputs
     from nethical_assets.core.ground.digests import pretty_json
     from nethical_assets.core.ground.parquet import get_table, put_table
     from nethical_assets.core.models.loading import input_columns, load_detector, predict
@@ -62,7 +63,9 @@ def _evaluate(work: Work) -> Result:
     evaluation = _measure(predictions, test, measured)
     across, notes = leave_one_source_out(spec, known, workspace.seed, measured, features=features)
     only_measured = frame[frame["split"] == EVALUATION].reset_index(drop=True)
-    outputs = screen_outputs(predictions[["probability", "score"]], workspace.screener)
+    measured_only = None if only_measured.empty else predict(detector, spec, only_measured)
+    outputs = _screen(predictions, test, spec, workspace)
+    others = None if measured_only is None else _screen(measured_only, only_measured, spec, workspace)
     # matplotlib keeps a cache of fonts, by default in the user's home, where nothing of ours belongs.
     os.environ.setdefault("MPLCONFIGDIR", str(workspace.home / "cache" / "matplotlib"))
     stored = objects.put(pretty_json(evaluation.to_json()))
@@ -76,8 +79,11 @@ def _evaluate(work: Work) -> Result:
         {
             "evaluation": evaluation.to_json(),
             "across_sources": across,
-            "held_out_sources": _held_out(detector, spec, only_measured, measured),
-            "prediction_findings": dict(outputs.by_kind),
+            "held_out_sources": _held_out(measured_only, only_measured, measured),
+            "predictions_screened": outputs.rows + (0 if others is None else others.rows),
+            "prediction_findings": dict(
+                sorted((Counter(outputs.by_kind) + Counter({} if others is None else others.by_kind)).items())
+            ),
             "notes": notes,
         },
     )
@@ -97,14 +103,24 @@ def _measure(predictions: pd.DataFrame, rows: pd.DataFrame, measured: Mapping[st
 
 
 def _held_out(
-    detector: Detector, spec: DetectorSpec, rows: pd.DataFrame, measured: Mapping[str, int]
+    predictions: pd.DataFrame | None, rows: pd.DataFrame, measured: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     from nethical_assets.core.ground.documents import to_document
-    from nethical_assets.core.models.loading import predict
 
-    if rows.empty:
+    if predictions is None:
         return []
-    return [to_document(source) for source in _measure(predict(detector, spec, rows), rows, measured).sources]
+    return [to_document(source) for source in _measure(predictions, rows, measured).sources]
+
+
+def _screen(predictions: pd.DataFrame, rows: pd.DataFrame, spec: DetectorSpec, workspace: Workspace) -> OutputScreening:
+    """What is in predictions, as scoring would write them, and in what is kept beside them; the identity of a row is a
+    digest that this platform made."""
+    from nethical_assets.core.governance.predictions import screen_outputs
+    from nethical_assets.core.models.loading import DECISION_THRESHOLD
+
+    called = (predictions["probability"] >= DECISION_THRESHOLD).astype("int8")
+    inputs = rows[spec.text_columns[0]] if spec.text_columns else None
+    return screen_outputs(predictions.drop(columns="row_id").assign(label=called), workspace.screener, inputs)
 
 
 def _draw(evaluation: Evaluation) -> dict[str, bytes]:
@@ -154,6 +170,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
         "reliability_diagram": Picture("Reliability diagram", pictures["reliability"]),
         "confusion_matrix": Picture("Confusion matrix", pictures["confusion"]),
         "by_source": Table(source_rows(record)),
+        "predictions_screened": facts["predictions_screened"],
         "prediction_findings": Table(
             [{"kind": kind, "findings": count} for kind, count in facts["prediction_findings"].items()]
         ),
@@ -171,7 +188,11 @@ EVALUATIONS = Stage(
     run=_evaluate,
     plan=_plan,
     event=EventType.MODEL_EVALUATED,
-    tells=lambda record: {row["metric"]: row["value"] for row in metric_rows(record)},
+    tells=lambda record: {
+        **{row["metric"]: row["value"] for row in metric_rows(record)},
+        "predictions_screened": record.facts["predictions_screened"],
+        "prediction_findings": record.facts["prediction_findings"],
+    },
     shows=_shown,
     sums_up=lambda record: {"metrics": record.facts["evaluation"]["metrics"]},
     kinds=frozenset({"sklearn"}),

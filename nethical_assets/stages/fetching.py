@@ -44,6 +44,7 @@ def downloads_folder(workspace: Workspace) -> Path:
 def _fetch(work: Work) -> Result:
     """The newest snapshot. A dataset that cannot be had is a recorded skip, never an error."""
     from nethical_assets.core.datasets.refresh import refresh_dataset
+    from nethical_assets.core.governance.names import private_names
 
     workspace = work.workspace
     entry = workspace.settings.catalog.entry(work.subject)
@@ -57,6 +58,7 @@ def _fetch(work: Work) -> Result:
         seed=workspace.settings.file.training.seed,
         force=workspace.options.force_download,
         keeper=RecordedArrivals(workspace, entry, _arrival),
+        private_names=lambda names: private_names(names, workspace.screener),
     )
     if workspace.options.source == "synthetic":
         return raw_result(entry, None, status=SKIPPED, reason="synthetic data was asked for", cause="not_asked")

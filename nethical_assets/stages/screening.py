@@ -21,26 +21,38 @@ if TYPE_CHECKING:
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
 
+_TOLD = ("records_screened", "columns_screened", "by_kind", "rows_masked", "quarantined")
+
 
 def _plan_screening(work: Work) -> Plan:
     released = sorted(work.workspace.released_rows(work.subject))
-    columns = work.of(DATASETS).facts["text_columns"]
-    ruleset = work.workspace.ruleset.digest
-    return Plan({"columns": columns, "released": released}, {"ruleset": ruleset})
+    facts, ruleset = work.of(DATASETS).facts, work.workspace.ruleset.digest
+    # What was masked in the records is counted here too, and can differ where the canonical rows do not.
+    counted = {"columns": facts["screened_columns"], "records": facts["screening"]}
+    return Plan({**counted, "released": released}, {"ruleset": ruleset})
 
 
 def _screen(work: Work) -> Result:
-    """Every row of the canonical dataset through every screening rule: masked, kept out, or as it was."""
-    from nethical_assets.core.detectors.registry import load_family
+    """Every row of the canonical dataset through every screening rule: masked, kept out, or as it was. What was masked
+    in its records before, when they became canonical, is counted with it."""
     from nethical_assets.core.governance.frames import screen_frame
     from nethical_assets.core.governance.quarantine import REASONS_COLUMN
+    from nethical_assets.core.governance.records import with_records
+    from nethical_assets.core.governance.values import Reading
     from nethical_assets.core.ground.parquet import column_types, get_table, put_table
+    from nethical_assets.core.rows.columns import GROUP
 
-    workspace, family = work.workspace, work.subject
-    frame = get_table(workspace.objects, work.of(DATASETS).output)
-    released = workspace.released_rows(family)
-    result = screen_frame(frame, load_family(family).text_columns, workspace.screener, released=released)
+    workspace, family, dataset = work.workspace, work.subject, work.of(DATASETS)
+    frame = get_table(workspace.objects, dataset.output)
+    result = screen_frame(
+        frame,
+        {name: Reading(reading) for name, reading in dataset.facts["screened_columns"].items()},
+        workspace.screener,
+        released=workspace.released_rows(family),
+        tokens={GROUP: workspace.pseudonyms.token},
+    )
     kept, listed = result.frame, result.quarantined[["row_id", "label", "source", REASONS_COLUMN]]
+    looked_at = len(dataset.facts["screened_columns"])
     objects = {"frame": put_table(workspace.objects, kept), "quarantined": put_table(workspace.objects, listed)}
     acts = []
     if len(listed):
@@ -50,7 +62,7 @@ def _screen(work: Work) -> Result:
         objects["frame"],
         objects,
         {
-            **result.summary(),
+            **with_records(result.summary(), dataset.facts["screening"], columns=looked_at),
             "rows": len(kept),
             "quarantined": len(listed),
             "columns": column_types(kept),
@@ -111,6 +123,8 @@ def _shown_screened(workspace: Workspace, record: StageRecord) -> Mapping[str, S
     return {
         ROW_COUNT: facts["rows"],
         COLUMN_SCHEMA: ColumnTypes(facts["columns"]),
+        "records_screened": facts["records_screened"],
+        "columns_screened": facts["columns_screened"],
         "rows_masked": facts["rows_masked"],
         "findings": facts["findings"],
         "findings_by_kind": Table([{"kind": kind, "findings": count} for kind, count in facts["by_kind"].items()]),
@@ -142,7 +156,7 @@ SCREENED = Stage(
     run=_screen,
     plan=_plan_screening,
     event=EventType.DATA_SCREENED,
-    tells=lambda record: {"by_kind": record.facts["by_kind"], "quarantined": record.facts["quarantined"]},
+    tells=lambda record: {name: record.facts[name] for name in _TOLD},
     shows=_shown_screened,
     kinds=frozenset({"parquet"}),
     group="screening",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _plan(work: Work) -> Plan:
-    from nethical_assets.core.rows.sources import source_names
+    from nethical_assets.core.rows.sources import datasets_of_groups, source_names
 
     training = work.workspace.settings.file.training
     dated = [entry for entry in work.entries if entry.test_from is not None]
@@ -30,6 +30,7 @@ def _plan(work: Work) -> Plan:
             "validation_ratio": training.validation_ratio,
             "evaluation_sources": sorted(measured),
             "test_from": {name: str(entry.test_from) for entry in dated for name in source_names(entry)},
+            "datasets": datasets_of_groups(work.entries),
         }
     )
 
@@ -49,6 +50,7 @@ def _split(work: Work) -> Result:
         validation_ratio=asked["validation_ratio"],
         evaluation_sources=frozenset(asked["evaluation_sources"]),
         test_from={name: date.fromisoformat(day) for name, day in asked["test_from"].items()},
+        datasets=asked["datasets"],
     )
     numbers: dict[str, Any] = {
         name: {"rows": int((split == name).sum()), "positives": int(frame.loc[split == name, "label"].sum())}

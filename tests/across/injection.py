@@ -7,7 +7,9 @@ Dagster's own folder, caches and lock files do not count.
 
 from __future__ import annotations
 
+import codecs
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +23,8 @@ from typing import Any
 from tests.across import entry
 
 _FOREIGN = ("dagster", "cache")
+_NOBODY = 65534
+_CODECS = ("utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le", "idna", "latin-1", "cp1252", "unicode-escape")
 
 
 def install(injection: Mapping[str, Any], home: str) -> None:
@@ -29,13 +33,21 @@ def install(injection: Mapping[str, Any], home: str) -> None:
     Keys: ``log`` (a file that gets a line for each write, JSON: what, and the states of the home before and after it
     where ``states`` is true), ``kill_at`` (the number of a write, from 1) with ``after`` (die after it instead of
     before), ``clock_days`` (how far the clock is moved), ``ignored`` (signals that it was started to ignore), ``cores``
-    (how many processors it sees: one, unless told, so that it starts no workers).
+    (how many processors it sees: one, unless told, so that it starts no workers), ``full_at`` (the number of the write
+    from which on the disk is full), ``reader`` (true: as a user who may write nothing of the home).
     """
+    if injection.get("reader") and os.geteuid() == 0:
+        # The interpreter itself may be where that user cannot look.
+        for name in _CODECS:
+            codecs.lookup(name)
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
     cores = set(range(injection.get("cores", 1)))
     os.sched_getaffinity = lambda _: cores
     for each in injection.get("ignored", []):
         signal.signal(each, signal.SIG_IGN)
-    if "log" in injection or "kill_at" in injection:
+    if {"log", "kill_at", "full_at"} & set(injection):
         _Writes(Path(home), injection).install()
     if "clock_days" in injection:
         _shift_clock(datetime.timedelta(days=injection["clock_days"]))
@@ -49,6 +61,7 @@ class _Writes:
         self._log = injection.get("log")
         self._states = bool(injection.get("states", False))
         self._kill_at = injection.get("kill_at", 0)
+        self._full_at = injection.get("full_at", 0)
         self._after = bool(injection.get("after", False))
         self._number = 0
 
@@ -59,12 +72,18 @@ class _Writes:
             setattr(os, name, self._counted(getattr(os, name), name, lambda path, *_: os.fspath(path)))
         os.fsync = self._counted(os.fsync, "fsync", self._path_of_descriptor)
         sqlite3.connect = self._connect(sqlite3.connect)  # type: ignore[assignment]
+        # This is where Dagster's storage takes it from.
+        sqlite3.dbapi2.connect = sqlite3.connect
 
     def around(self, what: str, path: str, call: Callable[[], Any]) -> Any:
         """``call()``, counted where ``path`` is the platform's."""
         if not self._is_ours(path):
+            if self._is_full(what) and self._is_below(path):
+                raise _no_space(what, path)
             return call()
         self._number += 1
+        if self._is_full(what):
+            raise _no_space(what, path)
         dies = self._number == self._kill_at
         if dies and not self._after:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -79,6 +98,13 @@ class _Writes:
                 line = [f"{what} {os.path.relpath(path, self._home)}", before, self._state()]
                 with open(self._log, "a", encoding="utf-8") as stream:
                     stream.write(json.dumps(line) + "\n")
+
+    def _is_full(self, what: str) -> bool:
+        """Whether this write needs space that there is none of; a removal needs none."""
+        return 0 < self._full_at <= self._number and what in ("fsync", "commit")
+
+    def _is_below(self, path: str) -> bool:
+        return not os.path.relpath(path, self._home).startswith("..")
 
     def _state(self) -> str:
         """What a death here leaves: every file below the home, Dagster's too, by size and time of change."""
@@ -107,7 +133,7 @@ class _Writes:
 
         def connect(database: Any, *arguments: Any, **options: Any) -> Any:
             path = os.fspath(database) if isinstance(database, str | os.PathLike) else ""
-            if not writes._is_ours(path):
+            if not writes._is_below(path):
                 return real(database, *arguments, **options)
 
             class Counted(sqlite3.Connection):
@@ -134,11 +160,15 @@ class _Writes:
 
     def _is_ours(self, path: str) -> bool:
         relative = os.path.relpath(path, self._home)
-        return (
-            not relative.startswith("..")
-            and relative.partition(os.sep)[0] not in _FOREIGN
-            and not relative.endswith(".lock")
-        )
+        return self._is_below(path) and relative.partition(os.sep)[0] not in _FOREIGN and not relative.endswith(".lock")
+
+
+def _no_space(what: str, path: str) -> Exception:
+    if what == "commit":
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        return error
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 
 def _shift_clock(by: datetime.timedelta) -> None:

@@ -243,7 +243,7 @@ class Home:
         return answer, output.read_text(encoding="utf-8") if output.exists() else ""
 
     def faults(self, records: Path) -> list[str]:
-        """Everything that is wrong after a sequence: of ``audit verify``, ``lineage``, ``score``, and left files."""
+        """Everything that is wrong after a sequence: of ``audit verify``, ``lineage``, ``score``; what was left."""
         wrong = [f"audit verify: {problem}" for problem in self.problems()]
         lineage = self.nethical("lineage", "logistic")
         if lineage.code:
@@ -251,7 +251,7 @@ class Home:
         score, _ = self.score(records)
         if score.code:
             wrong.append(f"score: exit {score.code}: {score.last_line()}")
-        left = [path for path in files_of(self.path) if path.name.startswith(".partial-")]
+        left = [*self.path.rglob(".partial-*"), *(self.path / "runs").glob("*.lock")]
         return [*wrong, *(f"left: {path.relative_to(self.path)}" for path in left)]
 
     def pointer(self, family: str = "logistic") -> bytes | None:

@@ -8,7 +8,7 @@ import re
 import dagster as dg
 import pytest
 
-from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, RUN_RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from nethical_assets.assets.selections import cycle_assets
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.quality.checks import checks_of
@@ -116,9 +116,16 @@ def test_only_the_audit_check_and_what_the_settings_name_block(definitions: dg.D
 
 def test_jobs_schedules_and_sensors_run_as_soon_as_the_daemon_does(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
-    assert {TRAINING_JOB, VALIDATION_JOB, DRIFT_JOB, RETENTION_JOB} <= {job.name for job in repository.get_all_jobs()}
+    jobs = {job.name for job in repository.get_all_jobs()}
+    assert {TRAINING_JOB, VALIDATION_JOB, DRIFT_JOB, RETENTION_JOB, RUN_RETENTION_JOB} <= jobs
     assert {s.name: s.default_status for s in repository.schedule_defs} == dict.fromkeys(
-        ("weekly_training", "dataset_validation_schedule", "drift_watch_schedule", "retention_schedule"),
+        (
+            "weekly_training",
+            "dataset_validation_schedule",
+            "drift_watch_schedule",
+            "retention_schedule",
+            "run_retention_schedule",
+        ),
         dg.DefaultScheduleStatus.RUNNING,
     )
     assert {s.name: s.default_status for s in repository.sensor_defs} == dict.fromkeys(

@@ -79,6 +79,14 @@ def home(
     return copy
 
 
+@pytest.fixture
+def a_home(environment: dict[str, str]) -> Path:
+    """A home in which nothing ran yet."""
+    folder = Path(environment["NETHICAL_HOME"])
+    (folder / "data" / "objects").mkdir(parents=True)
+    return folder
+
+
 def assert_one_line(answer: Answer, *parts: str, code: int = 2) -> None:
     """The command ended with ``code`` and one line on stderr that holds ``parts``; nothing on stdout."""
     assert answer.code == code, answer.err
@@ -292,12 +300,67 @@ def test_asking_for_kaggle_alone_when_it_cannot_be_reached_is_an_error_of_the_fa
 # status, models, alerts
 
 
-def test_status_before_anything_ran(environment: dict[str, str], command: Cli) -> None:
+def test_status_in_a_fresh_checkout_says_that_nothing_is_there_yet(
+    environment: dict[str, str], command: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("NETHICAL_HOME")
+    monkeypatch.setattr("nethical_assets.home.settings.PROJECT_ROOT", tmp_path)
+    for arguments in (("status", "--json"), ("data", "list", "--json")):
+        answer = command(*arguments)
+        assert answer.code == 0
+        assert "run `nethical run` first" in answer.err
+        assert answer.document
     answer = command("status", "--json")
-    assert answer.code == 0
     assert set(answer.document["families"]) == set(family_names())
     assert answer.document["audit"] == {"size": 0, "root": None}
-    assert not Path(environment["NETHICAL_HOME"]).exists()
+    assert not (tmp_path / ".nethical").exists()
+    assert command("alerts", "list").code == 2
+
+
+NEED_A_HOME = (
+    ("status",),
+    ("models", "list"),
+    ("models", "prune"),
+    ("models", "rotate-key", "--reason", "r"),
+    ("data", "list"),
+    ("data", "validate"),
+    ("alerts", "list"),
+    ("alerts", "show", "1"),
+    ("alerts", "close", "1", "--reason", "r"),
+    ("quarantine", "list"),
+    ("quarantine", "show", "logistic", "0" * 64),
+    ("quarantine", "release", "logistic", "0" * 64, "--reason", "r"),
+    ("lineage", "logistic"),
+    ("reproduce", "logistic"),
+    ("retention",),
+    ("score", "logistic", "x.csv", "--output", "y.csv"),
+    ("audit", "verify"),
+    ("audit", "show"),
+    ("audit", "prove", "1"),
+    ("audit", "export", "run", "--output", "out"),
+    ("audit", "heartbeat"),
+    ("audit", "keys", "show"),
+)
+
+
+@pytest.mark.parametrize("arguments", NEED_A_HOME, ids=" ".join)
+@pytest.mark.parametrize("kind", ["missing", "another folder", "impossible"])
+def test_a_mistyped_home_is_said_and_nothing_is_written(
+    arguments: tuple[str, ...],
+    kind: str,
+    environment: dict[str, str],
+    command: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    folder = Path("/proc/x") if kind == "impossible" else tmp_path / "folder"
+    if kind == "another folder":
+        for name in ("data", "models", "runs"):
+            (folder / name).mkdir(parents=True)
+    monkeypatch.setenv("NETHICAL_HOME", str(folder))
+    before = sorted(tmp_path.rglob("*"))
+    assert_one_line(command(*arguments), "no platform at", str(folder), "nethical run", "NETHICAL_HOME")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 STAGES = ("datasets", "splits", "releases")
@@ -323,7 +386,7 @@ def test_status_after_a_cycle(home: Path, command: Cli, finished: Finished) -> N
     assert "logistic" in command("status").out
 
 
-def test_alerts_are_listed_shown_and_closed(environment: dict[str, str], command: Cli) -> None:
+def test_alerts_are_listed_shown_and_closed(environment: dict[str, str], a_home: Path, command: Cli) -> None:
     assert command("alerts", "list", "--json").document == {"issues": []}
     tracker = LocalIssueTracker(Path(environment["NETHICAL_HOME"]) / "alerts" / "issues.sqlite")
     when = datetime(2026, 11, 23, tzinfo=UTC)
@@ -437,6 +500,47 @@ def test_records_that_cannot_be_scored_are_one_line_and_no_output(
     assert not output.exists()
 
 
+WRONG = {
+    "thousands.csv": ('"1,000"', "digits with separators"),
+    "hex.csv": ("0x10", "a number of another base than ten"),
+    "truth.csv": ("True", "a truth value"),
+    "list.csv": ('"[1, 2]"', "a list"),
+    "object.csv": ('"{""a"": 1}"', "an object"),
+    "huge.csv": ("9" * 400, "too large for a number"),
+    "word.csv": ("planted-word", "text"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_cell_of_the_wrong_type_is_counted_and_named_and_too_many_are_refused(
+    name: str, home: Path, promoted: None, command: Cli, tmp_path: Path
+) -> None:
+    cell, reason = WRONG[name]
+    rows = connections(150, np.random.default_rng(13)).drop(columns=["attack", "difficulty"]).astype("object")
+    records, output = tmp_path / name, tmp_path / "scores.csv"
+
+    def write(count: int) -> None:
+        lines = rows.assign(src_bytes=["CELL"] * count + [""] + list(range(149 - count))).to_csv(index=False)
+        records.write_text(lines.replace("CELL", cell))
+
+    write(1)
+    answer = command("score", "logistic", str(records), "--output", str(output), "--json")
+    assert answer.code == 0, answer.err
+    wrong = {"column": "src_bytes", "count": 1, "first": 1, "records": 150, "reason": reason}
+    assert answer.document["wrong_cells"] == [wrong], "and the empty cell is missing"
+    assert answer.document["prediction_findings"] == {}
+    batch = next(open_audit_log(home).find_events(event_type="batch_scored")).event
+    assert open_audit_log(home).payload(batch)["wrong_cells"] == [wrong]
+    shown = command("score", "logistic", str(records), "--output", str(output))
+    assert f"column src_bytes: 1 of 150 values, {reason} (first: record 1)" in shown.out
+    output.unlink()
+    write(2)
+    refused = command("score", "logistic", str(records), "--output", str(output))
+    assert_one_line(refused, "column src_bytes: 2 of 150 values are", reason, "wrong_type_share_max")
+    assert not output.exists()
+    assert "planted-word" not in shown.out + answer.out + refused.err
+
+
 def test_scoring_into_an_unknown_format_is_one_line(home: Path, promoted: None, command: Cli, tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("text\nhello there\n")
     output = str(tmp_path / "scores.xlsx")
@@ -457,7 +561,7 @@ def test_what_the_inference_log_does_not_take_is_not_handed_out(
 
 
 def test_scoring_without_a_promoted_model_is_one_line_and_1(
-    environment: dict[str, str], command: Cli, tmp_path: Path
+    environment: dict[str, str], a_home: Path, command: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "p.csv").write_text("text\nhello\n")
     answer = command("score", "prompt_injection", str(tmp_path / "p.csv"), "--output", str(tmp_path / "s.csv"))
@@ -631,7 +735,9 @@ def test_an_unknown_family_in_a_process_of_its_own(start: Start) -> None:
     assert_one_line(start("run", "--families", "nonsense", "--json").wait(), "'nonsense'")
 
 
-def test_the_model_key_is_replaced_with_a_reason_that_the_log_keeps(command: Cli, settings: Settings) -> None:
+def test_the_model_key_is_replaced_with_a_reason_that_the_log_keeps(
+    command: Cli, a_home: Path, settings: Settings
+) -> None:
     refused = command("models", "rotate-key", "--reason", "it may be known")
     assert (refused.code, "no model key is pinned yet" in refused.err) == (2, True)
     log = open_audit_log(settings.home)

@@ -54,7 +54,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 @pytest.fixture
 def nethical(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Run the program in this process, with a home of its own."""
+    """Run the program in this process, with a home of its own in which nothing was trained."""
+    (tmp_path / "home" / "models" / "store").mkdir(parents=True)
     monkeypatch.setenv("NETHICAL_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("NETHICAL_CONFIG", raising=False)
 

@@ -55,6 +55,15 @@ def cycle(longest: float = 0.3) -> list[str]:
     return [sys.executable, "-c", CYCLE.format(families=family_names(), longest=longest)]
 
 
+@pytest.fixture
+def begun(environment: dict[str, str]) -> dict[str, str]:
+    """The variables of a home in which a command has begun, and none ended."""
+    home = Path(environment["NETHICAL_HOME"])
+    home.mkdir()
+    (home / "cycle.lock").touch()
+    return environment
+
+
 def assert_readable(screen: Screen, home: str = "") -> None:
     """Every line is a whole one, and none ran into the next, but for a path that is longer than the terminal."""
     for number in screen.wrapped:
@@ -142,21 +151,21 @@ def test_a_cycle_goes_on_when_nobody_reads_what_it_says(environment: dict[str, s
 
 @pytest.mark.parametrize(("command", "code"), [("status", 0), ("alerts list", 0), ("--help", 0), ("audit verify", 1)])
 def test_an_answer_that_nobody_reads_has_the_exit_code_of_the_command(
-    command: str, code: int, environment: dict[str, str]
+    command: str, code: int, begun: dict[str, str]
 ) -> None:
     script = f"'{NETHICAL}' {command} 2>&1 | true; echo ${{PIPESTATUS[0]}}"
     answer = subprocess.run(
-        ["bash", "-c", script], env=clean_environment(environment), capture_output=True, text=True, check=True
+        ["bash", "-c", script], env=clean_environment(begun), capture_output=True, text=True, check=True
     )
     assert (answer.stdout, answer.stderr) == (f"{code}\n", "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
-def test_an_answer_that_cannot_be_stored_is_one_line(environment: dict[str, str]) -> None:
+def test_an_answer_that_cannot_be_stored_is_one_line(begun: dict[str, str]) -> None:
     with Path("/dev/full").open("w") as full:
         answer = subprocess.run(
             [NETHICAL, "status", "--json"],
-            env=clean_environment(environment),
+            env=clean_environment(begun),
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -167,9 +176,9 @@ def test_an_answer_that_cannot_be_stored_is_one_line(environment: dict[str, str]
     assert "No space left on device" in line
 
 
-def test_a_command_whose_streams_are_closed_works(environment: dict[str, str]) -> None:
+def test_a_command_whose_streams_are_closed_works(begun: dict[str, str]) -> None:
     script = f"'{NETHICAL}' status --json >&- 2>&-"
-    assert subprocess.run(["bash", "-c", script], env=clean_environment(environment), check=False).returncode == 0
+    assert subprocess.run(["bash", "-c", script], env=clean_environment(begun), check=False).returncode == 0
 
 
 def run(environment: dict[str, str], columns: int, *more: str, **options: Any) -> Shown:

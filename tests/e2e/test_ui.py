@@ -159,7 +159,14 @@ def test_schedules_and_sensors_run_and_every_daemon_is_healthy(platform: Platfor
     schedules = {row["name"]: row["scheduleState"]["status"] for row in data["schedulesOrError"]["results"]}
     sensors = {row["name"]: row["sensorState"]["status"] for row in data["sensorsOrError"]["results"]}
     assert schedules == dict.fromkeys(
-        ("weekly_training", "dataset_validation_schedule", "drift_watch_schedule", "retention_schedule"), "RUNNING"
+        (
+            "weekly_training",
+            "dataset_validation_schedule",
+            "drift_watch_schedule",
+            "retention_schedule",
+            "run_retention_schedule",
+        ),
+        "RUNNING",
     )
     assert sensors == dict.fromkeys(
         ("drift_sensor", "code_sensor", "check_alert_sensor", "run_failure_alert_sensor"), "RUNNING"

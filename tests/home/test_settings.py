@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import string
 from collections.abc import Callable, Iterator
@@ -180,6 +181,12 @@ def test_a_home_that_cannot_be_a_folder_is_one_line(tmp_path: Path, place: str) 
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(SettingsError, match=r"^NETHICAL_HOME = '.*' is not a folder; name a folder that can be"):
         load_settings({"NETHICAL_HOME": str(tmp_path / place)})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="paths are bytes on POSIX only")
+def test_a_home_with_a_byte_that_is_no_utf_8_is_one_line_that_names_the_byte(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=re.escape(r"has the byte \xff in its path, which is not UTF-8")):
+        load_settings({"NETHICAL_HOME": os.fsdecode(os.fsencode(tmp_path / "a") + b"\xffb")})
 
 
 @pytest.mark.parametrize("part", ["a?b", "?", "a%20b", "a%e4", "%3F", "a[b]", "a*"])

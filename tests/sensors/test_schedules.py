@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from croniter import croniter
 
-from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, RUN_RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.orchestration.build import build_defs
@@ -69,6 +69,7 @@ def test_run_keys_are_stable_for_a_tick_and_new_for_the_next(settings: Settings)
         ("dataset_validation_schedule", "0 8 * * 1", datetime(2026, 11, 23, 8, 0, tzinfo=UTC)),
         ("drift_watch_schedule", "0 */6 * * *", datetime(2026, 11, 22, 6, 0, tzinfo=UTC)),
         ("retention_schedule", "0 4 * * 0", datetime(2026, 11, 22, 4, 0, tzinfo=UTC)),
+        ("run_retention_schedule", "30 3 * * *", datetime(2026, 11, 22, 3, 30, tzinfo=UTC)),
     ],
 )
 def test_defaults(settings: Settings, name: str, cron: str, first: datetime) -> None:
@@ -78,19 +79,26 @@ def test_defaults(settings: Settings, name: str, cron: str, first: datetime) -> 
 
 
 def test_times_come_from_the_settings(environment: dict[str, str], tmp_path: Path) -> None:
-    write_settings(tmp_path / "state", monitoring={"validation_schedule": "30 5 * * 2", "drift_interval_hours": 24})
+    monitoring = {
+        "validation_schedule": "30 5 * * 2",
+        "drift_interval_hours": 24,
+        "run_retention_schedule": "0 1 * * *",
+    }
+    write_settings(tmp_path / "state", monitoring=monitoring)
     path = tmp_path / "state" / "training-schedule.json"
     path.write_text(path.read_text().replace("{", '{"default_schedule": "15 3 * * 6", ', 1))
     settings = load_settings(environment)
     assert schedule_of(settings, "weekly_training").cron_schedule == "15 3 * * 6"
     assert schedule_of(settings, "dataset_validation_schedule").cron_schedule == "30 5 * * 2"
     assert schedule_of(settings, "drift_watch_schedule").cron_schedule == "0 0 * * *"
+    assert schedule_of(settings, "run_retention_schedule").cron_schedule == "0 1 * * *"
 
 
 def test_the_other_schedules_run_their_jobs(settings: Settings) -> None:
     assert schedule_of(settings, "dataset_validation_schedule").job_name == VALIDATION_JOB
     assert schedule_of(settings, "drift_watch_schedule").job_name == DRIFT_JOB
     assert schedule_of(settings, "retention_schedule").job_name == RETENTION_JOB
+    assert schedule_of(settings, "run_retention_schedule").job_name == RUN_RETENTION_JOB
     assert schedule_of(settings, "weekly_training").job_name == TRAINING_JOB
 
 

@@ -210,15 +210,12 @@ class LocalIssueTracker:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that changes nothing, also where nothing can be changed."""
-        with self._failures():
-            found = open_to_read(self.path, _BUSY_SECONDS)
-        if found is None:
-            with self._connection() as opened:
-                yield opened
-            return
-        with self._failures(), contextlib.closing(found) as opened:
-            opened.row_factory = sqlite3.Row
-            yield opened
+        with self._failures(), contextlib.ExitStack() as stack:
+            found = stack.enter_context(open_to_read(self.path, _BUSY_SECONDS))
+            if found is None:
+                found = stack.enter_context(self._connection())
+            found.row_factory = sqlite3.Row
+            yield found
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -5,10 +5,13 @@ What belongs here: schema, upgrades, read-only connections. What does not: what 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.sqlite_copies import readable_copy
 from nethical_assets.core.ground.storage import exclusive_lock
 
 SCHEMA_VERSION = 3
@@ -100,30 +103,39 @@ def prepare(connection: sqlite3.Connection, path: Path, waiting_seconds: float) 
         )
 
 
-def open_to_read(path: Path, waiting_seconds: float) -> sqlite3.Connection | None:
+_UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+"""What SQLite says, in one way or another, where no file can be made beside the database, as on a full disk."""
+
+
+@contextlib.contextmanager
+def open_to_read(path: Path, waiting_seconds: float) -> Iterator[sqlite3.Connection | None]:
     """A connection that changes nothing: to an empty tracker where there is none, and also on a disk that cannot be
     written. None where the file has to be upgraded first.
 
     Raises:
-        sqlite3.Error: the file is damaged, or cannot be read.
+        sqlite3.Error, OSError: the file is damaged, or cannot be read.
     """
-    if not path.exists():
-        empty = sqlite3.connect(":memory:")
-        empty.executescript(_UPGRADES[0])
-        return empty
-    try:
-        # Not mode=ro: such a connection would leave the files of its write-ahead log behind.
-        return _current(f"{path.absolute().as_uri()}?mode=rw", waiting_seconds)
-    except sqlite3.OperationalError as error:
-        log = path.with_name(path.name + "-wal")
-        unreadable = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-        if not unreadable or (log.exists() and log.stat().st_size):
-            raise
-    # SQLite shares what is in the write-ahead log through a file that it cannot create here; the log is empty.
-    return _current(f"{path.absolute().as_uri()}?immutable=1", waiting_seconds)
+    with contextlib.ExitStack() as stack:
+        if not path.exists():
+            empty = stack.enter_context(contextlib.closing(sqlite3.connect(":memory:")))
+            empty.executescript(_UPGRADES[0])
+            yield empty
+            return
+        try:
+            # Not mode=ro: such a connection would leave the files of its write-ahead log behind.
+            found = _current(path, waiting_seconds)
+        except sqlite3.OperationalError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code not in _UNWRITABLE:
+                raise
+            found = _current(stack.enter_context(readable_copy(path)), waiting_seconds)
+        if found is not None:
+            stack.callback(found.close)
+        yield found
 
 
-def _current(address: str, waiting_seconds: float) -> sqlite3.Connection | None:
+def _current(path: Path, waiting_seconds: float) -> sqlite3.Connection | None:
+    address = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(address, uri=True, timeout=waiting_seconds, isolation_level=None)
     try:
         connection.execute("PRAGMA query_only = ON")

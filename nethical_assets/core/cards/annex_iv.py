@@ -113,7 +113,8 @@ def _development(card: Mapping[str, Any]) -> list[AnnexRow]:
     )
     cleaning = (
         f"{info['duplicates_removed']} duplicates removed, {info['rows_with_conflicting_labels']} rows had conflicting "
-        f"labels; screening masked {governance['rows_masked']} rows and kept out {governance['rows_quarantined']}."
+        f"labels; screening looked at {governance['records_screened']} records, masked {governance['rows_masked']} and "
+        f"kept out {governance['rows_quarantined']}."
     )
     licences = "; ".join(f"{name}: {licence}" for name, licence in info["licences"].items())
     tested = (

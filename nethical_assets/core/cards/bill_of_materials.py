@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _MODEL = "model"
 _STAGES = {
     "splits": "training, validation and test rows",
-    "screened": "rows after screening for personal data and secrets",
-    "dataset": "canonical rows before screening",
+    "screened": "rows after screening, without those that it kept out",
+    "dataset": "canonical rows of screened records",
 }
 """Each was made from the next one, the last from the raw datasets."""
 _TESTED = "test rows"
@@ -104,6 +104,12 @@ def _model_card(card: Mapping[str, Any], datasets: list[str]) -> Document:
     }
 
 
+_SCREENING = (
+    *("records_screened", "columns_screened", "data_violations", "rows_masked", "rows_quarantined"),
+    *("predictions_screened", "prediction_violations"),
+)
+
+
 def _performance(card: Mapping[str, Any]) -> Iterator[Document]:
     """Every defined metric with the card's digits: of the test rows, then of every source of every slice."""
     measured = [(_TESTED, card["metrics"])]
@@ -135,7 +141,7 @@ def _facts(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"evaluation:{name}", exact(evaluation[name])
     for name, count in (evaluation["confusion"] or {}).items():
         yield f"confusion:{name}", exact(count)
-    for name in ("data_violations", "rows_masked", "rows_quarantined", "prediction_violations"):
+    for name in _SCREENING:
         yield f"screening:{name}", exact(governance[name])
     for name in ("evaluation", "decision"):
         if name in card["digests"]:

@@ -15,8 +15,10 @@ from typing import Any
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
 
-CARD_VERSION = 2
-"""2: ``training_timestamp`` is the training's; before, it was the decision's, which is now ``decided_at``."""
+CARD_VERSION = 3
+"""2: ``training_timestamp`` is the training's; before, it was the decision's, which is now ``decided_at``.
+3: the summary of screening says how many records, columns and predictions were looked at; before, it counted text
+columns only, and the inputs of test rows for their predictions."""
 REQUIRED_FIELDS = (
     "model_version",
     "model_type",
@@ -140,10 +142,13 @@ def build_card(evidence: CardEvidence) -> dict[str, Any]:
         "governance_summary": {
             "enabled": True,
             "ruleset": evidence.screening["ruleset"],
+            "records_screened": evidence.screening["records_screened"],
+            "columns_screened": evidence.screening["columns_screened"],
             "data_violations": sum(evidence.screening["by_kind"].values()),
             "data_violations_by_kind": dict(evidence.screening["by_kind"]),
             "rows_masked": evidence.screening["rows_masked"],
             "rows_quarantined": evidence.screening["quarantined"],
+            "predictions_screened": evidence.evaluation["predictions_screened"],
             "prediction_violations": sum(evidence.evaluation["prediction_findings"].values()),
             "prediction_violations_by_kind": dict(evidence.evaluation["prediction_findings"]),
         },

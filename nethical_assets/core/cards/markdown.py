@@ -77,13 +77,21 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         "",
         "## Governance",
         "",
-        f"Every row and every test prediction was screened: {governance['data_violations']} findings in the data, "
-        f"{governance['rows_masked']} rows masked, {governance['rows_quarantined']} rows kept out, "
-        f"{governance['prediction_violations']} findings in test predictions.",
+        f"{governance['records_screened']} records were screened in {governance['columns_screened']} columns: "
+        f"{governance['data_violations']} findings in the data, {governance['rows_masked']} rows masked, "
+        f"{governance['rows_quarantined']} rows kept out. {governance['predictions_screened']} predictions were "
+        f"screened: {governance['prediction_violations']} findings in predictions.",
         "",
         *table(
-            ("Kind", "Findings"),
-            [(escape(kind), count) for kind, count in governance["data_violations_by_kind"].items()],
+            ("Kind", "In", "Findings"),
+            [
+                (escape(kind), where, count)
+                for where, kinds in (
+                    ("data", governance["data_violations_by_kind"]),
+                    ("predictions", governance["prediction_violations_by_kind"]),
+                )
+                for kind, count in kinds.items()
+            ],
         ),
         "",
         "## Use",

@@ -17,8 +17,10 @@ import pandas as pd
 from nethical_assets.core.datasets.availability import SYNTHETIC
 from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.detectors.base import DetectorSpec
+from nethical_assets.core.governance.records import RecordScreener, without_pseudonyms
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.cells import tallied
 from nethical_assets.core.rows.columns import COMMON_COLUMNS
 from nethical_assets.core.rows.sources import source_names
 
@@ -32,30 +34,52 @@ class CanonicalDataset:
 
 
 def build_dataset(
-    spec: DetectorSpec, sources: Sequence[tuple[DatasetEntry, pd.DataFrame]], *, maximum_rows: int
+    spec: DetectorSpec,
+    sources: Sequence[tuple[DatasetEntry, pd.DataFrame]],
+    *,
+    maximum_rows: int,
+    screener: RecordScreener,
+    wrong_share_max: float = 1.0,
 ) -> CanonicalDataset:
     """The canonical dataset of ``spec`` from raw frames that carry a ``_label`` column (-1 where it is unusable).
+
+    Every column of the records passes the ``screener`` first: what it masks, no code of a family ever sees, and neither
+    inputs nor identities nor groups are made of it. The facts say under ``screening`` what was masked.
 
     Duplicates (equal identity) become one row with the majority label; where labels are tied, none is kept. Above
     ``maximum_rows`` the rows with the smallest ``row_id`` are kept: a sample by content, stable when data is refreshed.
     Rows of sources that are only measured on are counted apart, so that they take no room from training rows.
 
+    Cells of the wrong type count as missing, and stand in the facts under ``wrong_cells``.
+
     Raises:
-        DatasetError: no usable row is left, or only one class.
+        DatasetError: no usable row is left, or only one class; of a column that a family reads as numbers or times,
+            more than the share ``wrong_share_max`` of the cells is neither.
     """
     parts: list[pd.DataFrame] = []
     unusable: dict[str, int] = {}
+    wrong: list[dict[str, Any]] = []
     for entry, published in sources:
         constant = entry.constant_labels.get(spec.family)
         raw = published if constant is None else published.assign(_label=constant)
         usable = raw["_label"] >= 0
         unusable[entry.name] = int((~usable).sum())
-        part = spec.canonicalise(entry, raw[usable].reset_index(drop=True))
-        parts.append(_complete(part, entry))
+        screened = screener.screen(entry, raw[usable].reset_index(drop=True))
+        with tallied(positions=np.flatnonzero(usable)) as cells:
+            part = spec.canonicalise(entry, screened.frame)
+        cells.refuse_above(wrong_share_max, f"dataset {entry.name}")
+        wrong += [{"dataset": entry.name, **column} for column in cells.to_json()]
+        screener.count_left(screened, part, entry)
+        parts.append(_complete(_as_inputs(part), entry))
     only_measured = {
         name for entry, _ in sources if spec.family in entry.evaluation_families for name in source_names(entry)
     }
-    facts = {"synthetic": False, "rows_without_usable_label": unusable}
+    facts = {
+        "synthetic": False,
+        "rows_without_usable_label": unusable,
+        "screening": screener.counts.to_json(),
+        "wrong_cells": wrong,
+    }
     return _assemble(spec, parts, maximum_rows, facts, only_measured)
 
 
@@ -67,7 +91,20 @@ def synthetic_dataset(spec: DetectorSpec, *, rows: int, seed: int) -> CanonicalD
     if spec.kind != "records":
         identity = frame[inputs[0]].astype("str")
     part = frame.assign(identity=identity, source=SYNTHETIC, group="", time=None)
-    return _assemble(spec, [part], rows, {"synthetic": True, "rows_without_usable_label": {}}, set())
+    return _assemble(
+        spec,
+        [part],
+        rows,
+        {"synthetic": True, "rows_without_usable_label": {}, "screening": None, "wrong_cells": []},
+        set(),
+    )
+
+
+def _as_inputs(part: pd.DataFrame) -> pd.DataFrame:
+    """``part`` with inputs that say of personal data what it was and not whose; identity and group still tell apart."""
+    kept = {*COMMON_COLUMNS, "identity"}
+    texts = [name for name in part.columns if name not in kept and not pd.api.types.is_numeric_dtype(part[name].dtype)]
+    return part.assign(**{name: without_pseudonyms(part[name]) for name in texts})
 
 
 def _complete(part: pd.DataFrame, entry: DatasetEntry) -> pd.DataFrame:

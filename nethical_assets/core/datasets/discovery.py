@@ -8,6 +8,7 @@ and its values say so: a wrong guess would train a detector on noise. No report 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nethical_assets.core.governance.names import plain_name
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.delimited import likely_delimiter, separator_of
@@ -27,7 +29,10 @@ from nethical_assets.core.rows.label_words import HARM, says_negative, says_posi
 from nethical_assets.core.rows.labels import FILE_COLUMN, canonical_text
 from nethical_assets.core.rows.naming import looks_like_data, looks_like_name, shown_column
 
+PrivateNames = Callable[[Sequence[str]], frozenset[str]]
+
 SAMPLE_ROWS = 5_000
+_PRIVATE = "its name is personal data or a secret (is there a header line?)"
 _MAXIMUM_CATEGORIES = 64
 _MINIMUM_TEXT_LENGTH = 20.0
 _IDENTIFIER_SHARE = 0.95
@@ -99,12 +104,16 @@ class _Candidate:
         return frozenset(self.columns)
 
 
-def discover(entry: DatasetEntry, folder: Path, *, seed: int) -> tuple[DatasetEntry | None, DiscoveryReport]:
+def discover(
+    entry: DatasetEntry, folder: Path, *, seed: int, private_names: PrivateNames
+) -> tuple[DatasetEntry | None, DiscoveryReport]:
     """``entry`` with its layout filled in, as far as the files in ``folder`` allow, and what was seen.
 
     Every tabular file is read once, streaming, and judged by a sample of its rows. Files of the same columns are used
     together; of files that differ, those with a usable label, then the one with most rows. Without a usable label the
-    entry loses its families: the dataset is validated and takes no further part.
+    entry loses its families: the dataset is validated and takes no further part. A column whose name is personal data
+    (``private_names`` of the names of a table) is neither input nor named. No value of a cell is in the report, but for
+    the words by which labels are known.
 
     Returns:
         Nothing in place of the entry when no file can be read as the entry's kind.
@@ -112,7 +121,7 @@ def discover(entry: DatasetEntry, folder: Path, *, seed: int) -> tuple[DatasetEn
     findings: list[FileFinding] = []
     candidates: list[_Candidate] = []
     for name in list_files(folder):
-        judged = _judge(entry, folder, name, seed)
+        judged = _judge(entry, folder, name, seed, private_names)
         if isinstance(judged, _Candidate):
             candidates.append(judged)
         else:
@@ -156,7 +165,9 @@ def _summary(best: _Candidate, used: list[_Candidate]) -> str:
     return f"discovered in {files}: no usable label, so it takes no part in training ({best.finding.why})"
 
 
-def _judge(entry: DatasetEntry, folder: Path, name: str, seed: int) -> _Candidate | FileFinding:
+def _judge(
+    entry: DatasetEntry, folder: Path, name: str, seed: int, private_names: PrivateNames
+) -> _Candidate | FileFinding:
     file_format = _FORMATS.get(PurePosixPath(name).suffix.lower())
     if file_format is None:
         return FileFinding(name, False, f"not a table by its name ({', '.join(_FORMATS)} are)")
@@ -178,13 +189,15 @@ def _judge(entry: DatasetEntry, folder: Path, name: str, seed: int) -> _Candidat
     if any(map(looks_like_data, table.column_names)):
         why = "its first line holds data and no names: declare its files with 'header = false' and 'columns'"
         return FileFinding(name, False, why)
-    label, why = _find_label(table)
-    text = _find_text(table, None if label is None else label.column)
+    private = private_names(table.column_names)
+    named = table.select([column for column in table.column_names if column not in private])
+    label, why = _find_label(named)
+    text = _find_text(named, None if label is None else label.column)
     if entry.kind == "text" and text is None:
-        return FileFinding(name, False, "no column holds texts", _describe(table, label, None))
+        return FileFinding(name, False, "no column holds texts", _describe(table, label, None, private))
     if entry.kind not in ("text", "records"):
         return FileFinding(name, False, f"the layout of a {entry.kind} dataset cannot be discovered: declare its files")
-    columns = _describe(table, label, text if entry.kind == "text" else None)
+    columns = _describe(table, label, text if entry.kind == "text" else None, private)
     filled = declared.model_copy(update={"label": label, "text_column": text if entry.kind == "text" else None})
     return _Candidate(
         entry=filled,
@@ -288,10 +301,15 @@ def _mean_length(column: pa.ChunkedArray) -> float:
     return float(pc.mean(pc.utf8_length(column)).as_py() or 0.0)
 
 
-def _describe(table: pa.Table, label: LabelEntry | None, text: str | None) -> tuple[ColumnFinding, ...]:
+def _describe(
+    table: pa.Table, label: LabelEntry | None, text: str | None, private: frozenset[str]
+) -> tuple[ColumnFinding, ...]:
     findings: list[ColumnFinding] = []
     for position, name in enumerate(table.column_names, start=1):
         column = table.column(name)
+        if name in private:
+            findings.append(ColumnFinding(plain_name(position - 1), str(column.type), "ignored", _PRIVATE))
+            continue
         if label is not None and name == label.column:
             role, why = "label", "its name and its values say so"
         elif name == text:

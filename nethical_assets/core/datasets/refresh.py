@@ -7,7 +7,7 @@ how sources fetch, how files are read, how snapshots are stored.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -88,6 +88,7 @@ def refresh_dataset(
     maximum_rows: int,
     seed: int,
     keeper: Keeper,
+    private_names: Callable[[Sequence[str]], frozenset[str]],
     force: bool = False,
 ) -> RefreshOutcome:
     """Bring the newest snapshot of ``entry`` up to date through the first source that can.
@@ -96,7 +97,8 @@ def refresh_dataset(
     of the snapshot, unless ``force``. Whatever is wrong with one dataset (sources, content, disk, store) ends in the
     outcome and not in an exception; the previous snapshot, when there is one that fits the entry, is then used as it
     is. ``work_folder`` holds downloads while they are incomplete; ``keeper`` is told what is to become the
-    newest snapshot, or is confirmed."""
+    newest snapshot, or is confirmed. Names of columns that are personal data, which ``private_names`` says, are
+    replaced and never an input."""
     folder = work_folder / entry.name
     try:
         with exclusive_lock(
@@ -112,6 +114,7 @@ def refresh_dataset(
                 seed=seed,
                 force=force,
                 keeper=keeper,
+                private_names=private_names,
             )
             return refresh.run(sources)
     except (NethicalError, OSError) as error:
@@ -154,6 +157,7 @@ class _Refresh:
         seed: int,
         force: bool,
         keeper: Keeper,
+        private_names: Callable[[Sequence[str]], frozenset[str]],
     ) -> None:
         self.entry = entry
         self.snapshots = snapshots
@@ -163,6 +167,7 @@ class _Refresh:
         self.seed = seed
         self.force = force
         self.keeper = keeper
+        self.private_names = private_names
         self.definition = reading_definition(entry, maximum_rows=maximum_rows, seed=seed)
         self.problems: list[str] = []
         self.causes: list[Cause] = []
@@ -221,6 +226,7 @@ class _Refresh:
         return self._outcome(stored, "new", f"{source.name}: {stored.rows} rows")
 
     def _read_and_store(self, source: Source, fetched: FetchedFiles) -> Snapshot:
+        from nethical_assets.core.governance.names import with_plain_names
         from nethical_assets.core.reading.readers import read_dataset
 
         entry, discovery = self._layout(fetched.folder)
@@ -241,7 +247,10 @@ class _Refresh:
             upstream_date=fetched.upstream_date,
             discovery=None if discovery is None else discovery.to_json(),
         )
-        stored = self.snapshots.store_table(raw.table, manifest, self.now)
+        # What the catalog declares was written by who runs this, and is how the columns are found.
+        declared = {*self.entry.read_columns(), *(name for file in self.entry.files for name in file.columns)}
+        private = self.private_names(raw.table.column_names) - declared
+        stored = self.snapshots.store_table(with_plain_names(raw.table, private), manifest, self.now)
         self.keeper.arrive(stored)
         return stored
 
@@ -250,7 +259,7 @@ class _Refresh:
             return self.entry, None
         from nethical_assets.core.datasets.discovery import discover
 
-        found, discovery = discover(self.entry, folder, seed=self.seed)
+        found, discovery = discover(self.entry, folder, seed=self.seed, private_names=self.private_names)
         if found is None:
             raise DatasetError(f"dataset {self.entry.name}: {discovery.summary}")
         return found, discovery

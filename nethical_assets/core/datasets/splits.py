@@ -40,6 +40,7 @@ def assign_splits(
     validation_ratio: float,
     evaluation_sources: Set[str] = frozenset(),
     test_from: Mapping[str, date] | None = None,
+    datasets: Mapping[str, str] | None = None,
 ) -> pd.Series:
     """The split of every canonical row, same index as ``frame``.
 
@@ -50,19 +51,23 @@ def assign_splits(
         test_from: source -> first day whose rows are test rows; its earlier rows train or calibrate. A group that
             begins on that day or later is tested, and so are, by their digest, some that began before, with the rows
             from that day on. The other rows of these, and later rows of groups that train, are left out.
+        datasets: source -> the dataset that it is a part of; groups of one name in sources of one dataset are one. A
+            source that is not named is a dataset of its own.
 
     Raises:
         DatasetError: a split that training or evaluation needs lacks a class.
     """
     keys = input_keys(frame)
-    units = group_keys(frame).fillna(keys)
+    owners = _owners(frame, datasets)
+    units = group_keys(frame, datasets).fillna(keys)
     position = _positions(units)
     split = pd.Series(TRAIN, index=frame.index, dtype="str")
     split[position < validation_ratio] = VALIDATION
     split[position >= train_ratio] = TEST
-    for source, day in (test_from or {}).items():
+    days = {(datasets or {}).get(source, source): day for source, day in (test_from or {}).items()}
+    for owner, day in days.items():
         since = pd.Timestamp(day, tz="UTC")
-        time = frame["time"].where(frame["source"] == source)
+        time = frame["time"].where(owners == owner)
         begun = time.groupby(units.where(frame["group"] != "", frame["row_id"])).transform("min")
         dated, late = begun.notna(), time >= since
         reserved = (frame["group"] != "") & (position >= train_ratio)
@@ -105,9 +110,16 @@ def input_keys(frame: pd.DataFrame) -> pd.Series:
     return pd.Series(digests, index=frame.index, dtype="str")
 
 
-def group_keys(frame: pd.DataFrame) -> pd.Series:
-    """For every row the name of its group among those of all sources; missing where it has none."""
-    return (frame["source"] + "\x00" + frame["group"]).where(frame["group"] != "")
+def group_keys(frame: pd.DataFrame, datasets: Mapping[str, str] | None = None) -> pd.Series:
+    """For every row the name of its group among those of all ``datasets`` (as in ``assign_splits``); missing where it
+    has none."""
+    return (_owners(frame, datasets) + "\x00" + frame["group"]).where(frame["group"] != "")
+
+
+def _owners(frame: pd.DataFrame, datasets: Mapping[str, str] | None) -> pd.Series:
+    """For every row the dataset that its group is one of."""
+    known = datasets or {}
+    return frame["source"].astype("str").map(lambda source: known.get(source, source)).astype("str")
 
 
 def _joined(values: Sequence[bytes]) -> bytes:

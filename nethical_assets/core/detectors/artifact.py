@@ -126,7 +126,7 @@ def choose_golden_inputs(spec: DetectorSpec, inputs: pd.DataFrame, seed: int) ->
     """Up to GOLDEN_ROWS input rows to store with a model.
 
     Families with text get synthetic rows, because what people wrote does not belong into a model file; the others
-    get real rows, chosen by content so that the choice does not depend on row order.
+    get real rows of screened records, chosen by content so that the choice does not depend on row order.
     """
     if spec.text_columns:
         return spec.synthesise(GOLDEN_ROWS, np.random.default_rng(seed))[list(spec.input_columns)]

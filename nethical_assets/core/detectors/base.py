@@ -81,7 +81,8 @@ class DetectorSpec:
         family: the registered name, equal to the module's name.
         kind: which catalog entries it understands.
         input_columns: names of the columns its detector reads; empty when they come from the catalog (``records``).
-        text_columns: those of them that hold free text and are screened for personal data.
+        text_columns: those of them that hold free text: compared for near-duplicates, and their golden inputs are
+            synthetic. What is screened does not depend on it: every column is (``core.governance.records``).
         canonicalise: raw records of one entry -> frame with the input columns, ``label``, and, where the entry
             declares them, ``group`` and ``time``; one output row a record, or a documented aggregate (an incident).
             Never looks at the label to compute an input, and fits nothing.

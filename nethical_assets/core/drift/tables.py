@@ -1,8 +1,8 @@
 """The offline comparison of two tables, behind ``nethical drift check``.
 
-What belongs here: turning columns of any type into comparable histograms. What does not: reading files
-(``core.reading.tables``), the verdict's rule (``verdict``), stored references (``reference``). Category values and
-texts stay in memory: the report names columns only.
+What belongs here: turning columns of any type into comparable histograms. What does not: what a column holds
+(``columns``), reading files (``core.reading.tables``), the verdict's rule (``verdict``), stored references
+(``reference``). Category values and texts stay in memory: the report names columns only.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from nethical_assets.core.drift.columns import ColumnValues, Form, form_of
 from nethical_assets.core.drift.reference import ColumnSketch
-from nethical_assets.core.drift.verdict import DriftReport, HistogramPair, judge
+from nethical_assets.core.drift.verdict import DriftReport, HistogramPair, NotCompared, judge
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.naming import shown_columns
 
@@ -22,6 +23,11 @@ CATEGORIES = 20
 """A text column is compared by its most frequent values, at most this many, and one bin for all others."""
 
 _TEXT_DISTINCT_SHARE = 0.5
+_REASONS: dict[Form, str] = {
+    "moment": "a moment in time",
+    "empty": "no values in either table",
+    "not_comparable": "a flag in one table, two other values in the other",
+}
 
 
 def compare_tables(
@@ -35,15 +41,16 @@ def compare_tables(
 ) -> DriftReport:
     """Judge the drift from one table to another by the rule of ``verdict.compare``, without predictions.
 
-    Numbers and flags are compared by quantile bins of both tables together, repeating texts by their most frequent
-    values, other texts by their length; a value in a number column that is no number counts as missing. Moments in time
-    are not compared.
+    Numbers are compared by quantile bins of both tables together, flags by what they mean however they are spelled,
+    repeating texts by their most frequent values, other texts by their length (the module ``columns`` tells which is
+    which). A word in a column of numbers counts as missing, which the report notes. Moments in time are not compared.
+    Where only one table has a column, or has values in it, the verdict is not ``stable``.
 
     Args:
-        columns: which to compare; all that both tables have when None.
+        columns: which to compare; all that a table has when None.
 
     Raises:
-        DatasetError: a table has no rows, an asked-for column is absent, or no column can be compared.
+        DatasetError: a table has no rows, or an asked-for column is absent.
     """
     if reference.empty or window.empty:
         raise DatasetError(f"the {'reference' if reference.empty else 'window'} table has no rows")
@@ -53,20 +60,28 @@ def compare_tables(
                 raise DatasetError(
                     f"column {name!r} is not in the {title} table; it has {shown_columns(frame.columns)}"
                 )
-    asked = list(reference.columns) if columns is None else list(columns)
     pairs: dict[str, HistogramPair] = {}
-    not_compared = []
-    for name in asked:
+    not_compared: list[NotCompared] = []
+    notes: list[str] = []
+    for name in reference.columns if columns is None else columns:
         if name not in window.columns:
-            not_compared.append(f"{name}: not in the window")
-        elif pd.api.types.is_datetime64_any_dtype(reference[name]):
-            not_compared.append(f"{name}: a moment in time")
+            not_compared.append(NotCompared(str(name), "not in the window", lost=True))
+            continue
+        sides = ColumnValues(reference[name]), ColumnValues(window[name])
+        form = form_of(*sides)
+        if form in _REASONS:
+            lost = form == "not_comparable" or (form == "moment" and not all(side.has_values for side in sides))
+            not_compared.append(NotCompared(str(name), _REASONS[form], lost=lost))
         else:
-            pairs[str(name)] = _pair(str(name), reference[name], window[name])
+            pairs[str(name)] = _by_text(str(name), *sides) if form == "text" else _by_value(str(name), *sides)
+            if form != "text":
+                notes += _words(str(name), form, *sides)
     if columns is None:
-        not_compared += [f"{name}: not in the reference" for name in window.columns if name not in reference.columns]
-    if not pairs:
-        raise DatasetError(f"the tables have no column to compare; reference has {shown_columns(reference.columns)}")
+        not_compared += [
+            NotCompared(str(name), "not in the reference", lost=True)
+            for name in window.columns
+            if name not in reference.columns
+        ]
     return judge(
         pairs,
         reference_rows=len(reference),
@@ -75,23 +90,37 @@ def compare_tables(
         alpha=alpha,
         minimum_rows=minimum_rows,
         not_compared=tuple(not_compared),
+        notes=tuple(notes),
     )
 
 
-def _pair(name: str, reference: pd.Series, window: pd.Series) -> HistogramPair:
-    if pd.api.types.is_numeric_dtype(reference):
-        return _by_number(name, _numbers(reference), _numbers(window))
-    first, second = reference.astype("str"), window.astype("str")
-    pooled = pd.concat([first, second], ignore_index=True).dropna()
-    distinct = pooled.nunique()
-    if distinct > CATEGORIES and distinct > _TEXT_DISTINCT_SHARE * len(pooled):
-        return _by_number(name, _numbers(first.str.len()), _numbers(second.str.len()))
-    frequent = pooled.value_counts().sort_index().nlargest(CATEGORIES).index
-    return HistogramPair(_by_category(first, frequent), _by_category(second, frequent))
+def _by_value(name: str, reference: ColumnValues, window: ColumnValues) -> HistogramPair:
+    return _by_number(name, reference.numbers(), window.numbers())
 
 
-def _numbers(values: pd.Series) -> npt.NDArray[np.float64]:
-    return pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+def _words(name: str, form: Form, *sides: ColumnValues) -> list[str]:
+    """A note where values of a column of numbers or flags count as missing."""
+    counts = [(side.filled - int((~np.isnan(side.numbers())).sum()), side.filled) for side in sides]
+    if not any(words for words, _ in counts):
+        return []
+    (before, had), (now, has) = counts
+    return [
+        f"Column {name} holds {form}s: {before} of {had} values of the reference and {now} of {has} of the window are "
+        "none and count as missing."
+    ]
+
+
+def _by_text(name: str, reference: ColumnValues, window: ColumnValues) -> HistogramPair:
+    counts = reference.category_counts(), window.category_counts()
+    pooled = counts[0].add(counts[1], fill_value=0)
+    if len(pooled) > CATEGORIES and len(pooled) > _TEXT_DISTINCT_SHARE * pooled.sum():
+        return _by_number(name, _lengths(reference), _lengths(window))
+    frequent = pooled.sort_index().nlargest(CATEGORIES).index
+    return HistogramPair(_by_category(reference, counts[0], frequent), _by_category(window, counts[1], frequent))
+
+
+def _lengths(values: ColumnValues) -> npt.NDArray[np.float64]:
+    return np.asarray(values.texts.str.len().to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
 def _by_number(name: str, reference: npt.NDArray[np.float64], window: npt.NDArray[np.float64]) -> HistogramPair:
@@ -100,8 +129,6 @@ def _by_number(name: str, reference: npt.NDArray[np.float64], window: npt.NDArra
     return HistogramPair(sketch.histogram(reference), sketch.histogram(window))
 
 
-def _by_category(values: pd.Series, frequent: pd.Index) -> npt.NDArray[np.int64]:
-    missing = values.isna().to_numpy()
-    codes = frequent.get_indexer(pd.Index(values))[~missing]
-    counts = np.bincount(np.where(codes < 0, len(frequent), codes), minlength=len(frequent) + 1)
-    return np.append(counts, missing.sum())
+def _by_category(values: ColumnValues, counts: pd.Series, frequent: pd.Index) -> npt.NDArray[np.int64]:
+    known = counts.reindex(frequent, fill_value=0).to_numpy(dtype=np.int64)
+    return np.append(known, [values.filled - known.sum(), len(values.series) - values.filled])

@@ -60,6 +60,7 @@ class DriftReport:
         alpha: the chance, over all columns together, that a window without drift is called drifted.
         columns: every compared column, largest effect first.
         not_compared: columns that are on one side only or hold nothing comparable, each with why.
+        notes: what was done to values so that columns could be compared.
     """
 
     verdict: Verdict
@@ -73,15 +74,18 @@ class DriftReport:
     positive_rate: RateShift | None
     columns: tuple[ColumnDrift, ...]
     not_compared: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
         return to_document(self)
 
     def to_markdown(self) -> str:
-        """The verdict and the table of columns."""
+        """The verdict, what was not compared, and the table of columns."""
         lines = [f"**{self.verdict.replace('_', ' ')}** (drift score {self.drift_score:.3f})", ""]
-        lines += [f"- {reason}" for reason in self.reasons]
+        lines += [f"- {reason}" for reason in (*self.reasons, *self.notes)]
+        said = {_lost(column) for column in self.not_compared} & set(self.reasons)
+        lines += [f"- Not compared: {column}." for column in self.not_compared if _lost(column) not in said]
         lines += [
             "",
             "| Column | Effect | Adjusted p | Missing before | Missing now | Drifted |",
@@ -94,6 +98,18 @@ class DriftReport:
                 f"| {column.name} | {column.effect:.3f} | {column.adjusted_p_value:.2g} | {missing} | {drifted} |"
             )
         return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class NotCompared:
+    """A column that cannot be compared, and why; ``lost`` where that leaves open whether it changed."""
+
+    name: str
+    reason: str
+    lost: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -147,8 +163,8 @@ def compare(
     if rows:
         interval = rate_difference_interval(reference.positives, reference.rows, positives, rows)
         shift = RateShift(reference.positive_rate, positives / rows, *interval)
-    one_sided = [f"{name}: not in the window" for name in sorted(known.keys() - columns.keys())]
-    one_sided += [f"{name}: not in the reference" for name in sorted(columns.keys() - known.keys())]
+    lost = [NotCompared(name, "not in the window", lost=True) for name in sorted(known.keys() - columns.keys())]
+    lost += [NotCompared(name, "not in the reference", lost=True) for name in sorted(columns.keys() - known.keys())]
     return judge(
         pairs,
         reference_rows=reference.rows,
@@ -157,7 +173,7 @@ def compare(
         alpha=alpha,
         minimum_rows=minimum_rows,
         positive_rate=shift,
-        not_compared=tuple(one_sided),
+        not_compared=tuple(lost),
     )
 
 
@@ -170,13 +186,19 @@ def judge(
     alpha: float,
     minimum_rows: int,
     positive_rate: RateShift | None = None,
-    not_compared: tuple[str, ...] = (),
+    not_compared: tuple[NotCompared, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> DriftReport:
-    """The report on histograms of both windows; the rule is ``compare``'s."""
+    """The report on histograms of both windows; the rule is ``compare``'s.
+
+    A column that was lost is named in the reasons, and keeps the verdict from being ``stable``.
+    """
     columns = _columns(pairs, threshold, alpha) if window_rows else ()
     significant = [column for column in columns if column.adjusted_p_value < alpha]
     drifted = [column for column in columns if column.drifted]
     suspected = [column for column in columns if column.effect > threshold and not column.drifted]
+    lost = [_lost(str(column)) for column in not_compared if column.lost]
+    lost += [reason for name, pair in pairs.items() if window_rows and (reason := _emptied(name, pair, alpha))]
     verdict: Verdict
     if window_rows < minimum_rows:
         verdict = "needs_more_data"
@@ -185,13 +207,16 @@ def judge(
         verdict, reasons = "drift", [_reason(column, threshold, alpha) for column in drifted]
     elif suspected:
         verdict, reasons = "needs_more_data", [_reason(column, threshold, alpha) for column in suspected]
+    elif lost or not columns:
+        verdict, reasons = "needs_more_data", [] if lost else ["No column could be compared."]
     else:
         largest = f" (largest: {columns[0].name}, {columns[0].effect:.3f})" if columns else ""
         verdict = "stable"
-        reasons = [f"No effect of {len(columns)} columns over {window_rows} rows exceeds {threshold:g}{largest}."]
+        number = f"{len(columns)} column" + ("s" if len(columns) > 1 else "")
+        reasons = [f"No effect of {number} over {window_rows} rows exceeds {threshold:g}{largest}."]
     return DriftReport(
         verdict=verdict,
-        reasons=tuple(reasons),
+        reasons=(*reasons, *lost),
         drift_score=max((column.effect for column in significant), default=0.0),
         threshold=threshold,
         alpha=alpha,
@@ -200,7 +225,8 @@ def judge(
         window_rows=window_rows,
         positive_rate=positive_rate,
         columns=columns,
-        not_compared=not_compared,
+        not_compared=tuple(map(str, not_compared)),
+        notes=notes,
     )
 
 
@@ -221,6 +247,22 @@ def _columns(pairs: Mapping[str, HistogramPair], threshold: float, alpha: float)
         for (name, pair), (effect, p_value), adjusted_p_value in zip(pairs.items(), measured, adjusted, strict=True)
     ]
     return tuple(sorted(columns, key=lambda column: (-column.effect, column.name)))
+
+
+def _lost(column: str) -> str:
+    return f"Column {column}, so whether it changed is not known."
+
+
+def _emptied(name: str, pair: HistogramPair, alpha: float) -> str:
+    """What is said of a column of which one side has no value at all, although the other's share of missing values
+    makes that unlikely."""
+    if not pair.has_missing_bin:
+        return ""
+    for title, empty, other in (("window", pair.window, pair.reference), ("reference", pair.reference, pair.window)):
+        rows, share = int(empty.sum()), _missing_share(other, True)
+        if rows and empty[-1] == rows and share < 1.0 and share**rows < alpha:
+            return _lost(f"{name}: no value in the {title}")
+    return ""
 
 
 def _missing_share(histogram: IntArray, has_missing_bin: bool) -> float:

@@ -45,9 +45,14 @@ def few_units_factor(units: int, confidence: float = CONFIDENCE) -> float:
 
     From one unit no variance can be estimated; it counts as two.
     """
+    return few_degrees_factor(max(units - 1, 1), confidence)
+
+
+def few_degrees_factor(degrees: float, confidence: float = CONFIDENCE) -> float:
+    """How much wider an interval is whose variance has so many degrees of freedom, at least 1 (Student's t)."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(max(units - 1, 1), (1.0 + confidence) / 2.0)) / normal_quantile(confidence)
+    return float(stdtrit(degrees, (1.0 + confidence) / 2.0)) / normal_quantile(confidence)
 
 
 def clopper_pearson(successes: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:

@@ -92,6 +92,17 @@ def metrics_of(sums: FloatArray, columns: Contributions) -> dict[str, FloatArray
         }
 
 
+def ece_noise(sums: FloatArray, columns: Contributions) -> FloatArray:
+    """How far off ECE may be in each of some resamples, shape (samples,), from their column sums (samples, 5 + bins).
+
+    It is the ECE of what the resample's bins deviate from the sample's. A measured ECE differs from the true one by at
+    most this deviation of the sample from what it was drawn from (triangle inequality, bin by bin).
+    """
+    share = sums[:, _ROWS] / columns.values[:, _ROWS].sum()
+    deviation = sums[:, _BINS:] - share[:, None] * columns.values[:, _BINS:].sum(axis=0)
+    return np.asarray(np.abs(deviation).sum(axis=1) / sums[:, _ROWS])
+
+
 def _placements(positive: npt.NDArray[np.bool_], scores: FloatArray) -> tuple[float, FloatArray]:
     """ROC AUC (Mann-Whitney, ties count half) and each row's centred share of correct pairs."""
     of_positives, of_negatives = np.sort(scores[positive]), np.sort(scores[~positive])

@@ -16,7 +16,15 @@ import numpy.typing as npt
 from nethical_assets.core.evaluation.bootstrap import percentile_interval, resampled_sums
 from nethical_assets.core.evaluation.clusters import IntArray, cluster_codes, design_effect
 from nethical_assets.core.evaluation.estimate import Estimate, proportion, undefined
-from nethical_assets.core.evaluation.measures import METRICS, Contributions, FloatArray, bin_of, columns_of, metrics_of
+from nethical_assets.core.evaluation.measures import (
+    METRICS,
+    Contributions,
+    FloatArray,
+    bin_of,
+    columns_of,
+    ece_noise,
+    metrics_of,
+)
 from nethical_assets.core.evaluation.operating_points import OperatingPoints, operating_points
 from nethical_assets.core.evaluation.ranking import auc_interval
 from nethical_assets.core.ground.documents import from_document, to_document
@@ -252,13 +260,17 @@ def _estimates(
     if reason:
         return estimates | {name: undefined(reason) for name in ("brier", "ece")}
     point = metrics_of(columns.values.sum(axis=0, keepdims=True), columns)
-    replicates = metrics_of(resampled_sums(columns.values, samples, seed, clusters), columns)
+    sums = resampled_sums(columns.values, samples, seed, clusters)
+    replicates = metrics_of(sums, columns)
     for name in ("brier", "ece"):
         value = float(point[name][0])
         low, high = percentile_interval(replicates[name], clusters=clusters)
-        # The reverse percentile interval: noise makes every ECE too large, and a resampled one twice as much.
-        interval = (2 * value - high, 2 * value - low) if name == "ece" else (low, high)
-        low, high = _around(value, interval) if _several(clusters) else (0.0, 1.0)
+        if name == "ece":
+            # Noise makes every ECE too large, and a resampled one twice as much: the low end is as far away as noise
+            # may reach, the high end as far as resamples spread.
+            high = value + high - round(float(np.median(replicates[name])), 6)
+            low = value - percentile_interval(ece_noise(sums, columns), clusters=clusters)[1]
+        low, high = _around(value, (low, high)) if _several(clusters) else (0.0, 1.0)
         estimates[name] = Estimate(value, max(0.0, low), min(1.0, high))
     return estimates
 

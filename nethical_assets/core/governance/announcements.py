@@ -35,8 +35,10 @@ _PHONE_WORDS = _words(
     "callback text texted texting txt sms whatsapp viber telegram signal dial dialed dialled dialing ring landline",
     "hotline helpline desk office extension answering reach reached reachable contact contacts contactable message",
     "messages voicemail pager registered handset smartphone msisdn",
-    "telefon telefono telefone telefoon telefonnummer rufnummer handy handynummer mobil mobilnummer mobiltelefon festnetz",
-    "buro anruf anrufen ruf rufen durchwahl portable portatile cellulare cel celular movil gsm mobiel appel appelez appeler",
+    "telefon telefono telefone telefoon telefonnummer rufnummer handy handynummer mobil mobilnummer mobiltelefon",
+    "festnetz",
+    "buro anruf anrufen ruf rufen durchwahl portable portatile cellulare cel celular movil gsm mobiel appel",
+    "appelez appeler",
     "telephonique llamar llame bellen",
 )
 _OTHER_NUMBER_WORDS = _words(
@@ -50,17 +52,20 @@ _PHONE_PHRASE = re.compile(
     r"(?i)(?:\b(?:my|your|our|his|her|their|contact|direct|work|home|emergency) (?:number|num|no|nr)"
     r"|\b(?:number|num) (?:to|for) (?:call|reach|text))\b[^A-Za-z]*(?:(?:is|at|was)\b[^A-Za-z]*)?\Z"
     r"|\b(?:home|work|direct|main|day|evening|[tfpm]) ?[:=] ?\Z"
-    r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj) (?:nummer|numero|telefon|mobil)\b[^A-Za-z]*(?:(?:is|ist|es|est)\b[^A-Za-z]*)?\Z"
+    r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj) (?:nummer|numero|telefon|mobil)\b[^A-Za-z]*"
+    r"(?:(?:is|ist|es|est)\b[^A-Za-z]*)?\Z"
 )
 PHONE_OR_OTHER = Announcement(_PHONE_WORDS, _OTHER_NUMBER_WORDS, _PHONE_PHRASE)
 
 CARD_OR_OTHER = Announcement(
     _words(
-        "card cards visa mastercard amex maestro jcb diners discover unionpay credit debit cc pan karte kreditkarte carte",
+        "card cards visa mastercard amex maestro jcb diners discover unionpay credit debit cc pan karte",
+        "kreditkarte carte",
         "tarjeta carta creditcard pay paid paying payment charge charged charges billing",
     ),
     _words(
-        "order orders invoice ticket tracking track tracked parcel parcels shipment shipping consignment waybill package",
+        "order orders invoice ticket tracking track tracked parcel parcels shipment shipping consignment waybill",
+        "package",
         "serial device imei imsi iccid isbn ean upc gtin sku barcode booking reservation reference ref id ids meter",
         "timestamp epoch seed bestellung bestellnummer sendung sendungsnummer commande colis pedido",
     ),
@@ -68,13 +73,17 @@ CARD_OR_OTHER = Announcement(
 
 ADDRESS_OR_VERSION = Announcement(
     _words(
-        "ip ips ipv address addresses addr host hosts hostname server servers client clients peer peers remote login logged",
-        "connect connected connection connections ping ssh ftp gateway router node nodes dns ssl tls port source src dst",
+        "ip ips ipv address addresses addr host hosts hostname server servers client clients peer peers remote",
+        "login logged",
+        "connect connected connection connections ping ssh ftp gateway router node nodes dns ssl tls port source",
+        "src dst",
         "destination traffic request requests blocked banned attacker listening listen bind inet socket proxy vpn",
     ),
     _words(
-        "version versions upgrade upgraded upgrading upgrades update updated updating updates downgrade downgraded release",
-        "released releases bump bumped bumps changelog firmware build builds package packages install installed installing",
+        "version versions upgrade upgraded upgrading upgrades update updated updating updates downgrade",
+        "downgraded release",
+        "released releases bump bumped bumps changelog firmware build builds package packages install installed",
+        "installing",
         "requires patch patched migrate migrated migration library dependency plugin driver sdk chapter section clause",
         "python java jdk jre node openssl chrome chromium firefox php kernel numpy pandas npm pip",
     ),
@@ -85,8 +94,9 @@ _SECTION_BEFORE = re.compile(
     r"|item|oid|rule|annex|heading)s?)[ .:#]*\Z"
 )
 
-_BETWEEN = frozenset(
-    "me us him her them you number numbers num no nr is at on to the my your our under via now please back or and am".split()
+_BETWEEN = _words(
+    "me us him her them you number numbers num no nr is at on to the my your our under via now please back or and",
+    "am",
 )
 
 

@@ -43,7 +43,12 @@ def ip_address(value: str, before: str, after: str) -> bool:
         return False
     if isinstance(address, ipaddress.IPv6Address):
         return _stands_alone_v6(value, before, after) and _is_long_enough(value)
-    if address.is_multicast or value.startswith(("255.", "0.")) or re.search(r"[0-9A-Za-z]\.?\Z|\.\Z", before) or re.match(r"\.?[0-9A-Za-z]", after):
+    if (
+        address.is_multicast
+        or value.startswith(("255.", "0."))
+        or re.search(r"[0-9A-Za-z]\.?\Z|\.\Z", before)
+        or re.match(r"\.?[0-9A-Za-z]", after)
+    ):
         return False
     return not _is_version(value, before, after)
 
@@ -73,7 +78,7 @@ def _is_long_enough(value: str) -> bool:
     A short multicast address is a well-known group.
     """
     groups = [group for group in value.split(":") if group]
-    if groups[0].lower().startswith("ff") and len(groups[0]) == 4 and len(groups) < 8:
+    if re.match(r"(?i)ff[0-9a-f]{2}:", value) and len(groups) < 8:
         return False
     return len(groups) >= 3 or "." in groups[-1] or _GLOBAL_PREFIX.fullmatch(groups[0]) is not None
 
@@ -90,7 +95,30 @@ def _is_version(value: str, before: str, after: str) -> bool:
 
 
 _FILE_ENDINGS = frozenset(
-    "png jpg jpeg gif svg webp css js ts html htm php json xml txt pdf exe dll jar yml yaml csv".split()
+    (
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "svg",
+        "webp",
+        "css",
+        "js",
+        "ts",
+        "html",
+        "htm",
+        "php",
+        "json",
+        "xml",
+        "txt",
+        "pdf",
+        "exe",
+        "dll",
+        "jar",
+        "yml",
+        "yaml",
+        "csv",
+    )
 )
 _REMOTE_PATH = re.compile(r":[\w.~/-]+\.git\b|:~?/[\w.~]")
 _REMOTE_USERS = frozenset({"git", "hg", "svn"})
@@ -112,10 +140,14 @@ def email(value: str, before: str, after: str) -> bool:
         and all(
             label and len(label) <= 63 and not label.startswith("-") and not label.endswith("-") for label in labels
         )
-        and not re.match(r"[0-9A-Za-z]", after)
+        and not re.match(r"[.-]?[0-9A-Za-z]", after)
         and top not in _FILE_ENDINGS
         and not (len(labels) == 2 and re.fullmatch(r"\d{1,2}x", labels[0]))
-        and not ((local in _REMOTE_USERS and re.match(r":\S", after)) or _REMOTE_PATH.match(after) or before.endswith("ssh://"))
+        and not (
+            (local in _REMOTE_USERS and re.match(r":\S", after))
+            or _REMOTE_PATH.match(after)
+            or before.endswith("ssh://")
+        )
     )
 
 

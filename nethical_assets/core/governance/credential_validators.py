@@ -35,11 +35,51 @@ _REFERENCE = re.compile(
 )
 _WORD = re.compile(r"[^\W_]+")
 _PLACEHOLDER_WORDS = frozenset(
-    "your yours example sample dummy placeholder redacted changeme change insert enter here goes replace fake removed masked"
-    " hidden omitted".split()
+    (
+        "your",
+        "yours",
+        "example",
+        "sample",
+        "dummy",
+        "placeholder",
+        "redacted",
+        "changeme",
+        "change",
+        "insert",
+        "enter",
+        "here",
+        "goes",
+        "replace",
+        "fake",
+        "removed",
+        "masked",
+        "hidden",
+        "omitted",
+    )
 )
 _WEAK_WORDS = frozenset(
-    "my the some test env none null true false config a an secret password passwd pass token key value todo".split()
+    (
+        "my",
+        "the",
+        "some",
+        "test",
+        "env",
+        "none",
+        "null",
+        "true",
+        "false",
+        "config",
+        "a",
+        "an",
+        "secret",
+        "password",
+        "passwd",
+        "pass",
+        "token",
+        "key",
+        "value",
+        "todo",
+    )
 )
 
 

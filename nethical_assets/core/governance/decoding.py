@@ -78,8 +78,8 @@ class Unescaped:
 def unescaped(text: str) -> Unescaped | None:
     """``text`` with its percent (RFC 3986), HTML entity and backslash escapes read and folded; None without any.
 
-    Any number of them counts, also one; escapes of escapes are read ``MAXIMUM_DECODING_DEPTH`` deep. What does not stand
-    for characters stays.
+    Any number of them counts, also one; escapes of escapes are read ``MAXIMUM_DECODING_DEPTH`` deep. What does not
+    stand for characters stays.
     """
     current = text
     for _ in range(MAXIMUM_DECODING_DEPTH):
@@ -137,13 +137,12 @@ def decoded_parts(text: str, *, depth: int = MAXIMUM_DECODING_DEPTH) -> list[Dec
     """
     parts: list[DecodedPart] = []
     budget = MAXIMUM_DECODED_CHARACTERS
-    for number, (start, end, encoded) in enumerate(_encoded_spans(text)):
+    for number, (start, end, whole) in enumerate(_encoded_spans(text)):
         if number == MAXIMUM_ENCODED_PARTS or budget <= 0:
             parts.append(DecodedPart(start, len(text), "", limited=True))
             break
-        limited = False
-        if len(encoded) > 2 * budget:
-            encoded, limited = encoded[: budget - budget % 4], True
+        limited = len(whole) > 2 * budget
+        encoded = whole[: budget - budget % 4] if limited else whole
         decoded = _decode(encoded)
         if decoded is None:
             if limited:
@@ -184,7 +183,7 @@ def _encoded_spans(text: str) -> Iterator[tuple[int, int, str]]:
 
 def _may_be_encoded(encoded: str) -> bool:
     """Whether ``encoded`` is no word: base64 of a text has letters of both cases, and hexadecimal has digits."""
-    return not encoded.islower() and not encoded.isupper() or _HEXADECIMAL.fullmatch(encoded) is not None
+    return not (encoded.islower() or encoded.isupper()) or _HEXADECIMAL.fullmatch(encoded) is not None
 
 
 def _decode(encoded: str) -> str | None:

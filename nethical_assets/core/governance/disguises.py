@@ -67,7 +67,7 @@ class Vocabulary:
 
 
 def undo_disguises(text: str, vocabulary: Vocabulary, *, mixed: bool = True, spaced: bool = True) -> Rewritten | None:
-    """``text`` with leetspeak words (``mixed``) and spaced-out letters (``spaced``) turned into words of ``vocabulary``.
+    """``text`` with leetspeak (``mixed``) and spaced-out letters (``spaced``) turned into words of ``vocabulary``.
 
     Returns None when nothing changes. A disguise that is no word of the vocabulary is left alone.
     """

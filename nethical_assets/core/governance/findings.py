@@ -6,7 +6,7 @@ findings are made (``screener``) and what is decided about them (``policy``). Ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,12 +89,21 @@ def concatenate(parts: Iterable[Findings]) -> Findings:
     return Findings(pa.concat_tables(tables).unify_dictionaries().combine_chunks()) if tables else Findings.empty()
 
 
-def mask(texts: pd.Series, findings: Findings) -> pd.Series:
-    """``texts`` with every found span replaced by its kind in square brackets, for example ``[EMAIL]``.
+Token = Callable[[str, str], str]
+"""``(kind, what was found) -> what is put in its place``."""
+
+
+def kind_token(kind: str, found: str) -> str:
+    """The kind in square brackets, for example ``[EMAIL]``: whatever was found."""
+    return f"[{kind}]"
+
+
+def mask(texts: pd.Series, findings: Findings, token: Token = kind_token) -> pd.Series:
+    """``texts`` with every found span replaced by its ``token``, for example ``[EMAIL]``.
 
     Spans that overlap become one, named after the longest. ``findings.row`` is a position in ``texts``; a span
-    without length is not replaced. Index, name and type of the series stay, except that categories become text where
-    something is replaced.
+    without length is not replaced. Index, name and type of the series stay, except that categories become text, and
+    numbers objects, where something is replaced.
     """
     spans: dict[int, list[tuple[int, int, str]]] = {}
     columns = (findings.table[name].to_pylist() for name in ("row", "start", "end", "kind"))
@@ -105,10 +114,14 @@ def mask(texts: pd.Series, findings: Findings) -> pd.Series:
         return texts
     positions = list(spans)
     masked = [
-        _replace_spans(_as_text(value), spans[row])
+        _replace_spans(_as_text(value), spans[row], token)
         for row, value in zip(positions, texts.iloc[positions].tolist(), strict=True)
     ]
-    result: pd.Series = texts.astype("str") if isinstance(texts.dtype, pd.CategoricalDtype) else texts.copy()
+    result: pd.Series = texts.copy()
+    if isinstance(texts.dtype, pd.CategoricalDtype):
+        result = texts.astype("str")
+    elif pd.api.types.is_numeric_dtype(texts.dtype):
+        result = texts.astype("object")
     result.iloc[positions] = masked
     return result
 
@@ -117,7 +130,7 @@ def _as_text(value: object) -> str:
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _replace_spans(text: str, spans: list[tuple[int, int, str]]) -> str:
+def _replace_spans(text: str, spans: list[tuple[int, int, str]], token: Token) -> str:
     merged: list[tuple[int, int, str, int]] = []
     for start, end, kind in sorted(spans):
         if merged and start < merged[-1][1]:
@@ -129,7 +142,7 @@ def _replace_spans(text: str, spans: list[tuple[int, int, str]]) -> str:
     parts: list[str] = []
     position = 0
     for start, end, kind, _ in merged:
-        parts += (text[position:start], f"[{kind}]")
+        parts += (text[position:start], token(kind, text[start:end]))
         position = end
     parts.append(text[position:])
     return "".join(parts)

@@ -7,7 +7,7 @@ rows that were taken out (``quarantine``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.governance.findings import Findings, mask
+from nethical_assets.core.governance.columns import is_numeric
+from nethical_assets.core.governance.findings import Findings, Token, kind_token, mask
 from nethical_assets.core.governance.policy import Label, decide
 from nethical_assets.core.governance.rules import Decision
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.values import Reading, find_in
 from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.rows.columns import COMMON_COLUMNS, GROUP
 from nethical_assets.core.rows.naming import shown_columns
 
 ALL_ROWS = "all"
@@ -82,29 +85,34 @@ class ScreeningResult:
 
 def screen_frame(
     frame: pd.DataFrame,
-    text_columns: Sequence[str],
+    columns: Mapping[str, Reading],
     screener: Screener,
     label_column: str | None = "label",
     *,
     released: Collection[str] = (),
     row_id_column: str = "row_id",
+    tokens: Mapping[str, Token] | None = None,
 ) -> ScreeningResult:
-    """Screen every row of ``frame`` and act on the findings by the policy for the row's label.
+    """Screen the ``columns`` of every row of ``frame`` and act on the findings by the policy for the row's label.
 
     A label of 1 (or true) is the positive class, 0 the negative one; missing, or without ``label_column``, it is
     unknown. Rows whose ``row_id`` is in ``released`` were decided about by a person: they are kept, but still masked.
-    The input is not changed.
+    ``tokens`` says what takes the place of a finding in some of the columns; elsewhere its kind does. The input is not
+    changed.
 
     Raises:
         DatasetError: a column is missing.
     """
-    for column in [*text_columns, *([label_column] if label_column else [])]:
+    for column in [*columns, *([label_column] if label_column else [])]:
         if column not in frame.columns:
             raise DatasetError(
                 f"column {column!r} to screen is missing; the columns are {shown_columns(map(str, frame.columns))}"
             )
     labels = _labels(frame, label_column)
-    found = {column: _decided(screener.screen(frame[column]), labels, screener) for column in text_columns}
+    found = {
+        column: _decided(find_in(frame[column], reading, screener).on_rows(), labels, screener)
+        for column, reading in columns.items()
+    }
     let_through = _released_rows(frame, released, row_id_column)
     removed = np.zeros(len(frame), dtype=bool)
     masked = np.zeros(len(frame), dtype=bool)
@@ -115,7 +123,7 @@ def screen_frame(
         removed[findings.rows[removing]] = True
         to_mask = findings.where(removing | (decisions == Decision.ALLOW_WITH_MODIFICATION))
         masked[to_mask.rows] = True
-        screened[column] = mask(frame[column], to_mask)
+        screened[column] = mask(frame[column], to_mask, (tokens or {}).get(column, kind_token))
     removed &= ~let_through
     reasons = _reasons(found, len(frame))
     return ScreeningResult(
@@ -127,6 +135,21 @@ def screen_frame(
         ruleset_digest=screener.ruleset.digest,
         _row_labels=_label_names(frame, label_column),
     )
+
+
+def canonical_readings(frame: pd.DataFrame, kind: str) -> dict[str, Reading]:
+    """Which columns of a canonical frame are screened, and how each is read: all that are not typed as numbers, truth
+    values or times, the group included; not what the platform itself writes (identity, label, source).
+
+    ``kind`` is what the family reads (``text``, ``sequence``, ``records``).
+    """
+    by_kind = {"text": Reading.PROSE, "sequence": Reading.ACTIONS}
+    named = [str(name) for name in frame.columns if name == GROUP or name not in COMMON_COLUMNS]
+    return {
+        name: Reading.VALUES if name == GROUP else by_kind.get(kind, Reading.VALUES)
+        for name in named
+        if not is_numeric(frame[name])
+    }
 
 
 def _labels(frame: pd.DataFrame, label_column: str | None) -> npt.NDArray[np.int8]:

@@ -42,8 +42,6 @@ _CARD_ISSUERS: tuple[tuple[str, frozenset[int]], ...] = (
 _CARD_GROUPS = re.compile(
     r"\d{4}([ -]{1,2})\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{4}([ -]{1,2})\d{6}\2\d{4,5}|\d{12,19}"
 )
-_FLOAT_DIGITS = 17
-"""As many digits as it takes to write a double: more are not the fraction of one."""
 
 
 def card(value: str, before: str, after: str) -> bool:
@@ -56,24 +54,28 @@ def card(value: str, before: str, after: str) -> bool:
     digits = digits_of(value)
     if not 12 <= len(digits) <= 19 or len(set(digits)) == 1 or not passes_luhn(digits):
         return False
-    if re.search(r"[0-9A-Za-z][.-]?\Z|\.\Z", before) or re.match(r"[.-]?[0-9A-Za-z]", after):
-        return False
-    if value.isdigit() and _is_decimal_fraction(value, before, after):
+    if _is_part_of_number(value, before, after):
         return False
     telling = announced(before, CARD_OR_OTHER)
-    if telling is False:
-        return False
-    if telling and digits[0] in "023456":
-        return True
-    if not _CARD_GROUPS.fullmatch(value) or _is_part_of_longer_groups(value, before, after):
-        return False
+    if telling is not None:
+        return telling and (digits[0] in "023456" or _has_issuer(digits))
+    grouped_alone = _CARD_GROUPS.fullmatch(value) and not _is_part_of_longer_groups(value, before, after)
+    return bool(grouped_alone) and _has_issuer(digits)
+
+
+def _has_issuer(digits: str) -> bool:
     return any(len(digits) in lengths and re.match(prefix, digits) is not None for prefix, lengths in _CARD_ISSUERS)
 
 
-def _is_decimal_fraction(value: str, before: str, after: str) -> bool:
-    """Whether the digits follow a decimal comma; between the commas of a row they do not."""
-    whole = re.search(r"(?<![0-9,])[-+]?([0-9]+),\Z", before)
-    return whole is not None and not re.match(r",", after) and len(whole[1]) + len(value) <= _FLOAT_DIGITS
+def _is_part_of_number(value: str, before: str, after: str) -> bool:
+    if re.search(r"[0-9A-Za-z][.-]?\Z|\.\Z", before) or re.match(r"[.-]?[0-9A-Za-z]", after):
+        return True
+    return value.isdigit() and _is_decimal_fraction(before, after)
+
+
+def _is_decimal_fraction(before: str, after: str) -> bool:
+    """Whether the digits follow the decimal comma of a number below one; between the commas of a row they do not."""
+    return re.search(r"(?<![0-9,])[-+]?0,\Z", before) is not None and not re.match(r",", after)
 
 
 def _is_part_of_longer_groups(value: str, before: str, after: str) -> bool:
@@ -193,7 +195,11 @@ def us_ssn(value: str, before: str, after: str) -> bool:
     """A United States social security number: area not 000, 666 or 9xx, group not 00, serial not 0000."""
     digits = digits_of(value)
     area, group, serial = digits[:3], digits[3:5], digits[5:]
-    if re.search(r"[0-9][-.]?\Z|[A-Za-z]\Z", before) or re.match(r"[-.]?[0-9]|[A-Za-z]", after) or len(set(digits)) == 1:
+    if (
+        re.search(r"[0-9][-.]?\Z|[A-Za-z]\Z", before)
+        or re.match(r"[-.]?[0-9]|[A-Za-z]", after)
+        or len(set(digits)) == 1
+    ):
         return False
     return len(digits) == 9 and area not in ("000", "666") and area < "900" and group != "00" and serial != "0000"
 

@@ -134,14 +134,13 @@ def spans(rule: Rule, text: bytes) -> Iterator[tuple[int, int, bytes]]:
         if match is None:
             return
         found = None
-        for found in _readings(rule, text, match):
-            start, end, until = found
+        for start, end, until in _readings(rule, text, match):
             if validator is None or validator(text[start:end].decode(), *_context(text, start, end)):
+                found = start, end, until
                 break
             refusals += 1
             if refusals == MAXIMUM_REFUSALS:
                 raise GaveUpError
-            found = None
         if found is None:
             position = _retry_position(text, match.start(), max(match.end(), position + 1))
             continue

@@ -11,34 +11,43 @@ import re
 
 _SENTENCE_END = re.compile(r"[.!?\n;]")
 _ABOUT_MODELS = re.compile(
-    r"(?i)\b(?:ai|llm|gpt|chatgpt|bot|assistant|model|system|prompts?|conversation|chat|dialog(?:ue)?|context|session|messages?"
-    r"|developers?|openai|anthropic|google|company|creators?|programmers?|operators?|admins?|users?|you|your|yourself|me|i|us"
-    r"|yours|any|all|every|kind|sort|now|above|below|before|past|beginning|start|here|everyone|anyone|text|document|input|memory|training|programming"
-    r"|code ?block|format|form|style|language|full|detail|requests?|tasks?|answers?|responses?|replies|reply|questions?|query|queries|base64|reverse|order|json|xml|html|markdown|yaml|list|poem|song"
-    r"|rest|moment|while|second|minute|time|once|remainder|purposes?|sake|example|next|new|current|last|previous|prior|earlier|initial"
-    r"|original|scenarios?|stor(?:y|ies)|games?|role|roleplay|simulation|world|hypothetical|experiment|exercise|mode|persona|character"
-    r"|following|english|french|german|spanish|italian|portuguese|russian|chinese|japanese|korean|arabic|latin|hindi)\b"
+    r"(?i)\b(?:ai|llm|gpt|chatgpt|bot|assistant|model|system|prompts?|conversation|chat|dialog(?:ue)?|context|session"
+    r"|messages?|developers?|openai|anthropic|google|company|creators?|programmers?|operators?|admins?|users?"
+    r"|you|yours?|yourself|me|i|us|any|all|every|kind|sort|now|above|below|before|past|beginning|start|here|everyone"
+    r"|anyone|text|document|input|memory|training|programming|code ?block|format|form|style|language|full|detail"
+    r"|requests?|tasks?|answers?|responses?|replies|reply|questions?|query|queries|base64|reverse|order|json|xml|html"
+    r"|markdown|yaml|list|poem|song|rest|moment|while|second|minute|time|once|remainder|purposes?|sake"
+    r"|example|next|new"
+    r"|current|last|previous|prior|earlier|initial|original|scenarios?|stor(?:y|ies)|games?|role|roleplay|simulation"
+    r"|world|hypothetical|experiment|exercise|mode|persona|character|following|english|french|german|spanish|italian"
+    r"|portuguese|russian|chinese|japanese|korean|arabic|latin|hindi)\b"
 )
+"""Words that say of instructions that they are a model's own, or of an answer how it shall look."""
+
 _QUALIFIED = re.compile(
-    r"['\")\]]?\s+(?:(?:in|from|by)\s+(?=(?:the|an?|my|our|this|that|these|his|her|their|page|step|line|\w+'s)\s|[A-Z])"
+    r"['\")\]]?\s+(?:(?:in|from|by)\s+"
+    r"(?=(?:the|an?|my|our|this|that|these|his|her|their|page|step|line|\w+'s)\s|[A-Z])"
     r"|(?:on|of|for|that came with|that come with|given by)\s+)"
     r"(?P<thing>(?:[\w'-]+[ ,]*){1,3})"
 )
 _REPORTED = re.compile(
-    r"(?i)(?:\b(?:should|can|could|may|must|shall|do|did|does|would|might) (?:i|we|he|she|they|one|people|students|drivers) "
+    r"(?i)(?:\b(?:should|can|could|may|must|shall|do|did|does|would|might) (?:i|we|he|she|they|one|people) "
     r"(?:\w+ )?|\b(?:told|asked|advised|instructed|taught|reminded|ordered) "
-    r"(?:(?:me|us|him|her|them|(?:my|our|the) \w+) )?(?:not )?to |\b(?:i|we|he|she|they|people|users|drivers|often|usually) "
+    r"(?:(?:me|us|him|her|them|(?:my|our|the) \w+) )?(?:not )?to |\b(?:i|we|he|she|they|people|users|often|usually) "
     r"(?:\w+ )?(?:often|sometimes|never|always|usually|tend to|had to|have to) )[\"'\u201c]?\Z"
 )
 _MENTIONING = re.compile(
-    r"(?i)^\W*(?:(?:so|and|but|hi|hello|please|also)\W+)?(?:what|how|why|who|when|where|which|explain|describe|define|discuss"
-    r"|compare|summari[sz]e|is|are|does|do|did|has|have|can (?:you|someone|i)|could (?:you|someone)|tell me (?:about|what|how|why)"
-    r"|give (?:me )?(?:an? )?(?:example|overview|summary|definition)s?|write an? (?:\w+ )?(?:article|blog|essay|paper|report|post"
-    r"|story|guide|tutorial|lecture|talk|policy)|research|papers?|attacks?|an? (?:article|paper|guide))\b"
+    r"(?i)^\W*(?:(?:so|and|but|hi|hello|please|also)\W+)?(?:what|how|why|who|when|where|which|explain"
+    r"|describe|define|discuss"
+    r"|compare|summari[sz]e|is|are|does|do|did|has|have|can (?:you|someone|i)|could (?:you|someone)"
+    r"|tell me (?:about|what|how|why)|give (?:me )?(?:an? )?(?:example|overview|summary|definition)s?"
+    r"|write an? (?:\w+ )?(?:article|blog|essay|paper|report|post|story|guide|tutorial|lecture|talk|policy)"
+    r"|research|papers?|attacks?|an? (?:article|paper|guide))\b"
 )
 _SAID_OF_WORDS = re.compile(
-    r"(?i)['\"\u201d`)\]]{0,2}\s*(?:(?:the |in |as |an? |is |are |do |does )?(?:mean(?:s|ing)?|tokens?|tags?|markers?|phrases?|works?|attacks?"
-    r"|prompts?|injections?|jailbreaks?|tricks?|templates?|examples?|techniques?|detection|defen[cs]es?|prevention|research|llama"
+    r"(?i)['\"\u201d`)\]]{0,2}\s*(?:(?:the |in |as |an? |is |are |do |does )?"
+    r"(?:mean(?:s|ing)?|tokens?|tags?|markers?|phrases?|works?|attacks?|prompts?|injections?|jailbreaks?"
+    r"|tricks?|templates?|examples?|techniques?|detection|defen[cs]es?|prevention|research|llama"
     r"|gpt)\b)"
 )
 _QUOTE_BEFORE = re.compile(r"[\"'`\u201c\u2018]\s?\Z")
@@ -66,10 +75,14 @@ def addressed(value: str, before: str, after: str) -> bool:
 
 
 _GOES_ON = re.compile(
-    r"(?i)(?:\s*\n|\s+(?:in[a-z]*truct\w*|this|that|line|everything|after|due|except|and|or|but|then|instead|to|because|as|so|now|text|prompts?|instructions?|messages?|conversations?|rules?|directions?"
-    r"|directives?|guidelines?|commands?|orders?|context|content|input|system|statements?|requests?|questions?|tasks?|answers?"
-    r"|responses?|sentences?|paragraphs?|said|all|any|everything|user|assistant|prior|previous|above|training|programming|settings"
-    r"|constraints?|restrictions?|limitations?|policy|policies|information|chat|dialogue|words|lines?|command|query|queries)\b|\s*[^\w\s]|\s*\Z)"
+    r"(?i)(?:\s*\n|\s+(?:in[a-z]*truct\w*|this|that|line|everything|after|due|except|and|or|but|then|instead"
+    r"|to|because|as|so|now|text|prompts?|instructions?|messages?|conversations?|rules?|directions?"
+    r"|directives?|guidelines?|commands?|orders?|context|content|input|system|statements?|requests?"
+    r"|questions?|tasks?|answers?"
+    r"|responses?|sentences?|paragraphs?|said|all|any|everything|user|assistant|prior|previous|above|training"
+    r"|programming|settings"
+    r"|constraints?|restrictions?|limitations?|policy|policies|information|chat|dialogue|words|lines?|command"
+    r"|query|queries)\b|\s*[^\w\s]|\s*\Z)"
 )
 
 
@@ -84,18 +97,23 @@ def addressed_without_object(value: str, before: str, after: str) -> bool:
 
 _CONCEPT = re.compile(
     r"(?i)\b(?:an?|another|some|any|good|better|best|great|effective|sample|example|every) (?:\w+ )?"
-    r"(?:system|initial|hidden|original|secret|internal|developer|pre)[ -](?:prompts?|instructions?|messages?|guidelines?|directives?|rules)\Z"
+    r"(?:system|initial|hidden|original|secret|internal|developer|pre)[ -](?:prompts?|instructions?|messages?"
+    r"|guidelines?|directives?|rules)\Z"
 )
 _BARE_PLURAL = re.compile(
-    r"(?i)\A(?:what|explain|describe|write|give|tell|summari[sz]e|list|provide|show|format|share|translate|reveal|extract)\b"
+    r"(?i)\A(?:what|explain|describe|write|give|tell|summari[sz]e|list|provide|show|format|share|translate"
+    r"|reveal|extract)\b"
     r"(?!.*\b(?:the|your|its|this|that|these|those|all|my|exact|full|entire|whole)\b).*"
     r"\b(?:prompts|instructions|messages|guidelines|directives|rules)\Z",
     re.DOTALL,
 )
 _OTHER_PROMPT = re.compile(
-    r"(?i)\s+(?:engineering|response|reply|attention|payment|action|service|delivery|help|assistance|(?:should|to) (?:look|be)\b)"
+    r"(?i)\s+(?:engineering|response|reply|attention|payment|action|service|delivery|help|assistance"
+    r"|(?:should|to) (?:look|be)\b)"
 )
-_HOW_SHOULD = re.compile(r"(?i)\bhow (?:long |short |much )?(?:should|can i|can we|do i|do we|would you write|to)\b[^.?!\n]{0,40}\Z")
+_HOW_SHOULD = re.compile(
+    r"(?i)\bhow (?:long |short |much )?(?:should|can i|can we|do i|do we|would you write|to)\b[^.?!\n]{0,40}\Z"
+)
 
 
 def extraction(value: str, before: str, after: str) -> bool:
@@ -108,7 +126,8 @@ def extraction(value: str, before: str, after: str) -> bool:
 
 
 _DEVICE = re.compile(
-    r"(?i)\s+(?:on|in|for|by default)\b(?: (?:my|the|this|your|an?|our|his|her|windows|android|ios|chrome|firefox|\w+os)\b|\s*\Z|[^a-z])"
+    r"(?i)\s+(?:on|in|for|by default)\b(?: (?:my|the|this|your|an?|our|his|her|windows|android|ios|chrome"
+    r"|firefox|\w+os)\b|\s*\Z|[^a-z])"
 )
 _SUCH = re.compile(r"(?i)\b(?:such|known|like|called)\s*\Z")
 
@@ -127,7 +146,8 @@ def not_mentioned(value: str, before: str, after: str) -> bool:
 
 
 _STUDY = re.compile(
-    r"(?i)\b(?:what (?:is|are|was|were|does|do)|why|explain|describe|define|discuss|history of|difference between|detect\w*|prevent\w*"
+    r"(?i)\b(?:what (?:is|are|was|were|does|do)|why|explain|describe|define|discuss|history of"
+    r"|difference between|detect\w*|prevent\w*"
     r"|defen[cds]\w*|protect\w*|mitigat\w*|resist\w*|against|research|paper|article|course|lecture)\b[^.?!\n]{0,48}\Z"
 )
 
@@ -138,7 +158,8 @@ def not_studied(value: str, before: str, after: str) -> bool:
 
 
 _SENSITIVE = re.compile(
-    r"(?i)[\"']?(?:[@=]*(?:[\w./~$-]*(?:passwd|shadow|\.ssh|id_rsa|id_ed25519|\.env|\.aws|\.kube|credentials?|secrets?|tokens?|passwords?"
+    r"(?i)[\"']?(?:[@=]*(?:[\w./~$-]*(?:passwd|shadow|\.ssh|id_rsa|id_ed25519|\.env|\.aws|\.kube|credentials?"
+    r"|secrets?|tokens?|passwords?"
     r"|private|\.pem|\.key|history|/etc/|/proc/|/var/|/root|wallet|dump|backup|database|\.sql|\.db)))"
 )
 

@@ -15,7 +15,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ _BACK = "run again, which makes it again where it can, or restore it from a back
 _OWNER = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}(\d+)-")
 
 
+_STARTED = time.time()
+
+
 def temporary_prefix() -> str:
     """How the names of this process's temporary files begin, so that it is known when their writer is gone."""
     return f"{TEMPORARY_PREFIX}{os.getpid()}-"
@@ -55,6 +58,26 @@ def create_temporary(folder: Path, *, private: bool = False) -> tuple[int, Path]
         path = folder / f"{temporary_prefix()}{secrets.token_hex(8)}"
         with contextlib.suppress(FileExistsError):
             return os.open(path, flags, 0o600 if private else 0o666), path
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A new folder of this process in ``parent``, locked while the context is open, and gone after it.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    folder = parent / f"{temporary_prefix()}{secrets.token_hex(8)}"
+    folder.mkdir(parents=True)
+    try:
+        with contextlib.ExitStack() as stack:
+            if sys.platform != "win32":
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                _lock(descriptor)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_atomically(path: UPath | Path, data: bytes, *, durable: bool = True, private: bool = False) -> None:
@@ -105,29 +128,27 @@ def sync_folder(folder: Path) -> None:
 def sweep_partial_files(folder: Path) -> list[Path]:
     """Remove the temporary files and folders that killed writers left anywhere below ``folder``; what was removed.
 
-    A file that a living process is writing is locked and stays, and so does a folder while the process that its name
-    tells of lives. Where files cannot be locked, all stay.
+    What a living process is writing is locked and stays. Where nothing can be locked, all stays.
     """
-    files, removed = [], []
+    found = []
     for parent, folders, names in os.walk(folder):
-        files += [Path(parent, name) for name in names if name.startswith(TEMPORARY_PREFIX)]
-        for name in [name for name in folders if _is_orphan(name)]:
-            folders.remove(name)
-            with contextlib.suppress(OSError):
-                shutil.rmtree(Path(parent, name))
-                removed.append(Path(parent, name))
-    return [*removed, *_remove_unheld(files)]
+        temporary = [name for name in folders if name.startswith(TEMPORARY_PREFIX)]
+        folders[:] = [name for name in folders if name not in temporary]
+        found += [Path(parent, name) for name in (*names, *temporary) if name.startswith(TEMPORARY_PREFIX)]
+    return _remove_unheld(found)
 
 
-def sweep_lock_files(folder: Path) -> list[Path]:
-    """Remove the ``*.lock`` files in ``folder`` that no living process holds; the files removed.
+def sweep_lock_files(folder: Path, *, keep: Collection[str] = ()) -> list[Path]:
+    """Remove the ``*.lock`` files in ``folder`` that no living process holds, without those named after one of
+    ``keep``; the files removed.
 
-    Only for locks named after something that never comes back, such as a run.
+    Only for locks named after something that never comes back, such as a run. Whoever opened one that is removed at
+    that moment finds that it is not the file of that name any more, and takes a new one (``filelock``).
     """
-    return _remove_unheld(folder.glob("*.lock"))
+    return _remove_unheld((path for path in folder.glob("*.lock") if path.stem not in keep), at_once=True)
 
 
-def _remove_unheld(paths: Iterable[Path]) -> list[Path]:
+def _remove_unheld(paths: Iterable[Path], *, at_once: bool = False) -> list[Path]:
     removed = []
     for path in paths:
         try:
@@ -138,9 +159,14 @@ def _remove_unheld(paths: Iterable[Path]) -> list[Path]:
             found = os.fstat(descriptor)
             # A clock that was set back makes files of the future: they are as old as those of the past.
             settled = abs(time.time() - found.st_mtime) > _SETTLED_SECONDS
-            left = settled or _is_orphan(path.name)
-            if stat.S_ISREG(found.st_mode) and left and _lock(descriptor):
+            left = at_once or settled or _is_orphan(path.name, found.st_mtime)
+            if not left or not _lock(descriptor):
+                continue
+            if stat.S_ISREG(found.st_mode):
                 path.unlink(missing_ok=True)
+                removed.append(path)
+            elif stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(path)
                 removed.append(path)
         except OSError:
             continue
@@ -149,11 +175,14 @@ def _remove_unheld(paths: Iterable[Path]) -> list[Path]:
     return removed
 
 
-def _is_orphan(name: str) -> bool:
-    """Whether a file or folder is a temporary one whose process, by its name, does not exist any more."""
+def _is_orphan(name: str, changed: float) -> bool:
+    """Whether a file or folder is a temporary one whose process, by its name, does not exist any more: also one of
+    another process of the same number as this one, as the only processes of containers have."""
     owner = _OWNER.match(name)
     if owner is None or sys.platform == "win32":
         return False
+    if int(owner[1]) == os.getpid():
+        return changed < _STARTED
     try:
         os.kill(int(owner[1]), 0)
     except ProcessLookupError:

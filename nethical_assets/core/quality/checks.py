@@ -73,7 +73,8 @@ CHECKS: Mapping[str, CheckKind] = {
     "freshness": CheckKind("The last successful refresh is recent enough.", "run: nethical data fetch"),
     "personal_data": CheckKind(
         "No personal data or secrets were found.",
-        "nothing has to be done for training: findings are masked there; consider a source without personal data",
+        "nothing has to be done for training: every column of every record is screened before a family reads it; "
+        "snapshots, backups and the mirror keep what came: consider a source without personal data",
     ),
     "newest_record": CheckKind(
         "The newest record is recent enough, and none lies in the future.",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from nethical_assets.core.detectors.base import DetectorSpec
 
+_TELLING_COLUMNS = 3
 _UNREAD_ADVICE = "nothing has to be done for training: no family reads these columns"
 _UNKNOWN_LICENCES = frozenset({"", "see its page", "unknown", "other", "none", "not specified"})
 
@@ -241,12 +242,13 @@ def _missing_outcome(
 def _missing_values(frame: pd.DataFrame, part_column: str | None) -> dict[str, tuple[int, int]]:
     """Column -> (missing values, rows), over the parts that have the column at all; a column that no part has counts
     everywhere."""
-    import pandas as pd
 
     if frame.empty:
         return {}
     gaps = frame.isna()
-    parts = frame[part_column] if part_column is not None else pd.Series("all", index=frame.index)
+    if part_column is None or frame[part_column].nunique(dropna=False) == 1:
+        return {str(name): (int(missing), len(frame)) for name, missing in gaps.sum().items()}
+    parts = frame[part_column]
     missing, sizes = gaps.groupby(parts).sum(), parts.value_counts()
     counted: dict[str, tuple[int, int]] = {}
     for name in missing.columns:
@@ -282,7 +284,7 @@ def _balance_outcome(labels: pd.Series, thresholds: QualityThresholds) -> CheckO
 
 
 def _duplicates_outcome(frame: pd.DataFrame, identity: Sequence[str], thresholds: QualityThresholds) -> CheckOutcome:
-    repeats = frame.duplicated(subset=list(identity) or None)
+    repeats = _repeated_rows(frame, list(identity) or list(frame.columns))
     repeated = int(repeats.sum())
     share = repeated / max(len(frame), 1)
     return CheckOutcome(
@@ -292,6 +294,25 @@ def _duplicates_outcome(frame: pd.DataFrame, identity: Sequence[str], thresholds
         {"rows": repeated, "share": round(share, 6), "maximum_share": thresholds.duplicate_share_max},
         example_rows=_examples(repeats),
     )
+
+
+def _repeated_rows(frame: pd.DataFrame, identity: Sequence[str]) -> pd.Series:
+    """Which rows are equal to an earlier one in the columns ``identity``, as ``DataFrame.duplicated`` says.
+
+    A row that repeats another does so in every column, so a few telling columns leave few rows to compare in all.
+    """
+    import numpy as np
+    import pandas as pd
+
+    telling = sorted(identity, key=lambda name: not pd.api.types.is_float_dtype(frame[name].dtype))
+    rows = frame[list(identity)].reset_index(drop=True)
+    for name in telling[:_TELLING_COLUMNS]:
+        rows = rows[rows[name].duplicated(keep=False)]
+        if len(rows) <= len(frame) // 10:
+            break
+    repeated = np.zeros(len(frame), dtype=bool)
+    repeated[rows.index[rows.duplicated()]] = True
+    return pd.Series(repeated, index=frame.index)
 
 
 def _examples(flagged: pd.Series) -> tuple[int, ...]:

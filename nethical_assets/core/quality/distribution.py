@@ -30,7 +30,8 @@ class DriftLimits:
 def distribution_outcome(previous: pd.DataFrame, current: pd.DataFrame, limits: DriftLimits) -> CheckOutcome | None:
     """The outcome of comparing all columns that both snapshots have; None where there is nothing to compare.
 
-    Too few rows to tell pass, and say so. A column that only one of them has is a matter of the schema.
+    What cannot be told (too few rows, a flag that is spelled in a way nobody knows) passes, and says so. A column that
+    only one of them has is a matter of the schema.
     """
     columns = [name for name in previous.columns if name in current.columns and name != "_file"]
     if previous.empty or current.empty or not columns:
@@ -52,7 +53,7 @@ def distribution_outcome(previous: pd.DataFrame, current: pd.DataFrame, limits: 
     elif report.verdict == "stable":
         message = f"none of {len(report.columns)} columns changed since the previous snapshot"
     else:
-        message = f"too few rows to say whether columns changed: {report.reasons[0]}"
+        message = f"whether columns changed since the previous snapshot is not certain: {report.reasons[0]}"
     return CheckOutcome(
         "distribution",
         status,

@@ -2,6 +2,7 @@
 
 What belongs here: out-of-fold probabilities of a quick model for each kind of input, confident learning on them
 (Northcutt, Jiang and Chuang 2021, through cleanlab), and the outcome of the check. What does not: the families' models.
+All rows are judged, however many there are.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from nethical_assets.core.rows.ngrams import IndexArray, ngrams, split_tokens
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-MAXIMUM_ROWS = 10_000
-"""Of more rows, this many are looked at: every n-th."""
+FITTED_ROWS = 30_000
+"""The model that judges a fold is fitted on this many rows of the others at most: every n-th."""
 
 MINIMUM_ROWS = 200
 """With fewer rows of a class than a tenth of this, or fewer rows in all, no model can say anything."""
@@ -39,13 +40,12 @@ class LabelErrors:
     """What was found.
 
     Attributes:
-        rows: how many rows the dataset has; ``compared`` of them were looked at.
-        estimated: how many of the compared rows have a wrong label, as estimated.
+        rows: how many rows the dataset has; all were looked at.
+        estimated: how many of them have a wrong label, as estimated.
         suspects: positions of the rows to look at, the most doubtful first.
     """
 
     rows: int
-    compared: int
     estimated: int
     suspects: IndexArray
 
@@ -55,8 +55,6 @@ def find_label_errors(
     labels: npt.NDArray[np.int8],
     groups: pd.Series,
     kind: Literal["text", "sequence", "records"],
-    *,
-    maximum_rows: int = MAXIMUM_ROWS,
 ) -> LabelErrors | None:
     """Estimate how many labels are wrong, and which; None where there are too few rows of a class.
 
@@ -65,31 +63,33 @@ def find_label_errors(
         labels: 0 or 1, as long.
         groups: rows of one group are in one fold; an empty string is no group.
     """
-    step = -(-len(inputs) // maximum_rows) if len(inputs) else 1
-    positions = np.arange(0, len(inputs), step)
-    given = labels[positions].astype(np.int64)
+    given = labels.astype(np.int64)
     if len(given) < MINIMUM_ROWS or np.bincount(given, minlength=2).min() < MINIMUM_ROWS // 10:
         return None
-    probabilities = out_of_fold(inputs.iloc[positions], given, _folds(groups.iloc[positions]), kind)
-    from cleanlab.count import num_label_issues  # type: ignore[import-untyped]
+    probabilities = out_of_fold(inputs, given, _folds(groups), kind)
+    from cleanlab.count import compute_confident_joint  # type: ignore[import-untyped]
     from cleanlab.filter import find_label_issues  # type: ignore[import-untyped]
 
     both = np.column_stack([1.0 - probabilities, probabilities])
-    ranked = find_label_issues(given, both, return_indices_ranked_by="self_confidence", n_jobs=1)
-    return LabelErrors(len(inputs), len(given), int(num_label_issues(given, both)), positions[np.asarray(ranked, int)])
+    joint, off_diagonal = compute_confident_joint(given, both, return_indices_of_off_diagonals=True)
+    suspects = np.flatnonzero(find_label_issues(given, both, confident_joint=joint, n_jobs=1))
+    ranked = suspects[np.argsort(both[suspects, given[suspects]], kind="stable")]
+    # As num_label_issues estimates it, without counting the joint again.
+    doubted = np.asarray(off_diagonal, dtype=np.int64)
+    estimated = int((both[doubted].argmax(axis=1) != given[doubted]).sum())
+    return LabelErrors(len(inputs), estimated, ranked)
 
 
 def label_errors_outcome(found: LabelErrors, maximum_share: float) -> CheckOutcome:
     """The outcome: estimated share of wrong labels, and the most doubtful rows."""
-    share = found.estimated / max(found.compared, 1)
-    sampled = "" if found.compared == found.rows else f"; one row in {-(-found.rows // found.compared)} was looked at"
+    share = found.estimated / max(found.rows, 1)
     return CheckOutcome(
         "label_errors",
         "pass" if share <= maximum_share else "warn",
-        f"about {found.estimated} of {found.compared} labels ({share:.1%}) look wrong{sampled}",
+        f"about {found.estimated} of {found.rows} labels ({share:.1%}) look wrong",
         {
             "rows": found.estimated,
-            "compared": found.compared,
+            "compared": found.rows,
             "share": round(share, 6),
             "maximum_share": maximum_share,
         },
@@ -104,8 +104,10 @@ def out_of_fold(inputs: pd.DataFrame, labels: npt.NDArray[np.int64], folds: Inde
     with one_thread():
         for fold in range(_FOLDS):
             held = folds == fold
-            if held.any() and len(np.unique(labels[~held])) == 2:
-                model = _model(kind).fit(features[~held], labels[~held])
+            others = np.flatnonzero(~held)
+            fitted = others[:: -(-len(others) // FITTED_ROWS) or 1]
+            if held.any() and len(np.unique(labels[fitted])) == 2:
+                model = _model(kind).fit(features[fitted], labels[fitted])
                 probabilities[held] = model.predict_proba(features[held])[:, 1]
     return probabilities
 
@@ -114,7 +116,10 @@ def _model(kind: str) -> Any:
     if kind == "records":
         from sklearn.ensemble import HistGradientBoostingClassifier
 
-        return HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, early_stopping=False, random_state=_SEED)
+        # Few trees: the judged rows can be many more than the fitted ones, and each passes every tree.
+        return HistGradientBoostingClassifier(
+            max_iter=20, learning_rate=0.3, max_leaf_nodes=31, early_stopping=False, random_state=_SEED
+        )
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=10.0, max_iter=200, tol=1e-3)
@@ -122,8 +127,11 @@ def _model(kind: str) -> Any:
 
 def _folds(groups: pd.Series) -> IndexArray:
     """A fold a row: by its group where it has one, else in turn."""
-    hashed = pd.util.hash_pandas_object(groups.astype("str"), index=False).to_numpy() % np.uint64(_FOLDS)
-    return np.where((groups == "").to_numpy(), np.arange(len(groups)) % _FOLDS, hashed.astype(np.int64))
+    alone = (groups == "").to_numpy()
+    folds = np.arange(len(groups), dtype=np.int64) % _FOLDS
+    hashed = pd.util.hash_pandas_object(groups[~alone].astype("str"), index=False).to_numpy() % np.uint64(_FOLDS)
+    folds[~alone] = hashed.astype(np.int64)
+    return folds
 
 
 def _records(inputs: pd.DataFrame) -> FloatArray:

@@ -30,6 +30,7 @@ _MAXIMUM_CHARACTERS = 2_000
 _SHINGLE_WORDS = 3
 _BANDS, _BAND_ROWS = 16, 4
 _SIGNATURE = _BANDS * _BAND_ROWS
+_PAIRS_AT_ONCE = 1 << 14
 _SEED = 20_260_102
 
 
@@ -127,6 +128,18 @@ def near_duplicates_outcome(
     )
 
 
+def _agreement(signatures: HashArray, left: IndexArray, right: IndexArray) -> npt.NDArray[np.float64]:
+    """The share of equal minima of every pair of rows, shape (pairs,)."""
+    # The last 16 bits of a minimum tell it from another one well enough, and are faster to gather, most of all where
+    # those of a row lie together.
+    short = np.ascontiguousarray(signatures.astype(np.uint16).T)
+    found = np.empty(len(left))
+    for start in range(0, len(left), _PAIRS_AT_ONCE):
+        part = slice(start, start + _PAIRS_AT_ONCE)
+        found[part] = (short[left[part]] == short[right[part]]).mean(axis=1)
+    return found
+
+
 def _components(signatures: HashArray) -> IndexArray:
     """A group number a row: rows joined by candidate pairs whose signatures agree often enough."""
     from scipy.sparse import coo_array
@@ -144,12 +157,10 @@ def _components(signatures: HashArray) -> IndexArray:
         first = order[opened[np.searchsorted(opened, same, side="right") - 1]] if len(same) else same
         # Each row of a bucket is compared with its neighbour and with the bucket's first row.
         edges += [np.stack([order[same], order[same + 1]]), np.stack([first, order[same + 1]])]
-    first, second = np.sort(np.concatenate(edges, axis=1), axis=0)
-    left, right = np.divmod(np.unique(first * count + second), max(count, 1))
+    one, other = np.concatenate(edges, axis=1)
+    left, right = np.divmod(np.unique(np.minimum(one, other) * count + np.maximum(one, other)), max(count, 1))
     if len(left):
-        # The last 16 bits of a minimum tell it from another one well enough, and are faster to gather.
-        short = signatures.astype(np.uint16)
-        agreement = (short[:, left] == short[:, right]).mean(axis=0)
-        left, right = left[agreement >= SIMILARITY], right[agreement >= SIMILARITY]
+        agree = _agreement(signatures, left, right) >= SIMILARITY
+        left, right = left[agree], right[agree]
     graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)

@@ -20,7 +20,7 @@ import pyarrow.csv as arrow_csv
 
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.columns import MISSING_VALUES, check_wanted, unique_names
-from nethical_assets.core.reading.tally import Reading, UnreadableError
+from nethical_assets.core.reading.tally import FileReading, UnreadableError
 from nethical_assets.core.reading.text_streams import PIECE_BYTES, Utf8Stream
 from nethical_assets.core.rows.catalog import FileEntry
 
@@ -29,7 +29,7 @@ _SEPARATOR_LINE = re.compile(rb'("?)sep=([^\r\n"]|\t)\1[ \t]*(\r\n|\n|\r)', re.I
 _WIDTHS = re.compile(r"Expected \d+ columns, got \d+")
 
 
-def stream_delimited(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+def stream_delimited(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     """The rows of a delimited file; with a wanted column, that one alone."""
     shown, wanted = reading.shown, reading.wanted
     # A row of known content behind the file's own shows whether a quoted value was still open at the end.
@@ -73,7 +73,7 @@ class _Layout:
     lines_before: int
 
 
-def _parse_delimited(stream: Utf8Stream, layout: _Layout, reading: Reading) -> Iterator[pa.RecordBatch]:
+def _parse_delimited(stream: Utf8Stream, layout: _Layout, reading: FileReading) -> Iterator[pa.RecordBatch]:
     tally = reading.tally
     last_rejected: list[str] = []
 
@@ -131,7 +131,7 @@ def _is_last(stream: Utf8Stream, text: str) -> bool:
     return stream.tail.endswith(f"\n{text}".encode()[-len(stream.tail) :])
 
 
-def _delimited_error(error: pa.ArrowInvalid, reading: Reading) -> DatasetError:
+def _delimited_error(error: pa.ArrowInvalid, reading: FileReading) -> DatasetError:
     shown, tally = reading.shown, reading.tally
     reason = str(error).splitlines()[0]
     if "straddl" in reason:

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, check_wanted, json_column, text_of, unique_names
-from nethical_assets.core.reading.tally import FileTally, Reading, UnreadableError
+from nethical_assets.core.reading.tally import FileTally, FileReading, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream, find_codec
 from nethical_assets.core.rows.catalog import FileEntry
 from nethical_assets.core.rows.naming import shown_columns
@@ -35,7 +35,7 @@ _NOT_JSON = (ValueError, RecursionError)
 _HALF_A_PAIR = "a text holds half a surrogate pair, which is no character"
 
 
-def stream_json_lines(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+def stream_json_lines(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     """The rows of a file of one object a line; with a wanted column, that member alone."""
     shown, tally = reading.shown, reading.tally
     row, last = 0, None
@@ -64,7 +64,7 @@ def stream_json_lines(path: Path, entry: FileEntry, reading: Reading) -> Iterato
             raise UnreadableError(f"{shown}: truncated: its last line breaks off", "fetch the file again")
 
 
-def stream_json(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+def stream_json(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     """The rows of one JSON document; with a wanted column, that member alone."""
     shown = reading.shown
     rows = _Rows(reading, entry.text_column)
@@ -121,7 +121,7 @@ def is_one_document(path: Path, encoding: str) -> bool:
 class _Rows:
     """Makes batches of JSON objects."""
 
-    def __init__(self, reading: Reading, text_column: str | None) -> None:
+    def __init__(self, reading: FileReading, text_column: str | None) -> None:
         self._tally = reading.tally
         self._shown = reading.shown
         self._text_column = text_column

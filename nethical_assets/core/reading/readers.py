@@ -1,4 +1,4 @@
-"""Reading a fetched dataset: from its files to one table of at most so many rows, and a report of what was met.
+"""FileReading a fetched dataset: from its files to one table of at most so many rows, and a report of what was met.
 
 What belongs here: the order of the steps, column types, and the checks that make a table usable for its entry. What
 does not: file formats (``row_streams``), the sample (``sampling``), labels (``core.rows.labels``), fetching
@@ -23,7 +23,7 @@ from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.parquet_batches import UnpackingLimit
 from nethical_assets.core.reading.row_streams import stream_rows
 from nethical_assets.core.reading.sampling import RowSample
-from nethical_assets.core.reading.tally import Reading
+from nethical_assets.core.reading.tally import FileReading
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry
 from nethical_assets.core.rows.file_names import choose_files, is_litter
 from nethical_assets.core.rows.labels import FILE_COLUMN, check_labels, labels_of
@@ -111,7 +111,7 @@ def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: in
                 f"correct 'path' in datasets.toml or fetch the dataset again"
             )
         path = folder / name
-        reading = Reading(f"dataset {entry.name}: {name}")
+        reading = FileReading(f"dataset {entry.name}: {name}")
         tally = reading.tally
         limit = UnpackingLimit(path, reading.shown)
         for batch in stream_rows(path, file_entry, reading):

@@ -17,7 +17,7 @@ from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, as_text, check
 from nethical_assets.core.reading.delimited import stream_delimited
 from nethical_assets.core.reading.json_rows import line_blocks, stream_json, stream_json_lines
 from nethical_assets.core.reading.parquet_batches import parquet_batches
-from nethical_assets.core.reading.tally import FileTally, Reading, UnreadableError
+from nethical_assets.core.reading.tally import FileTally, FileReading, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream
 from nethical_assets.core.rows.catalog import FileEntry
 
@@ -25,7 +25,7 @@ LINE_COLUMN = "line"
 MAXIMUM_REJECTED_SHARE = 0.01
 
 
-def stream_rows(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+def stream_rows(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     """The file's rows as batches of string columns, bounded in rows and bytes; its tally is filled on the way.
 
     Nested values of the entry's text column come as ``columns.nested_text``, others as JSON. With a wanted column,
@@ -75,7 +75,7 @@ def _check_tally(shown: str, tally: FileTally) -> None:
         )
 
 
-def _stream_lines(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+def _stream_lines(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     if reading.wanted is not None:
         check_wanted(reading.wanted, [LINE_COLUMN], reading.shown)
     with Utf8Stream(path, entry.encoding, reading.shown) as stream:
@@ -87,7 +87,7 @@ def _stream_lines(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa
                 yield pa.record_batch({LINE_COLUMN: lines})
 
 
-def _stream_parquet(path: Path, entry: FileEntry, reading: Reading) -> Iterator[pa.RecordBatch]:
+def _stream_parquet(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     texts = {entry.text_column, reading.wanted}
     tally = reading.tally
     for batch in parquet_batches(path, reading.shown, reading.wanted):

@@ -22,7 +22,7 @@ from nethical_assets.core.reading.json_rows import is_one_document
 from nethical_assets.core.reading.parquet_batches import UnpackingLimit
 from nethical_assets.core.reading.readers import infer_types
 from nethical_assets.core.reading.row_streams import stream_rows
-from nethical_assets.core.reading.tally import Reading, UnreadableError
+from nethical_assets.core.reading.tally import FileReading, UnreadableError
 from nethical_assets.core.reading.text_streams import find_codec
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry, FileFormat
 from nethical_assets.core.rows.file_names import names_file
@@ -89,7 +89,7 @@ def every_row(path: Path, layout: FileEntry, wanted: str | None = None) -> Itera
         DatasetError: there is no such file, or its content cannot be used; one line, without anything of it.
     """
     _check_there(path)
-    reading = Reading(str(path), wanted=wanted, row_bytes=MAXIMUM_ROW_BYTES)
+    reading = FileReading(str(path), wanted=wanted, row_bytes=MAXIMUM_ROW_BYTES)
     tally = reading.tally
     try:
         if layout.format == "json" and not is_one_document(path, layout.encoding):

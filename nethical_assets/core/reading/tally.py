@@ -55,7 +55,7 @@ class FileTally:
 
 
 @dataclass(frozen=True)
-class Reading:
+class FileReading:
     """One reading of a file.
 
     Attributes:

@@ -110,6 +110,14 @@ class DatasetEntry(_Strict):
         """What rows and models depend on, as JSON: the entry without what it only tells people."""
         return self.model_dump(mode="json", exclude=_DESCRIPTIVE_FIELDS)
 
+    def read_columns(self) -> list[str]:
+        """The columns that the entry says somebody reads, sorted."""
+        per_file = [name for file in self.files for name in (file.text_column, file.sequence_column) if name]
+        labels = [file.label.column for file in self.files if file.label is not None and file.label.column]
+        optional = [name for name in (self.group_column, self.time_column) if name]
+        columns = (*per_file, *labels, *optional, *self.numeric_columns, *self.categorical_columns)
+        return sorted({*columns, *self.identity_columns})
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.discover == bool(self.files):

@@ -10,7 +10,11 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-COMMON_COLUMNS = ("row_id", "label", "source", "group", "time")
+GROUP = "group"
+COMMON_COLUMNS = ("row_id", "label", "source", GROUP, "time")
 """Of every canonical dataset: ``row_id`` (hexadecimal SHA-256 of the record's normalised content, unique), ``label``
 (int8, 0 or 1), ``source`` (catalog entry name or ``synthetic``), ``group`` (string, empty without groups), ``time``
 (UTC timestamp, missing without one). A family's input columns follow."""
+
+MASKED_VALUE = r"\[([A-Z][A-Z0-9_]*)(?: [0-9a-f]{12})?\]"
+"""What stands where screening found something: its kind, and a pseudonym where rows belong together by it."""

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.cells import read_numbers, read_times
 from nethical_assets.core.rows.file_names import choose_files
 from nethical_assets.core.rows.naming import shown_columns
 from nethical_assets.core.rows.sources import attach_sources
@@ -68,17 +69,9 @@ def _converted_one_by_one(values: pd.Series) -> pa.Array:
         return pa.array(repaired, type=pa.large_string())
 
 
-def numbers(values: pd.Series) -> _Floats:
-    """``values`` as float64; what is not a finite number is NaN."""
-    if not pd.api.types.is_numeric_dtype(values.dtype):
-        values = pd.to_numeric(values, errors="coerce")
-    array = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.where(np.isfinite(array), array, np.nan)
-
-
 def numbers_or_zero(frame: pd.DataFrame, column: str) -> _Floats:
     """The column as float64 with zero where it is missing or not a finite number."""
-    return np.nan_to_num(numbers(frame[column]), nan=0.0)
+    return np.nan_to_num(read_numbers(frame[column]), nan=0.0)
 
 
 def categories(values: pd.Series) -> pd.Series:
@@ -94,14 +87,9 @@ def categories(values: pd.Series) -> pd.Series:
 
 def seconds(values: pd.Series) -> _Floats:
     """Timestamps as seconds since 1970 (UTC); NaN where there is none."""
-    stamps = timestamps(values)
+    stamps = read_times(values)
     whole = stamps.astype("int64").to_numpy() / 1e9
     return np.where(stamps.notna().to_numpy(), whole, np.nan)
-
-
-def timestamps(values: pd.Series) -> pd.Series:
-    """ISO 8601 texts as UTC timestamps of nanoseconds; NaT where the text is not one."""
-    return pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601").astype("datetime64[ns, UTC]")
 
 
 def normalised_text(values: pd.Series) -> pd.Series:
@@ -140,7 +128,7 @@ def with_declared_columns(entry: DatasetEntry, raw: pd.DataFrame, inputs: pd.Dat
     for name, column in (("group", entry.group_column), ("time", entry.time_column)):
         if column is not None:
             require_columns(raw, [column], f"dataset {entry.name}")
-            added[name] = categories(raw[column]).array if name == "group" else timestamps(raw[column]).array
+            added[name] = categories(raw[column]).array if name == "group" else read_times(raw[column]).array
     return inputs.assign(**added)
 
 

@@ -72,7 +72,8 @@ def check_labels(entry: DatasetEntry, table: pa.Table) -> None:
     if len(present) == 2:
         return
     columns = sorted({label.column for label in declared if label.column is not None})
-    seen = "; ".join(f"{column!r} holds {_shown(table.column(column))}" for column in columns) or "constant labels"
+    seen = "; ".join(f"{column!r} holds {_shown(table.column(column))}" for column in columns)
+    seen = seen or "constant labels"
     problem = f"every usable row has label {present[0]}" if present else "no row has a usable label"
     raise DatasetError(
         f"dataset {entry.name}: {problem} ({seen}); two classes are needed: "

@@ -25,6 +25,8 @@ def shown_columns(names: Iterable[str], limit: int = _LIMIT) -> str:
     'text, label'
     >>> shown_columns(["John Smith, 5 High St", "john@example.org"])
     '2 columns whose names look like data (is there a header line?)'
+    >>> shown_columns(["4111111111111111"])
+    '1 columns whose names look like data (is there a header line?)'
     """
     found = [re.sub(r"\s+", " ", str(name)) for name in names]
     if not found:

@@ -5,6 +5,7 @@ What belongs here: the names that a catalog entry gives its files. What does not
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nethical_assets.core.rows.catalog import DatasetEntry
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 def source_names(entry: DatasetEntry) -> tuple[str, ...]:
     """The values of ``source`` that rows of ``entry`` may have."""
     return tuple(dict.fromkeys(file.source or entry.name for file in entry.files)) or (entry.name,)
+
+
+def datasets_of_groups(entries: Iterable[DatasetEntry]) -> dict[str, str]:
+    """Source -> entry, of the sources that share their groups with others of one entry."""
+    grouped = [entry for entry in entries if entry.group_column is not None]
+    return {source: entry.name for entry in grouped for source in source_names(entry) if source != entry.name}
 
 
 def attach_sources(entry: DatasetEntry, raw: pd.DataFrame) -> pd.Series:

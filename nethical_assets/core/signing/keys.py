@@ -124,10 +124,12 @@ class ModelKeys:
         return key
 
     def problem(self) -> str | None:
-        """What is wrong with the private key that is there, in one line; None where it is sound, absent or kept
-        elsewhere. Nothing is written."""
+        """What is wrong with the private key that is there, in one line; None where it is sound, absent, kept elsewhere
+        or not for this user to read, as for an auditor. Nothing is written."""
         pinned = self.pins.pinned()
         if self.external is not None or not pinned or not self.path.exists() or self._is_replaced(pinned):
+            return None
+        if not os.access(self.path, os.R_OK):
             return None
         try:
             digest = _digest_of(_read_private_key(self.path))

@@ -42,6 +42,8 @@ def example() -> dict[str, Any]:
         },
         screening={
             "ruleset": digest_bytes(b"rules"),
+            "records_screened": 8765,
+            "columns_screened": 43,
             "by_kind": {"email": 5, "ip_address": 8},
             "rows_masked": 11,
             "quarantined": 2,
@@ -53,6 +55,7 @@ def example() -> dict[str, Any]:
             "across_sources": measured["sources"][:1],
             "held_out_sources": measured["sources"][1:],
             "notes": [],
+            "predictions_screened": 4321,
             "prediction_findings": {"email": 3},
         },
         release={"version": "2.3.4", "verdict": "promoted", "reasons": ["Accuracy is at least 0.85."]},

@@ -115,6 +115,7 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
         "across_sources": draw(slices()),
         "held_out_sources": draw(slices()),
         "notes": draw(st.lists(texts, max_size=2)),
+        "predictions_screened": draw(counts),
         "prediction_findings": draw(st.dictionaries(texts, counts, max_size=2)),
     }
 
@@ -145,6 +146,8 @@ def cards(draw: st.DrawFn) -> dict[str, Any]:
         screening={
             "ruleset": draw(digests),
             "by_kind": draw(st.dictionaries(texts, counts, max_size=2)),
+            "records_screened": draw(counts),
+            "columns_screened": draw(counts),
             "rows_masked": draw(counts),
             "quarantined": draw(counts),
         },

@@ -114,6 +114,7 @@ def test_changing_any_metric_or_count_changes_every_format_that_shows_it(example
         ("evaluation", "test_rows"),
         ("dataset_info", "train_samples"),
         ("governance_summary", "rows_masked"),
+        ("governance_summary", "records_screened"),
     ):
         changed = copy.deepcopy(card)
         target = changed

@@ -26,7 +26,10 @@ from nethical_assets.core.ground.errors import IntegrityError
 from tests.core.cards.pages import leaves
 
 DATASET_FIELDS = {"source", "samples", "train_samples", "val_samples", "features"}
-GOVERNANCE_FIELDS = {"enabled", "data_violations", "prediction_violations"}
+GOVERNANCE_FIELDS = {
+    *("enabled", "records_screened", "columns_screened", "data_violations"),
+    *("predictions_screened", "prediction_violations"),
+}
 ROOT = "ab" * 32
 
 
@@ -62,6 +65,8 @@ def evidence_of(**changes: Any) -> CardEvidence:
         "screening": {
             "ruleset": digest_bytes(b"rules"),
             "by_kind": {"email": 5, "ip_address": 8},
+            "records_screened": 8765,
+            "columns_screened": 43,
             "rows_masked": 11,
             "quarantined": 2,
         },
@@ -79,6 +84,7 @@ def evidence_of(**changes: Any) -> CardEvidence:
             "across_sources": evaluation["sources"][:1],
             "held_out_sources": evaluation["sources"][1:],
             "notes": ["one source only (nslkdd): how the model does on other sources is not known"],
+            "predictions_screened": 731,
             "prediction_findings": {"email": 3, "ssn": 4},
         },
         "release": {"version": "2.3.4", "verdict": "promoted", "reasons": ["Accuracy 0.9312 is at least 0.85."]},
@@ -121,7 +127,10 @@ def test_every_field_of_the_original_is_there_with_its_value_from_the_evidence()
     }
     assert {name: card["governance_summary"][name] for name in GOVERNANCE_FIELDS} == {
         "enabled": True,
+        "records_screened": 8765,
+        "columns_screened": 43,
         "data_violations": 13,
+        "predictions_screened": 731,
         "prediction_violations": 7,
     }
 
@@ -199,7 +208,8 @@ def test_every_figure_of_the_card_is_in_the_markdown() -> None:
         assert f"| {name} | {numbers['rows']} | {numbers['positives']} |" in text
     for part in (ROOT, "run-77", "first 29 events", "4901 training", "1399 validation", "700 test", "1234 duplicates",
                  "17 rows had conflicting", "13 findings in the data", "11 rows masked", "2 rows kept out",
-                 "7 findings in test", "2.3.4", "promoted", "Accuracy 0.9312 is at least 0.85."):  # fmt: skip
+                 "8765 records were screened in 43 columns", "731 predictions were screened",
+                 "7 findings in predictions", "2.3.4", "promoted", "Accuracy 0.9312 is at least 0.85."):  # fmt: skip
         assert part in text
     assert all(limit in text.replace("\\", "") for limit in card["limits"])
     assert text.count("| Source | Rows | Accuracy | F1 | ROC AUC | ECE |") == 3

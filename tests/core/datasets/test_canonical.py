@@ -17,6 +17,7 @@ from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.columns import COMMON_COLUMNS
 from nethical_assets.core.rows.sources import attach_sources, source_names
+from tests.core.record_screening import record_screener
 
 SPEC = load_family("prompt_injection")
 
@@ -46,14 +47,43 @@ def raw_of(texts: list[str], labels: list[int], file: str = "prompts.csv", **col
 
 
 def build(
-    *sources: tuple[DatasetEntry, pd.DataFrame], maximum_rows: int = 10_000
+    *sources: tuple[DatasetEntry, pd.DataFrame], maximum_rows: int = 10_000, **options: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    dataset = build_dataset(SPEC, sources, maximum_rows=maximum_rows)
+    dataset = build_dataset(SPEC, sources, maximum_rows=maximum_rows, screener=record_screener(), **options)
     return dataset.frame, dict(dataset.facts)
 
 
 def many(rows: int, prefix: str = "message") -> pd.DataFrame:
     return raw_of([f"{prefix} number {number}" for number in range(rows)], [number % 2 for number in range(rows)])
+
+
+def test_records_are_screened_before_they_are_rows() -> None:
+    given = many(50)
+    given.loc[3, "text"] = "write to a.person@example.com please"
+    given.loc[4, "text"] = "Write to b.person@example.com  please"
+    given["owner"] = "c.person@example.com"
+    frame, facts = build((entry_named(group_column="owner"), given))
+    assert "person" not in frame.to_csv()
+    assert frame["text"].str.contains("[EMAIL]", regex=False).sum() == 0, "one text with both labels"
+    assert facts["rows_with_conflicting_labels"] == 2
+    assert frame["group"].str.fullmatch(r"\[EMAIL [0-9a-f]{12}\]").all()
+    assert facts["screening"]["by_kind"] == {"EMAIL": 52}
+    assert (facts["screening"]["records"], facts["screening"]["records_masked"]) == (50, 50)
+
+
+def test_times_that_are_none_are_counted_and_too_many_refused() -> None:
+    given = many(50).assign(when="2024-01-01T00:00:00Z")
+    given.loc[0, "_label"] = -1
+    given.loc[7, "when"] = "planted day"
+    _, facts = build((entry_named(time_column="when"), given))
+    assert facts["wrong_cells"] == [
+        {"dataset": "prompts", "column": "when", "count": 1, "first": 8, "records": 49, "reason": "no ISO 8601 time"}
+    ]
+    with pytest.raises(
+        DatasetError, match="dataset prompts: column when: 1 of 49 value is no ISO 8601 time"
+    ) as refused:
+        build((entry_named(time_column="when"), given), wrong_share_max=0.01)
+    assert "planted" not in str(refused.value)
 
 
 def test_the_common_columns_come_first_and_rows_are_sorted_by_identity() -> None:

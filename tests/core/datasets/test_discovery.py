@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,10 @@ from nethical_assets.core.datasets.discovery import discover
 from nethical_assets.core.reading.readers import labels_of, read_dataset
 from nethical_assets.core.rows.catalog import DatasetEntry
 from tests.core.conftest import entry_of
+
+
+def none_private(names: Sequence[str]) -> frozenset[str]:
+    return frozenset()
 
 
 def unknown(kind: str = "records") -> DatasetEntry:
@@ -35,7 +40,9 @@ def test_a_table_with_a_plain_label_is_fully_described(write):
         "{i},2024-01-01,{i}.5,tcp{label},{label},type{label},note number {i}",
         80,
     )
-    entry, report = discover(unknown(), write({"data.csv": content, "readme.md": "x"}), seed=0)
+    entry, report = discover(
+        unknown(), write({"data.csv": content, "readme.md": "x"}), seed=0, private_names=none_private
+    )
     assert entry is not None and report.usable_label and not entry.discover
     label = entry.files[0].label
     assert label is not None and (label.column, label.positive, label.negative) == ("is_breach", ("1",), ("0",))
@@ -65,7 +72,7 @@ def test_a_table_with_a_plain_label_is_fully_described(write):
     ],
 )
 def test_labels_of_many_spellings_are_found(header, line, positive, negative, write):
-    entry, _ = discover(unknown(), write({"data.csv": rows(header, line)}), seed=0)
+    entry, _ = discover(unknown(), write({"data.csv": rows(header, line)}), seed=0, private_names=none_private)
     assert entry is not None
     label = entry.files[0].label
     assert label is not None and (label.positive, label.negative) == (positive, negative)
@@ -73,7 +80,7 @@ def test_labels_of_many_spellings_are_found(header, line, positive, negative, wr
 
 def test_several_kinds_of_attack_against_one_normal_value(write):
     content = "v,attack_type\n" + "".join(f"{i},{('Normal', 'dos', 'probe')[i % 3]}\n" for i in range(60))
-    entry, report = discover(unknown(), write({"data.csv": content}), seed=0)
+    entry, report = discover(unknown(), write({"data.csv": content}), seed=0, private_names=none_private)
     assert entry is not None
     label = entry.files[0].label
     assert label is not None and (label.positive, label.negative) == ((), ("Normal",))
@@ -92,7 +99,7 @@ def test_several_kinds_of_attack_against_one_normal_value(write):
     ],
 )
 def test_without_a_usable_label_the_set_takes_no_part_and_says_why(header, line, why, write):
-    entry, report = discover(unknown(), write({"data.csv": rows(header, line)}), seed=0)
+    entry, report = discover(unknown(), write({"data.csv": rows(header, line)}), seed=0, private_names=none_private)
     assert entry is not None
     assert entry.families == () and entry.files[0].label is None
     assert not report.usable_label
@@ -102,7 +109,7 @@ def test_without_a_usable_label_the_set_takes_no_part_and_says_why(header, line,
 def test_texts_are_found_and_preferred_by_name(write):
     long = "words and words and words and words"
     content = rows("title,abstract,url", "T{i}," + long + " {i},http://example.org/a/very/long/address/{i}/" + "x" * 30)
-    entry, report = discover(unknown("text"), write({"data.csv": content}), seed=0)
+    entry, report = discover(unknown("text"), write({"data.csv": content}), seed=0, private_names=none_private)
     assert entry is not None and entry.files[0].text_column == "abstract"
     assert roles(report)["abstract"] == "text"
     assert entry.numeric_columns == entry.categorical_columns == ()
@@ -110,7 +117,7 @@ def test_texts_are_found_and_preferred_by_name(write):
 
 def test_without_any_usable_file_every_file_is_explained(write):
     write({"a.csv": "", "b.png": b"\x89PNG", "c.csv": b"\0" * 100, "d.json": "{", "e.csv": rows("x,y", "{i},{i}")})
-    entry, report = discover(unknown("text"), write({}), seed=0)
+    entry, report = discover(unknown("text"), write({}), seed=0, private_names=none_private)
     assert entry is None and not report.usable_label
     for part in (
         "a.csv: dataset toy: a.csv: the file is empty",
@@ -119,7 +126,7 @@ def test_without_any_usable_file_every_file_is_explained(write):
         "e.csv: no column holds",
     ):
         assert part in report.summary
-    empty, nothing = discover(unknown(), write({}) / "nowhere", seed=0)
+    empty, nothing = discover(unknown(), write({}) / "nowhere", seed=0, private_names=none_private)
     assert empty is None and "there are no files" in nothing.summary
 
 
@@ -131,7 +138,7 @@ def test_files_of_the_same_columns_are_used_together_and_others_are_not(write):
         "big.csv": rows("v,w", "{i},{i}", 900),
         "x.csv": rows("u,label", "{i},{label}", 9),
     }
-    entry, report = discover(unknown(), write(files), seed=0)
+    entry, report = discover(unknown(), write(files), seed=0, private_names=none_private)
     assert entry is not None
     assert sorted(file.path[0] for file in entry.files) == ["test.csv", "train.csv"]
     assert {file.path: file.used for file in report.files} == {
@@ -154,18 +161,20 @@ def test_formats_encodings_and_delimiters_are_recognised(write, folder):
     }
     for name, content in cases.items():
         write({name: content})
-        entry, report = discover(unknown(), folder, seed=0)
+        entry, report = discover(unknown(), folder, seed=0, private_names=none_private)
         assert entry is not None and report.usable_label, name
         assert read_dataset(entry, folder, maximum_rows=99, seed=0).table.num_rows >= 50, name
         (folder / name).unlink()
     pq.write_table(pa.table({"v": list(range(40)), "label": [True, False] * 20}), folder / "t.parquet")
-    entry, report = discover(unknown(), folder, seed=0)
+    entry, report = discover(unknown(), folder, seed=0, private_names=none_private)
     assert entry is not None and entry.files[0].label is not None
     assert entry.files[0].label.positive == ("true",)
 
 
 def test_the_report_is_a_json_document(write):
-    _, report = discover(unknown(), write({"data.csv": rows("v,label", "{i},{label}")}), seed=0)
+    _, report = discover(
+        unknown(), write({"data.csv": rows("v,label", "{i},{label}")}), seed=0, private_names=none_private
+    )
     document = json.loads(json.dumps(report.to_json()))
     assert document["usable_label"] is True
     assert document["files"][0]["columns"][1] == {
@@ -196,7 +205,7 @@ def test_a_report_holds_no_value_of_the_data(header, line, several, kind, write)
     values = (*SECRETS, "normal")[-several:] if "attack" in header else SECRETS[:several]
     lines = [line.format(i=i, label=i % 2, secret=values[i % len(values)]) for i in range(60)]
     content = header.format(secret=SECRETS[0]) + "\n" + "\n".join(lines) + "\n"
-    entry, report = discover(unknown(kind), write({"data.csv": content}), seed=0)
+    entry, report = discover(unknown(kind), write({"data.csv": content}), seed=0, private_names=none_private)
     said = json.dumps(report.to_json()) + report.summary
     said += "" if entry is None else entry.model_dump_json()
     assert not [secret for secret in SECRETS if secret in said]
@@ -208,11 +217,11 @@ def test_a_guessed_encoding_takes_no_part_until_it_is_declared(encoding, write):
         encoding, "Привет как дела"
     )
     content = rows("text,label", words + " {i},{label}").encode(encoding)
-    found, report = discover(unknown("text"), write({"data.csv": content}), seed=0)
+    found, report = discover(unknown("text"), write({"data.csv": content}), seed=0, private_names=none_private)
     assert found is None and not report.usable_label
     assert "its encoding cannot be told" in report.summary and "declares the dataset's 'encoding'" in report.summary
     declared = entry_of(kind="text", files=[], discover=True, encoding=encoding)
-    found, report = discover(declared, write({}), seed=0)
+    found, report = discover(declared, write({}), seed=0, private_names=none_private)
     assert found is not None and report.usable_label and found.files[0].encoding == encoding
     texts = read_dataset(found, write({}), maximum_rows=99, seed=0).table.column("text").to_pylist()
     assert f"{words} 7" in texts
@@ -220,7 +229,7 @@ def test_a_guessed_encoding_takes_no_part_until_it_is_declared(encoding, write):
 
 def test_quotes_of_windows_are_quotes(write):
     content = rows("text,label", "that\u2019s number {i} of these,{label}").encode("cp1252")
-    entry, _ = discover(unknown("text"), write({"data.csv": content}), seed=0)
+    entry, _ = discover(unknown("text"), write({"data.csv": content}), seed=0, private_names=none_private)
     assert entry is not None and entry.files[0].encoding == "cp1252"
     assert "\u2019" in read_dataset(entry, write({}), maximum_rows=9, seed=0).table.column("text")[0].as_py()
 
@@ -234,7 +243,9 @@ def test_quotes_of_windows_are_quotes(write):
 )
 def test_wrapped_json_is_found_to_be_its_rows(wrap, write):
     objects = [{"text": f"a text of some length {i}", "label": i % 2} for i in range(50)]
-    entry, report = discover(unknown("text"), write({"data.json": json.dumps(wrap(objects))}), seed=0)
+    entry, report = discover(
+        unknown("text"), write({"data.json": json.dumps(wrap(objects))}), seed=0, private_names=none_private
+    )
     assert entry is not None and report.usable_label
     assert read_dataset(entry, write({}), maximum_rows=99, seed=0).table.num_rows == 50
 
@@ -242,14 +253,19 @@ def test_wrapped_json_is_found_to_be_its_rows(wrap, write):
 def test_a_separator_line_and_litter_are_no_data(write):
     write({"__MACOSX/._data.csv": b"\0\5\26\7", "._data.csv": b"\0", "Thumbs.db": b"x"})
     content = "sep=;\r\n" + rows("text;label", "some longer words {i};{label}")
-    entry, report = discover(unknown("text"), write({"data.csv": content}), seed=0)
+    entry, report = discover(unknown("text"), write({"data.csv": content}), seed=0, private_names=none_private)
     assert entry is not None and [file.path for file in report.files] == ["data.csv"]
     assert entry.files[0].label is not None and entry.files[0].delimiter == ";"
 
 
 def test_names_with_brackets_are_used_together(write):
     same = rows("v,label", "{i},{label}")
-    entry, _ = discover(unknown(), write({"part[1].csv": same, "part1.csv": same, "part[2].csv": same}), seed=0)
+    entry, _ = discover(
+        unknown(),
+        write({"part[1].csv": same, "part1.csv": same, "part[2].csv": same}),
+        seed=0,
+        private_names=none_private,
+    )
     assert entry is not None
     report = read_dataset(entry, write({}), maximum_rows=999, seed=0).report
     assert sorted(file.path for file in report.files) == ["part1.csv", "part[1].csv", "part[2].csv"]

@@ -66,7 +66,7 @@ def refresh(snapshots, tmp_path):
             now=NOW + timedelta(days=days),
             work_folder=tmp_path / "work",
             keeper=PlainKeeper(snapshots),
-            **values,
+            **{"private_names": lambda names: frozenset(), **values},
         )
 
     return refresh_with
@@ -315,7 +315,7 @@ def stop(descriptor):
 os.fsync = stop
 snapshots = SnapshotStore(place / "snapshots")
 refresh_dataset(entry_of(), [FakeSource(content=csv_of(200))], snapshots, now=NOW, work_folder=place / "work",
-                keeper=PlainKeeper(snapshots), maximum_rows=1000, seed=1)
+                keeper=PlainKeeper(snapshots), maximum_rows=1000, seed=1, private_names=lambda names: frozenset())
 (place / "stopped").touch()
 """
 

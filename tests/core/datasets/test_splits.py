@@ -228,6 +228,27 @@ def test_new_groups_are_tested_and_of_earlier_ones_some_with_their_later_rows() 
     assert set(split[fitted & ~late]) == {"train", "validation"}
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("days", [False, True])
+def test_a_group_in_several_sources_of_one_dataset_never_straddles(seed: int, days: bool) -> None:
+    generator = np.random.default_rng(seed)
+    frame = frame_of(3000, groups=120).assign(time=DATED["time"])
+    frame["source"] = pd.array(generator.choice(["early", "late"], 3000), dtype="str")
+    # Some rows of a group have no day, some groups are one source's alone.
+    frame.loc[generator.random(3000) < 0.1, "time"] = pd.NaT
+    frame.loc[frame["group"].isin(["g1", "g2", "g3"]), "source"] = "late"
+    test_from = {"early": date(2026, 3, 10), "late": date(2026, 3, 10)} if days else {}
+    split = split_of(frame, test_from=test_from, datasets={"early": "guide", "late": "guide"})
+    used = split.isin(USED)
+    assert split[used].groupby(frame.loc[used, "group"]).nunique().max() == 1
+    late = frame["time"] >= pd.Timestamp("2026-03-10", tz="UTC")
+    if days:
+        assert not set(split[late]) & {"train", "validation"}
+        assert {"train", "test"} <= set(split)
+    apart = split_of(frame, test_from=test_from)
+    assert apart[apart.isin(USED)].groupby(frame["group"]).nunique().max() > 1
+
+
 def test_an_input_that_every_group_shares_costs_only_its_own_rows() -> None:
     frame = frame_of(4000, groups=200).assign(size=np.arange(4000.0))
     frame.loc[frame.index % 4 == 0, "size"] = -1.0

@@ -15,6 +15,7 @@ from nethical_assets.core.reading.readers import read_dataset
 from nethical_assets.core.rows.catalog import DatasetEntry, load_catalog
 from nethical_assets.core.rows.labels import labels_of
 from nethical_assets.core.rows.sources import source_names
+from tests.core.record_screening import record_screener
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"
@@ -43,7 +44,7 @@ def real_frame() -> RealFrame:
                 if not entry.discover and (SHARED_DATA / entry.slug).is_dir()
             ]
             sources = [(entry, raw_rows(entry)) for entry in present]
-            frame = build_dataset(load_family(family), sources, maximum_rows=100_000).frame
+            frame = build_dataset(load_family(family), sources, maximum_rows=100_000, screener=record_screener()).frame
             measured = {entry.name for entry in present if family in entry.evaluation_families}
             dated = {source: entry.test_from for entry in present if entry.test_from for source in source_names(entry)}
             frame["split"] = assign_splits(

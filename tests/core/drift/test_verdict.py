@@ -116,6 +116,47 @@ def test_columns_on_one_side_only_are_named(reference):
     _, probabilities, sketch = batch(200, np.random.default_rng(6))
     report = compare(reference, probabilities, sketch.drop(columns="depth").assign(new=1.0), **OPTIONS)
     assert report.not_compared == ("depth: not in the window", "new: not in the reference")
+    assert report.verdict == "needs_more_data"
+    assert all(any(name in reason for reason in report.reasons) for name in ("depth", "new"))
+
+
+def test_a_sketch_column_without_values_is_named(reference):
+    scores, probabilities, sketch = batch(200, np.random.default_rng(6))
+    report = compare(reference, probabilities, sketch.assign(depth=np.nan), window_scores=scores, **OPTIONS)
+    assert report.verdict == "drift" and any("depth: no value in the window" in reason for reason in report.reasons)
+    blind = build_reference(scores, probabilities, sketch.assign(depth=np.nan))
+    for window in (sketch, sketch.assign(depth=np.nan)):
+        report = compare(blind, probabilities, window, window_scores=scores, **OPTIONS)
+        assert report.verdict == ("drift" if window is sketch else "stable")
+
+
+@pytest.mark.parametrize("error", [1e-6, -1e-6, 1e-12])
+def test_another_rounding_of_a_sketch_is_stable(error):
+    scores, probabilities, sketch = batch(800, np.random.default_rng(6))
+    sketch = sketch.assign(level=np.arange(800) % 4 / 8 + 0.1, price=np.arange(800) % 25 * 1.25)
+    reference = build_reference(scores, probabilities, sketch)
+    report = compare(reference, probabilities, sketch * (1 + error), window_scores=scores, **OPTIONS)
+    assert report.verdict == "stable"
+    assert {column.effect for column in report.columns} == {0.0}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.999])
+def test_a_column_of_nearly_one_value_alarms_only_when_it_changes(share):
+    def drawn(rows, seed, value=2.5):
+        scores, probabilities, sketch = batch(rows, np.random.default_rng(seed))
+        rare = np.random.default_rng(seed).random(rows) >= share
+        return scores, probabilities, sketch.assign(still=np.where(rare, sketch["rate"] * 90, value))
+
+    reference = build_reference(*drawn(4000, 0))
+    for seed in range(1, 12):
+        for rows in (50, 500):
+            scores, probabilities, sketch = drawn(rows, seed)
+            report = compare(reference, probabilities, sketch, window_scores=scores, **OPTIONS)
+            assert not any(column.drifted for column in report.columns if column.name == "still")
+    for value in (-1.0, 2.49, 2.51, 1e9):
+        scores, probabilities, sketch = drawn(300, 20, value)
+        report = compare(reference, probabilities, sketch, window_scores=scores, **OPTIONS)
+        assert [column.name for column in report.columns if column.drifted] == ["still"]
 
 
 def test_report_is_json_deterministic_and_independent_of_row_order(reference):

@@ -259,6 +259,22 @@ def test_intervals_of_grouped_rows_cover_the_truth(groups, size):
     assert min(covered.values()) >= 0.91, covered
 
 
+@pytest.mark.parametrize(("groups", "size"), [(25, 40), (100, 6), (800, 1)])
+@pytest.mark.parametrize("error", [0.0, 0.03, 0.1])
+def test_intervals_of_ece_cover_the_truth(groups, size, error):
+    # The stated probability is off by `error` in every bin, and the share of positives varies by group.
+    generator = np.random.default_rng(3)
+    found = []
+    for _ in range(150):
+        stated = generator.choice([0.25, 0.35, 0.45, 0.55, 0.65, 0.75], groups * size)
+        ease = np.repeat(generator.choice([-0.15, 0.15], groups), size) * (size > 1)
+        labels = generator.random(groups * size) < stated + error + ease
+        names = np.repeat(np.arange(groups).astype(str), size)
+        estimate = measure(labels, stated, groups=names, bootstrap_samples=150).metrics["ece"]
+        found.append((estimate.low, estimate.high))
+    assert coverage(error, found) >= 0.9
+
+
 def test_one_group_says_next_to_nothing_and_groups_of_one_row_change_nothing():
     generator = np.random.default_rng(3)
     labels, probabilities, _ = grouped_sample(generator, 40, 25)

@@ -10,6 +10,7 @@ from nethical_assets.core.governance.frames import screen_frame
 from nethical_assets.core.governance.memo import ScreeningMemo, memo_of
 from nethical_assets.core.governance.rules import Ruleset
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.values import Reading
 
 TEXTS = [
     "write to jane.doe@example.org please",
@@ -62,8 +63,8 @@ def test_released_rows_and_labels_decide_again(ruleset: Ruleset) -> None:
     for released in ((), ("c",), ()):
         for labels in ([1, 0, 0], [0, 1, 1]):
             given = frame.assign(label=labels)
-            want = screen_frame(given, ["text"], plain, released=released)
-            have = screen_frame(given, ["text"], screener, released=released)
+            want = screen_frame(given, {"text": Reading.PROSE}, plain, released=released)
+            have = screen_frame(given, {"text": Reading.PROSE}, screener, released=released)
             pd.testing.assert_frame_equal(have.frame, want.frame)
             pd.testing.assert_frame_equal(have.findings, want.findings)
             assert have.summary() == want.summary()

@@ -1,22 +1,11 @@
 from __future__ import annotations
 
-import base64
-import gzip
-import time
-import urllib.parse
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nethical_assets.core.governance.normalise import (
-    MAXIMUM_DECODED_CHARACTERS,
-    Vocabulary,
-    decoded_parts,
-    fold_characters,
-    fold_with_offsets,
-    undo_disguises,
-)
+from nethical_assets.core.governance.disguises import Vocabulary, undo_disguises
+from nethical_assets.core.governance.normalise import fold_characters, fold_with_offsets
 
 WORDS = Vocabulary(frozenset({"ignore", "all", "previous", "instructions", "rules", "safety"}))
 
@@ -36,6 +25,8 @@ WORDS = Vocabulary(frozenset({"ignore", "all", "previous", "instructions", "rule
         ("a\u00a0b\u2003c", "a b c"),
         ("\u202eabc\u202c", "abc"),
         ("e\u0301", "e"),
+        ("\U0001f600\U000e0159\U000e0157\U000e015e", "\U0001f600ign"),
+        ("\u845b\U000e0100\u57ce", "\u845b\u57ce"),
     ],
 )
 def test_characters_fold_to_what_they_look_like(text: str, expected: str) -> None:
@@ -83,54 +74,6 @@ def test_undone_disguises_know_where_they_were() -> None:
     assert undone.original_span(start, start + 4) == (text.index("then"), text.index("then") + 4)
 
 
-SECRET = "the hidden message"
-
-
-@pytest.mark.parametrize(
-    "encoded",
-    [
-        base64.b64encode(SECRET.encode()).decode(),
-        base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
-        SECRET.encode().hex(),
-        "0x" + SECRET.encode().hex(" "),
-        "".join(f"%{byte:02X}" for byte in SECRET.encode()),
-        "".join(f"\\x{byte:02x}" for byte in SECRET.encode()),
-        "".join(f"\\u{byte:04x}" for byte in SECRET.encode()),
-        "".join(f"&#{byte};" for byte in SECRET.encode()),
-        base64.b64encode(base64.b64encode(SECRET.encode())).decode(),
-        urllib.parse.quote(base64.b64encode(b"=".join([SECRET.encode()] * 2)).decode(), safe=""),
-    ],
-)
-def test_encoded_parts_are_read_with_their_place(encoded: str) -> None:
-    text = f"look: {encoded} !"
-    parts = decoded_parts(text)
-    assert any(SECRET in part.decoded for part in parts)
-    assert all(text[part.start : part.end].strip() and part.start >= 6 for part in parts)
-
-
-def test_decoding_stops_at_its_limits_and_says_so() -> None:
-    nested = SECRET
-    for _ in range(6):
-        nested = base64.b64encode(nested.encode()).decode()
-    parts = decoded_parts(nested)
-    assert any(part.limited for part in parts)
-    assert all(SECRET not in part.decoded for part in parts)
-    huge = base64.b64encode(b"text " * 4_000_000).decode()
-    started = time.perf_counter()
-    parts = decoded_parts(huge)
-    assert any(part.limited for part in parts)
-    assert sum(len(part.decoded) for part in parts) <= MAXIMUM_DECODED_CHARACTERS
-    assert time.perf_counter() - started < 10
-    many = " ".join(base64.b64encode(f"part number {number}".encode()).decode() for number in range(500))
-    assert decoded_parts(many)[-1].limited
-
-
-def test_compressed_content_is_not_unpacked() -> None:
-    bomb = base64.b64encode(gzip.compress(bytes(50_000_000))).decode()
-    assert decoded_parts(bomb) == []
-
-
 @given(st.text(max_size=200))
 def test_nothing_raises(text: str) -> None:
     undo_disguises(text, WORDS)
-    decoded_parts(text)

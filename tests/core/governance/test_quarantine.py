@@ -20,6 +20,7 @@ from nethical_assets.core.governance.quarantine import (
     quarantine_key,
 )
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.values import Reading
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, SettingsError
 
@@ -48,7 +49,7 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture
 def quarantined(frame: pd.DataFrame, screener: Screener) -> pd.DataFrame:
-    return screen_frame(frame, ["text"], screener).quarantined
+    return screen_frame(frame, {"text": Reading.PROSE}, screener).quarantined
 
 
 @pytest.mark.parametrize("key", [None, KEY])
@@ -71,7 +72,7 @@ def test_a_row_goes_in_is_shown_and_decided_about(
     assert decide(store, "ab2", CONFIRMED, "real")["event"] == "quarantine_confirmed"
     assert released(store) == {"aa1"}
     assert [entry.row_id for entry in store.entries(status="confirmed")] == ["ab2"]
-    following = screen_frame(frame, ["text"], screener, released=released(store))
+    following = screen_frame(frame, {"text": Reading.PROSE}, screener, released=released(store))
     assert following.frame["row_id"].tolist() == ["aa1", "b3"]
     assert "MIIEowIBAA" not in json.dumps([events, event])
 

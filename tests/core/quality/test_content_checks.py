@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.values import Reading
+from nethical_assets.core.quality import label_errors
 from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
 from nethical_assets.core.quality.label_errors import find_label_errors, label_errors_outcome
@@ -261,7 +265,7 @@ class TestDistribution:
         outcome = distribution_outcome(self.frame(2000, 1), self.frame(50, 2, shift=3.0), LIMITS)
         assert outcome is not None
         assert outcome.status == "pass"
-        assert "too few rows" in outcome.message
+        assert "not certain" in outcome.message and "50 rows; at least 200" in outcome.message
         assert distribution_outcome(self.frame(0, 1), self.frame(9, 1), LIMITS) is None
         assert distribution_outcome(pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]}), LIMITS) is None
 
@@ -303,14 +307,52 @@ class TestLabelErrors:
         assert found is not None
         assert flip[found.suspects].mean() > 0.9
 
-    def test_the_same_rows_give_the_same_answer_and_sampling_is_said(self) -> None:
+    def test_the_same_rows_give_the_same_answer(self) -> None:
         frame, labels, _ = self.flipped()
         groups = pd.Series([f"g{number % 50}" for number in range(len(frame))])
-        first, second = (find_label_errors(frame, labels, groups, "records", maximum_rows=1000) for _ in range(2))
+        first, second = (find_label_errors(frame, labels, groups, "records") for _ in range(2))
         assert first is not None and second is not None
         assert first.suspects.tolist() == second.suspects.tolist()
-        assert first.compared == 1000
-        assert "one row in 3 was looked at" in label_errors_outcome(first, 0.05).message
+
+    def test_all_rows_are_judged_also_where_models_are_fitted_on_some(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        frame, labels, flip = self.flipped(12_000)
+        fitted: list[int] = []
+
+        def model(kind: str, made: Callable[[str], Any] = label_errors._model) -> Any:
+            found = made(kind)
+            fit = found.fit
+            found.fit = lambda rows, given: fitted.append(len(rows)) or fit(rows, given)
+            return found
+
+        monkeypatch.setattr(label_errors, "FITTED_ROWS", 1000)
+        monkeypatch.setattr(label_errors, "_model", model)
+        found = find_label_errors(frame, labels, pd.Series("", index=frame.index), "records")
+        assert found is not None and found.rows == 12_000
+        assert len(fitted) == 3 and all(900 <= rows <= 1000 for rows in fitted)
+        assert flip[found.suspects].mean() > 0.9
+        assert len(found.suspects) > 0.7 * flip.sum()
+        # Suspects come from everywhere, not from every n-th row.
+        assert {len(set(found.suspects % step)) for step in (2, 3, 5, 12)} == {2, 3, 5, 12}
+        outcome = label_errors_outcome(found, 0.02)
+        assert f"about {found.estimated} of 12000 labels" in outcome.message
+        assert outcome.numbers["compared"] == 12_000
+
+    @pytest.mark.parametrize("noise", [0.0, 0.03, 0.2])
+    def test_the_findings_are_those_of_cleanlab(self, noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        from cleanlab.count import num_label_issues
+        from cleanlab.filter import find_label_issues
+
+        generator = np.random.default_rng(2)
+        probabilities = generator.beta(0.4, 0.4, 3000)
+        labels = ((generator.random(3000) < probabilities) ^ (generator.random(3000) < noise)).astype(np.int8)
+        monkeypatch.setattr(label_errors, "out_of_fold", lambda *_: probabilities)
+        found = find_label_errors(pd.DataFrame({"x": labels}), labels, pd.Series([""] * 3000), "records")
+        both = np.column_stack([1 - probabilities, probabilities])
+        given = labels.astype(int)
+        expected = find_label_issues(given, both, return_indices_ranked_by="self_confidence", n_jobs=1)
+        assert found is not None
+        assert found.suspects.tolist() == expected.tolist()
+        assert found.estimated == num_label_issues(given, both)
 
     def test_too_few_rows_of_a_class_say_nothing(self) -> None:
         frame, labels, _ = self.flipped()
@@ -324,7 +366,7 @@ class TestLabelErrors:
 class TestPersonalData:
     def test_repeated_values_count_as_often_as_they_occur(self) -> None:
         frame = pd.DataFrame({"note": pd.Series(["plain", f"mail {SECRET}", None, f"mail {SECRET}"], dtype="str")})
-        outcome = personal_data_outcome(frame, ["note"], rules())
+        outcome = personal_data_outcome(frame, {"note": Reading.PROSE}, rules())
         assert outcome.status == "warn"
         assert outcome.numbers["findings"] == 2
         assert outcome.example_rows == (1, 3)
@@ -334,8 +376,8 @@ class TestPersonalData:
 
     def test_plain_text_and_mixed_objects_pass(self) -> None:
         frame = pd.DataFrame({"a": pd.Series(["x", 3, None, [1]], dtype="object")})
-        assert personal_data_outcome(frame, ["a"], rules()).status == "pass"
-        assert personal_data_outcome(frame, [], rules()).numbers["findings"] == 0
+        assert personal_data_outcome(frame, {"a": Reading.VALUES}, rules()).status == "pass"
+        assert personal_data_outcome(frame, {}, rules()).numbers["findings"] == 0
 
 
 def test_every_outcome_round_trips_and_is_declared() -> None:

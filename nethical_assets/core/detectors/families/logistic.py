@@ -22,11 +22,11 @@ from nethical_assets.core.detectors.fitting import in_content_order, one_thread,
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, TrainingError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.cells import read_numbers
 from nethical_assets.core.rows.columns import COMMON_COLUMNS, FloatArray
 from nethical_assets.core.rows.frames import (
     MISSING,
     categories,
-    numbers,
     record_identity,
     require_columns,
     unreadable,
@@ -95,7 +95,7 @@ class LogisticDetector(CalibratedDetector):
         require_columns(inputs, self._model.columns, f"inputs of family {_FAMILY}")
         weight = np.abs(self._coefficients[1 : len(numeric) + 1])
         chosen = [numeric[i] for i in np.argsort(-weight, kind="stable")[:_SKETCHED_COLUMNS]]
-        frame = pd.DataFrame({name: np.nan_to_num(signed_log(numbers(inputs[name]))) for name in chosen})
+        frame = pd.DataFrame({name: np.nan_to_num(signed_log(read_numbers(inputs[name]))) for name in chosen})
         if self._model.categorical_columns:
             rare = [~categories(inputs[each.column]).isin(each.levels) for each in self._model.categorical_columns]
             frame["rare_level_share"] = np.mean([each.to_numpy(dtype=np.float64) for each in rare], axis=0)
@@ -127,7 +127,7 @@ def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     taken = sorted({*COMMON_COLUMNS, "identity"} & set(declared))
     if taken:
         raise DatasetError(f"dataset {entry.name}: input column name {taken[0]!r} is reserved; leave it out")
-    inputs = {column: numbers(raw[column]) for column in entry.numeric_columns}
+    inputs = {column: read_numbers(raw[column]) for column in entry.numeric_columns}
     inputs |= {column: categories(raw[column]).array for column in entry.categorical_columns}
     frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
     return with_declared_columns(entry, raw, frame)
@@ -148,9 +148,11 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
         if columns and set(columns) <= set(frame.columns):
             absent = {column: np.nan if column in numeric else MISSING for column in union if column not in columns}
             filled = frame.assign(**absent)
-            return pd.DataFrame({c: numbers(filled[c]) if c in numeric else categories(filled[c]).array for c in union})
+            return pd.DataFrame(
+                {c: read_numbers(filled[c]) if c in numeric else categories(filled[c]).array for c in union}
+            )
     if set(SIGNALS) <= set(frame.columns):
-        return pd.DataFrame({signal: numbers(frame[signal]) for signal in SIGNALS})
+        return pd.DataFrame({signal: read_numbers(frame[signal]) for signal in SIGNALS})
     raise unreadable(_FAMILY, frame, layouts | {"synthetic": SIGNALS})
 
 
@@ -177,7 +179,9 @@ def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> Logistic
     model = _Model(numeric_columns=numeric, categorical_columns=categorical, calibration=uncalibrated)
     if model.width == 0:
         raise TrainingError(f"family {_FAMILY} has no input column; declare some in the catalog")
-    logs = np.column_stack([np.zeros((len(rows.labels), 0)), *(signed_log(numbers(rows.inputs[n])) for n in numeric)])
+    logs = np.column_stack(
+        [np.zeros((len(rows.labels), 0)), *(signed_log(read_numbers(rows.inputs[n])) for n in numeric)]
+    )
     known = ~np.isnan(logs)
     count = np.maximum(known.sum(axis=0), 1)
     centre = np.where(known, logs, 0.0).sum(axis=0) / count
@@ -231,7 +235,7 @@ def _design(inputs: pd.DataFrame, model: _Model, centre: FloatArray, scale: Floa
     """Standardised values, "was missing" flags, then one-hot levels with a bucket for rare and unseen ones."""
     parts = [np.zeros((len(inputs), 0))]
     if model.numeric_columns:
-        logs = np.column_stack([signed_log(numbers(inputs[name])) for name in model.numeric_columns])
+        logs = np.column_stack([signed_log(read_numbers(inputs[name])) for name in model.numeric_columns])
         missing = np.isnan(logs)
         values = np.where(missing, 0.0, (logs - centre) / scale)
         parts += [np.clip(values, -_LARGEST_DEVIATION, _LARGEST_DEVIATION), missing.astype(np.float64)]
