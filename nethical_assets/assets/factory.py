@@ -28,6 +28,11 @@ def asset_key(stage: Stage, subject: str = PLATFORM) -> dg.AssetKey:
     return dg.AssetKey([stage.name] if stage.scope == "platform" else [stage.name, subject])
 
 
+def stage_of(key: dg.AssetKey) -> tuple[str, str]:
+    """The name of the stage and the subject that an asset is of, as progress is told."""
+    return key.path[0], key.path[1] if len(key.path) > 1 else PLATFORM
+
+
 def subjects_of(stage: Stage, settings: Settings, families: Sequence[str]) -> tuple[str, ...]:
     """What a stage is carried out for."""
     if stage.scope == "dataset":
@@ -67,7 +72,7 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
         with expected_failures():
             workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
             if stage.scope == "family":
-                workspace.hold_family(subject, said=context.log.info)
+                workspace.hold_family(subject, said=context.log.warning)
             records = [workspace.records.load(needed.name, source, context.run.run_id) for needed, source in handed]
             record = carry_out(stage, workspace, subject, records)
             shown = present(stage.shows(workspace, record))

@@ -23,6 +23,11 @@ from nethical_assets.stages.shown import (
 )
 
 
+def meaning(passed: str) -> str:
+    """What a check is about, for a page that shows it whether it passed or not."""
+    return f"Passes when this holds: {passed}"
+
+
 def present(shown: Mapping[str, Shown]) -> dict[str, Any]:
     """The metadata of what a stage shows."""
     return {name: _metadata(value) for name, value in shown.items()}

@@ -6,13 +6,13 @@ What belongs here: arguments and printing. What does not: the tracker (``core.al
 from __future__ import annotations
 
 import getpass
-import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_home, open_workspace
-from nethical_assets.command_line.output import JsonOption, print_json, print_table
+from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import IssueTracker
@@ -34,7 +34,11 @@ def list_alerts(
         return
     rows = [{**issue, "labels": ", ".join(issue["labels"]), "updated_at": issue["updated_at"][:16]} for issue in issues]
     print_table(
-        "Issues", rows, ("number", "title", "subject", "check", "severity", "state", "occurrences", "updated_at")
+        "Issues",
+        rows,
+        ("number", "title", "subject", "check", "severity", "state", "occurrences", "updated_at"),
+        least=("occurrences", "updated_at", "state", "check"),
+        prose=("title",),
     )
 
 
@@ -45,11 +49,12 @@ def show(number: Number, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(issue.to_json())
         return
-    sys.stdout.write(
-        f"#{issue.number} {issue.title} [{issue.state}]\nLabels: {', '.join(issue.labels)}\n\n{issue.body}\n"
-    )
+    tell(f"#{issue.number} {issue.title} [{issue.state}]")
+    tell(f"Labels: {', '.join(issue.labels)}\n")
+    print_document(issue.body)
     for comment in issue.comments:
-        sys.stdout.write(f"\n{comment.at} {comment.actor}:\n{comment.body}\n")
+        tell(f"\n{comment.at} {comment.actor}:")
+        print_document(comment.body)
 
 
 @app.command()
@@ -64,7 +69,7 @@ def close(
     if as_json:
         print_json(issue.to_json())
     else:
-        typer.echo(f"#{issue.number} is {issue.state}")
+        tell(f"#{issue.number} is {issue.state}")
 
 
 def _tracker() -> IssueTracker:

@@ -7,17 +7,17 @@ negative; 2 bad usage, input or configuration, with one clear line; 128 and the 
 
 from __future__ import annotations
 
-import contextlib
 import gc
+import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening
-from nethical_assets.command_line.interrupts import exit_code, interruptible
+from nethical_assets.command_line.interrupts import ending, exit_code, first_signal, interruptible
 from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings
 from nethical_assets.command_line.output import (
     DelimiterOption,
@@ -27,8 +27,11 @@ from nethical_assets.command_line.output import (
     parse_families,
     print_json,
     print_table,
+    say,
     stdout_console,
+    tell,
 )
+from nethical_assets.command_line.status_line import working
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.options import CycleOptions, SourceChoice
@@ -37,14 +40,19 @@ from nethical_assets.home.options import CycleOptions, SourceChoice
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 _OBJECTS_A_COLLECTION = 50_000
+_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "expected a whole number",
+    "Input should be a valid number, unable to parse string as a number": "expected a number",
+    "Input should be a valid ": "expected a ",
+    "Input should be ": "expected a value ",
+}
 _INTERRUPTED = 130
 """What typer answers after Ctrl-C."""
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Trains, checks, documents, releases and watches AI-safety detectors, and can prove it.",
 )
 app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
@@ -52,6 +60,23 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(audit.app, name="audit")
 app.add_typer(drift.app, name="drift")
 app.add_typer(alerts.app, name="alerts")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        tell(f"nethical {version('nethical-assets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def nethical(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Trains, checks, documents, releases and watches AI-safety detectors, and can prove it."""
 
 
 @app.command()
@@ -69,16 +94,19 @@ def run(
     settings = load_settings()
     options = CycleOptions(source=source, force=force, download=not no_download, samples=samples, seed=seed)
     from nethical_assets.command_line.console import CycleDisplay, print_cycle
-    from nethical_assets.orchestration.cycle import run_cycle
-    from nethical_assets.orchestration.executor import default_workers
 
-    display = CycleDisplay(errors)
+    display = CycleDisplay()
     with display.running():
-        summary = run_cycle(settings, chosen, options, said=display.say, workers=default_workers())
+        # Importing the orchestrator takes a second or more: the clock moves meanwhile.
+        from nethical_assets.orchestration.cycle import run_cycle
+        from nethical_assets.orchestration.executor import default_workers
+
+        workers = default_workers()
+        summary = run_cycle(settings, chosen, options, said=display.say, planned=display.plan, workers=workers)
     if as_json:
         print_json(summary)
         if summary["unfiled"]:
-            errors.print(f"Issues were not filed: {summary['unfiled']}", highlight=False, markup=False, soft_wrap=True)
+            say(errors, f"Issues were not filed: {summary['unfiled']}")
     else:
         print_cycle(stdout_console(), summary)
     if summary["status"] == "failed":
@@ -103,10 +131,15 @@ def status(as_json: JsonOption = False) -> None:
         }
         for family, facts in document["families"].items()
     ]
-    print_table("Families", rows, ("family", "version", "champion", "promoted_at", "candidates", "archived", "drift"))
+    print_table(
+        "Families",
+        rows,
+        ("family", "version", "champion", "promoted_at", "candidates", "archived", "drift"),
+        least=("archived", "candidates", "champion", "promoted_at"),
+    )
     audit_head = document["audit"]
-    typer.echo(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")
-    typer.echo(f"Open alerts: {document['alerts']['open']}")
+    tell(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")
+    tell(f"Open alerts: {document['alerts']['open']}")
 
 
 @app.command()
@@ -119,25 +152,27 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score raw records with the current model: label, probability and score for each."""
-    from nethical_assets.core.reading.tables import TextLayout
-    from nethical_assets.operations.scoring import score_file
+    with working(f"scoring {file.name}"):
+        from nethical_assets.core.reading.tables import TextLayout
+        from nethical_assets.operations.scoring import score_file
 
-    check_family(family)
-    document = score_file(load_home(), family, file, output, TextLayout(delimiter, encoding))
+        check_family(family)
+        layout = TextLayout(delimiter, encoding)
+        document = score_file(load_home(), family, file, output, layout)
     if as_json:
         print_json(document)
     else:
-        typer.echo(
+        tell(
             f"{document['rows']} records scored with {family} {document['version']}: "
             f"{document['positives']} positive; written to {output}"
         )
         for column in document["wrong_cells"]:
-            typer.echo(
+            tell(
                 f"Counted as missing: column {column['column']}: {column['count']} of {column['records']} values, "
                 f"{column['reason']} (first: record {column['first']})"
             )
         for kind, count in document["prediction_findings"].items():
-            typer.echo(f"Found in the predictions: {kind} {count}")
+            tell(f"Found in the predictions: {kind} {count}")
 
 
 @app.command()
@@ -153,7 +188,7 @@ def retention(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"runs": removed.runs, "files": removed.files})
     else:
-        typer.echo(f"Removed the records of {removed.runs} runs, and {removed.files} files of processes that ended")
+        tell(f"Removed the records of {removed.runs} runs, and {removed.files} files of processes that ended")
 
 
 app.command("lineage")(lineage.lineage)
@@ -166,11 +201,14 @@ app.command("error-card")(screening.error_card)
 def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where the UI listens; 0 takes a free port.")] = 3000,
     host: Annotated[str, typer.Option(help="The address it listens on; there is no login.")] = "127.0.0.1",
+    log_level: Annotated[
+        Literal["warning", "info", "debug"], typer.Option(help="What webserver and daemon write to the terminal.")
+    ] = "warning",
 ) -> None:
     """The Dagster UI and the daemon that runs schedules and sensors, until Ctrl-C."""
     from nethical_assets.command_line.ui import serve
 
-    raise typer.Exit(serve(load_settings(), host=host, port=port))
+    serve(load_settings(), host=host, port=port, log_level=log_level)
 
 
 def main() -> None:
@@ -185,30 +223,52 @@ def main() -> None:
 
 def _run() -> NoReturn:
     try:
-        code = app(standalone_mode=False) or 0
+        code = app(prog_name="nethical", standalone_mode=False) or 0
         if code == _INTERRUPTED:  # typer has caught it
             raise KeyboardInterrupt
-        sys.exit(code)
-    except NethicalError as error:
+        # What cannot be written is said here: nobody is told later.
+        sys.stdout.flush()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        code = _end(error)
+    sys.exit(code)
+
+
+def _end(error: BaseException) -> int:
+    """Say in one line how a command ended; its exit code. An unexpected error is raised again.
+
+    A library that is interrupted may raise an error of its own instead.
+    """
+    if isinstance(error, KeyboardInterrupt | typer.Abort) or first_signal() is not None:
+        ending()
+        _say("interrupted; what was finished is kept, start it again to go on")
+        return exit_code()
+    if isinstance(error, NethicalError):
         _say(str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:
+        return error.exit_code
+    if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
         _say(f"{where}{error.strerror or error}; free space, correct permissions, or name another folder or file")
-        sys.exit(2)
-    except _USAGE_ERROR as error:
+        return 2
+    if isinstance(error, _USAGE_ERROR):
         if message := error.format_message():
-            _say(f"{message} (nethical --help lists what there is)")
-        sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        # A terminal that is closed takes no words any more.
-        with contextlib.suppress(OSError):
-            _say("interrupted; what was finished is kept, start it again to go on")
-        sys.exit(exit_code())
+            context = error.ctx
+            command = "nethical" if context is None else context.command_path
+            _say(f"{_in_plain_words(message)} ({command} --help lists what there is)")
+        return 2
+    raise error
+
+
+def _in_plain_words(message: str) -> str:
+    """A usage error without the words of the library that validates values."""
+    for words, plain in _WORDS.items():
+        message = re.sub(words, plain, message)
+    return message
 
 
 def _say(line: str) -> None:
-    errors.print(f"nethical: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
+    say(errors, f"nethical: {line}", style="red")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,11 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from nethical_assets.command_line.opening import load_home
-from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table
+from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table, say, tell
+from nethical_assets.command_line.status_line import StatusLine, clock, fit
 from nethical_assets.core.ground.errors import AuditError, SettingsError
 
 if TYPE_CHECKING:
@@ -38,32 +38,27 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Recompute everything from disk. Exits with 1 when anything was changed, and names it."""
-    from nethical_assets.core.audit.policy import Policy, check_keys, load_policy
-    from nethical_assets.operations.verification import verify as verify_all
-    from nethical_assets.orchestration.instance import known_roots
-
-    trusted = load_policy(policy) if policy is not None else Policy()
-    trusted = trusted.model_copy(update={"log_keys": (*trusted.log_keys, *(key or ()))})
-    check_keys((*trusted.log_keys, *trusted.witness_keys))
-    settings = load_home()
-    roots, unread = known_roots(settings)
     with _progress() as progress:
+        from nethical_assets.core.audit.policy import Policy, check_keys, load_policy
+        from nethical_assets.operations.verification import verify as verify_all
+        from nethical_assets.orchestration.instance import known_roots
+
+        trusted = load_policy(policy) if policy is not None else Policy()
+        trusted = trusted.model_copy(update={"log_keys": (*trusted.log_keys, *(key or ()))})
+        check_keys((*trusted.log_keys, *trusted.witness_keys))
+        settings = load_home()
+        roots, unread = known_roots(settings)
         report = verify_all(settings, trusted, known_roots=roots, progress=progress)
     report["notes"] += unread
     if as_json:
         print_json(report)
     else:
-        console = Console()
         for problem in report["problems"]:
-            console.print(f"PROBLEM {problem}", style="red", highlight=False, markup=False, soft_wrap=True)
+            tell(f"PROBLEM {problem}", style="red")
         for note in report["notes"]:
-            console.print(f"Note: {note}", highlight=False, markup=False, soft_wrap=True)
+            tell(f"Note: {note}")
         if report["ok"]:
-            console.print(
-                f"The audit log verifies: {report['size']} leaves, root {report['root']}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            tell(f"The audit log verifies: {report['size']} leaves, root {report['root']}")
     if not report["ok"]:
         raise typer.Exit(1)
 
@@ -89,7 +84,13 @@ def show(
         {**row, "time": row["time"][:19], "subjects": ", ".join(subject["name"] for subject in row["subjects"])}
         for row in rows
     ]
-    print_table("Events", shown, ("index", "time", "type", "actor", "subjects", "run_id"))
+    print_table(
+        "Events",
+        shown,
+        ("index", "time", "type", "actor", "subjects", "run_id"),
+        least=("run_id", "actor", "time"),
+        prose=("subjects",),
+    )
 
 
 @app.command()
@@ -106,7 +107,7 @@ def prove(
         print_json(document)
     else:
         write_json(output.absolute(), document)
-        typer.echo(f"Proof of leaf {document['index']} written to {output}; check it with: nethical audit check-proof")
+        tell(f"Proof of leaf {document['index']} written to {output}; check it with: nethical audit check-proof")
 
 
 @app.command("check-proof")
@@ -129,10 +130,10 @@ def check_proof(
         print_json(report.to_json())
     else:
         for problem in report.problems:
-            errors.print(f"PROBLEM {problem}", style="red", highlight=False, markup=False, soft_wrap=True)
+            say(errors, f"PROBLEM {problem}", style="red")
         if report.ok:
             event = json.dumps(report.event, indent=2, ensure_ascii=False)
-            typer.echo(f"The proof holds: leaf {report.index} of {report.origin} with {report.size} leaves is\n{event}")
+            tell(f"The proof holds: leaf {report.index} of {report.origin} with {report.size} leaves is\n{event}")
     if not report.ok:
         raise typer.Exit(1)
 
@@ -146,7 +147,7 @@ def export(
     from nethical_assets.operations.verification import export_run
 
     folder = export_run(load_home(), run, output)
-    typer.echo(f"Written to {folder}; verify it anywhere with: python3 -I -S {folder}/verify.py --key KEY")
+    tell(f"Written to {folder}; verify it anywhere with: python3 -I -S {folder}/verify.py --key KEY")
 
 
 @keys.command("show")
@@ -168,7 +169,7 @@ def new_key(file: Annotated[Path, typer.Argument(help="Where the private key goe
     if file.exists():
         raise SettingsError(f"{file}: exists already; a key is never overwritten, name another file")
     write_private_key(file.absolute(), Ed25519PrivateKey.generate())
-    typer.echo(f"Key written to {file}; keep it secret and back it up")
+    tell(f"Key written to {file}; keep it secret and back it up")
 
 
 @keys.command()
@@ -183,7 +184,7 @@ def rotate(
 
     log = AuditLog(_folder(load_home()))
     key = rotate_key(log, actor=actor or getpass.getuser(), new_key_file=new_key_file)
-    typer.echo(f"Rotated. Give auditors the new verifier key:\n{key}")
+    tell(f"Rotated. Give auditors the new verifier key:\n{key}")
 
 
 @app.command()
@@ -195,7 +196,7 @@ def heartbeat(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(receipt)
     else:
-        typer.echo(f"{receipt['size']} leaves, root {receipt['root']}")
+        tell(f"{receipt['size']} leaves, root {receipt['root']}")
 
 
 @app.command()
@@ -219,7 +220,7 @@ def witness(
         server = serve_witness(own, host, port)
     except OSError as error:
         raise SettingsError(f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port") from None
-    errors.print(f"Witness {own.key} at http://{host}:{server.server_address[1]}", highlight=False, soft_wrap=True)
+    say(errors, f"Witness {own.key} at http://{host}:{server.server_address[1]}")
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -243,7 +244,7 @@ def cosign(
     if head is None:
         raise AuditError(f"{log.folder}: there is no checkpoint to cosign yet; run: nethical run")
     log.attach_cosignatures(head.size, [request_cosignature(log, url, VerifierKey.parse(witness_key))])
-    typer.echo(f"The checkpoint of size {head.size} is cosigned")
+    tell(f"The checkpoint of size {head.size} is cosigned")
 
 
 @app.command()
@@ -256,7 +257,7 @@ def timestamp(
     from nethical_assets.core.audit.anchors.timestamp import http_sender, read_roots, timestamp_head
 
     path = timestamp_head(LogReader(_folder(load_home())), http_sender(url), read_roots(roots))
-    typer.echo(f"Timestamp written to {path}")
+    tell(f"Timestamp written to {path}")
 
 
 @app.command()
@@ -268,7 +269,7 @@ def tag(
     from nethical_assets.core.audit import LogReader
     from nethical_assets.core.audit.anchors.git_tag import tag_head
 
-    typer.echo(f"Tagged: {tag_head(LogReader(_folder(load_home())), repository, signing_key)}")
+    tell(f"Tagged: {tag_head(LogReader(_folder(load_home())), repository, signing_key)}")
 
 
 @app.command()
@@ -283,20 +284,22 @@ def lock(
     from nethical_assets.operations.anchoring import lock_head
 
     key = lock_head(load_home(), bucket, prefix, until.replace(tzinfo=UTC))
-    typer.echo(f"Locked until {until:%Y-%m-%d}: s3://{bucket}/{key}")
+    tell(f"Locked until {until:%Y-%m-%d}: s3://{bucket}/{key}")
 
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """Shows on a terminal how far a verification is, on standard error; elsewhere nothing."""
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as display:
-        tasks: dict[str, TaskID] = {}
+    started, at = time.monotonic(), "opening"
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = display.add_task(what, total=total)
-            display.update(tasks[what], completed=done, total=total)
+    def line(width: int) -> str:
+        return fit(f"{clock(time.monotonic() - started):>5}", [at], width)
 
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal at
+        at = f"{what} {done}/{total}"
+
+    with StatusLine(line).shown():
         yield show
 
 

@@ -1,49 +1,51 @@
-"""What the command line shows: progress on stderr, the result table.
+"""What ``nethical run`` shows: progress on stderr, the result table.
 
-What belongs here: rendering with rich. What does not: doing anything.
+What belongs here: what is said of a cycle. What does not: doing anything, drawing a line that moves (``status_line``),
+or laying out tables and paragraphs (``output``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from nethical_assets.command_line.output import say, show_table
+from nethical_assets.command_line.status_line import StatusLine, clock, fit
 from nethical_assets.home.progress import Event, observed_by
 
 _SIGNS = {"promoted": "green", "candidate": "yellow", "unchanged": "cyan", "error": "red"}
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 class CycleDisplay:
-    """Stage, family and elapsed seconds while a cycle runs: live on a terminal, one line a stage elsewhere."""
+    """What a cycle is at, how many of its stages are done, and for how long: in a line that moves on a terminal, in one
+    line a stage elsewhere."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self) -> None:
         self.started = time.monotonic()
-        self.finished = 0
+        self.planned: Collection[tuple[str, str]] = ()
+        self.done: set[tuple[str, str]] = set()
         self.at_work: dict[tuple[str, str], float] = {}
-        self.live: Live | None = None
+        self.status = StatusLine(self._line, _SECONDS_BETWEEN_LINES)
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Show progress while the context is open."""
-        with observed_by(self.observe):
-            if not self.console.is_terminal:
-                yield
-                return
-            with Live(get_renderable=self._line, console=self.console, refresh_per_second=5, transient=True):
-                yield
+        with observed_by(self.observe), self.status.shown():
+            yield
+
+    def plan(self, stages: Collection[tuple[str, str]]) -> None:
+        """Take note of the stages, each with its subject, that the cycle will go through."""
+        self.planned = stages
 
     def say(self, line: str) -> None:
         """Say what the cycle waits for."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self.status.print(line)
 
     def observe(self, event: Event, stage: str, subject: str) -> None:
         """Take note of a stage that started or ended."""
@@ -52,53 +54,46 @@ class CycleDisplay:
             self.at_work[stage, subject] = now
             return
         began = self.at_work.pop((stage, subject), now)
-        self.finished += event == "finished"
-        if not self.console.is_terminal or event == "failed":
-            self.console.print(
-                f"{now - self.started:7.1f}s  {stage:<12} {subject:<28} {event} in {now - began:.1f}s",
-                highlight=False,
-            )
+        if event == "interrupted":  # that is said once, and not of each stage
+            return
+        if (stage, subject) in self.planned:
+            self.done.add((stage, subject))
+        if not self.status.on_terminal or event == "failed":
+            self.status.print(f"{self._head():<14} {stage:<12} {subject:<28} {event} in {now - began:.1f}s")
 
-    def _line(self) -> Text:
-        elapsed = time.monotonic() - self.started
-        at_work = list(self.at_work)
-        stages = list(dict.fromkeys(stage for stage, _ in at_work)) or ["waiting"]
-        subjects = list(dict.fromkeys(subject for _, subject in at_work))
-        return Text.assemble(
-            (f"{elapsed:6.1f}s ", "dim"),
-            (f"{', '.join(stages):<12} ", "bold"),
-            ", ".join(subjects),
-            (f"   {self.finished} stages done", "dim"),
-        )
+    def _head(self) -> str:
+        elapsed = clock(time.monotonic() - self.started)
+        return f"{elapsed:>5}  {len(self.done)}/{len(self.planned)}" if self.planned else f"{elapsed:>5}  preparing"
+
+    def _line(self, width: int) -> str:
+        return fit(self._head(), [" ".join(one) for one in list(self.at_work)], width)
 
 
 def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
     """The table of a finished cycle, what was skipped, and where to look next."""
-    table = Table(title="Training cycle", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    for name in ("Family", "Data", "Rows", "Accuracy (95 %)", "ECE", "F1", "Verdict"):
-        table.add_column(name, no_wrap=True)
-    for family, result in summary["families"].items():
-        metrics = result["metrics"]
-        table.add_row(
-            family,
-            result["source"] or "-",
-            "-" if result["rows"] is None else str(result["rows"]),
-            _interval(metrics.get("accuracy")),
-            _value(metrics.get("ece")),
-            _value(metrics.get("f1")),
-            Text(result["verdict"], _SIGNS[result["verdict"]]),
-        )
-    console.print(table)
-    for family, result in summary["families"].items():
+    families = summary["families"]
+    rows = [
+        {
+            "Family": family,
+            "Data": result["source"],
+            "Rows": result["rows"],
+            "Accuracy (95 %)": _interval(result["metrics"].get("accuracy")),
+            "ECE": _value(result["metrics"].get("ece")),
+            "F1": _value(result["metrics"].get("f1")),
+            "Verdict": Text(result["verdict"], _SIGNS[result["verdict"]]),
+        }
+        for family, result in families.items()
+    ]
+    show_table(console, "Training cycle", rows, list(rows[0]), least=("Data", "Rows", "F1", "ECE"))
+    for family, result in families.items():
         console.print(Text.assemble((family, "bold"), ": ", (result["verdict"], _SIGNS[result["verdict"]])))
         for reason in result["reasons"]:
-            console.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+            say(console, reason, indent="  ")
         if result["card"]:
-            console.print(f"  Card: {result['card']}", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"Card: {result['card']}", indent="  ")
     for name, dataset in summary["datasets"].items():
         if dataset["status"] in ("skipped", "damaged"):
-            line = f"{dataset['status'].capitalize()} {name}: {dataset['reason']}"
-            console.print(line, highlight=False, markup=False, soft_wrap=True, style="yellow")
+            say(console, f"{dataset['status'].capitalize()} {name}: {dataset['reason']}", style="yellow")
     checks, audit = summary["checks"], summary["audit"]
     for line in (
         f"Data came from: {summary['sources']}",
@@ -108,27 +103,22 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
         f"Took {summary['wall_seconds']:.1f} s. Run {summary['run_id']}.",
         "Open the UI with: make ui    Verify the audit log with: nethical audit verify",
     ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(console, line)
     for what, path in (("the audit log", audit["key_created"]), ("models", audit["model_key_created"])):
         if path:
-            console.print(
+            say(
+                console,
                 f"A signing key for {what} was created: {path}. Back it up, and keep it secret.",
                 style="bold yellow",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
             )
-
     if summary["unfiled"]:
-        console.print(
+        say(
+            console,
             f"Issues are not filed yet: {summary['unfiled']}. The next run, or the daemon of the UI, files them.",
             style="yellow",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
         )
     if summary["status"] == "failed":
-        console.print(_failure(summary["failures"]), style="bold red", highlight=False, markup=False, soft_wrap=True)
+        say(console, _failure(summary["failures"]), style="bold red")
 
 
 def _failure(failures: Sequence[Mapping[str, str]]) -> str:

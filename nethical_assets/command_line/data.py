@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings, open_workspace
-from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table
+from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
+from nethical_assets.command_line.status_line import working
 from nethical_assets.home.options import CycleOptions, SourceChoice
 
 if TYPE_CHECKING:
@@ -47,8 +49,17 @@ def list_datasets(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"datasets": rows})
         return
-    shown = [{**row, "families": ", ".join(row["families"])} for row in rows]
-    print_table("Datasets", shown, ("name", "slug", "kind", "families", "rows", "source", "refreshed_at"))
+    shown = [
+        {**row, "families": ", ".join(row["families"]), "refreshed_at": (row["refreshed_at"] or "")[:16]}
+        for row in rows
+    ]
+    print_table(
+        "Datasets",
+        shown,
+        ("name", "slug", "kind", "families", "rows", "source", "refreshed_at"),
+        least=("slug", "kind", "refreshed_at", "families"),
+        prose=("families",),
+    )
 
 
 @app.command()
@@ -59,22 +70,21 @@ def fetch(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the snapshots up to date. Exits with 1 when a dataset that was named cannot be had."""
-    from nethical_assets.stages.fetching import DAMAGED, RAW, SKIPPED
-    from nethical_assets.stages.sealing import finish_errand
-    from nethical_assets.stages.stage import carry_out
-
-    settings = load_settings()
-    workspace = _workspace(settings, CycleOptions(source=source, force_download=force))
     rows = []
-    for entry in _entries(settings, names):
-        record = carry_out(RAW, workspace, entry.name)
-        workspace.records.publish(record, workspace.run_id)
-        rows.append({"name": entry.name, **record.facts})
-        if not as_json:
-            errors.print(
-                f"{entry.name}: {record.facts['status']} ({record.facts['reason']})", highlight=False, soft_wrap=True
-            )
-    finish_errand(workspace)
+    with working("fetching") as status:
+        from nethical_assets.stages.fetching import DAMAGED, RAW, SKIPPED
+        from nethical_assets.stages.sealing import finish_errand
+        from nethical_assets.stages.stage import carry_out
+
+        settings = load_settings()
+        workspace = _workspace(settings, CycleOptions(source=source, force_download=force))
+        for entry in _entries(settings, names):
+            record = carry_out(RAW, workspace, entry.name)
+            workspace.records.publish(record, workspace.run_id)
+            rows.append({"name": entry.name, **record.facts})
+            if not as_json:
+                status.print(f"{entry.name}: {record.facts['status']} ({record.facts['reason']})")
+        finish_errand(workspace)
     if as_json:
         print_json({"datasets": rows})
     if names and any(row["status"] in (SKIPPED, DAMAGED) for row in rows):
@@ -100,24 +110,27 @@ def restore(
     if as_json:
         print_json({"name": record.subject, **record.facts})
         return
-    typer.echo(f"{record.subject}: restored {record.facts['rows']} rows ({record.facts['reason']})")
-    typer.echo(f"The next run validates it before it trains on it; or now: nethical data validate {record.subject}")
+    tell(f"{record.subject}: restored {record.facts['rows']} rows ({record.facts['reason']})")
+    tell(f"The next run validates it before it trains on it; or now: nethical data validate {record.subject}")
 
 
 @app.command()
 def validate(names: Names = None, as_json: JsonOption = False) -> None:
-    """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails."""
-    from nethical_assets.core.quality.report import DatasetReport, render_validation_report
-    from nethical_assets.stages.checking import assess_raw, family_reports
-    from nethical_assets.stages.sealing import finish_errand
+    """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails, or when there
+    is nothing of a dataset that was named."""
+    with working("validating"):
+        from nethical_assets.core.quality.checks import CHECKS
+        from nethical_assets.core.quality.report import DatasetReport, render_validation_report
+        from nethical_assets.stages.checking import assess_raw, family_reports
+        from nethical_assets.stages.sealing import finish_errand
 
-    settings = load_settings()
-    entries = _entries(settings, names)
-    workspace = _workspace(load_home(settings))
-    reports = [DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in entries]
-    if not names:
-        reports += family_reports(workspace)
-    finish_errand(workspace)
+        settings = load_settings()
+        entries = _entries(settings, names)
+        workspace = _workspace(load_home(settings))
+        reports = [DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in entries]
+        if not names:
+            reports += family_reports(workspace)
+        finish_errand(workspace)
     if as_json:
         print_json(
             {
@@ -131,8 +144,11 @@ def validate(names: Names = None, as_json: JsonOption = False) -> None:
             }
         )
     else:
-        typer.echo(render_validation_report(reports))
-    if any(outcome.status == "fail" for report in reports for outcome in report.outcomes):
+        held = {check for report in reports for check, status in report.to_row().items() if status in ("warn", "fail")}
+        passed = [check.replace("_", " ") for check in CHECKS if check not in held]
+        print_document(render_validation_report(reports), least=passed)
+    absent = [report for report in reports if names and report.status("available") != "pass"]
+    if absent or any(outcome.status == "fail" for report in reports for outcome in report.outcomes):
         raise typer.Exit(1)
 
 

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_settings
 from nethical_assets.command_line.output import JsonOption, print_json
+from nethical_assets.command_line.status_line import working
 
 app = typer.Typer(no_args_is_help=True, help="Drift: compare two tables offline.")
 
@@ -27,17 +29,18 @@ def check(
     from nethical_assets.core.reading.tables import read_records
     from nethical_assets.core.rows.labels import FILE_COLUMN
 
-    settings = load_settings().file
-    report = compare_tables(
-        read_records(reference).drop(columns=[FILE_COLUMN]),
-        read_records(window).drop(columns=[FILE_COLUMN]),
-        threshold=settings.performance_thresholds.drift_alert_threshold,
-        alpha=settings.monitoring.drift_false_alarm_rate,
-        minimum_rows=settings.monitoring.drift_minimum_rows,
-    )
+    with working("comparing"):
+        settings = load_settings().file
+        report = compare_tables(
+            read_records(reference).drop(columns=[FILE_COLUMN]),
+            read_records(window).drop(columns=[FILE_COLUMN]),
+            threshold=settings.performance_thresholds.drift_alert_threshold,
+            alpha=settings.monitoring.drift_false_alarm_rate,
+            minimum_rows=settings.monitoring.drift_minimum_rows,
+        )
     if as_json:
         print_json(report.to_json())
     else:
-        typer.echo(report.to_markdown())
+        print_document(report.to_markdown())
     if report.verdict == "drift":
         raise typer.Exit(1)

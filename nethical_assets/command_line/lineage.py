@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from nethical_assets.command_line.opening import load_home
-from nethical_assets.command_line.output import JsonOption, print_json
+from nethical_assets.command_line.output import JsonOption, print_json, say, show_table, stdout_console, tell
+from nethical_assets.command_line.status_line import working
 from nethical_assets.core.ground.documents import to_document
 
 if TYPE_CHECKING:
@@ -32,26 +33,34 @@ def lineage(
     """The chain from raw data to the model's pointer, every link verified. Exits with 1 at a broken one."""
     from nethical_assets.operations.lineage import trace_model
 
-    found = trace_model(load_home(), model, key)
+    with working(f"verifying {model}"):
+        found = trace_model(load_home(), model, key)
     broken = found.broken
     if as_json:
         print_json({"ok": broken is None, "broken": None if broken is None else _name(broken), **to_document(found)})
     else:
-        console = Console(highlight=False, markup=False, soft_wrap=True)
-        console.print(f"{found.family} {found.version} ({found.stage}), model {found.model}")
+        console = stdout_console()
+        say(console, f"{found.family} {found.version} ({found.stage}), model {found.model}")
         if found.synthetic:
-            console.print("raw data: none, the canonical dataset is synthetic")
+            say(console, "raw data: none, the canonical dataset is synthetic")
+        rows = [
+            {
+                "status": Text(link.status, "red" if link.status == "broken" else ""),
+                "link": _name(link),
+                "digest": _short(link.digest),
+                "leaf": link.leaf,
+                "signed_by": (link.signer or "")[:_SHOWN_DIGITS],
+            }
+            for link in found.links
+        ]
+        show_table(console, "", rows, list(rows[0]) if rows else (), least=("signed_by", "leaf"))
         for link in found.links:
-            leaf = "" if link.leaf is None else f"leaf {link.leaf}"
-            signer = f"signed by {link.signer[:_SHOWN_DIGITS]}" if link.signer else ""
-            line = f"{link.status:<12}{_name(link):<32}{_short(link.digest):<14}{leaf:<10}{signer}"
-            console.print(line.rstrip(), style="red" if link.status == "broken" else None)
             for problem in link.problems:
-                console.print(f"    {problem}", style="red")
+                say(console, f"{_name(link)}: {problem}", indent="    ", style="red")
         if broken is None:
-            console.print(f"All {len(found.links)} links verify.")
+            say(console, f"All {len(found.links)} links verify.")
         else:
-            console.print(f"The first broken link is {_name(broken)}: {broken.problems[0]}", style="red")
+            say(console, f"The first broken link is {_name(broken)}: {broken.problems[0]}", style="red")
     if broken is not None:
         raise typer.Exit(1)
 
@@ -60,15 +69,16 @@ def reproduce(model: Model, as_json: JsonOption = False) -> None:
     """Train a model again from its stored splits. Exits with 1 when the result is not the same, byte by byte."""
     from nethical_assets.operations.lineage import reproduce_model
 
-    pointer, outcome = reproduce_model(load_home(), model)
+    with working(f"training {model} again"):
+        pointer, outcome = reproduce_model(load_home(), model)
     if as_json:
         print_json({"family": pointer.family, "version": pointer.version, **outcome.to_json()})
     elif outcome.same:
-        typer.echo(f"{pointer.family} {pointer.version} was reproduced: {outcome.retrained}")
+        tell(f"{pointer.family} {pointer.version} was reproduced: {outcome.retrained}")
     else:
-        typer.echo(f"{pointer.family} {pointer.version} was not reproduced: {outcome.stored} -> {outcome.retrained}")
+        tell(f"{pointer.family} {pointer.version} was not reproduced: {outcome.stored} -> {outcome.retrained}")
         for difference in outcome.differences:
-            typer.echo(f"    {difference}")
+            tell(f"    {difference}")
     if not outcome.same:
         raise typer.Exit(1)
 

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from nethical_assets.command_line.opening import load_home, open_workspace
-from nethical_assets.command_line.output import JsonOption, print_json, print_table
+from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
 from nethical_assets.core.detectors.registry import family_names
 
 app = typer.Typer(no_args_is_help=True, help="Models: list them, remove expired ones.")
 _COLUMNS = ("family", "stage", "version", "model", "verdict", "decided_at")
+_LEAST = ("model", "decided_at", "version")
 
 
 @app.command("list")
@@ -36,7 +37,7 @@ def list_models(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"models": rows})
     else:
-        print_table("Models", rows, _COLUMNS)
+        print_table("Models", [_shortened(row) for row in rows], _COLUMNS, least=_LEAST)
 
 
 @app.command("rotate-key")
@@ -58,7 +59,7 @@ def rotate_key(
         reason=reason,
         new_key_file=new_key_file,
     )
-    typer.echo(f"Rotated. The audit log pins the new model signing key {digest}")
+    tell(f"Rotated. The audit log pins the new model signing key {digest}")
 
 
 @app.command()
@@ -76,4 +77,9 @@ def prune(
     if as_json:
         print_json({"removed": rows})
     else:
-        print_table("Removed", rows, _COLUMNS)
+        print_table("Removed", [_shortened(row) for row in rows], _COLUMNS, least=_LEAST)
+
+
+def _shortened(row: dict[str, Any]) -> dict[str, Any]:
+    """A model as its line in a table: as much of its digest as tells it from others, and no seconds."""
+    return {**row, "model": row["model"][:19], "decided_at": (row["decided_at"] or "")[:16]}

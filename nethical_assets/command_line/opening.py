@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from nethical_assets.command_line.output import errors
+from nethical_assets.command_line.output import errors, say
 from nethical_assets.home.options import CycleOptions
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def load_home_to_show() -> Settings:
     except NoHomeError as error:
         if os.environ.get("NETHICAL_HOME"):
             raise
-        errors.print(f"nethical: {error}", highlight=False, markup=False, soft_wrap=True)
+        say(errors, f"nethical: {error}")
     return settings
 
 

@@ -1,18 +1,28 @@
 """How every command answers: one JSON document on stdout, or text for people; errors as one line.
 
-What belongs here: printing. What does not: any command.
+What belongs here: printing, and the one way in which tables and lines fit a terminal. What does not: any command.
+
+On a terminal nothing is cut, and no word is broken: a table that is too wide leaves out columns, those first that its
+command can do without, and says so; where even that is not enough, each row becomes a list. Elsewhere, as in a file or
+a pipe, everything is written as wide as it is.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nethical_assets.core.detectors.registry import check_family, family_names
 
@@ -25,6 +35,12 @@ EncodingOption = Annotated[
 ]
 
 errors = Console(stderr=True)
+_UNLIMITED = 100_000
+_GAP = 3
+"""Columns between two columns of a table."""
+_READABLE = 24
+"""Text that is broken into lines shorter than this is not read: columns that can be done without go first."""
+_INDENT = "  "
 
 
 def print_json(document: Any) -> None:
@@ -33,22 +49,129 @@ def print_json(document: Any) -> None:
 
 
 def stdout_console() -> Console:
-    """Standard output; wide enough for tables where it is no terminal."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    """Standard output; as wide as need be where it is no terminal, unless COLUMNS says how wide it is."""
+    narrow = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return Console() if narrow else Console(width=_UNLIMITED)
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Rows as a table on stdout; says so when there are none."""
-    console = stdout_console()
+def tell(line: str, style: str = "") -> None:
+    """A line of text on stdout."""
+    say(stdout_console(), line, style=style)
+
+
+def say(console: Console, line: str, *, indent: str = "", style: str = "") -> None:
+    """A line of text, or several, as they are in a file or a pipe, broken between words on a terminal. A word that is
+    longer than the terminal is wide, such as a path, stays one that can be copied."""
+    for one in line.split("\n"):
+        text = _printable(one)
+        lines = broken(text, console.width, indent) if console.is_terminal else [f"{indent}{text}"]
+        for part in lines:
+            console.print(Text(part, style), soft_wrap=True)
+
+
+def broken(line: str, columns: int, indent: str = "") -> list[str]:
+    """A line as several of at most ``columns``, broken between words; longer words stay whole."""
+    if cell_len(indent) + cell_len(line) <= columns:
+        return [f"{indent}{line}"]
+    return textwrap.wrap(
+        line,
+        columns,
+        initial_indent=indent,
+        subsequent_indent=f"{' ' * len(indent)}{_INDENT}",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _printable(text: str) -> str:
+    """``text`` without what would steer the terminal, such as an escape sequence in the name of a file."""
+    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
+
+
+def print_table(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    least: Sequence[str] = (),
+    prose: Sequence[str] = (),
+) -> None:
+    """Rows as a table on stdout; says so when there are none.
+
+    Args:
+        columns: the keys of the rows that are shown, in this order; they are the headings too.
+        least: those that a narrow terminal can do without, the least important first.
+        prose: those whose text may be broken between words.
+    """
+    show_table(stdout_console(), title, rows, columns, least=least, prose=prose)
+
+
+def show_table(
+    console: Console,
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    least: Sequence[str] = (),
+    prose: Sequence[str] = (),
+) -> None:
+    """As ``print_table``, on a console; a value may be ``Text`` with a style of its own."""
     if not rows:
-        console.print(f"{title}: none")
+        say(console, f"{title}: none")
         return
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*("-" if row.get(column) in (None, "") else str(row[column]) for column in columns))
+    cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
+    narrowest = {column: _width(column, cells[column], broken=column in prose) for column in columns}
+    wanted = {column: _width(column, cells[column], broken=False) for column in columns}
+    readable = {one: max(width, min(wanted[one], _READABLE)) for one, width in narrowest.items()}
+    shown, left_out = list(columns), []
+    for column in least:
+        if _total(readable[one] for one in shown) <= console.width:
+            break
+        shown.remove(column)
+        left_out.append(column)
+    if title:
+        say(console, title, style="bold")
+    if _total(narrowest[one] for one in shown) > console.width:
+        _show_lists(console, columns, cells)
+        return
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    room = console.width - _total(narrowest[one] for one in shown)
+    for column in shown:
+        width = min(max(wanted[column], cell_len(column)), narrowest[column] + room)
+        room -= width - narrowest[column]
+        table.add_column(column.replace("_", " "), width=width, overflow="fold")
+    for number in range(len(rows)):
+        table.add_row(*(cells[column][number] for column in shown))
     console.print(table)
+    if left_out:
+        names = ", ".join(column.replace("_", " ") for column in left_out)
+        say(console, f"Not shown in {console.width} columns: {names}", style="dim")
+
+
+def _show_lists(console: Console, columns: Sequence[str], cells: Mapping[str, Sequence[Text]]) -> None:
+    """Each row as a list of what it holds: for terminals that no table fits."""
+    for number in range(len(cells[columns[0]])):
+        for place, column in enumerate(columns):
+            say(console, f"{column.replace('_', ' ')}: {cells[column][number].plain}", indent=_INDENT if place else "")
+
+
+def _cell(value: Any) -> Text:
+    if isinstance(value, Text):
+        return value
+    return Text("-" if value in (None, "") else " ".join(_printable(str(value)).split()))
+
+
+def _width(column: str, cells: Sequence[Text], *, broken: bool) -> int:
+    """The columns that a column of a table takes; ``broken``: where its text is broken between words. Its heading may
+    be in any case."""
+    texts = [cell.plain for cell in cells]
+    parts = [word for text in texts for word in text.split()] if broken else texts
+    return max(cell_len(part) for part in (*parts, *column.replace("_", " ").split()))
+
+
+def _total(widths: Iterable[int]) -> int:
+    found = list(widths)
+    return sum(found) + _GAP * (len(found) - 1)
 
 
 def parse_families(value: str | None) -> tuple[str, ...]:

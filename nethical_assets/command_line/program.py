@@ -12,6 +12,9 @@ import gc
 import os
 import sys
 
+from nethical_assets.command_line.interrupts import end_at_once
+from nethical_assets.command_line.streams import outlive_readers
+
 _INTERRUPTED = 130
 OBJECTS_BETWEEN_COLLECTIONS = 50_000
 """Importing makes objects that stay: looked at after every 700 new ones, as by default, they cost a quarter more."""
@@ -27,6 +30,8 @@ def program() -> None:
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
     codes: list[int] = []
     atexit.register(_end, codes)
+    end_at_once()
+    outlive_readers()
     try:
         from nethical_assets.command_line.app import main
 

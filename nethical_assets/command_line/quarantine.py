@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from nethical_assets.command_line.opening import load_home
-from nethical_assets.command_line.output import JsonOption, print_json, print_table
+from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.documents import to_document
 
@@ -38,8 +38,22 @@ def list_rows(
     if as_json:
         print_json({"rows": entries})
         return
-    rows = [{**entry, "row_id": entry["row_id"][:16], "reasons": ", ".join(entry["reasons"])} for entry in entries]
-    print_table("Quarantine", rows, ("family", "row_id", "reasons", "label", "status", "quarantined_at"))
+    rows = [
+        {
+            **entry,
+            "row_id": entry["row_id"][:16],
+            "reasons": ", ".join(entry["reasons"]),
+            "quarantined_at": str(entry["quarantined_at"])[:16],
+        }
+        for entry in entries
+    ]
+    print_table(
+        "Quarantine",
+        rows,
+        ("family", "row_id", "reasons", "label", "status", "quarantined_at"),
+        least=("quarantined_at", "label", "reasons"),
+        prose=("reasons",),
+    )
 
 
 @app.command()
@@ -52,7 +66,7 @@ def show(family: Family, row: Row, as_json: JsonOption = False) -> None:
         print_json(content)
     else:
         for name, value in content.items():
-            typer.echo(f"{name}: {value}")
+            tell(f"{name}: {value}")
 
 
 @app.command()
@@ -76,4 +90,4 @@ def _decide(
     if as_json:
         print_json(event)
     else:
-        typer.echo(f"{event['family']} {event['row_id'][:16]} is {event['status']}")
+        tell(f"{event['family']} {event['row_id'][:16]} is {event['status']}")

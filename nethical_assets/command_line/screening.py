@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_settings, open_workspace
-from nethical_assets.command_line.output import DelimiterOption, EncodingOption, JsonOption, print_json
+from nethical_assets.command_line.output import DelimiterOption, EncodingOption, JsonOption, print_json, tell
+from nethical_assets.command_line.status_line import working
 from nethical_assets.core.ground.errors import SettingsError
 
 Format = Literal["csv", "tsv", "json", "jsonl", "lines", "parquet"]
@@ -40,15 +42,16 @@ def screen(
         from nethical_assets.core.governance.recogniser import PresidioRecogniser
 
         recogniser = PresidioRecogniser(language_model)
-    result = screen_file(
-        file,
-        text_column,
-        workspace.screener,
-        file_format=file_format,
-        delimiter=delimiter,
-        encoding=encoding,
-        recogniser=recogniser,
-    )
+    with working(f"screening {file.name}"):
+        result = screen_file(
+            file,
+            text_column,
+            workspace.screener,
+            file_format=file_format,
+            delimiter=delimiter,
+            encoding=encoding,
+            recogniser=recogniser,
+        )
     summary = result.summary()
     if output is not None:
         write_findings(result.findings, output)
@@ -56,16 +59,19 @@ def screen(
     if as_json:
         print_json(summary if output is not None else {**summary, "records": result.findings.to_records()})
         return
-    typer.echo(f"{summary['rows']} rows, {summary['findings']} findings in {summary['rows_with_findings']} of them")
+    tell(f"{summary['rows']} rows, {summary['findings']} findings in {summary['rows_with_findings']} of them")
     for kind, count in summary["by_kind"].items():
-        typer.echo(f"  {kind}: {count}")
+        tell(f"  {kind}: {count}")
     if output is not None:
-        typer.echo(f"Findings written to {output}")
+        tell(f"Findings written to {output}")
 
 
 def error_card(
     data_root: Annotated[
-        Path | None, typer.Option(help="A folder laid out <owner>/<slug>/files; NETHICAL_DATA_MIRROR by default.")
+        Path | None,
+        typer.Option(
+            help="A folder with the files of each dataset in OWNER/NAME/files/; NETHICAL_DATA_MIRROR by default."
+        ),
     ] = None,
     half: Annotated[
         Literal["held_out", "tuning"], typer.Option(help="Which half of the corpora; rules were tuned on the other.")
@@ -80,10 +86,11 @@ def error_card(
     root = data_root or settings.mirror
     if root is None:
         raise SettingsError("the error card needs the labelled corpora: name a folder with --data-root")
-    card = build_error_card(root, open_workspace(settings, "error-card").screener, half=half)
+    with working("measuring the screening rules"):
+        card = build_error_card(root, open_workspace(settings, "error-card").screener, half=half)
     if as_json:
         print_json(card)
     else:
-        typer.echo(render_error_card(card))
+        print_document(render_error_card(card))
     if not all(aim["met"] for aim in card["aims"]):
         raise typer.Exit(1)

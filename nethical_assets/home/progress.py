@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-Event = Literal["started", "finished", "failed"]
+Event = Literal["started", "finished", "failed", "interrupted"]
 Observer = Callable[[Event, str, str], None]
 _observers: list[Observer] = []
 
@@ -31,8 +31,8 @@ def stage(name: str, subject: str) -> Iterator[None]:
     announce("started", name, subject)
     try:
         yield
-    except BaseException:
-        announce("failed", name, subject)
+    except BaseException as error:
+        announce("failed" if isinstance(error, Exception) else "interrupted", name, subject)
         raise
     announce("finished", name, subject)
 

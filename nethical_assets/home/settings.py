@@ -161,7 +161,7 @@ class ScheduleFile(_Strict):
 class Settings:
     """Everything the product is configured with.
 
-    ``home`` holds all state; ``mirror`` is a folder laid out ``<owner>/<slug>/files``, or None.
+    ``home`` holds all state; ``mirror`` is a folder with the files of each dataset in ``OWNER/NAME/files/``, or None.
     """
 
     file: ScheduleFile

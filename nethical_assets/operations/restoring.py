@@ -112,7 +112,7 @@ def _from_mirror(workspace: Workspace, entry: DatasetEntry) -> tuple[Snapshot, s
     from nethical_assets.core.sources.mirror_source import MirrorSource
 
     if workspace.settings.mirror is None:
-        raise SourceUnavailableError("--from mirror needs NETHICAL_DATA_MIRROR: a folder laid out <owner>/<slug>/files")
+        raise SourceUnavailableError("--from mirror needs NETHICAL_DATA_MIRROR: a folder with OWNER/NAME/files/ in it")
 
     outcome = refresh_dataset(
         entry,

@@ -7,16 +7,18 @@ What belongs here: running the training job for some families and reading what b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._utils.interrupts import capture_interrupts
 
-from nethical_assets.assets.factory import asset_key
+from nethical_assets.assets.factory import asset_key, stage_of
 from nethical_assets.assets.requests import TRAINING_JOB
 from nethical_assets.assets.selections import cycle_assets, family_assets
 from nethical_assets.core.alerts.checks import alert_of
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
@@ -25,7 +27,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, open_model_keys, utc_now
 from nethical_assets.orchestration.build import build_cycle_defs
 from nethical_assets.orchestration.division import divide, steps_of
-from nethical_assets.orchestration.executor import worker_executor
+from nethical_assets.orchestration.executor import single_executor, worker_executor
 from nethical_assets.orchestration.instance import open_instance, storage_failures
 from nethical_assets.orchestration.run_history import apply_retention
 from nethical_assets.orchestration.runs import execute_here
@@ -47,6 +49,7 @@ class _Finished:
     run_id: str
     told: RunEvents
     succeeded: bool
+    canceled: bool
     materialized: frozenset[dg.AssetKey]
     failures: tuple[StepFailure, ...]
     reasons: Mapping[dg.AssetKey, str]
@@ -61,20 +64,23 @@ def run_cycle(
     options: CycleOptions,
     said: Callable[[str], None] = lambda line: None,
     *,
+    planned: Callable[[Collection[tuple[str, str]]], None] = lambda stages: None,
     workers: int = 1,
 ) -> dict[str, Any]:
     """Run one cycle and return its summary, the JSON document of ``nethical run``.
 
     Args:
         said: told what the cycle waits for.
+        planned: told the names of the stages, each with its subject, that the cycle goes through.
         workers: in how many processes families may be computed; with 1, everything is done in this one.
 
     Raises:
         BusyError: another cycle runs in this home.
+        KeyboardInterrupt: the run was interrupted; it is marked as cancelled, and its part of the audit log is closed.
         SettingsError: a source was asked for that is not configured, or the home cannot be written.
     """
     if options.source == "mirror" and settings.mirror is None:
-        raise SettingsError("--source mirror needs NETHICAL_DATA_MIRROR: a folder laid out <owner>/<slug>/files")
+        raise SettingsError("--source mirror needs NETHICAL_DATA_MIRROR: a folder with OWNER/NAME/files/ in it")
     if settings.mirror is not None and not settings.mirror.is_dir():
         raise SettingsError(f"NETHICAL_DATA_MIRROR = {str(settings.mirror)!r} is not a folder; unset or correct it")
     started = time.monotonic()
@@ -88,9 +94,14 @@ def run_cycle(
         model_key = open_model_keys(settings.home).path
         had_model_key = model_key.exists()
         apply_retention(settings, instance, now=utc_now())
+        planned({stage_of(key) for key in cycle_assets(settings, tuple(families))})
         finished = _execute(settings, tuple(families), options, instance, said, workers)
         workspace = Workspace(settings, options, finished.run_id)
-        _finalize_failed(workspace, finished, instance)
+        with capture_interrupts():  # it takes no time, and the log says how the run ended
+            _finalize_failed(workspace, finished, instance)
+        if finished.canceled:
+            # What its checks found is filed by the next cycle or sensor tick: whoever interrupts does not wait.
+            raise KeyboardInterrupt
         unfiled = _file_results(settings, instance, finished.told)
         audit = _audit_head(workspace)
         audit["key_created"] = None if had_key else str(signing_key)
@@ -120,11 +131,8 @@ def _execute(
     keys_of_step: dict[str, set[dg.AssetKey]] = {}
 
     def build(workspace: Workspace) -> dg.JobDefinition:
-        if workers > 1:
-            executor = worker_executor(divide(workspace, families, workers))
-            definitions = build_cycle_defs(settings, families, executor=executor)
-        else:
-            definitions = build_cycle_defs(settings, families)
+        executor = worker_executor(divide(workspace, families, workers)) if workers > 1 else single_executor()
+        definitions = build_cycle_defs(settings, families, executor=executor)
         keys_of_step.update(steps_of(definitions))
         return definitions.resolve_job_def(TRAINING_JOB)
 
@@ -156,6 +164,7 @@ def _execute(
         run_id=run.run_id,
         told=told,
         succeeded=run.is_success,
+        canceled=run.status is dg.DagsterRunStatus.CANCELED,
         materialized=told.materialized(),
         failures=failures,
         reasons=reasons,
@@ -171,7 +180,8 @@ def _finalize_failed(workspace: Workspace, finished: _Finished, instance: dg.Dag
     from nethical_assets.stages.sealing import finalize_run
 
     if asset_key(AUDIT_ROOTS) not in finished.materialized:
-        facts = finalize_run(workspace, failed=True)
+        end = EventType.RUN_INTERRUPTED if finished.canceled else EventType.RUN_FAILED
+        facts = finalize_run(workspace, end=end)
         numbers = {key: facts[key] for key in ("size", "events", "root", "chunk_root")}
         instance.report_runless_asset_event(dg.AssetMaterialization(asset_key(AUDIT_ROOTS), metadata=numbers))
     workspace.end()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection
 
@@ -30,6 +30,7 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.step import ExecutionStep
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.base import Executor
+from dagster._core.executor.in_process import InProcessExecutor
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_shared.error import SerializableErrorInfo
 
@@ -94,20 +95,21 @@ class WorkerExecutor(Executor):
             f"Executing steps in process (pid: {os.getpid()})",
             event_specific_data=EngineEventData.in_process(os.getpid(), keys),
         )
-        yield from ExecuteRunWithPlanIterable(
-            execution_plan=execution_plan,
-            iterator=steps,
-            execution_context_manager=PlanExecutionContextManager(
-                job=plan_context.job,
-                retry_mode=self.retries,
+        with _cancelled_when_interrupted(plan_context):
+            yield from ExecuteRunWithPlanIterable(
                 execution_plan=execution_plan,
-                run_config=plan_context.run_config,
-                dagster_run=plan_context.dagster_run,
-                instance=plan_context.instance,
-                raise_on_error=plan_context.raise_on_error,
-                output_capture=plan_context.output_capture,
-            ),
-        )
+                iterator=steps,
+                execution_context_manager=PlanExecutionContextManager(
+                    job=plan_context.job,
+                    retry_mode=self.retries,
+                    execution_plan=execution_plan,
+                    run_config=plan_context.run_config,
+                    dagster_run=plan_context.dagster_run,
+                    instance=plan_context.instance,
+                    raise_on_error=plan_context.raise_on_error,
+                    output_capture=plan_context.output_capture,
+                ),
+            )
 
     def _steps(
         self, plan_context: PlanOrchestrationContext, job_context: PlanExecutionContext, plan: ExecutionPlan
@@ -167,6 +169,29 @@ class WorkerExecutor(Executor):
         return workers
 
 
+class SingleExecutor(InProcessExecutor):
+    """Dagster's own executor of one process, in which a run that is interrupted is cancelled."""
+
+    def execute(self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        """Yield the events of all steps until none is left.
+
+        Raises:
+            DagsterExecutionInterruptedError: the run was interrupted, and its step has ended.
+        """
+        with _cancelled_when_interrupted(plan_context):
+            yield from super().execute(plan_context, execution_plan)
+
+
+@contextmanager
+def _cancelled_when_interrupted(plan_context: PlanOrchestrationContext) -> Iterator[None]:
+    """To Dagster a run that is interrupted is a failed one, unless somebody asked for its end before: so ask for it."""
+    try:
+        yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        plan_context.instance.report_run_canceling(plan_context.dagster_run, "Interrupted from the command line.")
+        raise
+
+
 class _Driven:
     """The steps of a run that its workers are at."""
 
@@ -208,7 +233,8 @@ class _Driven:
             yield from self._collect()
             if not stopping:
                 yield from active.plan_events_iterator(self._plan_context)
-        if stopping:
+        # Workers may have been told by whoever told this process, and have ended every step before it looked.
+        if stopping or active.check_for_interrupts():
             raise dg.DagsterExecutionInterruptedError
 
     def _hand_out(self, waiting: list[ExecutionStep]) -> None:
@@ -279,5 +305,15 @@ def worker_executor(division: Division) -> dg.ExecutorDefinition:
     @dg.executor(name="workers", requirements=[dg.ExecutorRequirement.NON_EPHEMERAL_INSTANCE])
     def build(_: dg.InitExecutorContext) -> WorkerExecutor:
         return WorkerExecutor(division)
+
+    return build
+
+
+def single_executor() -> dg.ExecutorDefinition:
+    """The executor of one process as Dagster takes it."""
+
+    @dg.executor(name="in_process")
+    def build(_: dg.InitExecutorContext) -> SingleExecutor:
+        return SingleExecutor(RetryMode.ENABLED)
 
     return build

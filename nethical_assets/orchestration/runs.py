@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._utils.interrupts import capture_interrupts
 
 from nethical_assets.assets.requests import TRIGGER_TAG, families_tag
 from nethical_assets.home.options import CycleOptions
@@ -68,16 +69,24 @@ def _execute(
     from dagster._core.definitions.job_base import InMemoryJob
     from dagster._core.execution.api import execute_run_iterator
 
-    run = instance.create_run_for_job(
-        job,
-        run_id=run_id,
-        run_config=run_config,
-        tags={**families_tag(families), TRIGGER_TAG: TRIGGER, "dagster/max_retries": "0"},
-        asset_selection=frozenset(assets),
-        remote_job_origin=_origin(job.name),
-    )
-    for _ in execute_run_iterator(InMemoryJob(job), run, instance):
-        pass
+    try:
+        run = instance.create_run_for_job(
+            job,
+            run_id=run_id,
+            run_config=run_config,
+            tags={**families_tag(families), TRIGGER_TAG: TRIGGER, "dagster/max_retries": "0"},
+            asset_selection=frozenset(assets),
+            remote_job_origin=_origin(job.name),
+        )
+        for _ in execute_run_iterator(InMemoryJob(job), run, instance):
+            pass
+    except KeyboardInterrupt:
+        # Before its first step and after its last one Dagster leaves interruptions to others.
+        with capture_interrupts():
+            left = instance.get_run_by_id(run_id)
+            if left is not None and not left.is_finished:
+                instance.report_run_canceled(left, "Interrupted from the command line.")
+        raise
     ended = instance.get_run_by_id(run_id)
     if ended is None:
         raise RuntimeError(f"run {run_id} was deleted while it ran")

@@ -4,8 +4,8 @@ What belongs here: starting a worker, talking to it, and making sure that it end
 (``executor``).
 
 Workers come from a fork server: a process without threads that imports the heavy libraries once. A worker reads from a
-pipe that only its parent holds, and ends at once when the parent does, however that ended. It ignores the terminal's
-interrupt: the parent says when to stop, and a step then fails as it does in one process.
+pipe that only its parent holds, and ends at once when the parent does, however that ended. What a terminal
+tells all processes of the run is for the parent: it says when to stop, and a step then fails as it does in one process.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, NoReturn
 
 import dagster as dg
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import raise_execution_interrupts
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.api import ExecuteRunWithPlanIterable, create_execution_plan
 from dagster._core.execution.context.system import PlanExecutionContext
@@ -43,7 +44,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.leases import LentLocks
-from nethical_assets.home.progress import observed_by
+from nethical_assets.home.progress import Event, observed_by
 from nethical_assets.orchestration.unwritten import held_back
 
 PRELOADED = (
@@ -59,6 +60,8 @@ PRELOADED = (
 
 _ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _SECONDS_TO_END = 10.0
+_FOR_THE_PARENT = [signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+"""Signals that a terminal sends to all processes of a command, of which the parent tells its workers."""
 
 
 class WorkerEndedError(NethicalError):
@@ -85,7 +88,7 @@ class Job:
 class Progressed:
     """A stage started or ended in a worker."""
 
-    event: Literal["started", "finished", "failed"]
+    event: Event
     stage: str
     subject: str
 
@@ -104,6 +107,7 @@ class StepWorker:
         self._job = job
         self.subject = ""
         self.step_key: str | None = None
+        self._listens = False
         self._start()
 
     @property
@@ -132,6 +136,7 @@ class StepWorker:
             how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
             hint = " (the machine may have run out of memory)" if code == -signal.SIGKILL else ""
             raise WorkerEndedError(f"the process that ran {self.step_key} ended with {how}{hint}; run again") from None
+        self._listens = True
         if isinstance(message, Finished):
             self.step_key = None
         return message
@@ -144,6 +149,7 @@ class StepWorker:
     def restart(self) -> None:
         """A fresh process in place of one that ended."""
         self.end()
+        self._listens = False
         self._start()
 
     def end(self) -> None:
@@ -151,7 +157,8 @@ class StepWorker:
         if self.connection.closed:
             return
         self.connection.close()
-        if self.busy:
+        # One that waits for a step sees the pipe closed; one that is still being made looks at nothing for seconds.
+        if self.busy or not self._listens:
             self._process.terminate()
         self._process.join(_SECONDS_TO_END)
         if self._process.is_alive():
@@ -162,11 +169,26 @@ class StepWorker:
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(PRELOADED))
+        with _one_thread_each(), _undisturbed():
+            forkserver.ensure_running()
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, self._job), daemon=True)
-        with _one_thread_each(), _without_main():
-            self._process.start()
+        try:
+            # It waits for the fork server to have imported everything: an interruption does not.
+            with _without_main(), raise_execution_interrupts():
+                self._process.start()
+        except BaseException:
+            _kill_fork_server()
+            raise
         theirs.close()
+
+
+def _kill_fork_server() -> None:
+    """End a fork server that is still importing: it would notice the end of its parent only after that."""
+    pid = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -185,6 +207,18 @@ def _one_thread_each() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What is started here is born deaf to signals, as are its children; a worker hears them from its first line on."""
+    # The tracker of shared resources hears all signals again when it is started: it has to be there before.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*_FOR_THE_PARENT, signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def _without_main() -> Iterator[None]:
     """Whatever program this is, a worker does not begin by running its file again: nothing that it needs is there."""
     program = sys.modules["__main__"]
@@ -197,14 +231,25 @@ def _without_main() -> Iterator[None]:
 
 def work(pipe: Connection, job: Job) -> None:
     """What a worker process does: run the steps it is asked for until its parent closes the pipe or ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        _work(pipe, job)
+    except (BrokenPipeError, KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        _end_at_once()
+    except (SQLAlchemyError, OSError):
+        # No space is left for events: the parent cannot write any either, and says so.
+        sys.exit(1)
+
+
+def _work(pipe: Connection, job: Job) -> None:
+    # Dagster puts handlers of its own in place; what is blocked reaches none.
+    signal.pthread_sigmask(signal.SIG_SETMASK, _FOR_THE_PARENT)
     # The fork server keeps the environment of the moment it was started.
     kept = {name: os.environ[name] for name in _ONE_THREAD if name in os.environ}
     os.environ.clear()
     os.environ.update({**job.environment, **kept})
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(event: Literal["started", "finished", "failed"], stage: str, subject: str) -> None:
+    def tell(event: Event, stage: str, subject: str) -> None:
         pipe.send(Progressed(event, stage, subject))
 
     job.locks.keep()
@@ -223,16 +268,9 @@ def work(pipe: Connection, job: Job) -> None:
             dagster_run=job.run,
             instance=instance,
         )
-        try:
-            # What it prepares for all of its steps is of no interest to the run.
-            for _ in ExecuteRunWithPlanIterable(plan, functools.partial(_serve, pipe), context):
-                pass
-        except (BrokenPipeError, dg.DagsterExecutionInterruptedError):
-            # The parent is gone or gave up on this worker: nobody is left to be told.
-            sys.exit(1)
-        except (SQLAlchemyError, OSError):
-            # No space is left for events: the parent cannot write any either, and says so.
-            sys.exit(1)
+        # What it prepares for all of its steps is of no interest to the run.
+        for _ in ExecuteRunWithPlanIterable(plan, functools.partial(_serve, pipe), context):
+            pass
 
 
 def _serve(
@@ -244,16 +282,17 @@ def _serve(
             step_key, known_state = pipe.recv()
         except (EOFError, ConnectionResetError):
             return
-        error = None
+        error, told = None, False
         try:
             step = job_context.for_step(execution_plan.get_executable_step_by_key(step_key), known_state)
             for event in dagster_event_sequence_for_step(step):
                 pipe.send(event)
+                told = told or event.is_step_failure or event.is_step_up_for_retry
                 yield event
         except BrokenPipeError:
-            raise
-        except BaseException:  # whatever it is, the run has to hear of it, and the worker goes on
-            error = serializable_error_info_from_exc_info(sys.exc_info())
+            _end_at_once()
+        except BaseException:  # whatever it is, the run has to hear of it once, and the worker goes on
+            error = None if told else serializable_error_info_from_exc_info(sys.exc_info())
         pipe.send(Finished(error))
 
 
@@ -261,5 +300,10 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        # No clean-up: it could wait for what the parent held, and a kill at any instant is safe.
-        os._exit(1)
+        _end_at_once()
+
+
+def _end_at_once() -> NoReturn:
+    """The parent is gone or gave up on this worker, and nobody is left to be told. No clean-up: it could wait for what
+    the parent held, and a kill at any instant is safe."""
+    os._exit(1)

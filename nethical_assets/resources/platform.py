@@ -57,7 +57,7 @@ class CycleResource(dg.ConfigurableResource):
                         family,
                         context.run.run_id,
                         waiting_seconds=FAMILY_WAITING_SECONDS,
-                        said=context.log.info if context.log is not None else None,
+                        said=context.log.warning if context.log is not None else None,
                     )
             yield self
         finally:

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from nethical_assets.home.workspace import Workspace
 
 
-def finalize_run(workspace: Workspace, *, failed: bool = False) -> dict[str, Any]:
-    """Append this run's events to the log as one signed chunk, and those of runs that died; facts about the head."""
+def finalize_run(workspace: Workspace, *, end: EventType = EventType.RUN_COMPLETED) -> dict[str, Any]:
+    """Append this run's events, with the one of its ``end``, to the log as one signed chunk, and those of runs that
+    died; facts about the head."""
     workspace.acts.settle()
     _record_changes(workspace)
-    workspace.record_event(EventType.RUN_FAILED if failed else EventType.RUN_COMPLETED, {})
+    workspace.record_event(end, {})
     receipt = workspace.seal()
     workspace.finalize_abandoned()
     return {

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
 
-from nethical_assets.core.alerts.checks import HIGH_PRIORITY
+from nethical_assets.assets.checks import decisions
+from nethical_assets.core.alerts.checks import HIGH_PRIORITY, advice_of
+from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.parquet import get_table
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.core.rows.catalog import Catalog
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import Workspace
+from nethical_assets.orchestration.build import build_checks
 from tests.assets.assets_graph import materialize
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG, attack_alerts, connections, write_connections
@@ -225,3 +229,18 @@ def test_a_damaged_model_is_trained_again_and_never_used(settings: Settings, ins
     assert second.failures() == {}
     assert second.metadata("models", "logistic")["reused"] is False
     assert victim.read_bytes() != bytes(data)
+
+
+def test_a_decision_that_did_not_pass_says_what_to_do_and_no_check_claims_what_failed(settings: Settings) -> None:
+    facts: dict[str, Any] = {
+        "gate": {"verdict": "fail", "reasons": ["too bad"]},
+        "regression": {"verdict": "pass", "reasons": ["as good"]},
+        "high_priority": False,
+    }
+    refused, passed = decisions._gate(facts), decisions._regression(facts)
+    assert "Read the reasons" in str(refused.metadata["what_to_do"].value)
+    assert "what_to_do" not in passed.metadata
+    for check in ("gate", "regression", "champion", "drift", "log_verifies", "events_reconciled"):
+        assert advice_of(check)
+    for spec in [spec for checks in build_checks(settings, family_names()) for spec in checks.check_specs]:
+        assert str(spec.description).startswith("Passes when this holds: "), spec.key

@@ -7,9 +7,11 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,23 @@ def test_credentials_are_nowhere(finished: Finished) -> None:
     assert len(files) > 50
     for path in files:
         assert SECRET_KEY.encode() not in path.read_bytes(), path
+
+
+def test_what_others_may_read_follows_the_umask_and_secrets_are_private(finished: Finished) -> None:
+    environment, _ = finished
+    umask = os.umask(0)
+    os.umask(umask)
+    home = Path(environment["NETHICAL_HOME"])
+    files = [path for path in home.rglob("*") if path.is_file() and not path.is_symlink()]
+    modes = {path.relative_to(home): path.stat().st_mode & 0o777 for path in files}
+    secret = {path for path in modes if path.name == "signing-key.pem" or path.suffix == ".row"}
+    # SQLite takes the group's right to write away, whatever the umask is.
+    shared = {path for path in modes if path not in secret and path.parts[0] not in ("dagster", "alerts")}
+    assert {str(path.parent) for path in secret} >= {"audit/keys", "models/keys"}
+    assert {modes[path] for path in secret} == {0o600}
+    assert {modes[path] for path in shared} == {0o666 & ~umask}
+    assert any(path.name.endswith(".pub.pem") for path in shared)
+    assert any(path.parts[:2] == ("audit", "tile") for path in shared)
 
 
 def test_nothing_outside_the_home_is_written(
@@ -646,6 +665,63 @@ def test_fetching_what_no_source_has_exits_with_1_and_says_why(environment: dict
 
 
 # processes
+
+
+def test_a_named_dataset_that_is_not_there_is_no_success_of_any_command(
+    environment: dict[str, str], command: Cli
+) -> None:
+    assert command("data", "fetch", "nslkdd", "--source", "mirror").code != 0
+    assert command("data", "validate", "nslkdd").code == 1
+    assert command("data", "validate").code == 0  # of all that there could be, nothing is there yet
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("run", "--source", "ftp"),
+            "'ftp' is not one of 'auto', 'kaggle', 'mirror', 'synthetic'. (nethical run --help",
+        ),
+        (("alerts", "list", "--state", "x"), "'x' is not one of 'open', 'closed', 'all'. (nethical alerts list --help"),
+        (("audit", "keys", "frob"), "No such command 'frob'. (nethical audit keys --help"),
+        (("ui", "--port", "abc"), "'--port': expected a whole number (nethical ui --help"),
+        (("run", "--samples", "-5"), "'--samples': expected a value greater than or equal to 0 (nethical run --help"),
+        (("run", "--sourc", "x"), "No such option: --sourc (Possible options: "),
+        (("frob",), "No such command 'frob'. (nethical --help"),
+        (("score", "logistic"), "Missing argument 'file'. (nethical score --help"),
+    ],
+)
+def test_a_usage_error_names_the_command_it_is_about_in_plain_words(
+    arguments: tuple[str, ...], said: str, command: Cli
+) -> None:
+    answer = command(*arguments)
+    assert_one_line(answer, said)
+    for word in ("Value error", "Input should be", "parse"):
+        assert word not in answer.err
+
+
+def test_the_version_is_that_of_the_package(command: Cli) -> None:
+    assert command("--version").ok().out == f"nethical {metadata.version('nethical-assets')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("qua", "quarantine"), ("run --sou", "--source"), ("run --source mir", "mirror"), ("data res", "restore")],
+)
+def test_bash_completes_commands_options_and_values(words: str, found: str, tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / "nethical"
+    script = (
+        f'eval "$({program} --show-completion)"; COMP_WORDS=(nethical {words}); '
+        f'COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _nethical_completion {program}; echo "${{COMPREPLY[@]}}"'
+    )
+    answer = subprocess.run(
+        ["bash", "-c", script],
+        env=clean_environment({"HOME": str(tmp_path)}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert answer.stdout.split() == [found], answer.stderr
 
 
 def test_help_names_every_command(start: Start) -> None:

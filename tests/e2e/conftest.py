@@ -25,8 +25,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory, mirror: Path) -> Iterator
             match = re.search(r"http://[\w.]+:\d+", log.read_text())
             return match.group() if match else ""
 
-        found = Platform(wait_until(address, 30, "the address"), Path(environment["NETHICAL_HOME"]), environment, log)
-        wait_until(lambda: found.query("{ version }")["version"], 60, "the webserver")
+        found = Platform(wait_until(address, 120, "the address"), Path(environment["NETHICAL_HOME"]), environment, log)
+        assert found.query("{ version }")["version"], "an address was printed at which nothing answers"
         yield found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -223,9 +224,46 @@ def test_the_port_in_use_is_one_line_and_stopping_leaves_no_process(platform: Pl
         group = wait_until(lambda: _children(process.pid) if len(_children(process.pid)) == 2 else None, 30, "children")
         time.sleep(1)
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(timeout=40) == 0
-        for pid in group:
-            assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
+        assert process.wait(timeout=40) == 128 + signal.SIGINT
+        assert_gone(group)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_both_in_one_line_also_twice(sent: signal.Signals, platform: Platform, tmp_path: Path) -> None:
+    elsewhere = {**platform.environment, "NETHICAL_HOME": str(tmp_path / "home")}
+    log = tmp_path / "log"
+    with running([NETHICAL, "ui", "--port", "0"], elsewhere, log) as process:
+        wait_until(lambda: "The UI is at" in log.read_text(), 120, "the address")
+        group = _children(process.pid)
+        os.kill(process.pid, sent)
+        time.sleep(0.2)
+        os.kill(process.pid, sent)
+        assert process.wait(timeout=40) == 128 + sent
+        assert_gone(group)
+    assert "Traceback" not in log.read_text()
+    assert log.read_text().splitlines()[-1].startswith("nethical: interrupted")
+
+
+def test_a_daemon_that_dies_is_said_in_one_line_and_the_webserver_stops(platform: Platform, tmp_path: Path) -> None:
+    elsewhere = {**platform.environment, "NETHICAL_HOME": str(tmp_path / "home")}
+    log = tmp_path / "log"
+    with running([NETHICAL, "ui", "--port", "0"], elsewhere, log) as process:
+        wait_until(lambda: "The UI is at" in log.read_text(), 120, "the address")
+        group = _children(process.pid)
+        (daemon,) = [pid for pid in group if b"dagster-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(daemon, signal.SIGKILL)
+        assert process.wait(timeout=40) == 1
+        assert_gone(group)
+    assert "the daemon ended by itself (signal 9), so the other was stopped too" in log.read_text().splitlines()[-1]
+
+
+def test_only_warnings_are_logged(platform: Platform, run_id: str) -> None:
+    assert not re.search(r" - \S*(DEBUG|INFO)\S* - ", platform.log.read_text())
+
+
+def assert_gone(processes: list[int]) -> None:
+    for pid in processes:
+        assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text()
 
 
 def _children(pid: int) -> list[int]:

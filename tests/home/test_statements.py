@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.delivery.expected import provenance_problems
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.lineage import provenance
@@ -54,7 +55,7 @@ def test_an_interrupted_run_enters_what_it_announced(
     with pytest.raises(KeyboardInterrupt):
         attest(workspace)
     monkeypatch.undo()
-    finalize_run(workspace, failed=True)
+    finalize_run(workspace, end=EventType.RUN_FAILED)
     assert problems(workspace) == []
     assert workspace.provenance.find("models", "logistic", OUTPUT) is not None
 

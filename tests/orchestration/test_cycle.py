@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from nethical_assets.core.audit.reader import LogReader
@@ -20,7 +22,8 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.operations.verification import verify
 from nethical_assets.orchestration.cycle import run_cycle
-from tests.across.platform import wait_until
+from nethical_assets.orchestration.instance import open_instance
+from tests.across.platform import Answer, wait_until
 from tests.orchestration import Start, clean_environment
 from tests.sweeping import cases
 from tests.tiny_mirror import CHECKOUT
@@ -98,6 +101,21 @@ def test_after_a_kill_the_next_cycle_works_and_logs_what_the_dead_one_did(
     assert types_of(settings, summary["run_id"])[-2:] == ["run_completed", "chunk_final"]
 
 
+def runs_of(settings: Settings) -> list[dg.DagsterRun]:
+    """The runs that Dagster knows of."""
+    with open_instance(settings) as instance:
+        return list(instance.get_runs())
+
+
+def assert_interrupted(answer: Answer, sent: signal.Signals) -> None:
+    """One line, nothing else, and the exit code of the signal."""
+    assert answer.code == 128 + sent, answer.err
+    assert answer.out == ""
+    said = [line for line in answer.err.splitlines() if not STAGE_LINE.match(line)]
+    assert said == ["nethical: interrupted; what was finished is kept, start it again to go on"], answer.err
+
+
+STAGE_LINE = re.compile(r" *\d+:\d\d  \d+/\d+ .* finished in ")
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 # A shell that starts a command in the background has it ignore Ctrl-C.
 interrupted = pytest.mark.parametrize(
@@ -114,26 +132,25 @@ def test_a_cycle_that_is_interrupted_before_its_run_says_so_in_one_line(
         wait_until((settings.home / "dagster" / "dagster.yaml").exists, 60, "the instance")
         os.kill(process.pid, sent)
         answer = process.wait(60)
-    assert answer.code == 128 + sent
-    assert answer.out == ""
-    (line,) = [line for line in answer.err.splitlines() if line.strip()]
-    assert line == "nethical: interrupted; what was finished is kept, start it again to go on"
+    assert_interrupted(answer, sent)
+    assert runs_of(settings) == []
 
 
 @interrupted
-def test_a_cycle_that_is_interrupted_at_a_step_is_a_failed_run_that_says_so(
+def test_a_cycle_that_is_interrupted_at_a_step_is_a_cancelled_run_and_the_next_goes_on(
     sent: signal.Signals, ignored: list[signal.Signals], settings: Settings, start: Start
 ) -> None:
     process = start(*RUN, ignored=ignored)
     wait_until((settings.home / "data" / "records" / "newest" / "raw").is_dir, 60, "the first stage")
     os.kill(process.pid, sent)
     answer = process.wait(60)
-    assert answer.code == 1, answer.err
-    assert "Traceback" not in answer.err
-    summary = answer.document
-    assert summary["status"] == "failed"
-    assert summary["failures"][0]["error"] == "interrupted; what was finished is kept, start it again to go on"
+    assert_interrupted(answer, sent)
+    (run,) = runs_of(settings)
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    assert types_of(settings, run.run_id)[-2:] == ["run_interrupted", "chunk_final"]
+    assert list(LogReader(settings.home / "audit").pending_runs()) == []
     assert verify(settings)["problems"] == []
+    assert list((settings.home / "runs").glob("*.lock")) == []
 
 
 def test_what_ignores_a_closed_terminal_goes_on(start: Start, settings: Settings) -> None:

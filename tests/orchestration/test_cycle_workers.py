@@ -157,6 +157,26 @@ def test_no_process_outlives_a_run_that_is_ended(cycle: Command, mirrored: Setti
         heals(mirrored)
 
 
+@pytest.mark.parametrize("sent", cases(signal.SIGTERM, more=[signal.SIGINT, signal.SIGHUP]))
+@pytest.mark.slow
+def test_what_all_processes_of_a_run_are_told_cancels_it_also_twice(
+    cycle: Command, mirrored: Settings, sent: signal.Signals
+) -> None:
+    until(lambda: workers_at(mirrored, "datasets"))
+    cycle.kill(sent)
+    time.sleep(0.05)
+    cycle.kill(sent)
+    answer = cycle.wait()
+    assert answer.code == 128 + sent, answer.err
+    assert answer.out == "" and "Traceback" not in answer.err
+    assert answer.err.count("nethical: interrupted") == 1
+    until(lambda: session_of(cycle.pid) == [])
+    with open_instance(mirrored) as instance:
+        (run,) = instance.get_runs()
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    heals(mirrored)
+
+
 def heals(settings: Settings) -> None:
     summary = run_cycle(settings, FAMILIES, SMALL)
     assert summary["status"] == "success", summary["failures"]

@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 
 from nethical_assets.assets.factory import asset_key, expected_failures
-from nethical_assets.assets.presentation import bullet_list, table
-from nethical_assets.core.alerts.checks import HIGH_PRIORITY
+from nethical_assets.assets.presentation import bullet_list, meaning, table
+from nethical_assets.core.alerts.checks import HIGH_PRIORITY, advice_of
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
@@ -31,15 +31,15 @@ def build_release_checks(family: str, settings: Settings) -> dg.AssetChecksDefin
         name=f"{RELEASES.name}__{family}__checks",
         specs=[
             dg.AssetCheckSpec(
-                "gate", asset=key, description="Accuracy and calibration error are good enough to be promoted."
+                "gate", asset=key, description=meaning("Accuracy and calibration error are good enough to be promoted.")
             ),
             dg.AssetCheckSpec(
-                "regression", asset=key, description="Not worse than the champion on the same test rows."
+                "regression", asset=key, description=meaning("Not worse than the champion on the same test rows.")
             ),
             dg.AssetCheckSpec(
                 "champion",
                 asset=key,
-                description="The champion has not fallen on newly labelled rows since it was released.",
+                description=meaning("The champion has not fallen on newly labelled rows since it was released."),
             ),
         ],
         can_subset=True,
@@ -79,7 +79,7 @@ def _champion(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR,
         description=fell["reason"],
-        metadata={"verdict": fell["verdict"], HIGH_PRIORITY: True, **numbers},
+        metadata={"verdict": fell["verdict"], HIGH_PRIORITY: True, **numbers, **_advice("champion", passed=False)},
     )
 
 
@@ -90,7 +90,7 @@ def build_drift_check(family: str, settings: Settings) -> dg.AssetChecksDefiniti
         asset=asset_key(DRIFT_REPORTS, family),
         pool=family,
         name="drift",
-        description="What the champion scores still looks like its reference window.",
+        description=meaning("What the champion scores still looks like its reference window."),
     )
     def drift(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
@@ -98,12 +98,18 @@ def build_drift_check(family: str, settings: Settings) -> dg.AssetChecksDefiniti
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             facts = workspace.records.load(DRIFT_REPORTS.name, family, context.run.run_id).facts
-        hold = facts["verdict"] == "needs_more_data"
+        hold, stable = facts["verdict"] == "needs_more_data", facts["verdict"] == "stable"
+        score = {} if facts["drift_score"] is None else {"drift_score": float(facts["drift_score"])}
         return dg.AssetCheckResult(
-            passed=facts["verdict"] == "stable",
+            passed=stable,
             severity=dg.AssetCheckSeverity.WARN if hold else dg.AssetCheckSeverity.ERROR,
             description="; ".join(facts["reasons"]),
-            metadata={"verdict": facts["verdict"], "rows": facts["window_rows"]},
+            metadata={
+                "verdict": facts["verdict"],
+                "rows": facts["window_rows"],
+                **score,
+                **_advice("drift", passed=stable or hold),
+            },
         )
 
     return drift
@@ -115,7 +121,7 @@ def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset_key(AUDIT_ROOTS),
         name="log_verifies",
-        description="Every entry, tile, root, signature and payload on disk agrees with every other.",
+        description=meaning("Every entry, tile, root, signature and payload on disk agrees with every other."),
         blocking=True,
     )
     def log_verifies(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -131,6 +137,7 @@ def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:
                 "size": report["size"],
                 "root": report["root"] or "",
                 "problems": table([{"problem": problem} for problem in report["problems"]]),
+                **_advice("log_verifies", passed=report["ok"]),
             },
         )
 
@@ -143,7 +150,9 @@ def build_reconciliation_check(families: Sequence[str], settings: Settings) -> d
     @dg.asset_check(
         asset=asset_key(AUDIT_ROOTS),
         name="events_reconciled",
-        description="Every model and card that Dagster's own event log says was made has its event in the audit log.",
+        description=meaning(
+            "Every model and card that Dagster's own event log says was made has its event in the audit log."
+        ),
     )
     def events_reconciled(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         from nethical_assets.operations.verification import reconcile_facts
@@ -170,6 +179,7 @@ def build_reconciliation_check(families: Sequence[str], settings: Settings) -> d
                 "matched": result.matched,
                 "waiting": len(result.waiting),
                 "omitted": table([{"problem": problem} for problem in result.problems()]),
+                **_advice("events_reconciled", passed=result.ok),
             },
         )
 
@@ -186,5 +196,14 @@ def _decision_result(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if hold else dg.AssetCheckSeverity.ERROR,
         description="; ".join(reasons),
-        metadata={"verdict": decision["verdict"], "reasons": bullet_list(reasons), **numbers},
+        metadata={
+            "verdict": decision["verdict"],
+            "reasons": bullet_list(reasons),
+            **numbers,
+            **_advice(check, passed=passed),
+        },
     )
+
+
+def _advice(check: str, *, passed: bool) -> dict[str, str]:
+    return {} if passed else {"what_to_do": advice_of(check)}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import dagster as dg
 
 from nethical_assets.assets.factory import asset_key, enter_events, expected_failures
-from nethical_assets.assets.presentation import table
+from nethical_assets.assets.presentation import meaning, table
 from nethical_assets.core.quality.checks import CheckOutcome, checks_of, stopping, stops
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.home.settings import Settings
@@ -100,7 +100,7 @@ def _specs(key: dg.AssetKey, checked: Stage, settings: Settings, *, used: bool =
     blocking = settings.file.datasets.blocking_checks if used else ()
     return [
         dg.AssetCheckSpec(
-            name, asset=key, description=kind.description, blocking=stops(name, CHECKED[checked], blocking)
+            name, asset=key, description=meaning(kind.description), blocking=stops(name, CHECKED[checked], blocking)
         )
         for name, kind in checks_of(CHECKED[checked]).items()
     ]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nethical_assets.core.alerts.kinds import Alert, Detail, Resolution, fingerprint
+from nethical_assets.core.alerts.kinds import KINDS, Alert, Detail, Resolution, fingerprint
 
 HIGH_PRIORITY = "high_priority"
 """The number of a check result that is true where the failure is worse than the check's limit alone says."""
@@ -69,6 +69,11 @@ class CheckResult:
     def fingerprint(self) -> str:
         """The identity of the problem that a failure of this check is."""
         return fingerprint(self.kind, self.asset, self.check)
+
+
+def advice_of(check: str) -> str:
+    """What to do when a check did not pass, as its issue says."""
+    return KINDS[_KIND_BY_CHECK.get(check, "data_quality")].advice
 
 
 def alert_of(result: CheckResult) -> Alert | None:

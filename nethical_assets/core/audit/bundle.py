@@ -7,8 +7,8 @@ What belongs here: collecting and writing the folder. What does not: the verifie
 from __future__ import annotations
 
 import base64
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,8 @@ def export_bundle(
 
 def _write(files: Mapping[str, bytes], attachments: Mapping[str, Path], destination: Path) -> None:
     destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=destination.parent))
+    temporary = destination.parent / f"{temporary_prefix()}{secrets.token_hex(8)}"
+    temporary.mkdir()
     try:
         for name, data in files.items():
             path = temporary / name
@@ -125,7 +126,6 @@ def _write(files: Mapping[str, bytes], attachments: Mapping[str, Path], destinat
                 raise AuditError(f"attachment name {name!r} leads out of the bundle; use a plain relative name")
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, path)
-        temporary.chmod(0o755)
         temporary.rename(destination)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

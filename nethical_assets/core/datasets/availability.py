@@ -33,7 +33,7 @@ ADVICE: Mapping[Cause, str] = {
     "credentials": "correct the Kaggle credentials, or accept the dataset's terms on its page",
     "disk": "free space or correct permissions, then run: nethical data fetch",
     "busy": "wait for the other process, then run: nethical data fetch",
-    "missing": "correct 'slug' in the catalog, or put the files into the mirror folder below <owner>/<slug>/files",
+    "missing": "correct 'slug' in the catalog, or put the files into OWNER/NAME/files/ of the mirror folder",
     "unreachable": "make the source reachable or name a mirror folder with NETHICAL_DATA_MIRROR, then: nethical data "
     "fetch",
     "not_asked": "allow a source (no --no-download, no --source synthetic), or run: nethical data fetch",

@@ -33,6 +33,7 @@ if sys.platform != "win32":
 TEMPORARY_PREFIX = ".partial-"
 _SETTLED_SECONDS = 60.0
 """Age from which a file that nobody has locked is taken for left: its writer locks it at once after creating it."""
+_BACK = "run again, which makes it again where it can, or restore it from a backup"
 _OWNER = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}(\d+)-")
 
 
@@ -258,9 +259,9 @@ class ObjectStore:
         try:
             data = target.read_bytes()
         except FileNotFoundError:
-            raise IntegrityError(f"{target}: object {digest} is missing; restore it from a backup") from None
+            raise IntegrityError(f"{target}: object {digest} is missing; {_BACK}") from None
         if digest_bytes(data) != digest:
-            raise IntegrityError(f"{target}: bytes do not match their digest {digest}; restore it from a backup")
+            raise IntegrityError(f"{target}: bytes do not match their digest {digest}; {_BACK}")
         return data
 
     def __contains__(self, digest: str) -> bool:

@@ -57,7 +57,7 @@ CHECKS: Mapping[str, CheckKind] = {
     ),
     "missing_values": CheckKind(
         "No column misses too many of its values.",
-        "ask the owner of the data, or take the column out of the catalog entry",
+        "ask the owner of the data why the values are missing, or have the catalog entry name another column",
     ),
     "class_balance": CheckKind(
         "The minority class is not too small.",

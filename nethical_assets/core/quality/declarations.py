@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.detectors.base import DetectorSpec
 
 _TELLING_COLUMNS = 3
+_UNREAD_ADVICE = "nothing has to be done for training: no family reads these columns"
 _UNKNOWN_LICENCES = frozenset({"", "see its page", "unknown", "other", "none", "not specified"})
 
 
@@ -234,6 +235,7 @@ def _missing_outcome(
         {"columns": len(table), "columns_read": failing, "worst_share": round(worst, 6), "maximum_share": limit},
         table,
         example_rows=() if gaps is None else _examples(gaps),
+        what_to_do="" if failing else _UNREAD_ADVICE,
     )
 
 

@@ -26,7 +26,8 @@ MIRROR_CATALOG = "catalog.json"
 
 
 class MirrorSource:
-    """A folder laid out ``<owner>/<slug>/files``, with an optional ``catalog.json`` of licences and dates."""
+    """A folder with the files of each dataset in ``OWNER/NAME/files/``, and perhaps licences and dates in
+    ``catalog.json``."""
 
     name = "mirror"
 
@@ -43,7 +44,7 @@ class MirrorSource:
         """
         if not self.folder.is_dir():
             raise SourceUnavailableError(
-                f"mirror: {self.folder} is not a folder; set NETHICAL_DATA_MIRROR to one laid out <owner>/<slug>/files"
+                f"mirror: {self.folder} is not a folder; set NETHICAL_DATA_MIRROR to one with OWNER/NAME/files/ in it"
             )
         place = self.folder / entry.slug
         files = self._files(place, entry.slug)

@@ -216,7 +216,9 @@ def test_a_changed_object_is_refused_and_put_mends_it(tmp_path: Path, damage: by
 
 
 def test_a_missing_object_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(IntegrityError, match="is missing; restore it from a backup"):
+    with pytest.raises(
+        IntegrityError, match="is missing; run again, which makes it again where it can, or restore it from a backup"
+    ):
         ObjectStore(tmp_path).get(digest_bytes(b"never stored"))
 
 
