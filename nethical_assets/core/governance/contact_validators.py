@@ -200,20 +200,24 @@ def phone(value: str, before: str, after: str) -> bool:
     digits = digits_of(number)
     if not 6 <= len(digits) <= 20 or len(set(digits)) < 3:
         return False
-    international = "+" in number or number.lstrip("(").startswith("00")
     telling = True if _PHONE_LABEL_AFTER.match(after) else announced(before, PHONE_OR_OTHER)
+    international = "+" in number or number.lstrip("(").startswith("00")
     if telling is False and not international:
         return False
     directly = telling is True and follows_phone_word(before)
     if not _is_shaped_like_phone(number, directly=directly) or _is_part_of_something(number, before, after):
         return False
-    if international and _possible_internationally(number):
-        return True
-    if "+" in number:
-        return False
-    if telling is None:
+    if international and (_possible_internationally(number) or "+" in number):
+        return _possible_internationally(number)
+    return _is_believed(number, digits, before, after, announced_as_phone=telling, directly=directly)
+
+
+def _is_believed(
+    number: str, digits: str, before: str, after: str, *, announced_as_phone: bool | None, directly: bool
+) -> bool:
+    if announced_as_phone is None:
         return _stands_for_itself(number, digits, before, after)
-    return telling and (6 if directly else 7) <= len(digits) <= _MAXIMUM_DIGITS
+    return announced_as_phone and (6 if directly else 7) <= len(digits) <= _MAXIMUM_DIGITS
 
 
 def _stands_for_itself(number: str, digits: str, before: str, after: str) -> bool:

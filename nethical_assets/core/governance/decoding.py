@@ -85,10 +85,8 @@ def unescaped(text: str) -> Unescaped | None:
     for _ in range(MAXIMUM_DECODING_DEPTH):
         read = _ESCAPE.sub(_read_match, current)
         if read == current:
-            break
+            return None if current is text else Unescaped(text, current, limited=False)
         current = read
-    if current == text:
-        return None
     return Unescaped(text, current, limited=_ESCAPE.sub(_read_match, current) != current)
 
 

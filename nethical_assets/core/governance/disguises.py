@@ -25,6 +25,8 @@ SPACED_PATTERN = r"(?:\b[A-Za-z0-9@$!|][ ._*-]{1,3}){3}[A-Za-z0-9@$!|]"
 """RE2: no letters of a text without a match are spaced out."""
 
 _REMEMBERED_TOKENS = 1 << 16
+_SIGNS_AT_MOST = 16
+"""A longer token is no word with signs at its ends."""
 
 
 class Vocabulary:
@@ -35,6 +37,7 @@ class Vocabulary:
         for word in sorted(words, reverse=True):
             self._by_skeleton[word.translate(_LEET)] = word
         self._longest = max(map(len, self._by_skeleton), default=0)
+        self._longest_token = self._longest + _SIGNS_AT_MOST
         self.is_disguised = functools.lru_cache(maxsize=_REMEMBERED_TOKENS)(self._is_disguised)
 
     def undisguised(self, token: str) -> str | None:
@@ -43,12 +46,12 @@ class Vocabulary:
 
     def _is_disguised(self, token: str) -> bool:
         """Whether ``token``, or what is left without signs at its ends, is a word of the vocabulary in disguise."""
-        if token.isalpha() or token.isdigit():
+        if token.isalpha() or token.isdigit() or len(token) > self._longest_token:
             return False
         if self.undisguised(token) is not None:
             return True
         trimmed = token.strip(_SIGNS_AT_WORD_ENDS)
-        return trimmed != token and not trimmed.isalpha() and self.undisguised(trimmed) is not None
+        return len(trimmed) != len(token) and not trimmed.isalpha() and self.undisguised(trimmed) is not None
 
     def segmented(self, letters: str) -> str:
         """``letters``, written without gaps, cut into known words (longest first); what is not known stays as is."""

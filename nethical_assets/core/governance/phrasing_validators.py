@@ -146,8 +146,8 @@ def not_mentioned(value: str, before: str, after: str) -> bool:
 
 
 _STUDY = re.compile(
-    r"(?i)^\W*(?:(?:so|and|but|please|also|can you|could you)\W+)*(?:what (?:is|are|was|were|does|do|makes?)|why|explain"
-    r"|describe|define|discuss|compare|(?:the )?(?:history|difference|effect)s? (?:of|between)"
+    r"(?i)^\W*(?:(?:so|and|but|please|also|can you|could you)\W+)*(?:what (?:is|are|was|were|does|do|makes?)|why"
+    r"|explain|describe|define|discuss|compare|(?:the )?(?:history|difference|effect)s? (?:of|between)"
     r"|how (?:to|do|does|can|could|should)\b.*\b(?:work|detect|prevent|defend|protect|mitigate|resist|avoid|stop)\w*)\b"
 )
 

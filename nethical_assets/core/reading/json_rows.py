@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, check_wanted, json_column, text_of, unique_names
-from nethical_assets.core.reading.tally import FileTally, FileReading, UnreadableError
+from nethical_assets.core.reading.tally import FileReading, FileTally, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream, find_codec
 from nethical_assets.core.rows.catalog import FileEntry
 from nethical_assets.core.rows.naming import shown_columns

@@ -17,7 +17,7 @@ from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, as_text, check
 from nethical_assets.core.reading.delimited import stream_delimited
 from nethical_assets.core.reading.json_rows import line_blocks, stream_json, stream_json_lines
 from nethical_assets.core.reading.parquet_batches import parquet_batches
-from nethical_assets.core.reading.tally import FileTally, FileReading, UnreadableError
+from nethical_assets.core.reading.tally import FileReading, FileTally, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream
 from nethical_assets.core.rows.catalog import FileEntry
 
