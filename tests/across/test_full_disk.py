@@ -17,7 +17,7 @@ from tests.sweeping import COMPLETE, cases
 
 _PARTS = 10
 _SOURCE = ("--source", "mirror")
-_PROGRESS = re.compile(r"\s*[\d.]+s  \w+ .* (finished|failed) in [\d.]+s")
+_PROGRESS = re.compile(r"\s*\d+:\d\d  \d+/\d+ +\w+ .* (finished|failed) in [\d.]+s")
 pytestmark = pytest.mark.timeout(0 if COMPLETE else 600)
 
 

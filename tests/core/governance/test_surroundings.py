@@ -120,6 +120,11 @@ def test_what_follows_is_no_part_of_a_value(kind: str, value: str, rest: str) ->
     assert (kind, value) in found(f"of {value}{rest}")
 
 
+def test_a_private_key_ends_where_it_says() -> None:
+    armour = "-----BEGIN RSA PRIV" + "ATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIV" + "ATE KEY-----"
+    assert found(f"{armour}\nmail anna@example.org") == [("PRIVATE_KEY", armour), ("EMAIL", "anna@example.org")]
+
+
 @pytest.mark.parametrize(
     "text",
     [
