@@ -176,6 +176,6 @@ def test_a_source_that_cannot_be_used_is_described_without_its_values(planted: H
         home.nethical("data", "validate"),
         home.nethical("data", "list", "--json"),
     ]
-    assert "undeclared value" in said[1].out + said[1].err
+    assert "holds 1 value" in said[1].out + said[1].err
     assert [found_in((answer.out + answer.err).encode()) for answer in said] == [set()] * len(said)
     assert {path for path in places(home) if not path.startswith(AS_THEY_CAME)} == before

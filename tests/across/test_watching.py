@@ -35,7 +35,6 @@ def test_the_title_of_every_alert_names_the_dataset_or_the_family(copy: Copy, re
 @pytest.mark.slow
 def test_a_failed_run_is_told_with_its_step_and_its_error(fresh: Home) -> None:
     sensors = Sensors(fresh)
-    fresh.nethical("alerts", "list").ok()
     fresh.run("--source", "synthetic", "--samples", "600").ok()
     sensors.tick()
     answer = fresh.run("--source", "kaggle", "--force")

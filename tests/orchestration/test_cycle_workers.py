@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 
 from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.operations.verification import verify
@@ -56,6 +57,9 @@ def step_processes(settings: Settings, run_id: str) -> dict[str, int | None]:
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(mirrored: Settings, tmp_path: Path) -> None:
     alone = replace(mirrored, home=tmp_path / "alone")
+    for home in (alone.home, mirrored.home):
+        # Pseudonyms of two homes differ, unless they share the secret.
+        write_atomically(home / "data" / "pseudonyms.key", bytes(range(32)), private=True)
     one = run_cycle(alone, FAMILIES, SMALL)
     two = run_cycle(mirrored, FAMILIES, SMALL, workers=2)
 
