@@ -52,6 +52,8 @@ _MIXED = Pattern(MIXED_PATTERN)
 _SPACED = Pattern(SPACED_PATTERN)
 _ESCAPED = Pattern(ESCAPED_PATTERN)
 _ENCODED = Pattern(ENCODED_PATTERN)
+_REWRITTEN = Pattern("|".join((ESCAPED_PATTERN, ENCODED_PATTERN, MIXED_PATTERN, SPACED_PATTERN)))
+"""One pass for the few texts of which another form may have to be made."""
 
 Span = tuple[int, int]
 Locate = Callable[[int, int, int], Span]
@@ -134,14 +136,20 @@ class Screener:
         rows = np.arange(first, first + len(texts), dtype=np.int64)
         self._match(_View(texts, rows, lambda _, start, end: (start, end)), self._raw, sink)
         folded, locate_folded = _folded(texts)
-        plain, locate = self._unescaped(folded, first, locate_folded, sink)
+        rewritten = _REWRITTEN.matching(folded)
+        plain, locate = self._unescaped(folded, rewritten, first, locate_folded, sink)
         self._match(_View(plain, rows, locate), self._folded, sink)
-        self._match_disguised(plain, first, locate, sink)
-        self._match_encoded(plain, first, locate, sink)
+        self._match_disguised(plain, rewritten, first, locate, sink)
+        self._match_encoded(plain, rewritten, first, locate, sink)
         return sink
 
     def _unescaped(
-        self, folded: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]
+        self,
+        folded: pa.LargeStringArray,
+        positions: npt.NDArray[np.int64],
+        first: int,
+        locate: Locate,
+        sink: list[_Hit],
     ) -> tuple[pa.LargeStringArray, Locate]:
         """``folded`` with the escapes of the texts that hold any read, and the way back.
 
@@ -149,7 +157,7 @@ class Screener:
         """
         read: dict[int, Unescaped] = {}
         cut: list[int] = []
-        for position, text in _texts_at(folded, _ESCAPED.matching(folded)):
+        for position, text in _matching_among(folded, positions, _ESCAPED):
             plain = unescaped(text)
             if plain is None:
                 continue
@@ -178,11 +186,18 @@ class Screener:
         texts = pa.array([plain.text for plain in read.values()], pa.large_string())
         return pc.replace_with_mask(folded, pa.array(changed), texts), locate_plain
 
-    def _match_disguised(self, plain: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
+    def _match_disguised(
+        self,
+        plain: pa.LargeStringArray,
+        candidates: npt.NDArray[np.int64],
+        first: int,
+        locate: Locate,
+        sink: list[_Hit],
+    ) -> None:
         undone: list[Rewritten] = []
         positions: list[int] = []
-        mixed, spaced = (set(pattern.matching(plain).tolist()) for pattern in (_MIXED, _SPACED))
-        for position, text in _texts_at(plain, np.asarray(sorted(mixed | spaced), dtype=np.int64)):
+        mixed, spaced = (dict(_matching_among(plain, candidates, pattern)) for pattern in (_MIXED, _SPACED))
+        for position, text in sorted({**mixed, **spaced}.items()):
             rewritten = undo_disguises(text, self._vocabulary, mixed=position in mixed, spaced=position in spaced)
             if rewritten is not None:
                 undone.append(rewritten)
@@ -196,9 +211,16 @@ class Screener:
             rows = np.asarray(positions, dtype=np.int64) + first
             self._match(_View(texts, rows, locate_undone), self._deobfuscated, sink)
 
-    def _match_encoded(self, plain: pa.LargeStringArray, first: int, locate: Locate, sink: list[_Hit]) -> None:
+    def _match_encoded(
+        self,
+        plain: pa.LargeStringArray,
+        candidates: npt.NDArray[np.int64],
+        first: int,
+        locate: Locate,
+        sink: list[_Hit],
+    ) -> None:
         decoded: list[tuple[int, DecodedPart]] = []
-        for position, text in _texts_at(plain, _ENCODED.matching(plain)):
+        for position, text in _matching_among(plain, candidates, _ENCODED):
             for part in decoded_parts(text):
                 if part.limited:
                     start, end = locate(position, part.start, part.end)
@@ -260,8 +282,13 @@ class Screener:
         return Findings(pa.table(arrays, schema=SCHEMA))
 
 
-def _texts_at(texts: pa.LargeStringArray, positions: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
-    return zip(positions.tolist(), texts.take(pa.array(positions)).to_pylist(), strict=True)
+def _matching_among(
+    texts: pa.LargeStringArray, positions: npt.NDArray[np.int64], pattern: Pattern
+) -> Iterator[tuple[int, str]]:
+    """``(position, text)`` of the texts at ``positions`` in which ``pattern`` matches."""
+    among = texts.take(pa.array(positions))
+    hits = pattern.matching(among)
+    return zip(positions[hits].tolist(), among.take(pa.array(hits)).to_pylist(), strict=True)
 
 
 def _folded(texts: pa.LargeStringArray) -> tuple[pa.LargeStringArray, Locate]:
