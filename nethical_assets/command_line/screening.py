@@ -35,7 +35,10 @@ def screen(
 ) -> None:
     """Screen one column of a file: row, kind, rule, offsets, severity and decision of every finding."""
     from nethical_assets.core.governance.files import screen_file, write_findings
+    from nethical_assets.core.reading.tables import refuse_source
 
+    if output is not None:
+        refuse_source(output, file)
     workspace = open_workspace(load_settings(), "screen")
     recogniser = None
     if names:

@@ -43,7 +43,7 @@ def score_file(
     from nethical_assets.core.models.loading import load_detector, score_records
     from nethical_assets.core.reading.tables import TextLayout, check_output, read_records, write_records
 
-    check_output(output)
+    check_output(output, file)
     entries = settings.catalog.for_family(family)
     # First: what is wrong with the file is the same with and without a model.
     records = read_records(file, entries, layout or TextLayout())

@@ -111,3 +111,19 @@ def test_the_delimiter_and_encoding_are_those_that_were_said(nethical: Run, tmp_
     code, out, _ = nethical(*screened, "--encoding", "cp1252", "--delimiter", ";")
     assert code == 0
     assert [(found["kind"], found["start"]) for found in json.loads(out)["records"]] == [("EMAIL", 5)]
+
+
+@pytest.mark.parametrize("command", ["screen", "score"])
+def test_the_file_that_is_read_is_never_replaced(command: str, nethical: Run, tmp_path: Path) -> None:
+    path = tmp_path / "texts.csv"
+    path.write_text("text\nhello there\n", encoding="utf-8")
+    other = tmp_path / "folder" / ".." / "texts.csv"
+    (tmp_path / "folder").mkdir()
+    asked = {
+        "screen": ("screen", str(path), "--text-column", "text"),
+        "score": ("score", "prompt_injection", str(path)),
+    }
+    code, _, said = nethical(*asked[command], "--output", str(other))
+    assert (code, len(said.strip().splitlines())) == (2, 1), said
+    assert "would replace the file that is read" in said
+    assert path.read_text(encoding="utf-8") == "text\nhello there\n"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _LETTERS = re.compile(r"[A-Za-z]+")
+_FIELD_END = re.compile(r"[!?;,\n|&{}]|\.\s+(?=[A-Z])")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -27,12 +28,14 @@ def _words(*lines: str) -> frozenset[str]:
 class Announcement:
     """Words that announce what is looked for, and words that announce something else.
 
-    ``phrase`` matches, at the end of what comes before, words that only together announce what is looked for.
+    ``phrase`` matches, at the end of what comes before, words that only together announce what is looked for. With
+    ``by_field`` a word of something else counts up to the end of its sentence or field only.
     """
 
     wanted: frozenset[str]
     other: frozenset[str]
     phrase: re.Pattern[str] | None = None
+    by_field: bool = True
 
     @functools.cached_property
     def telling(self) -> Callable[[str], bool | None]:
@@ -42,11 +45,13 @@ class Announcement:
     def _telling(self, before: str) -> bool | None:
         if self.phrase is not None and self.phrase.search(before[-_PHRASE_CHARACTERS:]):
             return True
-        for word in _last_words(before):
-            if word in self.wanted:
-                return True
-            if word in self.other:
-                return False
+        field = len(_LETTERS.findall(_FIELD_END.split(before)[-1])) if self.by_field else len(before)
+        for number, letters in enumerate(reversed(_LETTERS.findall(before))):
+            for word in _parts(letters):
+                if word in self.wanted:
+                    return True
+                if number < field and word in self.other:
+                    return False
         return None
 
 
@@ -107,6 +112,7 @@ ADDRESS_OR_VERSION = Announcement(
         "requires patch patched migrate migrated migration library dependency plugin driver sdk chapter section clause",
         "python java jdk jre node openssl chrome chromium firefox php kernel numpy pandas npm pip",
     ),
+    by_field=False,
 )
 
 _SECTION_BEFORE = re.compile(
@@ -120,13 +126,12 @@ _BETWEEN = _words(
 )
 
 
-def _last_words(before: str) -> Iterator[str]:
-    """The words of ``before`` in lower case, last first: ``WhatsApp`` as one, ``phoneNumber`` as one and as its two."""
-    for letters in reversed(_LETTERS.findall(before)):
-        yield letters.lower()
-        parts = _PARTS.findall(letters)
-        if len(parts) > 1:
-            yield from (part.lower() for part in reversed(parts))
+def _parts(letters: str) -> Iterator[str]:
+    """The words of ``letters`` in lower case, last first: ``phoneNumber`` as one word and as its two."""
+    yield letters.lower()
+    parts = _PARTS.findall(letters)
+    if len(parts) > 1:
+        yield from (part.lower() for part in reversed(parts))
 
 
 def announced(before: str, words: Announcement) -> bool | None:
@@ -137,7 +142,7 @@ def announced(before: str, words: Announcement) -> bool | None:
 def follows_phone_word(before: str) -> bool:
     """Whether only small words stand between a word such as ``phone`` and the end of ``before``."""
     for letters in reversed(_LETTERS.findall(before)):
-        if not _PHONE_WORDS.isdisjoint(_last_words(letters)):
+        if not _PHONE_WORDS.isdisjoint(_parts(letters)):
             return True
         if letters.lower() not in _BETWEEN:
             return False

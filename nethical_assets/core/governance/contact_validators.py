@@ -140,7 +140,7 @@ def email(value: str, before: str, after: str) -> bool:
         and all(
             label and len(label) <= 63 and not label.startswith("-") and not label.endswith("-") for label in labels
         )
-        and not re.match(r"[.-]?[0-9A-Za-z]", after)
+        and not re.match(r"\.?[0-9A-Za-z]", after)
         and top not in _FILE_ENDINGS
         and not (len(labels) == 2 and re.fullmatch(r"\d{1,2}x", labels[0]))
         and not (

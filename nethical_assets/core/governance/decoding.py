@@ -26,7 +26,7 @@ MAXIMUM_DECODED_CHARACTERS = 1 << 18
 MAXIMUM_ENCODED_PARTS = 64
 """How many encoded parts of one text are decoded."""
 
-ESCAPED_PATTERN = r"%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}"
+ESCAPED_PATTERN = r"%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}"
 """RE2: ``unescaped`` changes nothing in a text without a match."""
 
 ENCODED_PATTERN = r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :]){7}"
@@ -36,10 +36,12 @@ _ESCAPE = re.compile(
     r"[%&\\](?:(?<=%)[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*"
     r"|(?<=&)(?:#[0-9]{2,7};?|#[xX][0-9A-Fa-f]{2,6};?|[A-Za-z][0-9A-Za-z]{1,31};)"
     r"|(?<=\\)\\*(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8})"
-    r"(?:\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}))*)"
+    r"(?:\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}))*"
+    r"|(?<=\\)\\*[nrt\"])"
 )
 """Begins with one set of characters, which is what lets ``re`` skip the rest of a text quickly."""
 
+_SHORT = {"n": "\n", "r": "\r", "t": "\t", '"': '"'}
 _CODE_POINT = re.compile(r"\\+[xuU]\{?([0-9A-Fa-f]+)\}?")
 
 
@@ -100,6 +102,8 @@ def _read_escape(escape: str) -> str:
     try:
         if escape.startswith("%"):
             characters = urllib.parse.unquote(escape, errors="strict")
+        elif escape[-1] in _SHORT and escape.startswith("\\"):
+            characters = _SHORT[escape[-1]]
         elif escape.startswith("\\"):
             points = "".join(chr(int(point, 16)) for point in _CODE_POINT.findall(escape))
             characters = points.encode("utf-16", "surrogatepass").decode("utf-16")
@@ -123,7 +127,7 @@ class DecodedPart:
 _ENCODED = compile_pattern(
     r"(?:0x)?(?:[0-9A-Fa-f]{2}[ :]){7,}[0-9A-Fa-f]{2}\b|[A-Za-z0-9+/_-]{16,}={0,2}",
 )
-_HEXADECIMAL = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2}[ :]?){8,}")
+_HEXADECIMAL = re.compile(r"(?:0x)?(?:[0-9A-Fa-f]{2}[ :]?){8,}+")
 
 
 def decoded_parts(text: str, *, depth: int = MAXIMUM_DECODING_DEPTH) -> list[DecodedPart]:

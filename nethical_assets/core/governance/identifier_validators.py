@@ -39,6 +39,7 @@ _CARD_ISSUERS: tuple[tuple[str, frozenset[int]], ...] = (
     (r"5[678]|639|67", frozenset(range(16, 20))),
     (r"220[0-4]", frozenset({16, 17, 18, 19})),
 )
+_EXPIRY = r"(?:(?:0[1-9]|1[0-2])[0-9]{2}|20[0-9]{2})"
 _CARD_GROUPS = re.compile(
     r"\d{4}([ -]{1,2})\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{4}([ -]{1,2})\d{6}\2\d{4,5}|\d{12,19}"
 )
@@ -83,7 +84,10 @@ def _is_part_of_longer_groups(value: str, before: str, after: str) -> bool:
     if separator is None:
         return False
     sign = separator[0]
-    return re.search(rf"\d{{4}}{sign}\Z", before) is not None or re.match(rf"{sign}\d{{4,}}", after) is not None
+    before_alone = rf"(?:\A|[^0-9{sign}]|[^0-9]{sign}){_EXPIRY}{sign}\Z"
+    return (
+        re.search(rf"[0-9]{{4}}{sign}\Z", before) is not None and re.search(before_alone, before) is None
+    ) or re.match(rf"{sign}(?!{_EXPIRY}(?!{sign}?[0-9]))[0-9]{{4,}}", after) is not None
 
 
 _IBAN_LENGTHS = dict(

@@ -137,14 +137,25 @@ def with_layout(file: FileEntry, layout: TextLayout) -> FileEntry:
     return file
 
 
-def check_output(path: Path) -> None:
-    """Refuse a file whose suffix names no format that ``write_records`` knows.
+def check_output(path: Path, source: Path | None = None) -> None:
+    """Refuse a file whose suffix names no format that ``write_records`` knows, or that would replace its ``source``.
 
     Raises:
-        DatasetError: the suffix is none of these.
+        DatasetError: the suffix is none of these, or both are one file.
     """
+    refuse_source(path, source)
     if path.suffix not in OUTPUT_SUFFIXES:
         raise DatasetError(f"{path}: unknown output format; name a file that ends in {', '.join(OUTPUT_SUFFIXES)}")
+
+
+def refuse_source(path: Path, source: Path | None) -> None:
+    """Refuse to write what was made of ``source`` over it.
+
+    Raises:
+        DatasetError: both are one file.
+    """
+    if source is not None and path.exists() and source.exists() and path.samefile(source):
+        raise DatasetError(f"{path}: the output would replace the file that is read; name another one")
 
 
 def write_records(frame: pd.DataFrame, path: Path) -> None:

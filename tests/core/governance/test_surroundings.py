@@ -36,8 +36,50 @@ VALUES = {
     "JSON_WEB_TOKEN": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."
     + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
 }
-BEFORE = ("", "x:", "x=", "x = ", "x_", "7,", "x,", "x/", "(", "[", "<", '"', "'", "|", ";", "\t", "x: ")
-AFTER = ("", ":x", "=x", ",x", ",7", "/x", ")", "]", ">", '"', "'", "|", ";x", "\n", ". And", ", and", " 12", " word")
+BEFORE = (
+    "",
+    "a\\n",
+    "a\\t",
+    "id 5, ",
+    "An order came. Use ",
+    "x:",
+    "x=",
+    "x = ",
+    "x_",
+    "7,",
+    "x,",
+    "x/",
+    "(",
+    "[",
+    "<",
+    '"',
+    "'",
+    "|",
+    ";",
+    "\t",
+    "x: ",
+)
+AFTER = (
+    "",
+    "\\n",
+    ":x",
+    "=x",
+    ",x",
+    ",7",
+    "/x",
+    ")",
+    "]",
+    ">",
+    '"',
+    "'",
+    "|",
+    ";x",
+    "\n",
+    ". And",
+    ", and",
+    " 12",
+    " word",
+)
 _JOINED = {("EMAIL", "x_"), ("JSON_WEB_TOKEN", "/x"), ("GOOGLE_KEY", "/x")}
 
 
