@@ -423,13 +423,13 @@ def test_a_clock_that_was_set_back_makes_no_run_old(settings: Settings, instance
     before = run_of(instance, second)
     then = run_of(instance, second)
     newest = run_of(instance, second)
-    long_ago = datetime.now(UTC) - timedelta(days=400)
+    long_ago = (datetime.now(UTC) - timedelta(days=400)).replace(tzinfo=None).isoformat(" ")
     with contextlib.closing(sqlite3.connect(settings.home / "dagster" / "history" / "runs.db")) as runs:
-        runs.execute("UPDATE runs SET update_timestamp = ? WHERE run_id = ?", (long_ago.replace(tzinfo=None), then))
+        runs.execute("UPDATE runs SET update_timestamp = ? WHERE run_id = ?", (long_ago, then))
         runs.commit()
     assert forget(instance, days=-90) == []
     assert {run.run_id for run in instance.get_runs()} == {before, then, newest}
     with contextlib.closing(sqlite3.connect(settings.home / "dagster" / "history" / "runs.db")) as runs:
-        runs.execute("UPDATE runs SET update_timestamp = ? WHERE run_id = ?", (long_ago.replace(tzinfo=None), before))
+        runs.execute("UPDATE runs SET update_timestamp = ? WHERE run_id = ?", (long_ago, before))
         runs.commit()
     assert forget(instance, days=-90) == [before, then]
