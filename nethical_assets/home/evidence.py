@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import Event, EventType
+from nethical_assets.core.audit.files import digests_of
 from nethical_assets.core.delivery.champion import check_champion, missing_champion
 from nethical_assets.core.delivery.standing import check_standing
 from nethical_assets.core.ground.errors import IntegrityError
@@ -132,7 +133,7 @@ class Evidence:
 
     @staticmethod
     def _is_wanted(event: Event, digest: str, kinds: tuple[EventType, ...]) -> bool:
-        return (not kinds or event.type in kinds) and digest in _named(event)
+        return (not kinds or event.type in kinds) and digest in digests_of(event)
 
 
 def _sources(statement: Statement) -> dict[str, str]:
@@ -148,10 +149,6 @@ def _parts(name: str) -> tuple[str, str]:
 
 def _subjects(event: Event, name: str) -> set[str]:
     return {subject.digest for subject in event.subjects if subject.name == name}
-
-
-def _named(event: Event) -> set[str | None]:
-    return {event.payload_digest, *event.parents, *(subject.digest for subject in event.subjects)}
 
 
 def statement_about(

@@ -76,6 +76,7 @@ def read_column(column: TextColumn) -> ReadColumn:
         try:
             return ReadColumn(_cast(array))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            # Not castable as a whole: each value is read, or recorded as what cannot be read, by itself.
             values = array.to_pylist()
     try:
         return ReadColumn(_cast(pa.array(values, type=pa.large_string(), from_pandas=True)))

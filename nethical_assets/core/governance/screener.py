@@ -138,9 +138,10 @@ class Screener:
         folded, locate_folded = _folded(texts)
         rewritten = _REWRITTEN.matching(folded)
         plain, locate = self._unescaped(folded, rewritten, first, locate_folded, sink)
-        self._match(_View(plain, rows, locate), self._folded, sink)
-        self._match_disguised(plain, rewritten, first, locate, sink)
-        self._match_encoded(plain, rewritten, first, locate, sink)
+        view = _View(plain, rows, locate)
+        self._match(view, self._folded, sink)
+        self._match_disguised(view, rewritten, sink)
+        self._match_encoded(view, rewritten, sink)
         return sink
 
     def _unescaped(
@@ -186,17 +187,10 @@ class Screener:
         texts = pa.array([plain.text for plain in read.values()], pa.large_string())
         return pc.replace_with_mask(folded, pa.array(changed), texts), locate_plain
 
-    def _match_disguised(
-        self,
-        plain: pa.LargeStringArray,
-        candidates: npt.NDArray[np.int64],
-        first: int,
-        locate: Locate,
-        sink: list[_Hit],
-    ) -> None:
+    def _match_disguised(self, view: _View, candidates: npt.NDArray[np.int64], sink: list[_Hit]) -> None:
         undone: list[Rewritten] = []
         positions: list[int] = []
-        mixed, spaced = (dict(_matching_among(plain, candidates, pattern)) for pattern in (_MIXED, _SPACED))
+        mixed, spaced = (dict(_matching_among(view.texts, candidates, pattern)) for pattern in (_MIXED, _SPACED))
         for position, text in sorted({**mixed, **spaced}.items()):
             rewritten = undo_disguises(text, self._vocabulary, mixed=position in mixed, spaced=position in spaced)
             if rewritten is not None:
@@ -204,37 +198,29 @@ class Screener:
                 positions.append(position)
 
         def locate_undone(index: int, start: int, end: int) -> Span:
-            return locate(positions[index], *undone[index].original_span(start, end))
+            return view.locate(positions[index], *undone[index].original_span(start, end))
 
         if undone:
             texts = pa.array([rewritten.text for rewritten in undone], pa.large_string())
-            rows = np.asarray(positions, dtype=np.int64) + first
-            self._match(_View(texts, rows, locate_undone), self._deobfuscated, sink)
+            self._match(_View(texts, view.rows[positions], locate_undone), self._deobfuscated, sink)
 
-    def _match_encoded(
-        self,
-        plain: pa.LargeStringArray,
-        candidates: npt.NDArray[np.int64],
-        first: int,
-        locate: Locate,
-        sink: list[_Hit],
-    ) -> None:
+    def _match_encoded(self, view: _View, candidates: npt.NDArray[np.int64], sink: list[_Hit]) -> None:
         decoded: list[tuple[int, DecodedPart]] = []
-        for position, text in _matching_among(plain, candidates, _ENCODED):
+        for position, text in _matching_among(view.texts, candidates, _ENCODED):
             for part in decoded_parts(text):
                 if part.limited:
-                    start, end = locate(position, part.start, part.end)
-                    sink.append(_Hit(first + position, self._number[DECODING_LIMIT.id], start, end))
+                    start, end = view.locate(position, part.start, part.end)
+                    sink.append(_Hit(int(view.rows[position]), self._number[DECODING_LIMIT.id], start, end))
                 if part.decoded:
                     decoded.append((position, part))
 
         def locate_decoded(index: int, start: int, end: int) -> Span:
             position, part = decoded[index]
-            return locate(position, part.start, part.end)
+            return view.locate(position, part.start, part.end)
 
         if decoded:
             texts = pa.array([fold_characters(part.decoded) for _, part in decoded], pa.large_string())
-            rows = np.asarray([position for position, _ in decoded], dtype=np.int64) + first
+            rows = view.rows[[position for position, _ in decoded]]
             self._match(_View(texts, rows, locate_decoded), self._folded, sink)
 
     def _match(self, view: _View, plan: MatchingPlan, sink: list[_Hit]) -> None:
