@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nethical_assets.core.rows.ngrams import mix
+
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
 _PIECE_BYTES = 1 << 20
@@ -39,11 +41,11 @@ def hash_rows(batch: pa.RecordBatch, salt: str) -> np.ndarray[Any, np.dtype[np.u
     total = np.full(batch.num_rows, _salt(salt), dtype=np.uint64)
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         values = _hash_values(column) ^ _salt("column " + name)
-        values = _mix(values)
+        values = mix(values)
         if column.null_count:
             values[np.asarray(column.is_null())] = 0
         total += values
-    return _mix(total)
+    return mix(total)
 
 
 class RowSample:
@@ -142,13 +144,6 @@ def _salt(text: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
 
 
-def _mix(values: np.ndarray[Any, np.dtype[np.uint64]]) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The finaliser of splitmix64: every input bit reaches every output bit."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def _powers(base: np.uint64, count: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
     powers = np.full(count, base, dtype=np.uint64)
     powers[0] = 1
@@ -192,4 +187,4 @@ def _hash_values(column: pa.Array) -> np.ndarray[Any, np.dtype[np.uint64]]:
             local = offsets[first : last + 1] - low
             result[first:last] = (running[local[1:]] - running[local[:-1]]) * down[local[:-1]]
             first = last
-    return _mix(result + lengths * np.uint64(0xD6E8FEB86659FD93))
+    return mix(result + lengths * np.uint64(0xD6E8FEB86659FD93))
