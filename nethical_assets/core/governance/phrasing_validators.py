@@ -20,21 +20,51 @@ _ABOUT_MODELS = re.compile(
     r"|example|next|new"
     r"|current|last|previous|prior|earlier|initial|original|scenarios?|stor(?:y|ies)|games?|role|roleplay|simulation"
     r"|world|hypothetical|experiment|exercise|mode|persona|character|following|english|french|german|spanish|italian"
-    r"|portuguese|russian|chinese|japanese|korean|arabic|latin|hindi)\b"
+    r"|portuguese|russian|chinese|japanese|korean|arabic|latin|hindi|safety|security|ethics?|moral(?:s|ity)?|law"
+    r"|legality|restrictions?|rules|guidelines|polic(?:y|ies)|instructions?|limits|limitations|harm(?:ful)?|illegal"
+    r"|confidential\w*|privacy|privileged|secre\w+|passwords?|keys?|refus\w+|answering|responding|disclos\w+|reveal\w*"
+    r"|sharing|helping|discussing|telling|giving|following|talking|hiding|keeping|being|staying|topics|letter)\b"
 )
 """Words that say of instructions that they are a model's own, or of an answer how it shall look."""
 
 _QUALIFIED = re.compile(
-    r"['\")\]]?\s+(?:(?:in|from|by)\s+"
+    r"['\")\]]?(?:\s+(?:before|earlier|above|previously|so far|yesterday))?\s+(?:(?:in|from|by)\s+"
     r"(?=(?:the|an?|my|our|this|that|these|his|her|their|page|step|line|\w+'s)\s|[A-Z])"
-    r"|(?:on|of|for|that came with|that come with|given by)\s+)"
+    r"|(?:on|of|for|about|regarding|concerning|to(?=\s(?:the|my|our|his|her|their)\s)|that came with|that come with"
+    r"|given (?:by|to))\s+)"
     r"(?P<thing>(?:[\w'-]+[ ,]*){1,3})"
 )
 _REPORTED = re.compile(
     r"(?i)(?:\b(?:should|can|could|may|must|shall|do|did|does|would|might) (?:i|we|he|she|they|one|people) "
     r"(?:\w+ )?|\b(?:told|asked|advised|instructed|taught|reminded|ordered) "
     r"(?:(?:me|us|him|her|them|(?:my|our|the) \w+) )?(?:not )?to |\b(?:i|we|he|she|they|people|users|often|usually) "
-    r"(?:\w+ )?(?:often|sometimes|never|always|usually|tend to|had to|have to) )[\"'\u201c]?\Z"
+    r"(?:\w+ )?(?:often|sometimes|never|always|usually|tend to|had to|have to) "
+    r"|\b(?:they|we|people|users|students|employees|drivers|children|kids|teenagers) "
+    r"|\b(?:if|when(?:ever)?|in case|unless) (?:\w+ ){1,4}(?:says?|said|writes?|types?|sends?|enters?"
+    r"|tells? (?:you|it)(?: to)?|asks?(?: (?:you|it))?(?: to)?):? )[\"'\u201c]?\Z"
+)
+_NEGATED = re.compile(
+    r"(?i)\b(?:never|not|don'?t|doesn'?t|didn'?t|won'?t|wouldn'?t|can'?t|cannot|mustn'?t|shouldn'?t|without ever) "
+    r"(?:ever |simply |just |blindly )?\Z"
+)
+_MADE_TO = re.compile(
+    r"(?i)\b(?:tell|told|ask|instruct|order|trick|convinc|forc|caus|get|gott?|mak|made|let|coerc|fool|stop|prevent|keep"
+    r"|block|train|want)\w* (?:it|(?:(?:an?|the|their|our|my|your|this|that|these|some|any|such) )?(?:\w+ )?"
+    r"(?:models?|llms?|ais?|bots?|chatbots?|assistants?|agents?|gpt|chatgpt|systems?)) (?:to |into |from )?\Z"
+)
+_OF_OTHERS = re.compile(
+    r"(?i)^\W*(?:(?:so|and|but|why|how|when|where|hi|hello)\W+)*"
+    r"(?:do|does|did|will|would|can|could|should|might|is|are|was|were|has|have)"
+    r" (?!(?:you|u|ya)\b)(?:[\w'-]+ ){1,4}\Z"
+)
+_INTRODUCED = re.compile(
+    r"(?i)\b(?:such as|like|e\.g\.,?|for example|called|known as|phrases?|strings?|words) [\"'`\u201c\u2018]?\Z"
+)
+_PLEASE = re.compile(r"(?i)\b(?:please|pls|kindly)\b")
+_THIRD_PERSON = re.compile(r"(?i)\A(?:ignores|disregards|overrides|bypasses|neglects|dismisses|discards)\b")
+_WHO_IGNORES = re.compile(
+    r"(?i)\b(?:that|who|which|and|ai|bot|chatbot|assistant|model|llm|gpt|chatgpt|dan|stan|persona|character|also|then|always|it"
+    r"|completely|fully|simply|thus|therefore|hence)\s+\Z"
 )
 _MENTIONING = re.compile(
     r"(?i)^\W*(?:(?:so|and|but|hi|hello|please|also)\W+)?(?:what|how|why|who|when|where|which|explain"
@@ -48,19 +78,31 @@ _SAID_OF_WORDS = re.compile(
     r"(?i)['\"\u201d`)\]]{0,2}\s*(?:(?:the |in |as |an? |is |are |do |does )?"
     r"(?:mean(?:s|ing)?|tokens?|tags?|markers?|phrases?|works?|attacks?|prompts?|injections?|jailbreaks?"
     r"|tricks?|templates?|examples?|techniques?|detection|defen[cs]es?|prevention|research|llama"
-    r"|gpt)\b)"
+    r"|gpt)\b|(?:is|are|was|were) (?:an?|the|one of|among|called|known|typical|classic)\b|style\b)"
 )
 _QUOTE_BEFORE = re.compile(r"[\"'`\u201c\u2018]\s?\Z")
 _QUOTE_AFTER = re.compile(r"[^\n\"`\u201d]{0,40}[\"'`\u201d\u2019]")
 
 
 def _is_about_words(value: str, before: str, after: str) -> bool:
-    """Whether a question or an explanation mentions the words instead of using them."""
-    sentence = _SENTENCE_END.split(before)[-1]
-    if _MENTIONING.match(sentence) is None:
-        return False
+    """Whether the words are mentioned and not used: two signs of it (asked about, introduced, quoted, said of)."""
     quoted = _QUOTE_BEFORE.search(before) is not None and _QUOTE_AFTER.match(after) is not None
-    return quoted or _SAID_OF_WORDS.match(after) is not None
+    said_of = _SAID_OF_WORDS.match(after) is not None
+    introduced = _INTRODUCED.search(before) is not None
+    mentioning = _MENTIONING.match(_SENTENCE_END.split(before)[-1]) is not None
+    return introduced + mentioning + quoted + said_of >= 2
+
+
+def _is_question_of_others(before: str, after: str) -> bool:
+    """Whether a question asks if or why somebody else than the reader does it: "can users make it ...?"."""
+    sentence = _SENTENCE_END.split(before)[-1]
+    ending = _SENTENCE_END.search(after)
+    return (
+        ending is not None
+        and after[ending.start()] == "?"
+        and _OF_OTHERS.match(sentence) is not None
+        and _PLEASE.search(sentence) is None
+    )
 
 
 def _is_about_thing(after: str) -> bool:
@@ -69,9 +111,58 @@ def _is_about_thing(after: str) -> bool:
     return qualified is not None and _ABOUT_MODELS.search(qualified["thing"]) is None
 
 
+_RETRACTED = re.compile(
+    r"(?i)(?:\s+(?:requests?|questions?|messages?|instructions?|prompts?|e-?mails?|notes?|posts?|comments?))?\W{0,3}\s*"
+    r"(?:i (?:have |'ve )?(?:already )?(?:found|fixed|solved|figured|got|sent|forgot|made|misread|meant|mixed)"
+    r"|sorry|my mistake|it'?s (?:already )?(?:fixed|solved|resolved|done|sorted)"
+    r"|thanks|thank you|never ?mind|resolved|solved)\b"
+)
+_SORRY = re.compile(r"(?i)\b(?:sorry|oops|apologies|my bad|my mistake)\W{1,3}(?:(?:but|please|just|you can) )*\Z")
+_OTHER_RULES = re.compile(
+    r"(?i)\b(?:format(?:ting)?|assembly|parking|cooking|baking|install(?:ation)?|shipping|delivery|washing|care|payment|travel"
+    r"|driving|login|voting|grammar|spelling|css|firewall|build|style|lint(?:er|ing)?|dosage|wiring|packing|mowing)"
+    r"\W+\w+\Z"
+)
+
+
+def _is_retracted(value: str, before: str, after: str) -> bool:
+    """Whether somebody takes back what they wrote themselves ("..., I found the answer")."""
+    if _RETRACTED.match(after) is not None:
+        return True
+    return re.search(r"(?i)\bmy\b", value) is not None and _SORRY.search(before) is not None
+
+
+def _is_told(value: str, before: str, after: str) -> bool:
+    """Whether somebody tells or asks what others do, what nobody shall do, or takes something back: no demand."""
+    if _THIRD_PERSON.match(value) and _WHO_IGNORES.search(before) is None:
+        return True
+    return (
+        _OTHER_RULES.search(value) is not None
+        or _is_retracted(value, before, after)
+        or _REPORTED.search(before) is not None
+        or _NEGATED.search(before) is not None
+        or _MADE_TO.search(before) is not None
+        or _is_question_of_others(before, after)
+    )
+
+
+_OWN = re.compile(r"(?i)\b(?:my|his|her|the \w+'s) \Z")
+_OF_COMPANY = re.compile(r"(?i)\s+(?:compan(?:y|ies)|startups?|practices?|research|labs?|vendors?|use)\b")
+
+
+def switched_off(value: str, before: str, after: str) -> bool:
+    """As ``addressed``, where it is not said of the speaker's own things ("my content filter is disabled")."""
+    return _OWN.search(before) is None and addressed(value, before, after)
+
+
+def cast(value: str, before: str, after: str) -> bool:
+    """As ``addressed``, where the model is cast as somebody: not "an unethical AI company"."""
+    return _OF_COMPANY.match(after) is None and addressed(value, before, after)
+
+
 def addressed(value: str, before: str, after: str) -> bool:
-    """A demand that is made of the reader: not reported, not mentioned, not about the rules of some other thing."""
-    return not (_is_about_thing(after) or _REPORTED.search(before) or _is_about_words(value, before, after))
+    """A demand that is made of the reader: not reported, denied, mentioned or about the rules of some other thing."""
+    return not (_is_about_thing(after) or _is_told(value, before, after) or _is_about_words(value, before, after))
 
 
 _GOES_ON = re.compile(
@@ -90,8 +181,9 @@ def addressed_without_object(value: str, before: str, after: str) -> bool:
     """As ``addressed``, where "ignore the previous" is followed by no noun of another kind ("warning", "invoice")."""
     if re.search(r"(?i)(?:ignore|disregard)\W+(?:the\W+)?(?:above|previous|preceding)\Z", value):
         goes_on = _GOES_ON.match(after)
-        if goes_on is None or _is_about_thing(after[goes_on.end() :]):
+        if goes_on is None:
             return False
+        after = after[goes_on.end() :]
     return addressed(value, before, after)
 
 
@@ -108,19 +200,45 @@ _BARE_PLURAL = re.compile(
     re.DOTALL,
 )
 _OTHER_PROMPT = re.compile(
-    r"(?i)\s+(?:engineering|response|reply|attention|payment|action|service|delivery|help|assistance"
-    r"|(?:should|to) (?:look|be)\b)"
+    r"(?i)\s+(?:engineering|response|reply|attention|payment|action|service|delivery|help|assistance|design|templates?"
+    r"|library|libraries|editor|field|box|feature|process|workflow|strategy|tips|best practices?|versions?|caching|size"
+    r"|length|(?:should|to) (?:look|be)\b)"
+)
+_TEXT_ALONE = re.compile(r"(?i)\A(?:words|content|text)\b")
+_DEMANDED = re.compile(
+    r"(?i)\b(?:reveal|show|print|display|repeat|output|tell|give|share|expose|disclose|leak|dump|recite|return|write"
+    r"|translate|encode|summari[sz]e|format|describe|provide|what|echo|extract|spell|copy|ignore|forget|disregard)\b"
 )
 _HOW_SHOULD = re.compile(
     r"(?i)\bhow (?:long |short |much )?(?:should|can i|can we|do i|do we|would you write|to)\b[^.?!\n]{0,40}\Z"
 )
 
 
+_WHETHER = re.compile(
+    r"(?i)^\W*(?:(?:so|and|but|hi|hello)\W+)*(?:(?:is|are|was|were|does|did|has|have|do you (?:use|have|keep|version))"
+    r"|how (?:long|short|big|large|many|often|do you)\b[^.?!\n]*|where\b[^.?!\n]*|who\b[^.?!\n]*|why\b[^.?!\n]*)\W*\Z"
+)
+
+
+def _is_asked_whether(before: str, after: str) -> bool:
+    """Whether a question about the instructions ("is your system prompt long?") ends the text: nothing is demanded."""
+    asked, mark, rest = after.partition("?")
+    return (
+        bool(mark)
+        and not rest.strip()
+        and _SENTENCE_END.search(asked) is None
+        and _WHETHER.match(_SENTENCE_END.split(before)[-1]) is not None
+        and _DEMANDED.search(asked) is None
+    )
+
+
 def extraction(value: str, before: str, after: str) -> bool:
     """A demand for the instructions in force, not a question about what such instructions are."""
     if _CONCEPT.search(value) or _BARE_PLURAL.match(value) or _OTHER_PROMPT.match(after):
         return False
-    if value.lower().startswith("your") and _HOW_SHOULD.search(before):
+    if _TEXT_ALONE.match(value) and not _DEMANDED.search(before):
+        return False
+    if value.lower().startswith("your") and (_HOW_SHOULD.search(before) or _is_asked_whether(before, after)):
         return False
     return addressed(value, before, after)
 
@@ -132,11 +250,27 @@ _DEVICE = re.compile(
 _SUCH = re.compile(r"(?i)\b(?:such|known|like|called)\s*\Z")
 
 
+_DEVICE_WORDS = re.compile(
+    r"(?i)\b(?:iphones?|ipads?|ios|phones?|smartphones?|kindles?|android|nintendo|playstation|ps[345]|xbox"
+    r"|fire ?(?:stick|tv)|consoles?|cydia|tweaks?|devices?|routers?|apple|samsung|usb|adb|chromebooks?|cables?"
+    r"|firmware|bootloader)\b"
+)
+_MODELS = re.compile(r"(?i)\b(?:ai|gpt|chatgpt|llms?|models?|bots?|chatbots?|assistants?|prompts?|dan|yourself)\b")
+
+
+def _is_about_device(before: str, after: str) -> bool:
+    """Whether the sentence names a device that people unlock, and no model."""
+    sentence = _SENTENCE_END.split(before)[-1] + "|" + _SENTENCE_END.split(after)[0]
+    return _DEVICE_WORDS.search(sentence) is not None and _MODELS.search(sentence) is None
+
+
 def persona(value: str, before: str, after: str) -> bool:
     """A jailbreak persona or mode that is called up: not the developer mode of a device, not a persona spoken of."""
     mode = re.search(r"(?i)\b(?:developer|debug|admin|sudo) mode(?P<on> on)?\Z", value)
     if mode is not None and _DEVICE.match(place := (mode["on"] or "") + after):
         return _ABOUT_MODELS.search(place[:40]) is not None
+    if "mode" in value.lower() and _is_about_device(before, after):
+        return False
     return not (_SUCH.search(before) or _is_about_words(value, before, after))
 
 
@@ -153,9 +287,9 @@ _STUDY = re.compile(
 
 
 def not_studied(value: str, before: str, after: str) -> bool:
-    """A word such as "jailbreak" where nobody asks what it is or how to defend against it."""
+    """A word such as "jailbreak" where nobody asks what it is, how to defend against it, or does it to a telephone."""
     sentence = _SENTENCE_END.split(before)[-1]
-    return _STUDY.match(sentence) is None and not _is_about_words(value, before, after)
+    return not (_STUDY.match(sentence) or _is_about_device(before, after) or _is_about_words(value, before, after))
 
 
 _SENSITIVE = re.compile(

@@ -37,10 +37,12 @@ from nethical_assets.core.governance.identifier_validators import (
 from nethical_assets.core.governance.phrasing_validators import (
     addressed,
     addressed_without_object,
+    cast,
     extraction,
     not_mentioned,
     not_studied,
     persona,
+    switched_off,
     uploads_something_private,
 )
 
@@ -86,8 +88,10 @@ VALIDATORS: Mapping[str, Validator] = {
         not_emoji_flag,
         addressed,
         addressed_without_object,
+        cast,
         extraction,
         persona,
+        switched_off,
         not_mentioned,
         not_studied,
         uploads_something_private,
