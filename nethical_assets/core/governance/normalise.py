@@ -28,7 +28,7 @@ _TAG_OFFSET = 0xE0000
 _TAGS = range(_TAG_OFFSET + 0x20, _TAG_OFFSET + 0x7F)
 
 _HIDDEN_BYTE_OFFSET = 0xE00F0
-_HIDDEN_BYTES = range(_HIDDEN_BYTE_OFFSET + 0x21, _HIDDEN_BYTE_OFFSET + 0x7F)
+_HIDDEN_BYTES = range(_HIDDEN_BYTE_OFFSET + 0x20, _HIDDEN_BYTE_OFFSET + 0x7F)
 """Variation selectors 17 to 256 can carry one byte each; the lowest are what ideographs are really followed by."""
 
 _LOOK_ALIKES = {

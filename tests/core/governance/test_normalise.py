@@ -26,6 +26,7 @@ WORDS = Vocabulary(frozenset({"ignore", "all", "previous", "instructions", "rule
         ("\u202eabc\u202c", "abc"),
         ("e\u0301", "e"),
         ("\U0001f600\U000e0159\U000e0157\U000e015e", "\U0001f600ign"),
+        ("".join(chr(0xE00F0 + code) for code in b"a word, hidden"), "a word, hidden"),
         ("\u845b\U000e0100\u57ce", "\u845b\u57ce"),
     ],
 )
