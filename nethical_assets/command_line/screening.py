@@ -57,10 +57,10 @@ def screen(
         )
     summary = result.summary()
     if output is not None:
-        write_findings(result.findings, output)
+        write_findings(result, output)
         summary["output"] = str(output)
     if as_json:
-        print_json(summary if output is not None else {**summary, "records": result.findings.to_records()})
+        print_json(summary if output is not None else {**summary, "records": result.to_records()})
         return
     tell(f"{summary['rows']} rows, {summary['findings']} findings in {summary['rows_with_findings']} of them")
     for kind, count in summary["by_kind"].items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,8 +21,9 @@ from nethical_assets.core.governance.rules import MALFORMED_TEXT, NOT_TEXT, Rule
 TextColumn: TypeAlias = pa.Array | pa.ChunkedArray | pd.Series | Sequence[object]
 
 _LARGEST_NUMBER = 10**40
+_LARGEST_EXACT = 1 << 53
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$"
+BARE_NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$"
 
 
 @dataclass
@@ -53,7 +55,23 @@ def is_numeric(column: TextColumn) -> bool:
 def holds_bare_numbers(texts: pa.LargeStringArray) -> bool:
     """Whether every value is a number written as text (and there is one): identifiers or measurements, not prose."""
     present = texts.drop_null()
-    return len(present) > 0 and bool(pc.all(pc.match_substring_regex(present, _NUMBER)).as_py())
+    return len(present) > 0 and bool(pc.all(pc.match_substring_regex(present, BARE_NUMBER)).as_py())
+
+
+def whole_numbers(column: pa.Array) -> pa.LargeStringArray:
+    """The whole numbers of a column typed as numbers as their digits; null for all others, and for those that a float
+    does not hold exactly."""
+    kind = column.type
+    if pa.types.is_integer(kind):
+        return column.cast(pa.large_string())
+    if pa.types.is_floating(kind):
+        numbers = column.cast(pa.float64())
+        exact = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), float(_LARGEST_EXACT)))
+        return pc.if_else(exact, numbers, None).cast(pa.int64()).cast(pa.large_string())
+    if pa.types.is_decimal(kind):
+        texts = pc.replace_substring_regex(column.cast(pa.large_string()), r"\.0+$", "")
+        return pc.if_else(pc.match_substring_regex(texts, r"^-?[0-9]+$"), texts, None)
+    return pa.nulls(len(column), pa.large_string())
 
 
 def read_column(column: TextColumn) -> ReadColumn:
@@ -112,11 +130,17 @@ def _read_value(value: object) -> tuple[str | None, Rule | None]:
             outcome = None if text.encode() == bytes(value) else MALFORMED_TEXT
         case bool() | np.bool_() | float() | np.floating() | complex():
             pass
-        case int() | np.integer():
-            text = str(value) if -_LARGEST_NUMBER < int(value) < _LARGEST_NUMBER else None
+        case int() | np.integer() | Decimal() if _is_whole(value):
+            text = str(int(value)) if -_LARGEST_NUMBER < value < _LARGEST_NUMBER else None
+        case Decimal():
+            pass
         case _ if not _is_missing(value):
             outcome = NOT_TEXT
     return text, outcome
+
+
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, Decimal) or (value.is_finite() and value == value.to_integral_value())
 
 
 def _is_missing(value: object) -> bool:

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
+from nethical_assets.core.governance.columns import is_numeric, whole_numbers
+from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate, moved
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.searches import ProseSearch
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.core.reading.parquet_batches import parquet_batches
@@ -45,8 +48,10 @@ class Recogniser(Protocol):
 
 @dataclass(frozen=True)
 class FileScreening:
-    """``findings`` with ``row`` counted from 0 in the order of the file, header not counted; ``rows`` in all."""
+    """``findings`` in one column with ``row`` counted from 0 in the order of the file, header not counted; ``rows`` in
+    all."""
 
+    column: str
     rows: int
     findings: Findings
     ruleset_digest: str
@@ -54,6 +59,7 @@ class FileScreening:
     def summary(self) -> dict[str, Any]:
         """Counts as JSON."""
         return {
+            "column": self.column,
             "rows": self.rows,
             "rows_with_findings": int(pc.count_distinct(self.findings.table["row"]).as_py()),
             "findings": len(self.findings),
@@ -61,6 +67,10 @@ class FileScreening:
             "by_decision": self.findings.counts_by("decision"),
             "ruleset": self.ruleset_digest,
         }
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """The findings as JSON objects, each with the name of the column."""
+        return [{"column": self.column, **record} for record in self.findings.to_records()]
 
 
 def screen_file(
@@ -77,8 +87,9 @@ def screen_file(
 
     ``file_format`` is one of the formats of ``core.reading.tables`` and follows from the file name by default, like
     ``delimiter``; ``encoding`` is UTF-8. Lists
-    and structures are screened as their ``core.reading.columns.nested_text``, in which positions then count. The
-    findings of ``recogniser`` (names and addresses) are added to those of the rules.
+    and structures are screened as their ``core.reading.columns.nested_text``, in which positions then count. Numbers
+    are looked at as those of datasets are (``searches``), however they are typed; positions count in their digits.
+    The findings of ``recogniser`` (names and addresses) are added to those of the rules.
 
     Raises:
         DatasetError: the file is missing, no table, empty, truncated, not in its encoding or of no known format, or has
@@ -86,17 +97,26 @@ def screen_file(
     """
     path = Path(path)
     file = with_layout(layout_of(path, file_format, text_column=text_column), TextLayout(delimiter, encoding))
-    parts: list[Findings] = []
+    search = ProseSearch(text_column, screener)
+    recognised: list[Findings] = []
     rows = 0
     for texts in _texts(path, file, text_column):
-        found = [screener.screen(texts)]
-        if recogniser is not None:
-            found.append(recogniser.screen(pd.Series(texts.to_pylist(), dtype="object")))
-        parts.append(_shifted(concatenate(found), rows))
+        places, once = np.arange(rows, rows + len(texts)), np.ones(len(texts), dtype=np.int64)
+        if is_numeric(texts):
+            search.add_numbers(whole_numbers(texts), places, once)
+        else:
+            search.add(texts, places, once)
+            if recogniser is not None:
+                found = recogniser.screen(pd.Series(texts.to_pylist(), dtype="object"))
+                recognised.append(moved(found, places))
         rows += len(texts)
     if rows == 0:
         raise DatasetError(f"{path}: there are no rows")
-    return FileScreening(rows, concatenate(parts), screener.ruleset.digest)
+    findings = search.findings()
+    if any(map(len, recognised)):
+        found = concatenate([findings, *recognised])
+        findings = Findings(found.table.sort_by([("row", "ascending"), ("start", "ascending")]))
+    return FileScreening(text_column, rows, findings, screener.ruleset.digest)
 
 
 def _texts(path: Path, file: FileEntry, text_column: str) -> Iterator[pa.Array]:
@@ -127,19 +147,20 @@ def _readable(column: pa.Array, shown: str, rows: int) -> pa.Array:
     return column
 
 
-def write_findings(findings: Findings, path: Path) -> None:
-    """Write findings as CSV, Parquet or JSON lines, by the file name.
+def write_findings(screening: FileScreening, path: Path) -> None:
+    """Write findings as CSV, Parquet or JSON lines, by the file name; ``column`` says which column they are in.
 
     Raises:
         DatasetError: the name has none of these endings, or the file cannot be written.
     """
     kind = FORMATS.get(Path(path).suffix.lower())
+    table = screening.findings.table
     plain = pa.table(
         [
-            column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
-            for column in findings.table.columns
+            pa.array([screening.column] * table.num_rows, pa.string()),
+            *(column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column for column in table.columns),
         ],
-        names=SCHEMA.names,
+        names=["column", *SCHEMA.names],
     )
     buffer = io.BytesIO()
     if kind == "parquet":
@@ -147,16 +168,10 @@ def write_findings(findings: Findings, path: Path) -> None:
     elif kind == "csv":
         pacsv.write_csv(plain, buffer)
     elif kind == "jsonl":
-        buffer.write("".join(json.dumps(record) + "\n" for record in findings.to_records()).encode())
+        buffer.write("".join(json.dumps(record) + "\n" for record in screening.to_records()).encode())
     else:
         raise DatasetError(f"{path}: unknown format for findings; use .csv, .parquet or .jsonl")
     try:
         write_atomically(Path(path).absolute(), buffer.getvalue())
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror}); name another file") from None
-
-
-def _shifted(findings: Findings, rows: int) -> Findings:
-    if rows == 0 or len(findings) == 0:
-        return findings
-    return Findings(findings.table.set_column(0, SCHEMA.field("row"), pc.add(findings.table["row"], rows)))

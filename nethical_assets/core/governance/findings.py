@@ -89,6 +89,13 @@ def concatenate(parts: Iterable[Findings]) -> Findings:
     return Findings(pa.concat_tables(tables).unify_dictionaries().combine_chunks()) if tables else Findings.empty()
 
 
+def moved(findings: Findings, rows: npt.NDArray[np.int64]) -> Findings:
+    """Findings in some of the texts, with the ``rows`` these have among all."""
+    if len(findings) == 0:
+        return findings
+    return Findings(findings.table.set_column(0, SCHEMA.field("row"), pa.array(rows[findings.rows], pa.int64())))
+
+
 Token = Callable[[str, str], str]
 """``(kind, what was found) -> what is put in its place``."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from nethical_assets.core.governance.screener import Screener
-from nethical_assets.core.governance.values import protected_rules
+from nethical_assets.core.governance.searches import protected_rules
 
 
 def private_names(names: Sequence[str], screener: Screener) -> frozenset[str]:

@@ -24,7 +24,8 @@ from nethical_assets.core.governance.policy import Label, decide
 from nethical_assets.core.governance.pseudonyms import Pseudonyms
 from nethical_assets.core.governance.rules import Decision
 from nethical_assets.core.governance.screener import Screener
-from nethical_assets.core.governance.values import FoundValues, Reading, find_in, protected_rules
+from nethical_assets.core.governance.searches import protected_rules
+from nethical_assets.core.governance.values import FoundValues, Reading, find_in
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.columns import MASKED_VALUE
 from nethical_assets.core.rows.frames import categories

@@ -16,7 +16,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.governance.columns import TextColumn, batches, holds_bare_numbers, is_numeric, read_column
+from nethical_assets.core.governance.columns import (
+    ReadColumn,
+    TextColumn,
+    batches,
+    holds_bare_numbers,
+    is_numeric,
+    read_column,
+)
 from nethical_assets.core.governance.decoding import (
     ENCODED_PATTERN,
     ESCAPED_PATTERN,
@@ -45,7 +52,8 @@ BYTES_PER_BATCH = 1 << 24
 MAXIMUM_FINDINGS_PER_RULE = 1000
 """How many spans of one rule are recorded in one text; more is itself a finding."""
 
-_NUMBER_COLUMN_KINDS = frozenset({"CREDIT_CARD"})
+NUMBER_COLUMN_KINDS = frozenset({"CREDIT_CARD"})
+"""What is looked for in a column of numbers, whatever it is called."""
 _HALF = 0.5
 
 _MIXED = Pattern(MIXED_PATTERN)
@@ -108,16 +116,20 @@ class Screener:
         if is_numeric(texts):
             return Findings.empty()
         column = read_column(texts)
+        findings = self.screen_each(column)
+        if len(findings) and holds_bare_numbers(column.texts):
+            return _believable_cards(findings, len(column.texts) - column.texts.null_count)
+        return findings
+
+    def screen_each(self, column: ReadColumn) -> Findings:
+        """As :meth:`screen`, each text by itself: whether the column as a whole holds numbers only is not asked."""
         parts: list[Findings] = []
         outcomes = [_Hit(row, self._number[rule.id], 0, 0) for row, rule in column.outcomes]
         for first, batch in batches(column.texts, rows=ROWS_PER_BATCH, size=BYTES_PER_BATCH):
             until = first + len(batch)
             hits = [hit for hit in outcomes if first <= hit.row < until] if outcomes else []
             parts.append(self._table(hits + self._hits_of_batch(batch, first), first))
-        findings = concatenate(parts)
-        if len(findings) and holds_bare_numbers(column.texts):
-            return _believable_cards(findings, len(column.texts) - column.texts.null_count)
-        return findings
+        return concatenate(parts)
 
     def _hits_of_batch(self, texts: pa.LargeStringArray, first: int) -> list[_Hit]:
         if self.memo is None:
@@ -320,5 +332,5 @@ def _without_overlaps(hits: list[_Hit], rules: Sequence[Rule]) -> list[_Hit]:
 
 
 def _believable_cards(findings: Findings, values: int) -> Findings:
-    cards = findings.where(np.isin(findings.names("kind"), sorted(_NUMBER_COLUMN_KINDS)))
+    cards = findings.where(np.isin(findings.names("kind"), sorted(NUMBER_COLUMN_KINDS)))
     return cards if len(np.unique(cards.rows)) >= _HALF * values else Findings.empty()

@@ -1,7 +1,8 @@
 """What screening finds in one column of a table, by what kind of values it holds, each distinct value looked at once.
 
-What belongs here: how texts, values and sequences of actions are handed to the screener, and numbers that are
-identifiers. What does not: rules and matching (``screener``), what is done about a finding (``frames``, ``records``).
+What belongs here: how texts, values and sequences of actions are handed to the screener. What does not: which numbers
+are identifiers (``searches``), rules and matching (``screener``), what is done about a finding (``frames``,
+``records``).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.governance.columns import read_column
-from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
-from nethical_assets.core.governance.rules import Role
+from nethical_assets.core.governance.columns import read_column, whole_numbers
+from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate, moved
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.searches import NumberSearch, ProseSearch
 
 
 class Reading(enum.StrEnum):
@@ -38,16 +39,8 @@ class Reading(enum.StrEnum):
 
 
 _NUMBER = r"^\s*[+-]?[0-9]+(?:\.0*)?\s*$"
-_CARD_DIGITS = r"^\s*[0-9]{13,19}(?:\.0*)?\s*$"
-_IDENTIFIER_DIGITS = r"^\s*[+-]?[0-9]{7,15}(?:\.0*)?\s*$"
 _ACTION = r"\S+"
 _EVENT_NUMBER = r"(?:^|\s)[A-Za-z]{0,8}[0-9]{1,6}(?:\s[A-Za-z]{0,8}[0-9]{1,6})*(?:\s|$)"
-_IDENTIFIER_NAME = re.compile(
-    r"(?i)\b(ssn|social security|sin|itin|tax|national|passport|phone|telephone|mobile|cell|fax|card|account|iban)\b"
-)
-"""What names of columns whose numbers are identifiers of people have in them."""
-_BELIEVED_SHARE = 0.5
-_LARGEST_EXACT = 1 << 53
 _SMALLEST_IDENTIFIER = 1_000_000
 
 Codes = npt.NDArray[np.int64]
@@ -84,21 +77,23 @@ class FoundValues:
 def find_in(column: pd.Series, reading: Reading, screener: Screener, *, maximum: int | None = None) -> FoundValues:
     """Screen the distinct values of ``column``, whatever its type; of more than ``maximum`` only every n-th.
 
-    A column typed as truth values or times holds nothing to be found. In a column of numbers only whole ones of 7
-    digits and more are looked at (``values``), and believed only when at least half of them pass.
+    A column typed as truth values or times holds nothing to be found. Numbers are judged by ``searches.NumberSearch``,
+    however they are typed.
     """
     if pd.api.types.is_bool_dtype(column.dtype) or _is_time(column):
         return FoundValues(np.full(len(column), -1), pd.Series([], dtype="str"), Findings.empty())
     numeric = pd.api.types.is_numeric_dtype(column.dtype)
-    if numeric and (reading is not Reading.VALUES or not (column.abs() >= _SMALLEST_IDENTIFIER).any()):
+    if numeric and not (column.abs() >= _SMALLEST_IDENTIFIER).any():
         return FoundValues(np.full(len(column), -1), pd.Series([], dtype="str"), Findings.empty())
     codes, values = _distinct(column)
     every = 1 if maximum is None else max(1, -(-len(values) // maximum))
     if every > 1:
         values = values.where(np.arange(len(values)) % every == 0, None)
-    match reading:
+    match Reading.VALUES if numeric else reading:
         case Reading.PROSE:
-            findings = screener.screen(values)
+            prose = ProseSearch(str(column.name), screener)
+            prose.add(values, np.arange(len(values)), np.bincount(codes[codes >= 0], minlength=len(values)))
+            findings = prose.findings()
         case Reading.VALUES:
             findings = _in_values(str(column.name), codes, values, screener)
         case Reading.ACTIONS:
@@ -114,7 +109,7 @@ def _is_time(column: pd.Series) -> bool:
 def _distinct(column: pd.Series) -> tuple[Codes, pd.Series]:
     if pd.api.types.is_numeric_dtype(column.dtype):
         codes, numbers = pd.factorize(column)
-        return codes.astype(np.int64), pd.Series([_digits(number) for number in numbers], dtype="object")
+        return codes.astype(np.int64), pd.Series(whole_numbers(pa.array(numbers)).to_pylist(), dtype="object")
     if isinstance(column.dtype, pd.CategoricalDtype | pd.StringDtype):
         codes, texts = pd.factorize(column.astype("str"))
         return codes.astype(np.int64), pd.Series(texts, dtype="str")
@@ -128,59 +123,16 @@ def _distinct(column: pd.Series) -> tuple[Codes, pd.Series]:
     return np.where(missing[codes], -1, codes).astype(np.int64), values.mask(missing, None)
 
 
-def _digits(number: float | int) -> str | None:
-    """A whole number that its type holds exactly, as its digits; nothing for other numbers."""
-    if isinstance(number, float | np.floating):
-        return (
-            str(int(number)) if np.isfinite(number) and number == int(number) and abs(number) < _LARGEST_EXACT else None
-        )
-    return str(int(number))
-
-
 def _in_values(name: str, codes: Codes, values: pd.Series, screener: Screener) -> Findings:
     texts = read_column(values).texts
-    numeric = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False).to_numpy(zero_copy_only=False)
+    numeric = _are_numbers(texts)
     others = np.flatnonzero(~numeric)
-    parts = [_moved(screener.screen(values.iloc[others]), others)]
+    parts = [moved(screener.screen(values.iloc[others]), others)]
     if numeric.any():
-        times = np.bincount(codes[codes >= 0], minlength=len(values))
-        parts.append(_identifiers(name, texts, times, screener))
+        numbers = NumberSearch(name, screener)
+        numbers.add(texts, np.arange(len(texts)), np.bincount(codes[codes >= 0], minlength=len(values)))
+        parts.append(numbers.findings())
     return _ordered(parts)
-
-
-def _identifiers(name: str, texts: pa.LargeStringArray, times: Codes, screener: Screener) -> Findings:
-    """Numbers that are identifiers: payment cards by their digits, others by what the column is called.
-
-    Believed is what at least half of the numbers of such a length pass for: measurements stay what they are.
-    """
-    long = _matching(texts, _CARD_DIGITS)
-    cards = _moved(screener.screen(texts.take(pa.array(long))), long) if len(long) else Findings.empty()
-    if len(cards):
-        return cards
-    candidates = _matching(texts, _IDENTIFIER_DIGITS)
-    label = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\W]+", " ", name).strip()
-    if not len(candidates) or not _IDENTIFIER_NAME.search(label):
-        return Findings.empty()
-    digits = [str(text).strip().partition(".")[0].lstrip("+-") for text in texts.take(pa.array(candidates)).to_pylist()]
-    for written in (digits, [_grouped(number) for number in digits]):
-        found = screener.screen([None if number is None else f"{label}: {number}" for number in written])
-        found = found.where(np.isin(found.names("rule"), protected_rules(screener)))
-        first = np.zeros(len(found), dtype=bool)
-        first[np.unique(found.rows, return_index=True)[1]] = True
-        found = found.where(first)
-        if len(found) and times[candidates[found.rows]].sum() >= _BELIEVED_SHARE * times[candidates].sum():
-            return _whole(found, candidates, texts)
-    return Findings.empty()
-
-
-def protected_rules(screener: Screener) -> list[str]:
-    """The rules that find personal data or secrets, by their identifiers."""
-    return [rule.id for rule in screener.ruleset.all_rules if rule.role in (Role.PERSONAL_DATA, Role.SECRET)]
-
-
-def _grouped(number: str) -> str | None:
-    """Nine digits as a social security number is written; nothing for other numbers."""
-    return f"{number[:3]}-{number[3:5]}-{number[5:]}" if len(number) == 9 else None
 
 
 def _in_actions(values: pd.Series, screener: Screener) -> Findings:
@@ -189,10 +141,10 @@ def _in_actions(values: pd.Series, screener: Screener) -> Findings:
     total = pc.count_substring_regex(texts, _ACTION)
     numbered = pc.fill_null(pc.greater(total, pc.multiply(named, 2)), False).to_numpy(zero_copy_only=False)
     others = np.flatnonzero(~numbered)
-    parts = [_moved(screener.screen(texts.take(pa.array(others))), others)]
+    parts = [moved(screener.screen(texts.take(pa.array(others))), others)]
     rows = np.flatnonzero(numbered)
     if len(rows):
-        parts.append(_moved(_in_names(texts.take(pa.array(rows)), screener), rows))
+        parts.append(moved(_in_names(texts.take(pa.array(rows)), screener), rows))
     return _ordered(parts)
 
 
@@ -228,27 +180,9 @@ def _places(sequences: pa.LargeStringArray, names: dict[str, list[int]]) -> Iter
                     yield row, match[0], match.start()
 
 
-def _matching(texts: pa.LargeStringArray, pattern: str) -> Codes:
-    hits = pc.fill_null(pc.match_substring_regex(texts, pattern), False)
-    return np.flatnonzero(hits.to_numpy(zero_copy_only=False))
-
-
-def _moved(findings: Findings, rows: Codes) -> Findings:
-    """Findings in some of the values, with the places these have among all."""
-    if len(findings) == 0:
-        return findings
-    return Findings(findings.table.set_column(0, SCHEMA.field("row"), pa.array(rows[findings.rows], pa.int64())))
-
-
-def _whole(findings: Findings, candidates: Codes, texts: pa.LargeStringArray) -> Findings:
-    """One finding a number, which is the whole value."""
-    moved = _moved(findings, candidates)
-    lengths = [len(text) for text in texts.take(pa.array(moved.rows)).to_pylist()]
-    table = moved.table
-    for column, ends in (("start", [0] * len(lengths)), ("end", lengths)):
-        index = table.schema.get_field_index(column)
-        table = table.set_column(index, SCHEMA.field(column), pa.array(ends, pa.int64()))
-    return Findings(table)
+def _are_numbers(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
+    matching = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False)
+    return np.asarray(matching.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def _ordered(parts: list[Findings]) -> Findings:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from nethical_assets.core.governance.screener import Screener
-from nethical_assets.core.governance.values import Reading, find_in, protected_rules
+from nethical_assets.core.governance.searches import protected_rules
+from nethical_assets.core.governance.values import Reading, find_in
 from nethical_assets.core.quality.checks import EXAMPLES, CheckOutcome
 from nethical_assets.core.rows.naming import shown_columns
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -8,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nethical_assets.core.governance.files import screen_file, write_findings
+from nethical_assets.core.governance.files import FileScreening, screen_file, write_findings
 from nethical_assets.core.governance.findings import Findings
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.values import Reading, find_in
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.columns import nested_text
 
@@ -40,9 +42,9 @@ def test_every_format_gives_the_same_findings(tmp_path: Path, screener: Screener
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
 def test_findings_are_written_without_text(tmp_path: Path, screener: Screener, ending: str) -> None:
-    findings = screen_file(_written(tmp_path, ".csv"), "text", screener).findings
+    result = screen_file(_written(tmp_path, ".csv"), "text", screener)
     path = tmp_path / f"findings{ending}"
-    write_findings(findings, path)
+    write_findings(result, path)
     readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda p: pd.read_json(p, lines=True)}
     table = readers[ending](path)
     assert table["kind"].tolist() == ["EMAIL", "CREDIT_CARD"]
@@ -106,14 +108,68 @@ def test_other_wrong_files(tmp_path: Path, screener: Screener) -> None:
     with pytest.raises(DatasetError, match=r"row 1.*a JSON list, not an object"):
         screen_file(listed, "text", screener)
     with pytest.raises(DatasetError, match="unknown format for findings"):
-        write_findings(screener.screen([]), tmp_path / "findings.txt")
+        write_findings(FileScreening("text", 0, screener.screen([]), ""), tmp_path / "findings.txt")
 
 
-def test_a_numeric_parquet_column_is_not_text(tmp_path: Path, screener: Screener) -> None:
+CARDS = [4111111111111111, 5500000000000004, 4012888888881881]
+NUMBERS: dict[str, tuple[str, list[int], str]] = {
+    "cards": ("n", [*CARDS, 3], "CREDIT_CARD"),
+    "social security numbers": ("ssn", [536228145, 78051234, 219099234], "SSN"),
+    "phones": ("mobile", [2125550143, 4155550134, 2125550199], "PHONE"),
+    "phones, joined words": ("phonenumber1", [2125550143, 4155550134, 2125550199], "PHONE"),
+    "measurements": ("src_bytes", [536228145, 536229145, 10**15 + 7, 10**15 + 14], ""),
+}
+TYPES = ["int64", "uint64", "float64", "Int64", "decimal", "categories", "text", "text of floats", "dictionary of text"]
+
+
+def _number_column(values: list[int], kind: str) -> pa.Array:
+    match kind:
+        case "decimal":
+            return pa.array([Decimal(value) for value in values], pa.decimal128(20, 2))
+        case "categories":
+            return pa.array(values).dictionary_encode()
+        case "text":
+            return pa.array(map(str, values))
+        case "text of floats":
+            return pa.array([f"{value}.0" for value in values])
+        case "dictionary of text":
+            return pa.array(map(str, values)).dictionary_encode()
+        case _:
+            return pa.array(pd.Series(values, dtype=kind))
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("case", NUMBERS)
+def test_numbers_of_any_type_are_found_as_in_datasets(tmp_path: Path, screener: Screener, case: str, kind: str) -> None:
+    name, values, found = NUMBERS[case]
     path = tmp_path / "numbers.parquet"
-    pd.DataFrame({"text": [4111111111111111, 1]}).to_parquet(path)
-    assert pq.ParquetFile(path).metadata.num_rows == 2
-    assert len(screen_file(path, "text", screener).findings) == 0
+    column = _number_column(values, kind)
+    pq.write_table(pa.table({name: column}), path)
+    result = screen_file(path, name, screener)
+    told = [(record["column"], record["row"], record["kind"]) for record in result.to_records()]
+    assert told == [(name, row, found) for row, value in enumerate(values) if found and value > 9]
+    as_table = find_in(column.to_pandas().rename(name), Reading.PROSE, screener).on_rows()
+    assert as_table.table.select(["row", "kind"]) == result.findings.table.select(["row", "kind"]).cast(
+        as_table.table.select(["row", "kind"]).schema
+    )
+
+
+def test_numbers_are_judged_by_the_whole_file_and_not_by_its_pieces(tmp_path: Path, screener: Screener) -> None:
+    path = tmp_path / "numbers.parquet"
+    ids = [10**15 + 7 * row for row in range(40_000)]
+    pq.write_table(pa.table({"n": [*CARDS * 4000, *ids]}), path)
+    assert len(screen_file(path, "n", screener).findings) == 0, "most numbers of this length are no cards"
+    pq.write_table(pa.table({"n": [*ids[:3], *CARDS * 9000]}), path)
+    assert len(screen_file(path, "n", screener).findings) == 27_000
+
+
+def test_numbers_among_texts_are_read_as_texts_and_by_the_name_of_the_column(
+    tmp_path: Path, screener: Screener
+) -> None:
+    path = tmp_path / "ssn.csv"
+    path.write_text("ssn\nunknown\n536228145\n4111111111111111\n219099234\nmail a@example.org\n")
+    found = [(record["row"], record["kind"]) for record in screen_file(path, "ssn", screener).to_records()]
+    assert found == [(1, "SSN"), (2, "CREDIT_CARD"), (3, "SSN"), (4, "EMAIL")]
 
 
 def test_a_recogniser_adds_its_findings_at_the_right_rows(tmp_path: Path, screener: Screener) -> None:
