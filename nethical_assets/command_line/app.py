@@ -33,6 +33,7 @@ from nethical_assets.command_line.output import (
 )
 from nethical_assets.command_line.status_line import working
 from nethical_assets.core.detectors.registry import check_family
+from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.home.options import CycleOptions, SourceChoice
 
@@ -249,7 +250,7 @@ def _end(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{error.filename}: "
-        _say(f"{where}{error.strerror or error}; free space, correct permissions, or name another folder or file")
+        _say(f"{where}{error.strerror or error}; {advice(error)}, or name another folder or file")
         return 2
     if isinstance(error, _USAGE_ERROR):
         if message := error.format_message():

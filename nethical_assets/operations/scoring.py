@@ -41,18 +41,20 @@ def score_file(
     """
     from nethical_assets.core.governance.predictions import screen_outputs
     from nethical_assets.core.models.loading import load_detector, score_records
-    from nethical_assets.core.reading.tables import TextLayout, check_output, read_records, write_records
+    from nethical_assets.core.reading.tables import TextLayout, check_output, read_records, reading_of, write_records
 
     check_output(output, file)
     entries = settings.catalog.for_family(family)
     # First: what is wrong with the file is the same with and without a model.
-    records = read_records(file, entries, layout or TextLayout())
+    spec = load_family(family)
+    declared = {one.text_column for entry in entries for one in entry.files if one.text_column}
+    reading = reading_of(file, objects=frozenset({*spec.text_columns, *declared} if spec.text_columns else ()))
+    records = read_records(file, entries, layout or TextLayout(), reading)
     workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
     workspace.acts.settle()
     champion = workspace.evidence.champion(family)
     if champion is None:
         raise NoChampionError(f"family {family} has no promoted model yet; run: nethical run --families {family}")
-    spec = load_family(family)
     detector = load_detector(workspace.registry, champion.model, spec)
     scored = score_records(
         detector,

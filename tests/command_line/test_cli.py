@@ -526,7 +526,8 @@ def test_a_cell_of_the_wrong_type_is_counted_and_named_and_too_many_are_refused(
     write(1)
     answer = command("score", "logistic", str(records), "--output", str(output), "--json")
     assert answer.code == 0, answer.err
-    wrong = {"column": "src_bytes", "count": 1, "first": 1, "records": 150, "reason": reason}
+    wrong = {"column": "src_bytes", "count": 1, "first": 1, "records": 150}
+    wrong |= {"reason": reason, "reasons": {reason: 1}}
     assert answer.document["wrong_cells"] == [wrong], "and the empty cell is missing"
     assert answer.document["prediction_findings"] == {}
     batch = next(open_audit_log(home).find_events(event_type="batch_scored")).event

@@ -29,6 +29,7 @@ from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.audit.view import SignedView
 from nethical_assets.core.audit.writer import Clock, LogWriter, utc_now
 from nethical_assets.core.ground.digests import check_digest
+from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.tlog.merkle import MerkleTree, hash_leaf
 
@@ -103,7 +104,7 @@ class RunRecorder:
         except OSError as error:
             raise AuditError(
                 f"{self._reader.folder}: the event {kind} of run {self.run_id} was not recorded ({error.strerror}); "
-                "earlier events are intact: make space and try again"
+                f"earlier events are intact: {advice(error)} and try again"
             ) from None
 
     def prefix_root(self) -> tuple[int, str]:

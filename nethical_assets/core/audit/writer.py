@@ -32,6 +32,7 @@ from nethical_assets.core.audit.keys import (
 )
 from nethical_assets.core.audit.state import AUDIT_KEY, LogState
 from nethical_assets.core.audit.view import SignedView
+from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.ground.storage import exclusive_lock, write_atomically
 from nethical_assets.core.tlog.checkpoint import Checkpoint
@@ -65,7 +66,7 @@ class LogWriter:
         """Be the only writer.
 
         Raises:
-            AuditError: there is no space; nothing is lost.
+            AuditError: there is no space or no permission; nothing is lost.
             BusyError: another writer holds the log for more than five minutes.
         """
         make_durable_folder(self._folder)
@@ -77,7 +78,7 @@ class LogWriter:
         except OSError as error:
             raise AuditError(
                 f"{self._folder}: the audit log was not extended ({error.strerror}); nothing was lost: "
-                "make space and finalise again"
+                f"{advice(error)} and finalise again"
             ) from None
 
     def open(self) -> tuple[SignedView, Ed25519PrivateKey]:

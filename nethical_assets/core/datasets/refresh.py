@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from nethical_assets.core.datasets.availability import Cause, cause_of, gravest
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore, timestamp
 from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, NethicalError, SourceUnavailableError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.reading.version import READING_VERSION
@@ -342,5 +343,5 @@ def _remove_leftovers(folder: Path) -> None:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError):
         name = "" if error.filename is None else f"{error.filename}: "
-        return f"{name}{error.strerror or error}; free space or correct permissions and run again"
+        return f"{name}{error.strerror or error}; {advice(error)} and run again"
     return str(error)

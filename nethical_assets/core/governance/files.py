@@ -33,9 +33,10 @@ from nethical_assets.core.reading.tables import (
     TextLayout,
     every_row,
     layout_of,
+    reading_of,
     with_layout,
 )
-from nethical_assets.core.reading.tally import UnreadableError
+from nethical_assets.core.reading.tally import FileReading, UnreadableError
 from nethical_assets.core.rows.catalog import FileEntry, FileFormat
 
 
@@ -97,10 +98,11 @@ def screen_file(
     """
     path = Path(path)
     file = with_layout(layout_of(path, file_format, text_column=text_column), TextLayout(delimiter, encoding))
+    reading = reading_of(path, wanted=text_column)
     search = ProseSearch(text_column, screener)
     recognised: list[Findings] = []
     rows = 0
-    for texts in _texts(path, file, text_column):
+    for texts in _texts(path, file, reading):
         places, once = np.arange(rows, rows + len(texts)), np.ones(len(texts), dtype=np.int64)
         if is_numeric(texts):
             search.add_numbers(whole_numbers(texts), places, once)
@@ -119,16 +121,16 @@ def screen_file(
     return FileScreening(text_column, rows, findings, screener.ruleset.digest)
 
 
-def _texts(path: Path, file: FileEntry, text_column: str) -> Iterator[pa.Array]:
+def _texts(path: Path, file: FileEntry, reading: FileReading) -> Iterator[pa.Array]:
     """The texts of the column, as they are typed where the format has types."""
     if file.format != "parquet":
-        for batch in every_row(path, file, text_column):
+        for batch in every_row(path, file, reading):
             yield batch.column(0)
         return
     rows = 0
     try:
-        for batch in parquet_batches(path, str(path), text_column):
-            yield _readable(batch.column(0), str(path), rows)
+        for batch in parquet_batches(path, reading.shown, reading.wanted):
+            yield _readable(batch.column(0), reading.shown, rows)
             rows += batch.num_rows
     except UnreadableError as error:
         raise error.for_command("name a readable file") from None

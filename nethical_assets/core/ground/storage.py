@@ -97,6 +97,22 @@ def write_atomically(path: UPath | Path, data: bytes, *, durable: bool = True, p
         path.write_bytes(data)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
+    with _named(target):
+        _replace(target, data, durable=durable, private=private)
+    if durable:
+        sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def _named(target: Path) -> Iterator[None]:
+    """Errors name the file that was to be written, and not a temporary one that nobody knows."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(target)) from None
+
+
+def _replace(target: Path, data: bytes, *, durable: bool, private: bool) -> None:
     descriptor, name = create_temporary(target.parent, private=private)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -110,8 +126,6 @@ def write_atomically(path: UPath | Path, data: bytes, *, durable: bool = True, p
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
-    if durable:
-        sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -126,6 +126,7 @@ class _Rows:
         self._shown = reading.shown
         self._text_column = text_column
         self._wanted = reading.wanted
+        self._objects_of = reading.objects - {text_column}
         self._names: dict[str, None] = {}
         self._members = 0
         self._objects = 0
@@ -164,6 +165,7 @@ class _Rows:
             if not objects:
                 return
             batch = self._batch(objects, list(dict.fromkeys(name for value in objects for name in value)))
+        self._keep_objects(objects)
         self._tally.rows_read += len(objects)
         yield batch
 
@@ -191,6 +193,12 @@ class _Rows:
             for name in names
         ]
         return pa.record_batch(columns, names=unique_names(names))
+
+    def _keep_objects(self, objects: list[dict[str, Any]]) -> None:
+        for position, value in enumerate(objects, start=self._tally.rows_read):
+            for name in self._objects_of & value.keys():
+                if isinstance(value[name], bool | list | dict):
+                    self._tally.no_texts.setdefault(name, []).append((position, value[name]))
 
     def _is_text(self, row: int, value: dict[str, Any]) -> bool:
         try:

@@ -96,8 +96,17 @@ def _stream_parquet(path: Path, entry: FileEntry, reading: FileReading) -> Itera
             readable_text(column, reading.shown, tally.rows_read, lines=name in texts)
             for name, column in zip(names, batch.columns, strict=True)
         ]
+        for name in (reading.objects - texts) & set(names):
+            _keep_objects(name, batch.column(names.index(name)), tally)
         tally.rows_read += batch.num_rows
         yield pa.record_batch(columns, names=names)
+
+
+def _keep_objects(name: str, column: pa.Array, tally: FileTally) -> None:
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
+        values = enumerate(column.to_pylist(), start=tally.rows_read)
+        tally.no_texts.setdefault(name, []).extend((row, value) for row, value in values if value is not None)
 
 
 def readable_text(column: pa.Array, shown: str, row: int, *, lines: bool) -> pa.Array:

@@ -52,13 +52,25 @@ class TextLayout:
 AS_THE_NAME_SAYS = TextLayout()
 
 
+def reading_of(path: Path, *, wanted: str | None = None, objects: frozenset[str] = frozenset()) -> FileReading:
+    """A reading of a file that a person named, of one ``wanted`` column or of all.
+
+    In the columns ``objects`` truth values, lists and objects stay what they are; elsewhere they become text.
+    """
+    return FileReading(str(path), wanted=wanted, row_bytes=MAXIMUM_ROW_BYTES, objects=objects)
+
+
 def read_records(
-    path: Path, entries: Sequence[DatasetEntry] = (), layout: TextLayout = AS_THE_NAME_SAYS
+    path: Path,
+    entries: Sequence[DatasetEntry] = (),
+    layout: TextLayout = AS_THE_NAME_SAYS,
+    reading: FileReading | None = None,
 ) -> pd.DataFrame:
     """The records of a file, in order, with inferred column types.
 
     A file named like one of the catalog's ``entries`` is read by that entry's layout (encoding, columns without a
-    header line); any other by its suffix. What ``layout`` says comes first.
+    header line); any other by its suffix. What ``layout`` says comes first. The tally of ``reading`` (``reading_of``)
+    is filled on the way.
 
     Raises:
         DatasetError: there is no such file, its format is unknown, or its content cannot be used; one line.
@@ -68,19 +80,26 @@ def read_records(
     limit = UnpackingLimit(path, str(path))
     batches: list[pa.RecordBatch] = []
     declared = with_layout(file, layout)
-    for batch in every_row(path, declared):
+    reading = reading or reading_of(path)
+    for batch in every_row(path, declared, reading):
         limit.add(batch.nbytes)
         batches.append(batch)
-    texts = {name for name in (declared.text_column, declared.sequence_column) if name}
+    kept = reading.tally.no_texts
+    texts = {name for name in (declared.text_column, declared.sequence_column, *kept) if name}
     table = infer_types(
         pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches], promote_options="default"),
         keep_as_text=frozenset(texts),
     )
     frame: pd.DataFrame = table.to_pandas()
+    for name, cells in kept.items():
+        whole = frame[name].astype("object")
+        for row, value in cells:
+            whole.iat[row] = value
+        frame[name] = whole
     return frame.assign(**{FILE_COLUMN: path.name})
 
 
-def every_row(path: Path, layout: FileEntry, wanted: str | None = None) -> Iterator[pa.RecordBatch]:
+def every_row(path: Path, layout: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     """The rows of a file that a person named, in order, as string columns; one bad row refuses the file.
 
     A JSON file may also hold one object a line.
@@ -89,7 +108,6 @@ def every_row(path: Path, layout: FileEntry, wanted: str | None = None) -> Itera
         DatasetError: there is no such file, or its content cannot be used; one line, without anything of it.
     """
     _check_there(path)
-    reading = FileReading(str(path), wanted=wanted, row_bytes=MAXIMUM_ROW_BYTES)
     tally = reading.tally
     try:
         if layout.format == "json" and not is_one_document(path, layout.encoding):
@@ -112,10 +130,10 @@ def layout_of(path: Path, file_format: FileFormat | None = None, *, text_column:
     Raises:
         DatasetError: there is no such file, or its suffix names no format.
     """
+    _check_there(path)
     kind = file_format or FORMATS.get(path.suffix.lower())
     if kind is None:
         raise DatasetError(f"{path}: unknown format; name a file that ends in {', '.join(FORMATS)}")
-    _check_there(path)
     return FileEntry(path=(path.name,), format=kind, text_column=text_column)
 
 
@@ -152,8 +170,11 @@ def refuse_source(path: Path, source: Path | None) -> None:
     """Refuse to write what was made of ``source`` over it.
 
     Raises:
-        DatasetError: both are one file.
+        DatasetError: both are one file, or the output is a folder, a device or the like.
     """
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a device, pipe or socket"
+        raise DatasetError(f"{path}: the output is {what}; name a file that ends in {', '.join(OUTPUT_SUFFIXES)}")
     if source is not None and path.exists() and source.exists() and path.samefile(source):
         raise DatasetError(f"{path}: the output would replace the file that is read; name another one")
 
@@ -189,8 +210,13 @@ def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:
 def _check_there(path: Path) -> None:
     if path.is_dir():
         raise DatasetError(f"{path}: it is a folder; name a file of records")
-    if not path.is_file():
-        raise DatasetError(f"{path}: there is no such file")
+    if path.is_file():
+        return
+    if path.is_symlink() and not path.exists():
+        raise DatasetError(f"{path}: it is a link that leads nowhere; name a file of records")
+    if path.exists():
+        raise DatasetError(f"{path}: it is a device, pipe or socket and no file; name a file of records")
+    raise DatasetError(f"{path}: there is no such file")
 
 
 def _declared_layout(path: Path, entries: Sequence[DatasetEntry]) -> FileEntry | None:

@@ -7,6 +7,7 @@ the module of each format). A reason never holds a value of the file: what peopl
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from nethical_assets.core.ground.errors import DatasetError
 
@@ -33,13 +34,23 @@ class UnreadableError(DatasetError):
 
 @dataclass
 class FileTally:
-    """What reading one file met: rows are records, counted from 1, the header line included."""
+    """What reading one file met: rows are records, counted from 1, the header line included.
+
+    ``notes`` are for whoever named the file; ``no_texts``: of the columns that were asked for as ``objects`` of a
+    reading, the position of each value (from 0) that is a truth value, a list or an object, and the value.
+    """
 
     rows_read: int = 0
     rows_rejected: int = 0
     first_rejected_row: int | None = None
     first_rejection: str | None = None
     last_rejected_row: int | None = None
+    notes: dict[str, None] = field(default_factory=dict)
+    no_texts: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
+
+    def note(self, said: str) -> None:
+        """Note, once, what whoever named the file has to know of how it was read."""
+        self.notes[said] = None
 
     def reject(self, row: int | None, reason: str) -> None:
         """Count a row that could not be read."""
@@ -63,9 +74,11 @@ class FileReading:
         tally: filled on the way.
         wanted: the one column to read; all of them by default.
         row_bytes: a row of text that is longer ends the reading.
+        objects: the columns of which the tally keeps the values that are no texts.
     """
 
     shown: str
     tally: FileTally = field(default_factory=FileTally)
     wanted: str | None = None
     row_bytes: int = MAXIMUM_ROW_BYTES
+    objects: frozenset[str] = frozenset()

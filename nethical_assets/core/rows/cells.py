@@ -1,13 +1,14 @@
-"""Cells of the wrong type: what a numeric or time column may hold, judged the same wherever records are read.
+"""Cells of the wrong type: what a column of numbers, times or texts may hold, judged the same wherever it is read.
 
-What belongs here: from a cell to a number or a time, or why it is neither, and the count of what was not. What does
-not: which columns are read as what (the mappings and families, through ``frames``), or which share is too much
+What belongs here: from a cell to a number, a time or a text, or why it is none, and the count of what was not. What
+does not: which columns are read as what (the mappings and families, through ``frames``), or which share is too much
 (settings).
 
 A cell is missing when it is empty, null or NaN, or masked by screening. Everything else is what its column asks for, or
 wrong: ``1,000`` is no number, for it may be 1 or 1000; nor is ``0x10``, a truth value, a list, an object, infinity, or
-a number that a 64-bit float cannot hold. Wrong cells count as missing, and are counted: column, first record, reason.
-Their values are never shown.
+a number that a 64-bit float cannot hold. A column of texts is all that its family reads: there a missing cell is wrong
+too, as are truth values, lists and objects, while a number is the text it is written as. Wrong cells count as missing,
+and are counted: column, first record, reasons. Their values are never shown.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import contextlib
 import contextvars
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,7 @@ _REASONS = (
     (re.compile(r"\{.*\}", re.DOTALL), "an object"),
 )
 _TEXT = "text"
+_NOTHING = "missing"
 _NO_TIME = "no ISO 8601 time"
 _SHOWN_COLUMNS = 5
 
@@ -53,14 +55,21 @@ class WrongCells:
     """The cells of one column that are not what they should be.
 
     ``first``: the record of the first one, counted from 1, a header line not; ``records``: how many there are in all;
-    ``reason``: what the most frequent kind of them is.
+    ``reasons``: each kind of them and how many of it there are, the most frequent first.
     """
 
     column: str
     count: int
     first: int
     records: int
-    reason: str
+    reasons: Mapping[str, int]
+
+    @property
+    def reason(self) -> str:
+        """What they are, with counts where they are of several kinds."""
+        if len(self.reasons) == 1:
+            return next(iter(self.reasons))
+        return " or ".join(f"{reason} ({count})" for reason, count in self.reasons.items())
 
     @property
     def share(self) -> float:
@@ -75,6 +84,7 @@ class WrongCells:
             "first": self.first,
             "records": self.records,
             "reason": self.reason,
+            "reasons": dict(self.reasons),
         }
 
     def __str__(self) -> str:
@@ -102,9 +112,9 @@ class CellTally:
         if len(at):
             known = self.columns.get(str(name))
             if known is None or known.count < len(at):
-                most = Counter(reasons).most_common(1)[0][0]
                 first = int(at[0] if self.positions is None else self.positions[at[0]]) + 1
-                self.columns[str(name)] = WrongCells(str(name), len(at), first, len(wrong), most)
+                counted = dict(Counter(reasons).most_common())
+                self.columns[str(name)] = WrongCells(str(name), len(at), first, len(wrong), counted)
 
     @property
     def count(self) -> int:
@@ -124,9 +134,11 @@ class CellTally:
         over = [column for column in self._worst() if column.share > share]
         if over:
             more = f" and {len(over) - _SHOWN_COLUMNS} more columns" if len(over) > _SHOWN_COLUMNS else ""
+            empty = any(_NOTHING in column.reasons for column in over)
+            otherwise = "leave out their records" if empty else "leave them empty"
             raise DatasetError(
                 f"{what}: {'; '.join(map(str, over[:_SHOWN_COLUMNS]))}{more}; at most a share of {share:g} may be "
-                "(wrong_type_share_max): correct these cells, or leave them empty"
+                f"(wrong_type_share_max): correct these cells, or {otherwise}"
             )
 
     def _worst(self) -> list[WrongCells]:
@@ -174,6 +186,38 @@ def read_times(values: pd.Series) -> pd.Series:
         wrong = lost & ~_are_missing(_texts(values))
         _note(values.name, wrong, lambda: [_NO_TIME] * int(wrong.sum()))
     return found
+
+
+def read_texts(values: pd.Series) -> pd.Series:
+    """``values`` as texts, empty where a cell is missing or wrong; both are noted."""
+    if isinstance(values.dtype, pd.StringDtype):
+        wrong = _are_blank(values)
+        _note(values.name, wrong, lambda: [_NOTHING] * int(wrong.sum()))
+        return values.mask(wrong, "")
+    reasons = [_no_text(cell) for cell in values.tolist()]
+    wrong = np.array([reason is not None for reason in reasons], dtype=np.bool_)
+    _note(values.name, wrong, lambda: [reason for reason in reasons if reason is not None])
+    return values.astype("object").mask(wrong, "")
+
+
+def _are_blank(values: pd.Series) -> _Flags:
+    trimmed = pc.utf8_trim_whitespace(pa.array(values, type=pa.large_string(), from_pandas=True))
+    return np.asarray(pc.fill_null(pc.equal(trimmed, ""), True), dtype=np.bool_)
+
+
+def _no_text(cell: object) -> str | None:
+    """Why a cell is no text; nothing where it is one, or a number."""
+    match cell:
+        case str():
+            return None if cell.strip() else _NOTHING
+        case bool() | np.bool_():
+            return "a truth value"
+        case list() | tuple() | set() | np.ndarray():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return _NOTHING if _is_missing(cell) else None
 
 
 def _note(name: object, wrong: _Flags, reasons: Any) -> None:

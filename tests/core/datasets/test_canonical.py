@@ -75,9 +75,18 @@ def test_times_that_are_none_are_counted_and_too_many_refused() -> None:
     given = many(50).assign(when="2024-01-01T00:00:00Z")
     given.loc[0, "_label"] = -1
     given.loc[7, "when"] = "planted day"
+    why = "no ISO 8601 time"
     _, facts = build((entry_named(time_column="when"), given))
     assert facts["wrong_cells"] == [
-        {"dataset": "prompts", "column": "when", "count": 1, "first": 8, "records": 49, "reason": "no ISO 8601 time"}
+        {
+            "dataset": "prompts",
+            "column": "when",
+            "count": 1,
+            "first": 8,
+            "records": 49,
+            "reason": why,
+            "reasons": {why: 1},
+        }
     ]
     with pytest.raises(
         DatasetError, match="dataset prompts: column when: 1 of 49 value is no ISO 8601 time"

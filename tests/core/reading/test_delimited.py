@@ -7,7 +7,7 @@ import pytest
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.columns import nested_text, unique_names
 from nethical_assets.core.reading.readers import read_files
-from nethical_assets.core.reading.tables import TextLayout, every_row, layout_of, read_records, with_layout
+from nethical_assets.core.reading.tables import TextLayout, every_row, layout_of, read_records, reading_of, with_layout
 from tests.core.conftest import entry_of
 
 
@@ -55,8 +55,8 @@ def test_names_of_many_columns_are_distinct(write, folder):
 def test_a_likely_cause_is_named_with_the_option_that_helps(content, option, layout, write, folder):
     path = write({"mine.csv": content}) / "mine.csv"
     with pytest.raises(DatasetError, match=option):
-        list(every_row(path, layout_of(path), "text"))
-    (batch,) = every_row(path, with_layout(layout_of(path), layout), "text")
+        list(every_row(path, layout_of(path), reading_of(path, wanted="text")))
+    (batch,) = every_row(path, with_layout(layout_of(path), layout), reading_of(path, wanted="text"))
     assert batch.schema.names == ["text"] and batch.num_rows == 1
     assert read_records(path, layout=layout)["id"].tolist() == [1]
 
@@ -99,7 +99,7 @@ def test_no_error_quotes_a_value(case, write, folder):
     for wrong in (path, folder / "x.jsonl", folder / "x.json", folder / "x.parquet"):
         for wanted in (None, "prompt"):
             try:
-                list(every_row(wrong, layout_of(wrong), wanted))
+                list(every_row(wrong, layout_of(wrong), reading_of(wrong, wanted=wanted)))
             except DatasetError as error:
                 assert SECRET not in str(error) and "anna" not in str(error)
                 assert "\n" not in str(error)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nethical_assets.core.ground.errors import DatasetError
-from nethical_assets.core.rows.cells import read_numbers, read_times, tallied
+from nethical_assets.core.rows.cells import read_numbers, read_texts, read_times, tallied
 
 
 def numbers_of(*cells: Any, dtype: Any = "object") -> tuple[list[float], dict[str, Any] | None]:
@@ -71,7 +71,8 @@ def test_everything_else_is_wrong_and_says_why(cell: Any, reason: str) -> None:
     (number, one), noted = numbers_of(cell, 1)
     assert np.isnan(number)
     assert one == 1
-    assert noted == {"column": "size", "count": 1, "first": 1, "records": 2, "reason": reason}
+    told = {"column": "size", "count": 1, "first": 1, "records": 2, "reason": reason, "reasons": {reason: 1}}
+    assert noted == told
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,9 @@ def test_times_are_iso_8601_or_wrong() -> None:
     with tallied() as tally:
         found = read_times(pd.Series(["2024-06-01T10:00:00Z", None, "yesterday", "", "2024-06-01"], name="when"))
     assert found.notna().tolist() == [True, False, False, False, True]
-    assert tally.to_json() == [{"column": "when", "count": 1, "first": 3, "records": 5, "reason": "no ISO 8601 time"}]
+    why = "no ISO 8601 time"
+    told = {"column": "when", "count": 1, "first": 3, "records": 5, "reason": why, "reasons": {why: 1}}
+    assert tally.to_json() == [told]
 
 
 def test_a_column_counts_once_and_records_are_counted_in_their_file() -> None:
@@ -116,7 +119,11 @@ def test_a_column_counts_once_and_records_are_counted_in_their_file() -> None:
         read_numbers(values)
         with tallied() as inner:
             read_numbers(values)
-    assert (tally.count, tally.columns["a"].first, tally.columns["a"].reason) == (3, 5, "text")
+    assert (tally.count, tally.columns["a"].first, tally.columns["a"].reason) == (
+        3,
+        5,
+        "text (2) or digits with separators (1)",
+    )
     assert inner.columns["a"].first == 2
     assert read_numbers(values).tolist()[0] == 1, "also where nobody counts"
 
@@ -143,3 +150,34 @@ def test_the_name_of_a_column_is_not_shown_where_it_is_data() -> None:
     with pytest.raises(DatasetError) as refused:
         tally.refuse_above(0.0, "r")
     assert "planted" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["a", "12", 12, 1.5, "true", "[x]"], {}),
+        (["a", None, "", " \t", np.nan, pd.NA], {"missing": 5}),
+        (["a", True, np.bool_(0)], {"a truth value": 2}),
+        (["a", ["b"], ("c",), {"d": 1}, None], {"a list": 2, "an object": 1, "missing": 1}),
+    ],
+)
+def test_a_column_of_texts_counts_what_is_no_text(cells: list[Any], told: dict[str, int]) -> None:
+    with tallied() as tally:
+        found = read_texts(pd.Series(cells, name="text", dtype="object"))
+    assert [column["reasons"] for column in tally.to_json()] == ([told] if told else [])
+    assert (found == "").sum() == sum(told.values())
+    kept = [cell for cell in cells if isinstance(cell, str) and cell.strip()]
+    with tallied() as again:
+        assert read_texts(pd.Series([*kept, None, " "], name="text", dtype="str")).tolist() == [*kept, "", ""]
+    assert again.columns["text"].reasons == {"missing": 2}
+
+
+def test_reasons_are_counted_each_and_the_advice_fits_them() -> None:
+    with tallied() as tally:
+        read_numbers(pd.Series(["x", "y", True, [1]], name="a"))
+    with pytest.raises(DatasetError, match=r"4 of 4 values are text \(2\) or a truth value \(1\) or a list \(1\)"):
+        tally.refuse_above(0.5, "x.csv")
+    with tallied() as tally:
+        read_texts(pd.Series([None, "a"], name="text"))
+    with pytest.raises(DatasetError, match=r"1 of 2 value is missing .* or leave out their records$"):
+        tally.refuse_above(0.1, "x.csv")

@@ -28,6 +28,7 @@ from nethical_assets.core.detectors.families.prompt_injection.prompts import syn
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.cells import read_texts
 from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
@@ -146,13 +147,15 @@ class PromptInjectionDetector(CalibratedDetector):
 
 
 def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
-    """The text of each record, unchanged, in ``text``; a row a record.
+    """The text of each record, unchanged, in ``text``; a row a record, empty where a cell is no text
+    (``cells.read_texts``).
 
     Raises:
         DatasetError: the declared text column is missing.
     """
-    column = joined_column(entry, raw, [file.text_column for file in entry.files])
-    text = strings(texts(column), raw.index)
+    declared = [file.text_column for file in entry.files]
+    column = joined_column(entry, raw, declared).rename(declared[0] if len(set(declared)) == 1 else "text")
+    text = strings(texts(read_texts(column)), raw.index)
     frame = pd.DataFrame({"text": text, "identity": normalised_text(text)})
     return with_declared_columns(entry, raw, frame)
 
@@ -163,6 +166,8 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
     Raises:
         DatasetError: neither ``text`` nor the text column of a known entry; one line with the expected ones.
     """
+    if "text" in frame.columns:
+        frame = frame.assign(text=strings(texts(read_texts(frame["text"])), frame.index))
     return inputs_for_scoring(
         frame,
         entries,
