@@ -172,6 +172,8 @@ def score(
                 f"Counted as missing: column {column['column']}: {column['count']} of {column['records']} values, "
                 f"{column['reason']} (first: record {column['first']})"
             )
+        for note in document["notes"]:
+            tell(f"Note: {note}")
         for kind, count in document["prediction_findings"].items():
             tell(f"Found in the predictions: {kind} {count}")
 

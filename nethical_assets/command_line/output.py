@@ -28,7 +28,7 @@ from nethical_assets.core.detectors.registry import check_family, family_names
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs go to stderr.")]
 DelimiterOption = Annotated[
-    str | None, typer.Option(help="What separates the columns of a csv or tsv file, when the name does not say it.")
+    str | None, typer.Option(help="What separates the columns of a csv or tsv file: one character, or tab.")
 ]
 EncodingOption = Annotated[
     str | None, typer.Option(help="The encoding of a text file: utf-8 by default, cp1252, utf-16, gb18030, ...")

@@ -65,6 +65,8 @@ def screen(
     tell(f"{summary['rows']} rows, {summary['findings']} findings in {summary['rows_with_findings']} of them")
     for kind, count in summary["by_kind"].items():
         tell(f"  {kind}: {count}")
+    for note in summary["notes"]:
+        tell(f"Note: {note}")
     if output is not None:
         tell(f"Findings written to {output}")
 

@@ -94,4 +94,5 @@ def score_file(
         **told,
         "positives": int(predictions["label"].sum()),
         "output": str(output),
+        "notes": list(reading.tally.notes),
     }

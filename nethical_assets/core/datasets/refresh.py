@@ -224,7 +224,8 @@ class _Refresh:
                 shutil.rmtree(fetched.folder, ignore_errors=True)
         if latest is not None and latest.digest == stored.digest:
             return self._outcome(stored, "unchanged", f"{source.name}: read again, the content is the same")
-        return self._outcome(stored, "new", f"{source.name}: {stored.rows} rows")
+        notes = [f"{file['path']}: {note}" for file in stored.report["files"] for note in file.get("notes", ())]
+        return self._outcome(stored, "new", "; ".join([f"{source.name}: {stored.rows} rows", *notes]))
 
     def _read_and_store(self, source: Source, fetched: FetchedFiles) -> Snapshot:
         from nethical_assets.core.governance.names import with_plain_names

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-Form = Literal["moment", "flag", "number", "text", "not_comparable", "empty"]
+Form = Literal["moment", "flag", "number", "text", "not_comparable", "spelled_otherwise", "empty"]
 
 STRAY_SHARE = 0.1
 """Up to this share of its values a column of numbers, flags or moments may hold other words."""
@@ -35,6 +35,13 @@ _NO_VALUE = frozenset(
     )
 )
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|[+-]?inf(?:inity)?", re.ASCII)
+_BLANKS = r" '\u00a0\u202f\u2019"
+_WITH_DECIMAL = {
+    ".": re.compile(rf"[+-]?\d{{1,3}}(?:([,{_BLANKS}])\d{{3}}(?:\1\d{{3}})*)?(?:\.\d+)?", re.ASCII),
+    ",": re.compile(rf"[+-]?(?:\d{{1,3}}(?:([.{_BLANKS}])\d{{3}}(?:\1\d{{3}})*)?|\d+)(?:,\d+)?", re.ASCII),
+}
+"""Numbers with separators between their thousands, by the sign before their decimals. ``1,000`` is one of either."""
+_SEPARATORS = re.compile(rf"\d[.,{_BLANKS}]\d", re.ASCII)
 _STARTS_OF_NUMBERS = frozenset("0123456789.+-iI")
 _IDENTIFIER = re.compile(r"0\d+", re.ASCII)
 
@@ -63,6 +70,10 @@ _MOMENT = re.compile(
     rf"|{_NAME} {{1,2}}{_DAY} {_CLOCK}(?:{_ZONE} {_YEAR})?"
     rf")\]?"
 )
+
+_TIME_NAME = re.compile(r"(?:^| )(?:t|ts|time|timestamp|date|datetime|epoch|when|created|updated|modified|at)(?: |$)")
+_EPOCHS = tuple((946_684_800 * unit, 4_102_444_800 * unit) for unit in (1, 10**3, 10**6, 10**9))
+"""2000 to 2100 as seconds, milliseconds, microseconds and nanoseconds since 1970."""
 
 _LONGEST_MOMENT = 64
 _LOOKED_AT_FIRST = 500
@@ -131,11 +142,54 @@ class ColumnValues:
             return True
         if self.is_number_type:
             numbers = self.typed_numbers[~np.isnan(self.typed_numbers)]
+            if self._is_epoch(numbers):
+                return True
             # A day written as one whole number, such as 20260104.
             if not len(numbers) or numbers.min() < 16e6 or numbers.max() >= 3e7 or (numbers % 1 != 0).any():
                 return False
             return all(_MOMENT.fullmatch(str(int(number))) for number in np.unique(numbers))
-        return self._mostly(_reads_as_moment)
+        if self._mostly(_reads_as_moment):
+            return True
+        return self._is_called_a_time and self.is_number and self._is_epoch(self.numbers())
+
+    @cached_property
+    def _is_called_a_time(self) -> bool:
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W\d_]+", " ", str(self.series.name)).lower()
+        return _TIME_NAME.search(words) is not None
+
+    def _is_epoch(self, numbers: FloatArray) -> bool:
+        """Whether numbers of a column that is called a time count from 1970, in one unit."""
+        told = numbers[~np.isnan(numbers)]
+        if not len(told) or not self._is_called_a_time:
+            return False
+        return any(low <= told.min() and told.max() < high for low, high in _EPOCHS)
+
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether whole numbers are written as such (``1000000``): ``1000000.0`` may be rounded."""
+        if self.is_number_type:
+            return not pd.api.types.is_float_dtype(self.series)
+        return not any("." in text or "e" in text.lower() for text in self._factors[1])
+
+    @cached_property
+    def is_separated(self) -> bool:
+        """Whether the values are numbers, some of them with separators: ``1,000``, ``1.234,5``."""
+        if self.is_number_type or self.is_number or not any(map(_SEPARATORS.search, self._sample)):
+            return False
+        return self._mostly(lambda text: any(form.fullmatch(text) for form in _WITH_DECIMAL.values()))
+
+    @cached_property
+    def decimal_sign(self) -> str | None:
+        """The sign before the decimals, where any value tells it: of ``1,000`` and ``2,500`` none does."""
+        if not self.is_separated:
+            return "."
+        fits = {sign: form.fullmatch for sign, form in _WITH_DECIMAL.items()}
+        only = {
+            sign: any(fit(text) and not other(text) for text in self._factors[1])
+            for sign, fit, other in ((".", fits["."], fits[","]), (",", fits[","], fits["."]))
+        }
+        told = [sign for sign, is_told in only.items() if is_told]
+        return told[0] if len(told) == 1 else None
 
     @cached_property
     def is_flag(self) -> bool:
@@ -163,12 +217,12 @@ class ColumnValues:
         fit, told = int(counts[fitting].sum()), int(counts[~silent].sum())
         return fit > 0 and fit >= (1.0 - STRAY_SHARE) * told
 
-    def numbers(self) -> FloatArray:
+    def numbers(self, decimal_sign: str = ".") -> FloatArray:
         """The values as numbers, shape (rows,); NaN where there is none, flags as 0 and 1."""
         if self.is_number_type:
             return self.typed_numbers
         codes, distinct, _ = self._factors
-        read = _flag if self.is_flag else _parsed
+        read = _flag if self.is_flag else partial(_separated, decimal_sign) if self.is_separated else _parsed
         known = [read(text.lower()) for text in distinct]
         return np.append(np.array(known, dtype=np.float64), np.nan)[codes]
 
@@ -197,6 +251,15 @@ def form_of(reference: ColumnValues, window: ColumnValues) -> Form:
         return "moment"
     if not any(side.has_values for side in sides):
         return "empty"
+    if not any(side.is_separated for side in sides):
+        return _form_of_plain(reference, window)
+    if not all(side.is_separated or side.is_number or not side.has_values for side in sides):
+        return "text"
+    return "number" if decimal_signs(reference, window) else "spelled_otherwise"
+
+
+def _form_of_plain(reference: ColumnValues, window: ColumnValues) -> Form:
+    sides = (reference, window)
     if all(side.is_flag or not side.has_values for side in sides) and not all(side.is_number for side in sides):
         return "flag"
     if reference.is_flag != window.is_flag and not all(side.is_number and not side.is_truth_type for side in sides):
@@ -204,6 +267,21 @@ def form_of(reference: ColumnValues, window: ColumnValues) -> Form:
         if first and second and not first & second:
             return "not_comparable"
     return "number" if any(side.is_number for side in sides if side.has_values) else "text"
+
+
+def decimal_signs(reference: ColumnValues, window: ColumnValues) -> tuple[str, str] | None:
+    """The signs before the decimals of the numbers of both tables; nothing where that of one cannot be told.
+
+    Where neither tells it, both are written in the same way, whichever it is.
+    """
+    first, second = reference.decimal_sign, window.decimal_sign
+    if first and second:
+        return first, second
+    if not first and not second:
+        return ".", "."
+    known = reference if first else window
+    told = known.decimal_sign
+    return (told, told) if told and known.is_separated else None
 
 
 def _step(size: int) -> int:
@@ -221,6 +299,13 @@ def _reads_as_moment(text: str) -> bool:
 def _by_value(text: str) -> str:
     number = _parsed(text.lower())
     return text if np.isnan(number) or _IDENTIFIER.fullmatch(text) else repr(number)
+
+
+def _separated(decimal_sign: str, text: str) -> float:
+    if not _WITH_DECIMAL[decimal_sign].fullmatch(text):
+        return _parsed(text)
+    thousands = rf"[{'.' if decimal_sign == ',' else ','}{_BLANKS}]"
+    return float(re.sub(thousands, "", text).replace(decimal_sign, "."))
 
 
 def _parsed(text: str) -> float:

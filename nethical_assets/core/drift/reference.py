@@ -60,26 +60,26 @@ class ColumnSketch:
         return np.array([*self.counts, self.missing], dtype=np.int64)
 
     @classmethod
-    def of(cls, name: str, values: FloatArray, bins: int = BINS) -> ColumnSketch:
+    def of(cls, name: str, values: FloatArray, bins: int = BINS, *, exact: bool = True) -> ColumnSketch:
         """The sketch of ``values`` with edges at the column's own quantiles.
 
         A column of at most ``bins`` distinct values gets a bin for each, and one below and one above them all; of other
         columns, a value that fills a bin alone has that bin for itself. Values that agree in six digits count as one
-        (whole numbers only where they are equal), and edges leave room for such rounding.
+        (whole numbers only where they are equal, if they are ``exact``), and edges leave room for such rounding.
         """
         values = np.asarray(values, dtype=np.float64)
         present = np.sort(_within_range(values[~np.isnan(values)]))
-        lowest, highest = _few_distinct(present, bins)
+        lowest, highest = _few_distinct(present, bins, exact=exact)
         if len(lowest):
-            edges = np.concatenate([_rounded(lowest[:1], -1), _rounded(highest, 1)])
+            edges = np.concatenate([_rounded(lowest[:1], -1, exact=exact), _rounded(highest, 1, exact=exact)])
         else:
             # No bins outside the range of a continuous column: their counts are zero in the reference by construction
             # but not in another sample of the same distribution, which doubles the false alarms of small references.
             quantiles = (
                 np.quantile(present, np.arange(1, bins) / bins, method="inverted_cdf") if len(present) else present
             )
-            alone = quantiles[1:][_rounded(quantiles[1:], -1) <= quantiles[:-1]]
-            edges = np.concatenate([_rounded(alone, -1), _rounded(quantiles, 1)])
+            alone = quantiles[1:][_rounded(quantiles[1:], -1, exact=exact) <= quantiles[:-1]]
+            edges = np.concatenate([_rounded(alone, -1, exact=exact), _rounded(quantiles, 1, exact=exact)])
         edges = np.unique(edges)
         empty = cls(name, tuple(edges.tolist()), (), 0)
         *counts, missing = empty.histogram(values).tolist()
@@ -174,17 +174,18 @@ def _within_range(values: FloatArray) -> FloatArray:
     return np.clip(values, -_HUGE, _HUGE)
 
 
-def _rounded(values: FloatArray, direction: int) -> FloatArray:
+def _rounded(values: FloatArray, direction: int, *, exact: bool) -> FloatArray:
     """The outer ends of what ``values`` may be after another rounding: above them (1) or below (-1).
 
-    Whole numbers are not rounded to other whole numbers, however large.
+    Whole numbers that are ``exact`` are not rounded to other whole numbers, however large.
     """
     room = np.maximum(np.abs(values) * _ROUNDING, _ROUNDING_OF_ZERO)
-    room = np.where(values == np.floor(values), np.minimum(room, 0.5), room)
+    if exact:
+        room = np.where(values == np.floor(values), np.minimum(room, 0.5), room)
     return np.asarray(np.clip(values + direction * room, -2 * _HUGE, 2 * _HUGE))
 
 
-def _few_distinct(present: FloatArray, limit: int) -> tuple[FloatArray, FloatArray]:
+def _few_distinct(present: FloatArray, limit: int, *, exact: bool) -> tuple[FloatArray, FloatArray]:
     """The lowest and the highest of every set of sorted values that are one but for rounding; nothing where there are
     more than ``limit`` such sets."""
     lowest: list[float] = []
@@ -193,7 +194,7 @@ def _few_distinct(present: FloatArray, limit: int) -> tuple[FloatArray, FloatArr
     while start < len(present):
         if len(lowest) == limit:
             return np.empty(0), np.empty(0)
-        end = int(np.searchsorted(present, _rounded(present[start : start + 1], 1)[0], side="right"))
+        end = int(np.searchsorted(present, _rounded(present[start : start + 1], 1, exact=exact)[0], side="right"))
         lowest.append(float(present[start]))
         highest.append(float(present[end - 1]))
         start = end

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.drift.columns import ColumnValues, Form, form_of
+from nethical_assets.core.drift.columns import ColumnValues, Form, decimal_signs, form_of
 from nethical_assets.core.drift.reference import ColumnSketch
 from nethical_assets.core.drift.verdict import DriftReport, HistogramPair, NotCompared, judge
 from nethical_assets.core.ground.errors import DatasetError
@@ -27,6 +27,7 @@ _REASONS: dict[Form, str] = {
     "moment": "a moment in time",
     "empty": "no values in either table",
     "not_comparable": "a flag in one table, two other values in the other",
+    "spelled_otherwise": "its numbers have separators in one table, such as 1,000, which may be 1 or 1000",
 }
 
 
@@ -70,12 +71,19 @@ def compare_tables(
         sides = ColumnValues(reference[name]), ColumnValues(window[name])
         form = form_of(*sides)
         if form in _REASONS:
-            lost = form == "not_comparable" or (form == "moment" and not all(side.has_values for side in sides))
+            lost = form in ("not_comparable", "spelled_otherwise") or (
+                form == "moment" and not all(side.has_values for side in sides)
+            )
             not_compared.append(NotCompared(str(name), _REASONS[form], lost=lost))
         else:
-            pairs[str(name)] = _by_text(str(name), *sides) if form == "text" else _by_value(str(name), *sides)
-            if form != "text":
-                notes += _words(str(name), form, *sides)
+            if form == "text":
+                pairs[str(name)] = _by_text(str(name), *sides)
+                continue
+            signs = decimal_signs(*sides) or (".", ".")
+            numbers = [side.numbers(sign) for side, sign in zip(sides, signs, strict=True)]
+            exact = any(side.is_exact for side in sides)
+            pairs[str(name)] = _by_number(str(name), numbers[0], numbers[1], exact=exact)
+            notes += _words(str(name), form, sides, numbers)
     if columns is None:
         not_compared += [
             NotCompared(str(name), "not in the reference", lost=True)
@@ -94,13 +102,13 @@ def compare_tables(
     )
 
 
-def _by_value(name: str, reference: ColumnValues, window: ColumnValues) -> HistogramPair:
-    return _by_number(name, reference.numbers(), window.numbers())
-
-
-def _words(name: str, form: Form, *sides: ColumnValues) -> list[str]:
+def _words(
+    name: str, form: Form, sides: Sequence[ColumnValues], numbers: Sequence[npt.NDArray[np.float64]]
+) -> list[str]:
     """A note where values of a column of numbers or flags count as missing."""
-    counts = [(side.filled - int((~np.isnan(side.numbers())).sum()), side.filled) for side in sides]
+    counts = [
+        (side.filled - int((~np.isnan(read)).sum()), side.filled) for side, read in zip(sides, numbers, strict=True)
+    ]
     if not any(words for words, _ in counts):
         return []
     (before, had), (now, has) = counts
@@ -123,9 +131,11 @@ def _lengths(values: ColumnValues) -> npt.NDArray[np.float64]:
     return np.asarray(values.texts.str.len().to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
 
 
-def _by_number(name: str, reference: npt.NDArray[np.float64], window: npt.NDArray[np.float64]) -> HistogramPair:
+def _by_number(
+    name: str, reference: npt.NDArray[np.float64], window: npt.NDArray[np.float64], *, exact: bool = True
+) -> HistogramPair:
     # Bins of both together treat the tables alike, which is what makes the permutation test exact.
-    sketch = ColumnSketch.of(name, np.concatenate([reference, window]))
+    sketch = ColumnSketch.of(name, np.concatenate([reference, window]), exact=exact)
     return HistogramPair(sketch.histogram(reference), sketch.histogram(window))
 
 

@@ -50,12 +50,13 @@ class Recogniser(Protocol):
 @dataclass(frozen=True)
 class FileScreening:
     """``findings`` in one column with ``row`` counted from 0 in the order of the file, header not counted; ``rows`` in
-    all."""
+    all; ``notes`` on how the file was read."""
 
     column: str
     rows: int
     findings: Findings
     ruleset_digest: str
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """Counts as JSON."""
@@ -67,6 +68,7 @@ class FileScreening:
             "by_kind": self.findings.counts_by("kind"),
             "by_decision": self.findings.counts_by("decision"),
             "ruleset": self.ruleset_digest,
+            "notes": list(self.notes),
         }
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -118,7 +120,7 @@ def screen_file(
     if any(map(len, recognised)):
         found = concatenate([findings, *recognised])
         findings = Findings(found.table.sort_by([("row", "ascending"), ("start", "ascending")]))
-    return FileScreening(text_column, rows, findings, screener.ruleset.digest)
+    return FileScreening(text_column, rows, findings, screener.ruleset.digest, tuple(reading.tally.notes))
 
 
 def _texts(path: Path, file: FileEntry, reading: FileReading) -> Iterator[pa.Array]:

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.reading.tally import UnreadableError
-from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.reading.tally import FileTally, UnreadableError
+from nethical_assets.core.rows.naming import looks_like_name, shown_column, shown_columns
 
 MISSING_VALUES = ("", "NaN", "nan", "null", "NULL", "N/A", "#N/A")
 MAXIMUM_COLUMNS = 50_000
@@ -33,6 +33,19 @@ def unique_names(header: Iterable[str]) -> list[str]:
         repeats[stem] = repeat
         names[name] = None
     return list(names)
+
+
+def said_names(header: Sequence[str], tally: FileTally) -> list[str]:
+    """:func:`unique_names` of a header, with a note of those that are repeated."""
+    names = unique_names(header)
+    for position, (cell, name) in enumerate(zip(header, names, strict=True), start=1):
+        if cell.strip() and cell.strip() != name:
+            first = names.index(cell.strip()) + 1
+            tally.note(
+                f"column {shown_column(cell.strip(), first)} is there more than once: the first keeps its name, and "
+                f"column {position} is called {name if looks_like_name(name) else f'the {position}. column'}"
+            )
+    return names
 
 
 def check_wanted(wanted: str, names: Sequence[str], shown: str, cause: tuple[str, str, str] | None = None) -> None:

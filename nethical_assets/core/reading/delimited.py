@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from nethical_assets.core.ground.errors import DatasetError
-from nethical_assets.core.reading.columns import MISSING_VALUES, check_wanted, unique_names
+from nethical_assets.core.reading.columns import MISSING_VALUES, check_wanted, said_names, unique_names
 from nethical_assets.core.reading.tally import FileReading, UnreadableError
 from nethical_assets.core.reading.text_streams import PIECE_BYTES, Utf8Stream
 from nethical_assets.core.rows.catalog import FileEntry
@@ -39,7 +39,7 @@ def stream_delimited(path: Path, entry: FileEntry, reading: FileReading) -> Iter
     separator = _SEPARATOR_LINE.match(first)
     skipped_bytes = separator.end() if separator else 0
     delimiter = entry.delimiter or (separator[2].decode() if separator else "\t" if entry.format == "tsv" else ",")
-    names, skipped = _column_names(first[skipped_bytes:], entry, delimiter, shown)
+    names, skipped = _column_names(first[skipped_bytes:], entry, delimiter, reading)
     if wanted is not None:
         check_wanted(wanted, names, shown, _likely_cause(first[skipped_bytes:], wanted, delimiter))
     layout = _Layout(names, skipped, delimiter, sentinel, wanted, lines_before=1 if separator else 0)
@@ -149,8 +149,9 @@ def _delimited_error(error: pa.ArrowInvalid, reading: FileReading) -> DatasetErr
     )
 
 
-def _column_names(first: bytes, entry: FileEntry, delimiter: str, shown: str) -> tuple[list[str], int]:
+def _column_names(first: bytes, entry: FileEntry, delimiter: str, reading: FileReading) -> tuple[list[str], int]:
     """The columns' names, and how many records at the top of the file are not data."""
+    shown = reading.shown
     if not entry.header:
         return list(entry.columns), 0
     text = first.decode(errors="ignore")
@@ -177,7 +178,7 @@ def _column_names(first: bytes, entry: FileEntry, delimiter: str, shown: str) ->
             f"{shown}: its header has {len(header)} columns but 'columns' in datasets.toml names {len(entry.columns)}",
             "correct 'columns'",
         )
-    return list(entry.columns) or unique_names(header), skipped
+    return list(entry.columns) or said_names(header, reading.tally), skipped
 
 
 def _likely_cause(first: bytes, wanted: str, delimiter: str) -> tuple[str, str, str]:
@@ -190,7 +191,7 @@ def _likely_cause(first: bytes, wanted: str, delimiter: str) -> tuple[str, str, 
             continue
         if other != delimiter and wanted in unique_names(header):
             sign = "a tab" if other == "\t" else f"'{other}'"
-            option = "$'\\t'" if other == "\t" else f"'{other}'"
+            option = "tab" if other == "\t" else f"'{other}'"
             return (
                 f" (its columns seem to be separated by {sign})",
                 f"declare its 'delimiter' in datasets.toml: {sign}",

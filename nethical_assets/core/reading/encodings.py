@@ -26,28 +26,53 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_FEWEST_PAIRS = 4
+_ZERO_SHARE_MIN = 0.6
+_STRAY_SHARE_MAX = 0.1
+_ZERO_PATTERNS = {
+    "x0x0": "utf-16-le",
+    "0x0x": "utf-16-be",
+    "x000": "utf-32-le",
+    "000x": "utf-32-be",
+}
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _INSIDE_WORDS = frozenset(
-    "\u2018\u2019\u201a\u201c\u201d\u201e\xab\xbb"  # quotation marks
+    "\u2018\u2019\xab\xbb"  # quotation marks
     "\u2013\u2014\xad\xb7\u2022\u2026\xa0\xb0\xba\xaa"  # dashes, dots, blanks, ordinals
 )
+_OPENING = frozenset("\u201a\u201e")
+"""Quotation marks that stand before a word; in other encodings their bytes are letters (CP437, CP850: e and a)."""
 _RARE = frozenset("\xf0\xd0\xfe\xde\xfd\xdd\xff\u0178\xb5\u0192\u02c6\u02dc\xd7\xf7")
 """Letters of Icelandic alone, and signs that hardly stand in text: more often they are half of something else."""
 
 
 @dataclass(frozen=True)
 class EncodingGuess:
-    """``encoding``: a codec's name. ``certain``: whether it may be relied on; ``why`` says what speaks against it."""
+    """``encoding``: a codec's name. ``certain``: whether it may be relied on; ``why`` says what speaks against it.
+    ``guessed``: neither a mark nor the bytes themselves say so, which whoever has the file is to be told."""
 
     encoding: str
     certain: bool
     why: str = ""
+    guessed: bool = False
 
 
 def marked_encoding(first: bytes) -> str | None:
     """The encoding that the byte order mark at the beginning of a file names, UTF-8 aside."""
     return next((name for mark, name in _MARKS if first.startswith(mark)), None)
+
+
+def unmarked_encoding(first: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a byte order mark, by where the zero bytes of its plain letters stand."""
+    pairs = len(first) // 2
+    if pairs < _FEWEST_PAIRS:
+        return None
+    zeros = [first[start : 4 * (pairs // 2) : 4].count(0) / max(pairs // 2, 1) for start in range(4)]
+    full = "".join("0" if share > _ZERO_SHARE_MIN else "x" for share in zeros)
+    if any(_STRAY_SHARE_MAX < share < _ZERO_SHARE_MIN for share in zeros):
+        return None
+    return _ZERO_PATTERNS.get(full)
 
 
 def guess_encoding(path: Path) -> EncodingGuess:
@@ -104,7 +129,7 @@ def _western(runs: list[_Run]) -> EncodingGuess:
     if odd > _ODD_SHARE_MAX * len(high):
         why = "it is not UTF-8, and read as Western (cp1252, Latin-1) its letters stand where none do"
         return EncodingGuess(encoding, False, why)
-    return EncodingGuess(encoding, True)
+    return EncodingGuess(encoding, True, guessed=True)
 
 
 def _is_odd(before: bytes, run: str, after: bytes) -> bool:
@@ -116,6 +141,8 @@ def _is_odd(before: bytes, run: str, after: bytes) -> bool:
     for left, sign, right in zip(whole, whole[1:], whole[2:], strict=False):
         within = left.isalpha() and right.isalpha()
         if within and not sign.isalpha() and sign not in _INSIDE_WORDS and not sign.isascii():
+            return True
+        if left.isalpha() and sign in _OPENING:
             return True
         if left.isalpha() and left.islower() and sign.isupper() and not sign.isascii():
             return True

@@ -1,27 +1,31 @@
 """JSON as batches of string columns: one object a line, or one document that holds the rows.
 
-What belongs here: the shapes in which rows are usually wrapped, and rows that cannot be read. What does not: decoding
-(``text_streams``), other formats, what values mean.
-
-Documents that are understood: a list of objects; an object around one such list (``{"data": [...], "version": 1}``);
-and what pandas' ``to_json`` and ``to_dict`` write: by columns, by index, split, as a table, or lists by column.
+What belongs here: lists and lines of objects, repeated keys, and rows that cannot be read. What does not: decoding
+(``text_streams``), in what shapes rows are wrapped (``json_documents``), other formats, what values mean.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, check_wanted, json_column, text_of, unique_names
+from nethical_assets.core.reading.json_documents import (
+    NOT_JSON,
+    ONE_DOCUMENT,
+    refuse_several_lines,
+    refuse_wrapped,
+    unwrapped,
+)
 from nethical_assets.core.reading.tally import FileReading, FileTally, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream, find_codec
 from nethical_assets.core.rows.catalog import FileEntry
-from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.rows.naming import looks_like_name, shown_column
 
 _BYTES_A_BATCH = 1 << 24
 _LONGEST_LINE = 1 << 26
@@ -31,7 +35,6 @@ _CELLS_A_BATCH = 1 << 22
 _MANY_NAMES = 2_000
 _FILLED_SHARE_MIN = 0.05
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_NOT_JSON = (ValueError, RecursionError)
 _HALF_A_PAIR = "a text holds half a surrogate pair, which is no character"
 
 
@@ -40,26 +43,29 @@ def stream_json_lines(path: Path, entry: FileEntry, reading: FileReading) -> Ite
     shown, tally = reading.shown, reading.tally
     row, last = 0, None
     rows = _Rows(reading, entry.text_column)
+    decoder = json.JSONDecoder(object_pairs_hook=_Members(tally))
     with Utf8Stream(path, entry.encoding, shown) as stream:
         for block in line_blocks(stream, reading.row_bytes):
             lines = [line for line in block.split(b"\n") if line.strip()]
             try:
                 # One call for the whole block; its lines are looked at one by one only when one of them is bad.
-                values = json.loads(b"[" + b",".join(lines) + b"]")
+                values = decoder.decode((b"[" + b",".join(lines) + b"]").decode())
                 good = len(values) == len(lines)
-            except _NOT_JSON:
+            except NOT_JSON:
                 good = False
             if not good:
-                values = [_json_or_none(line, row + index, tally) for index, line in enumerate(lines, start=1)]
+                if row == 0:
+                    refuse_several_lines(block, decoder, shown)
+                values = [_json_or_none(line, row + index, decoder, tally) for index, line in enumerate(lines, start=1)]
             if row == 0 and len(values) == 1 and reading.wanted is not None:
-                _refuse_wrapped(values[0], shown, reading.wanted)
+                refuse_wrapped(values[0], shown, reading.wanted)
             yield from rows.batches(values, row)
             row += len(lines)
             last = values[-1] if values else last
             if tally.hopeless:
                 return
         if row == 1:
-            _refuse_wrapped(last, shown, reading.wanted or entry.text_column)
+            refuse_wrapped(last, shown, reading.wanted or entry.text_column)
         if tally.last_rejected_row == row and not stream.ended_with_newline:
             raise UnreadableError(f"{shown}: truncated: its last line breaks off", "fetch the file again")
 
@@ -72,9 +78,9 @@ def stream_json(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[
         waiting: list[Any] = []
         row, size = 0, 0
         if stream.peek().lstrip().startswith(b"["):
-            items = _list_items(stream, reading.row_bytes)
+            items = _list_items(stream, reading)
         else:
-            items = ((value, 0) for value in _unwrapped(_document(stream), shown))
+            items = ((value, 0) for value in unwrapped(_document(stream, reading.tally), shown))
         for value, characters in items:
             waiting.append(value)
             size += characters
@@ -89,7 +95,11 @@ def line_blocks(stream: Utf8Stream, row_bytes: int) -> Iterator[bytes]:
     """Pieces of the stream that end where a line ends."""
     rest: list[bytes] = []
     size = 0
+    # Lines of old programs end in a carriage return alone.
+    returns = b"\n" not in stream.peek() and b"\r" in stream.peek()
     while piece := stream.read():
+        if returns:
+            piece = piece.replace(b"\r", b"\n")
         cut = piece.rfind(b"\n") + 1
         if cut:
             yield b"".join([*rest, piece[:cut]])
@@ -113,9 +123,31 @@ def is_one_document(path: Path, encoding: str) -> bool:
         first = next(filter(str.strip, iter(lambda: stream.readline(_LONGEST_LINE), "")), "")
         try:
             one_line = isinstance(json.loads(first.removeprefix("\ufeff")), dict)
-        except _NOT_JSON:
+        except NOT_JSON:
             one_line = False
         return not one_line or not any(map(str.strip, iter(lambda: stream.readline(_LONGEST_LINE), "")))
+
+
+class _Members:
+    """The members of a JSON object, repeated keys named as the repeated columns of any file are, and noted.
+
+    RFC 8259, 4 leaves open what becomes of repeated keys; most parsers lose all but the last without a word.
+    """
+
+    def __init__(self, tally: FileTally) -> None:
+        self._tally = tally
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members = dict(pairs)
+        if len(members) == len(pairs):
+            return members
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        shown = shown_column(repeated, keys.index(repeated) + 1) if looks_like_name(repeated) else "a key"
+        self._tally.note(
+            f"{shown} is there more than once in an object: the first keeps its name, the others get _2, _3"
+        )
+        return dict(zip(unique_names(keys), (value for _, value in pairs), strict=True))
 
 
 class _Rows:
@@ -220,11 +252,13 @@ def _numbered(values: list[Any], row: int) -> list[tuple[int, dict[str, Any]]]:
     return [(number, value) for number, value in enumerate(values, start=row + 1) if isinstance(value, dict)]
 
 
-def _json_or_none(line: bytes, row: int, tally: FileTally) -> Any:
+def _json_or_none(line: bytes, row: int, decoder: json.JSONDecoder, tally: FileTally) -> Any:
+    text = line.decode().strip()
     try:
-        return json.loads(line)
-    except _NOT_JSON as error:
-        tally.reject(row, f"not JSON ({_reason(error)})")
+        return decoder.decode(text)
+    except NOT_JSON as error:
+        comma = text.endswith("},")
+        tally.reject(row, "a comma after its object" if comma else f"not JSON ({_reason(error)})")
         return None
 
 
@@ -233,20 +267,22 @@ def _reason(error: Exception) -> str:
     return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
 
 
-def _list_items(stream: Utf8Stream, row_bytes: int) -> Iterator[tuple[Any, int]]:
+def _list_items(stream: Utf8Stream, reading: FileReading) -> Iterator[tuple[Any, int]]:
     """The items of one JSON list, decoded one at a time, and how many characters each takes."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_Members(reading.tally))
+    row_bytes = reading.row_bytes
     text = stream.read().decode().lstrip()
     position, ended, items = 1, False, 0
     while True:
         while position < len(text) and text[position] in " \t\r\n,":
             position += 1
         if position < len(text) and text[position] == "]":
+            _refuse_more(stream, text[position + 1 :])
             return
         try:
             value, end = decoder.raw_decode(text, position)
             complete = end < len(text)  # a number at the very end may go on in the next piece
-        except _NOT_JSON:
+        except NOT_JSON:
             complete = False
         if complete:
             yield value, end - position
@@ -269,7 +305,15 @@ def _list_items(stream: Utf8Stream, row_bytes: int) -> Iterator[tuple[Any, int]]
         text, position = text[position:] + more.decode(), 0
 
 
-def _document(stream: Utf8Stream) -> Any:
+def _refuse_more(stream: Utf8Stream, rest: str) -> None:
+    """Refuse what follows the end of the list."""
+    while rest or (rest := stream.read().decode()):
+        if rest.strip():
+            raise UnreadableError(f"{stream.shown}: expected one JSON document, and there are several", ONE_DOCUMENT)
+        rest = ""
+
+
+def _document(stream: Utf8Stream, tally: FileTally) -> Any:
     """The one value that the whole file is."""
     pieces: list[bytes] = []
     size = 0
@@ -284,113 +328,16 @@ def _document(stream: Utf8Stream) -> Any:
             )
     whole = b"".join(pieces)
     try:
-        return json.loads(whole)
+        return json.loads(whole, object_pairs_hook=_Members(tally))
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             raise UnreadableError(
-                f"{stream.shown}: expected one JSON document, and there is more than one",
-                "if it has one object a line, its 'format' is \"jsonl\"",
-                "if it has one object a line, name it .jsonl",
+                f"{stream.shown}: expected one JSON document, and there are several",
+                f"if it has one object a line, its 'format' is \"jsonl\"; else {ONE_DOCUMENT}",
+                ONE_DOCUMENT,
             ) from None
         raise UnreadableError(
             f"{stream.shown}: truncated or not JSON ({_reason(error)})", "fetch the file again"
         ) from None
-    except _NOT_JSON as error:
+    except NOT_JSON as error:
         raise UnreadableError(f"{stream.shown}: not JSON ({_reason(error)})", "fetch the file again") from None
-
-
-def _unwrapped(document: Any, shown: str) -> Iterable[Any]:
-    """The rows of a document that is no list.
-
-    Raises:
-        UnreadableError: it is of none of the known shapes; says what it is.
-    """
-    if isinstance(document, dict):
-        for shape in (_split, _records_within, _lists_by_column, _by_columns_or_index):
-            rows = shape(document)
-            if rows is not None:
-                return rows
-        what = f"one JSON object with the members {shown_columns(document)}, in which no rows are found"
-    else:
-        what = f"one JSON {type(document).__name__}"
-    raise UnreadableError(
-        f"{shown}: expected a JSON list of objects, and it is {what}",
-        "write a list of objects, or one object a line (jsonl)",
-        "write a list of objects, or one object a line (.jsonl)",
-    )
-
-
-def _refuse_wrapped(value: Any, shown: str, text_column: str | None) -> None:
-    """Refuse a file of lines whose only line is a document around the rows, unless its members are what is asked for.
-
-    Raises:
-        UnreadableError: says what the file is.
-    """
-    if not isinstance(value, dict) or text_column in value:
-        return
-    shapes = (_split, _records_within, _lists_by_column, _by_columns_or_index)
-    rows = next((rows for shape in shapes if (rows := shape(value)) is not None), None)
-    if rows is not None and len(rows) > 1:
-        raise UnreadableError(
-            f"{shown}: it is one JSON object around {len(rows)} rows, not one object a line",
-            "its 'format' is \"json\"",
-            "name it .json",
-        )
-
-
-def _split(document: dict[str, Any]) -> list[Any] | None:
-    """``{"columns": [names], "data": [[cells]]}``, with or without ``index``."""
-    columns, data = document.get("columns"), document.get("data")
-    if not isinstance(columns, list) or not isinstance(data, list) or not set(document) <= {"columns", "index", "data"}:
-        return None
-    if not all(isinstance(cells, list) and len(cells) == len(columns) for cells in data):
-        return None
-    names = unique_names([str(name) for name in columns])
-    return [dict(zip(names, cells, strict=True)) for cells in data]
-
-
-def _records_within(document: dict[str, Any]) -> list[Any] | None:
-    """The one list of objects among the members."""
-    lists = [value for value in document.values() if isinstance(value, list) and value and _all_objects(value)]
-    return lists[0] if len(lists) == 1 else None
-
-
-def _lists_by_column(document: dict[str, Any]) -> list[Any] | None:
-    """``{"text": [cells], "label": [cells]}``."""
-    columns = list(document.values())
-    if not columns or not all(isinstance(column, list) and column for column in columns):
-        return None
-    if len({len(column) for column in columns}) > 1 or any(_all_objects(column) for column in columns):
-        return None
-    return [dict(zip(document, cells, strict=True)) for cells in zip(*columns, strict=True)]
-
-
-def _by_columns_or_index(document: dict[str, Any]) -> list[Any] | None:
-    """``{"text": {"0": cell}, "label": {"0": cell}}`` or ``{"0": {"text": cell, "label": cell}}``.
-
-    Which of the two it is shows in the keys: those of rows are numbers, or else many more than those of columns.
-    """
-    members = list(document.values())
-    if not members or not all(isinstance(member, dict) and member for member in members):
-        return None
-    inner = list(members[0])
-    if any(member.keys() != members[0].keys() for member in members):
-        return None
-    numbered_outside, numbered_inside = _are_numbers(document), _are_numbers(inner)
-    if numbered_outside != numbered_inside:
-        by_columns = numbered_inside
-    elif len(inner) != len(document) and not numbered_outside:
-        by_columns = len(inner) > len(document)
-    else:
-        return None
-    if by_columns:
-        return [{name: member[key] for name, member in document.items()} for key in inner]
-    return members
-
-
-def _all_objects(values: list[Any]) -> bool:
-    return all(isinstance(value, dict) for value in values)
-
-
-def _are_numbers(keys: Iterable[str]) -> bool:
-    return all(key.isdigit() for key in keys)

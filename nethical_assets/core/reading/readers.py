@@ -40,11 +40,13 @@ _SHOWN_NAMES = 12
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _DECIMAL = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _TOO_LONG_FOR_FLOAT = r"^-?[0-9]{16,}$"
+_MAY_BE_TOO_LARGE = r"[eE]|[0-9]{300}"
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """One file: its path in the dataset, bytes, rows read and rejected, and the first rejection (row and reason)."""
+    """One file: its path in the dataset, bytes, rows read and rejected, the first rejection (row and reason), and what
+    else is to be known of how it was read (``FileTally.notes``)."""
 
     path: str
     bytes: int
@@ -52,6 +54,7 @@ class FileReport:
     rows_rejected: int
     first_rejected_row: int | None
     first_rejection: str | None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: in
                 rows_rejected=tally.rows_rejected,
                 first_rejected_row=tally.first_rejected_row,
                 first_rejection=tally.first_rejection,
+                notes=tuple(tally.notes),
             )
         )
     kept = sample.table()
@@ -196,7 +200,8 @@ def infer_types(table: pa.Table, keep_as_text: frozenset[str] = frozenset()) -> 
     """String columns whose every value is a number become int64 or float64; everything else stays a string.
 
     Columns in ``keep_as_text`` stay as they are. Numbers with leading zeros, and whole numbers too long for the type,
-    are identifiers and stay strings; so do timestamps, true/false, and columns without any value. The values of all
+    are identifiers and stay strings; so do columns with a number too large for a float, timestamps, true/false, and
+    columns without any value. The values of all
     rows decide, so the order of rows cannot change a type.
     """
     columns = {
@@ -211,7 +216,9 @@ def written_numbers(values: pd.Series) -> npt.NDArray[np.bool_]:
     number = pc.and_not(
         pc.match_substring_regex(column, _DECIMAL), pc.match_substring_regex(column, _TOO_LONG_FOR_FLOAT)
     )
-    return np.asarray(pc.fill_null(number, True))
+    large = pc.and_(number, pc.match_substring_regex(column, _MAY_BE_TOO_LARGE))
+    finite = pc.is_finite(pc.cast(pc.if_else(large, column, None), pa.float64()))
+    return np.asarray(pc.fill_null(pc.and_(number, pc.fill_null(finite, True)), True))
 
 
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -222,7 +229,9 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.cast(trimmed, pa.int64())
     if pc.any(pc.match_substring_regex(trimmed, _TOO_LONG_FOR_FLOAT)).as_py():
         return column
-    return pc.cast(trimmed, pa.float64())
+    numbers = pc.cast(trimmed, pa.float64())
+    # What a 64-bit float cannot hold is no number, and shows as one cell of the wrong type.
+    return numbers if pc.all(pc.is_finite(numbers)).as_py() else column
 
 
 def _all_match(column: pa.ChunkedArray, pattern: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, as_text, check_wanted, unique_names
+from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, as_text, check_wanted, said_names
 from nethical_assets.core.reading.delimited import stream_delimited
 from nethical_assets.core.reading.json_rows import line_blocks, stream_json, stream_json_lines
 from nethical_assets.core.reading.parquet_batches import parquet_batches
@@ -91,7 +91,7 @@ def _stream_parquet(path: Path, entry: FileEntry, reading: FileReading) -> Itera
     texts = {entry.text_column, reading.wanted}
     tally = reading.tally
     for batch in parquet_batches(path, reading.shown, reading.wanted):
-        names = unique_names(batch.schema.names)
+        names = said_names(batch.schema.names, tally)
         columns = [
             readable_text(column, reading.shown, tally.rows_read, lines=name in texts)
             for name, column in zip(names, batch.columns, strict=True)

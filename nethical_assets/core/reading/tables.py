@@ -19,6 +19,7 @@ import pyarrow as pa
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.core.reading.json_rows import is_one_document
+from nethical_assets.core.reading.kinds import other_kind_of
 from nethical_assets.core.reading.parquet_batches import UnpackingLimit
 from nethical_assets.core.reading.readers import infer_types
 from nethical_assets.core.reading.row_streams import stream_rows
@@ -38,6 +39,7 @@ FORMATS: dict[str, FileFormat] = {
     ".parquet": "parquet",
     ".txt": "lines",
 }
+_SPELLED = {"tab": "\t", "\\t": "\t"}
 OUTPUT_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
@@ -133,6 +135,9 @@ def layout_of(path: Path, file_format: FileFormat | None = None, *, text_column:
     _check_there(path)
     kind = file_format or FORMATS.get(path.suffix.lower())
     if kind is None:
+        other = other_kind_of(path)
+        if other is not None:
+            raise DatasetError(f"{path}: it is {other.what} and no table; {other.do}")
         raise DatasetError(f"{path}: unknown format; name a file that ends in {', '.join(FORMATS)}")
     return FileEntry(path=(path.name,), format=kind, text_column=text_column)
 
@@ -146,13 +151,41 @@ def with_layout(file: FileEntry, layout: TextLayout) -> FileEntry:
     if layout.delimiter is not None:
         if file.format not in ("csv", "tsv"):
             raise DatasetError(f"--delimiter: a {file.format} file has none; only csv and tsv files have one")
-        if len(layout.delimiter) != 1 or layout.delimiter in '"\r\n':
-            raise DatasetError("--delimiter: name one character that is no quote or line end; a tab is written $'\\t'")
-        file = file.model_copy(update={"delimiter": layout.delimiter})
+        delimiter = _SPELLED.get(layout.delimiter.lower(), layout.delimiter)
+        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
+            raise DatasetError("--delimiter: name one ASCII character that is no quote or line end, or say tab")
+        file = file.model_copy(update={"delimiter": delimiter})
     if layout.encoding is not None:
+        if file.format == "parquet":
+            raise DatasetError("--encoding: a parquet file has none; only files of text have one")
         find_codec(layout.encoding, "--encoding")
         file = file.model_copy(update={"encoding": layout.encoding})
     return file
+
+
+def layouts_of_two(
+    files: Sequence[Path], delimiters: Sequence[str], encodings: Sequence[str]
+) -> tuple[TextLayout, TextLayout]:
+    """The layouts of two files for which options were given once, for whichever of both they fit, or twice.
+
+    Raises:
+        DatasetError: an option was given more often, or fits neither file.
+    """
+    kinds = [FORMATS.get(file.suffix.lower()) for file in files]
+    delimited = [kind in ("csv", "tsv") for kind in kinds]
+    text = [kind != "parquet" for kind in kinds]
+    first, second = zip(
+        _for_two("--delimiter", delimiters, delimited), _for_two("--encoding", encodings, text), strict=True
+    )
+    return TextLayout(*first), TextLayout(*second)
+
+
+def _for_two(option: str, said: Sequence[str], fits: Sequence[bool]) -> list[str | None]:
+    if len(said) > 2:
+        raise DatasetError(f"{option}: say it once for both files, or twice, of the reference and then of the window")
+    if len(said) == 2 or not said:
+        return [*said] or [None, None]
+    return [said[0] if fit or not any(fits) else None for fit in fits]
 
 
 def check_output(path: Path, source: Path | None = None) -> None:

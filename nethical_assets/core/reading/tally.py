@@ -12,6 +12,7 @@ from typing import Any
 from nethical_assets.core.ground.errors import DatasetError
 
 MAXIMUM_ROW_BYTES = 4 << 20
+_MOST_NOTES = 10
 _HOPELESS_REJECTIONS = 10_000
 
 
@@ -50,7 +51,8 @@ class FileTally:
 
     def note(self, said: str) -> None:
         """Note, once, what whoever named the file has to know of how it was read."""
-        self.notes[said] = None
+        if len(self.notes) < _MOST_NOTES:
+            self.notes[said] = None
 
     def reject(self, row: int | None, reason: str) -> None:
         """Count a row that could not be read."""

@@ -10,7 +10,8 @@ import codecs
 import io
 from pathlib import Path
 
-from nethical_assets.core.reading.encodings import marked_encoding
+from nethical_assets.core.reading.encodings import guess_encoding, marked_encoding, unmarked_encoding
+from nethical_assets.core.reading.kinds import other_kind
 from nethical_assets.core.reading.tally import UnreadableError
 
 PIECE_BYTES = 1 << 20
@@ -63,7 +64,9 @@ class Utf8Stream(io.RawIOBase):
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
         self._passes_through = name in ("utf-8", "utf-8-sig", "ascii")
         self._wide = name.startswith(("utf-16", "utf-32"))
+        self._path = path
         self._offset = 0
+        self._lines = 0
         self._ready = b""
         self._trailer = trailer
         self._finished = False
@@ -111,6 +114,14 @@ class Utf8Stream(io.RawIOBase):
                 f"declare its 'encoding' in datasets.toml: {marked}",
                 f"say --encoding {marked}",
             )
+        if (other := other_kind(probe)) is not None:
+            raise UnreadableError(f"{self.shown}: it is {other.what} and no text", other.do, other.do)
+        if (unmarked := unmarked_encoding(probe)) is not None:
+            raise UnreadableError(
+                f"{self.shown}: not {self.encoding} text: it reads like {unmarked} without a byte order mark",
+                f"declare its 'encoding' in datasets.toml: {unmarked}",
+                f"say --encoding {unmarked}",
+            )
         controls = len(probe) - len(probe.translate(None, _CONTROL_BYTES))
         if b"\0" in probe or controls > _MAXIMUM_CONTROL_SHARE * len(probe):
             raise UnreadableError(
@@ -125,6 +136,7 @@ class Utf8Stream(io.RawIOBase):
         while piece := self._file.read(PIECE_BYTES):
             decoded = self._decode(piece, final=False)
             self._offset += len(piece)
+            self._lines += piece.count(b"\n")
             if decoded:
                 self.tail = decoded[-_TAIL_BYTES:]
                 return decoded
@@ -142,8 +154,8 @@ class Utf8Stream(io.RawIOBase):
     def _decode(self, piece: bytes, *, final: bool) -> bytes:
         if not self._wide and (position := piece.find(0)) >= 0:
             raise UnreadableError(
-                f"{self.shown}: binary data (a zero byte) at byte {self._offset + position}: the file is damaged or "
-                f"not text",
+                f"{self.shown}: binary data (a zero byte) at byte {self._offset + position}, in line "
+                f"{self._line(piece[:position])}: the file is damaged or not text",
                 "fetch it again or declare its real format in datasets.toml",
                 "name a table, or its real encoding with --encoding",
             )
@@ -154,10 +166,12 @@ class Utf8Stream(io.RawIOBase):
             return self._decoder.decode(piece, final).encode()
         except UnicodeDecodeError as error:
             offset = self._offset - len(waiting) + error.start
+            where = "" if self._wide else f", in line {self._line(error.object[: error.start])},"
+            likely = self._likely_encoding()
             raise UnreadableError(
-                f"{self.shown}: byte {offset} (0x{error.object[error.start]:02x}) is not valid {self.encoding}",
-                "declare the file's real 'encoding' in datasets.toml (cp1252 and latin-1 are common)",
-                "say the file's real encoding with --encoding (cp1252 and latin-1 are common)",
+                f"{self.shown}: byte {offset} (0x{error.object[error.start]:02x}){where} is not valid {self.encoding}",
+                f"declare the file's real 'encoding' in datasets.toml ({likely})",
+                f"say the file's real encoding with --encoding ({likely})",
             ) from None
         except UnicodeError:
             raise UnreadableError(
@@ -165,3 +179,13 @@ class Utf8Stream(io.RawIOBase):
                 "declare the file's real 'encoding' in datasets.toml",
                 "say the file's real encoding with --encoding",
             ) from None
+
+    def _line(self, before: bytes) -> int:
+        """The number of a line, from 1, of which ``before`` are the bytes that precede it in this piece."""
+        return self._lines + before.count(b"\n") + 1
+
+    def _likely_encoding(self) -> str:
+        guess = guess_encoding(self._path)
+        if not guess.guessed:
+            return "cp1252, gb18030, shift_jis, cp1251, ..."
+        return f"it reads like {guess.encoding}, which is a guess"

@@ -6,5 +6,5 @@ does not: reading (``readers``).
 
 from __future__ import annotations
 
-READING_VERSION = 2
+READING_VERSION = 3
 """Raised whenever the same files would give another table: snapshots read by another version are read again."""

@@ -45,7 +45,7 @@ def test_names_of_many_columns_are_distinct(write, folder):
     ("content", "option", "layout"),
     [
         (b"id;text\n1;a\n", r"separated by ';'\); say --delimiter ';'", TextLayout(delimiter=";")),
-        (b"id\ttext\n1\ta\n", r"separated by a tab\); say --delimiter \$'\\t'", TextLayout(delimiter="\t")),
+        (b"id\ttext\n1\ta\n", r"separated by a tab\); say --delimiter tab", TextLayout(delimiter="\t")),
         (b"id|text\n1|a\n", r"say --delimiter '\|'", TextLayout(delimiter="|")),
         ("id,text\n1,a\n".encode("utf-16"), "mark of utf-16; say --encoding utf-16", TextLayout(None, "utf-16")),
         ("id,text\n1,a\n".encode("utf-32"), "say --encoding utf-32", TextLayout(encoding="utf-32")),
@@ -64,9 +64,9 @@ def test_a_likely_cause_is_named_with_the_option_that_helps(content, option, lay
 @pytest.mark.parametrize(
     ("name", "layout", "message"),
     [
-        ("a.csv", TextLayout(delimiter=";;"), "--delimiter: name one character"),
-        ("a.csv", TextLayout(delimiter='"'), "--delimiter: name one character"),
-        ("a.csv", TextLayout(delimiter=""), "--delimiter: name one character"),
+        ("a.csv", TextLayout(delimiter=";;"), "--delimiter: name one ASCII character"),
+        ("a.csv", TextLayout(delimiter='"'), "--delimiter: name one ASCII character"),
+        ("a.csv", TextLayout(delimiter=""), "--delimiter: name one ASCII character"),
         ("a.jsonl", TextLayout(delimiter=";"), "--delimiter: a jsonl file has none"),
         ("a.csv", TextLayout(encoding="klingon"), "--encoding: unknown encoding 'klingon'"),
         ("a.csv", TextLayout(encoding="hex"), "--encoding: unknown encoding 'hex'"),
