@@ -29,6 +29,8 @@ Names = Annotated[list[str] | None, typer.Argument(help="Names or slugs of the c
 @app.command("list")
 def list_datasets(as_json: JsonOption = False) -> None:
     """The catalog, and the snapshot that is there for each entry."""
+    from nethical_assets.core.datasets.discovery import guess_note, guessed_encodings
+
     workspace = _workspace(load_home_to_show())
     rows: list[dict[str, Any]] = []
     for entry in workspace.settings.catalog.dataset:
@@ -44,6 +46,7 @@ def list_datasets(as_json: JsonOption = False) -> None:
                 "refreshed_at": snapshot.refreshed_at if snapshot else None,
                 "digest": snapshot.digest if snapshot else None,
                 "backups": len(workspace.backups.list(entry.name)),
+                "guessed_encodings": [] if snapshot is None else guessed_encodings(snapshot.discovery),
             }
         )
     if as_json:
@@ -60,6 +63,9 @@ def list_datasets(as_json: JsonOption = False) -> None:
         least=("slug", "kind", "refreshed_at", "families"),
         prose=("families",),
     )
+    for row in rows:
+        if row["guessed_encodings"]:
+            tell(f"{row['name']}: {guess_note(row['guessed_encodings'])}")
 
 
 @app.command()

@@ -8,7 +8,7 @@ and its values say so: a wrong guess would train a detector on noise. No report 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -66,12 +66,14 @@ class ColumnFinding:
 
 @dataclass(frozen=True)
 class FileFinding:
-    """One file: whether it is used, why or why not, how it is read, and its columns."""
+    """One file: whether it is used, why or why not, how it is read, and its columns; ``guessed_encoding``: what it is
+    read as where nothing but how its letters stand says so."""
 
     path: str
     used: bool
     why: str
     columns: tuple[ColumnFinding, ...] = ()
+    guessed_encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,12 @@ class _Candidate:
 
 
 def discover(
-    entry: DatasetEntry, folder: Path, *, seed: int, private_names: PrivateNames
+    entry: DatasetEntry,
+    folder: Path,
+    *,
+    seed: int,
+    private_names: PrivateNames,
+    plain: Mapping[str, str] | None = None,
 ) -> tuple[DatasetEntry | None, DiscoveryReport]:
     """``entry`` with its layout filled in, as far as the files in ``folder`` allow, and what was seen.
 
@@ -113,7 +120,7 @@ def discover(
     together; of files that differ, those with a usable label, then the one with most rows. Without a usable label the
     entry loses its families: the dataset is validated and takes no further part. A column whose name is personal data
     (``private_names`` of the names of a table) is neither input nor named. No value of a cell is in the report, but for
-    the words by which labels are known.
+    the words by which labels are known; files are called as ``plain`` says (``file_names.plain_files``).
 
     Returns:
         Nothing in place of the entry when no file can be read as the entry's kind.
@@ -121,7 +128,7 @@ def discover(
     findings: list[FileFinding] = []
     candidates: list[_Candidate] = []
     for name in list_files(folder):
-        judged = _judge(entry, folder, name, seed, private_names)
+        judged = _judge(entry, folder, name, seed, private_names, plain or {})
         if isinstance(judged, _Candidate):
             candidates.append(judged)
         else:
@@ -158,23 +165,46 @@ def _same_label(found: _Candidate, best: _Candidate) -> bool:
 
 def _summary(best: _Candidate, used: list[_Candidate]) -> str:
     files = ", ".join(found.finding.path for found in used)
+    guesses = _guesses([found.finding.guessed_encoding for found in used])
+    guessed = f"; {guess_note(guesses)}" if guesses else ""
     label = best.entry.label
     if label is not None:
         column = shown_column(str(label.column), best.columns.index(str(label.column)) + 1)
-        return f"discovered in {files}: label {column}, positive {', '.join(label.positive) or 'the rest'}"
-    return f"discovered in {files}: no usable label, so it takes no part in training ({best.finding.why})"
+        return f"discovered in {files}: label {column}, positive {', '.join(label.positive) or 'the rest'}{guessed}"
+    return f"discovered in {files}: no usable label, so it takes no part in training ({best.finding.why}){guessed}"
+
+
+def guessed_encodings(discovery: Mapping[str, Any] | None) -> list[str]:
+    """The encodings that were guessed, of the files that are used by a stored report (``DiscoveryReport.to_json``)."""
+    files = (discovery or {}).get("files", ())
+    return _guesses([file.get("guessed_encoding") for file in files if file["used"]])
+
+
+def _guesses(encodings: Iterable[str | None]) -> list[str]:
+    return sorted({encoding for encoding in encodings if encoding is not None})
+
+
+def guess_note(encodings: Sequence[str]) -> str:
+    """What whoever has a dataset is told of encodings that were guessed."""
+    return f"read as {', '.join(encodings)}, which is a guess: declare the dataset's 'encoding' in datasets.toml"
 
 
 def _judge(
-    entry: DatasetEntry, folder: Path, name: str, seed: int, private_names: PrivateNames
+    entry: DatasetEntry,
+    folder: Path,
+    name: str,
+    seed: int,
+    private_names: PrivateNames,
+    plain: Mapping[str, str],
 ) -> _Candidate | FileFinding:
+    shown = plain.get(name, name)
     file_format = _FORMATS.get(PurePosixPath(name).suffix.lower())
     if file_format is None:
-        return FileFinding(name, False, f"not a table by its name ({', '.join(_FORMATS)} are)")
+        return FileFinding(shown, False, f"not a table by its name ({', '.join(_FORMATS)} are)")
     try:
-        declared = _how_to_read(entry, folder / name, name, file_format)
+        declared, guessed = _how_to_read(entry, folder / name, name, shown, file_format)
         # Judged as plain records: the entry's own kind would ask for columns that are not known yet.
-        plain = DatasetEntry(
+        as_records = DatasetEntry(
             name=entry.name,
             slug=entry.slug,
             title=entry.title,
@@ -182,26 +212,28 @@ def _judge(
             kind="records",
             files=(declared,),
         )
-        raw = read_files(plain, folder, maximum_rows=SAMPLE_ROWS, seed=seed)
+        raw = read_files(as_records, folder, maximum_rows=SAMPLE_ROWS, seed=seed, plain=plain)
     except DatasetError as error:
-        return FileFinding(name, False, str(error))
+        return FileFinding(shown, False, str(error))
     table = raw.table.drop_columns([FILE_COLUMN])
     if any(map(looks_like_data, table.column_names)):
         why = "its first line holds data and no names: declare its files with 'header = false' and 'columns'"
-        return FileFinding(name, False, why)
+        return FileFinding(shown, False, why)
     private = private_names(table.column_names)
     named = table.select([column for column in table.column_names if column not in private])
     label, why = _find_label(named)
     text = _find_text(named, None if label is None else label.column)
     if entry.kind == "text" and text is None:
-        return FileFinding(name, False, "no column holds texts", _describe(table, label, None, private))
+        return FileFinding(shown, False, "no column holds texts", _describe(table, label, None, private))
     if entry.kind not in ("text", "records"):
-        return FileFinding(name, False, f"the layout of a {entry.kind} dataset cannot be discovered: declare its files")
+        return FileFinding(
+            shown, False, f"the layout of a {entry.kind} dataset cannot be discovered: declare its files"
+        )
     columns = _describe(table, label, text if entry.kind == "text" else None, private)
     filled = declared.model_copy(update={"label": label, "text_column": text if entry.kind == "text" else None})
     return _Candidate(
         entry=filled,
-        finding=FileFinding(name, True, why, columns),
+        finding=FileFinding(shown, True, why, columns, guessed),
         rows=raw.report.rows_read,
         numeric=_with_role("numeric", table, columns),
         categorical=_with_role("categorical", table, columns),
@@ -214,34 +246,36 @@ def _with_role(role: str, table: pa.Table, columns: tuple[ColumnFinding, ...]) -
     return tuple(name for name, column in found if column.role == role)
 
 
-def _how_to_read(entry: DatasetEntry, path: Path, name: str, file_format: FileFormat) -> FileEntry:
-    """How a file would be declared.
+def _how_to_read(
+    entry: DatasetEntry, path: Path, name: str, shown: str, file_format: FileFormat
+) -> tuple[FileEntry, str | None]:
+    """How a file would be declared, and its encoding where that is a guess.
 
     Raises:
         DatasetError: its encoding is a guess that may be wrong, and none is declared.
     """
     if file_format == "parquet":
-        return FileEntry(path=(name,), format=file_format)
-    encoding = entry.encoding
+        return FileEntry(path=(name,), format=file_format), None
+    encoding, guessed = entry.encoding, None
     if encoding is None:
         guess = guess_encoding(path)
         if not guess.certain:
             raise DatasetError(
-                f"its encoding cannot be told: {guess.why} (gb18030, shift_jis, euc_kr, koi8_r, cp1251 or "
+                f"its encoding cannot be told: {guess.why} (gb18030, shift_jis, euc_kr, koi8_r, cp1251, cp437 or "
                 f"another?); it takes no part until somebody declares the dataset's 'encoding' in datasets.toml"
             )
         encoding = guess.encoding
+        guessed = encoding if guess.guessed else None
     delimiter = None
     if file_format == "csv":
-        with Utf8Stream(path, encoding, f"dataset {entry.name}: {name}") as stream:
+        with Utf8Stream(path, encoding, f"dataset {entry.name}: {shown}") as stream:
             first = stream.peek()
         line = first.lstrip(b"\r\n").decode(errors="replace").partition("\n")[0]
         delimiter = separator_of(first) or likely_delimiter(line)
     if file_format == "json" and not is_one_document(path, encoding):
         file_format = "jsonl"
-    return FileEntry(
-        path=(name,), format=file_format, encoding=encoding, delimiter=None if delimiter == "," else delimiter
-    )
+    delimiter = None if delimiter == "," else delimiter
+    return FileEntry(path=(name,), format=file_format, encoding=encoding, delimiter=delimiter), guessed
 
 
 def _find_label(table: pa.Table) -> tuple[LabelEntry | None, str]:

@@ -7,7 +7,7 @@ how sources fetch, how files are read, how snapshots are stored.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from nethical_assets.core.ground.errors import DatasetError, IntegrityError, Net
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.reading.version import READING_VERSION
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.file_names import plain_files, private_files, with_plain_files
 from nethical_assets.core.sources.source import UNPACKED_PREFIX, FetchedFiles, Source, Unchanged
 
 if TYPE_CHECKING:
@@ -229,10 +230,13 @@ class _Refresh:
 
     def _read_and_store(self, source: Source, fetched: FetchedFiles) -> Snapshot:
         from nethical_assets.core.governance.names import with_plain_names
-        from nethical_assets.core.reading.readers import read_dataset
+        from nethical_assets.core.reading.readers import list_files, read_dataset
 
-        entry, discovery = self._layout(fetched.folder)
-        raw = read_dataset(entry, fetched.folder, maximum_rows=self.maximum_rows, seed=self.seed)
+        names = list_files(fetched.folder)
+        plain = plain_files(names, private_files(self.entry, names, self.private_names))
+        entry, discovery = self._layout(fetched.folder, plain)
+        raw = read_dataset(entry, fetched.folder, maximum_rows=self.maximum_rows, seed=self.seed, plain=plain)
+        entry = with_plain_files(entry, plain)
         manifest = Snapshot(
             name=entry.name,
             slug=entry.slug,
@@ -256,12 +260,12 @@ class _Refresh:
         self.keeper.arrive(stored)
         return stored
 
-    def _layout(self, folder: Path) -> tuple[DatasetEntry, DiscoveryReport | None]:
+    def _layout(self, folder: Path, plain: Mapping[str, str]) -> tuple[DatasetEntry, DiscoveryReport | None]:
         if not self.entry.discover:
             return self.entry, None
         from nethical_assets.core.datasets.discovery import discover
 
-        found, discovery = discover(self.entry, folder, seed=self.seed, private_names=self.private_names)
+        found, discovery = discover(self.entry, folder, seed=self.seed, private_names=self.private_names, plain=plain)
         if found is None:
             raise DatasetError(f"dataset {self.entry.name}: {discovery.summary}")
         return found, discovery

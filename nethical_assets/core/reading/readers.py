@@ -8,6 +8,7 @@ does not: file formats (``row_streams``), the sample (``sampling``), labels (``c
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from nethical_assets.core.reading.row_streams import stream_rows
 from nethical_assets.core.reading.sampling import RowSample
 from nethical_assets.core.reading.tally import FileReading
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry
-from nethical_assets.core.rows.file_names import choose_files, is_litter
+from nethical_assets.core.rows.file_names import choose_files, is_litter, with_plain_files
 from nethical_assets.core.rows.labels import FILE_COLUMN, check_labels, labels_of
 from nethical_assets.core.rows.naming import shown_columns
 
@@ -85,53 +86,62 @@ class RawTable:
     report: ReadReport
 
 
-def read_dataset(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: int) -> RawTable:
+def read_dataset(
+    entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: int, plain: Mapping[str, str] | None = None
+) -> RawTable:
     """Read the files of ``entry`` below ``folder``, streaming, in memory bounded by ``maximum_rows``.
 
     Rows are sampled by content over all files together (``sampling.RowSample``); the columns are the union of the
-    files' columns.
+    files' columns. Files are called as ``plain`` says (``file_names.plain_files``), wherever they are named.
 
     Raises:
         DatasetError: a file is missing, empty, header only, mis-encoded, truncated or not of its format; a declared
             column is absent; the label column is all missing or has one class only. One line: file, what, what to do.
     """
-    raw = read_files(entry, folder, maximum_rows=maximum_rows, seed=seed)
+    raw = read_files(entry, folder, maximum_rows=maximum_rows, seed=seed, plain=plain)
     check_columns(entry, raw.table)
-    check_labels(entry, raw.table)
+    check_labels(with_plain_files(entry, plain or {}), raw.table)
     return raw
 
 
-def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: int) -> RawTable:
+def read_files(
+    entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: int, plain: Mapping[str, str] | None = None
+) -> RawTable:
     """Like :func:`read_dataset`, without the checks that need a column to mean something."""
     available = list_files(folder)
+    called = {name: (plain or {}).get(name, name) for name in available}
     sample = RowSample(maximum_rows, salt=f"{seed}", together=entry.sample_together)
     reports: list[FileReport] = []
     chosen = choose_files(entry, available)
+    if any(name != shown for name, shown in called.items()):
+        _check_plain(entry, chosen, called)
     for file_entry, name in chosen:
         if name is None:
+            there = _listed(list(called.values()))
             raise DatasetError(
-                f"dataset {entry.name}: no file {' or '.join(file_entry.path)}; there {_listed(available)}; "
+                f"dataset {entry.name}: no file {' or '.join(file_entry.path)}; there {there}; "
                 f"correct 'path' in datasets.toml or fetch the dataset again"
             )
         path = folder / name
-        reading = FileReading(f"dataset {entry.name}: {name}")
+        shown = called[name]
+        reading = FileReading(f"dataset {entry.name}: {shown}")
         tally = reading.tally
         limit = UnpackingLimit(path, reading.shown)
         for batch in stream_rows(path, file_entry, reading):
             # Objects of a JSON file may differ in their keys; a table's columns are known with its first rows.
             if tally.rows_read == batch.num_rows and file_entry.format not in ("json", "jsonl"):
-                _check_declared(f"dataset {entry.name}: {name}", _declared_in(file_entry), batch.schema.names)
+                _check_declared(reading.shown, _declared_in(file_entry), batch.schema.names)
             held = sample.bytes_held
-            sample.add(batch.append_column(FILE_COLUMN, pa.repeat(pa.scalar(name), batch.num_rows)))
+            sample.add(batch.append_column(FILE_COLUMN, pa.repeat(pa.scalar(shown), batch.num_rows)))
             limit.add(sample.bytes_held - held)
             if sample.bytes_held > MAXIMUM_BYTES:
                 raise DatasetError(
-                    f"dataset {entry.name}: {name}: the rows that are kept take over {MAXIMUM_BYTES >> 30} GiB; lower "
+                    f"{reading.shown}: the rows that are kept take over {MAXIMUM_BYTES >> 30} GiB; lower "
                     f"datasets.maximum_rows in the settings"
                 )
         reports.append(
             FileReport(
-                path=name,
+                path=shown,
                 bytes=path.stat().st_size,
                 rows_read=tally.rows_read,
                 rows_rejected=tally.rows_rejected,
@@ -149,9 +159,25 @@ def read_files(entry: DatasetEntry, folder: Path, *, maximum_rows: int, seed: in
         rows_read=sum(report.rows_read for report in reports),
         rows_rejected=sum(report.rows_rejected for report in reports),
         rows_kept=table.num_rows,
-        unused=tuple(name for name in available if name not in used),
+        unused=tuple(called[name] for name in available if name not in used),
     )
     return RawTable(table, report)
+
+
+def _check_plain(
+    entry: DatasetEntry, chosen: Sequence[tuple[FileEntry, str | None]], called: Mapping[str, str]
+) -> None:
+    """Refuse files that are others by their plain names: nothing that is stored would say what a row is.
+
+    Raises:
+        DatasetError: a pattern means another file then.
+    """
+    again = choose_files(with_plain_files(entry, called), called.values())
+    if [name for _, name in again] != [None if name is None else called[name] for _, name in chosen]:
+        raise DatasetError(
+            f"dataset {entry.name}: the name of a file is personal data or a secret, and is not kept; its pattern in "
+            f"'path' of datasets.toml does not mean it without: rename the file"
+        )
 
 
 def list_files(folder: Path) -> list[str]:

@@ -255,6 +255,6 @@ def _check_there(path: Path) -> None:
 def _declared_layout(path: Path, entries: Sequence[DatasetEntry]) -> FileEntry | None:
     for entry in entries:
         for file in entry.files:
-            if names_file((pattern for pattern in file.path if pattern[0] != "*"), path.name):
+            if names_file((one for one in file.path if not one.rpartition("/")[2].startswith("*")), path.name):
                 return file
     return None
