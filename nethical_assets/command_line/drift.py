@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from nethical_assets.command_line.documents import print_document
-from nethical_assets.command_line.opening import load_settings
+from nethical_assets.command_line.opening import load_settings, open_workspace
 from nethical_assets.command_line.output import JsonOption, print_json
 from nethical_assets.command_line.status_line import working
 
@@ -34,11 +34,13 @@ def check(
 ) -> None:
     """Compare every column of two tables. Exits with 1 when they drifted apart; too few rows are no verdict."""
     from nethical_assets.core.drift.tables import compare_tables
+    from nethical_assets.core.governance.names import with_plain_columns
     from nethical_assets.core.reading.tables import layouts_of_two, read_records, reading_of
     from nethical_assets.core.rows.labels import FILE_COLUMN
 
     with working("comparing"):
-        settings = load_settings().file
+        settings = load_settings()
+        limits = settings.file
         files = (reference, window)
         readings = [reading_of(file) for file in files]
         tables = [
@@ -48,10 +50,10 @@ def check(
             )
         ]
         report = compare_tables(
-            *tables,
-            threshold=settings.performance_thresholds.drift_alert_threshold,
-            alpha=settings.monitoring.drift_false_alarm_rate,
-            minimum_rows=settings.monitoring.drift_minimum_rows,
+            *with_plain_columns(tables, open_workspace(settings, "drift").screener),
+            threshold=limits.performance_thresholds.drift_alert_threshold,
+            alpha=limits.monitoring.drift_false_alarm_rate,
+            minimum_rows=limits.monitoring.drift_minimum_rows,
         )
     notes = [f"{reading.shown}: {note}" for reading in readings for note in reading.tally.notes]
     report = replace(report, notes=(*report.notes, *notes))

@@ -131,19 +131,19 @@ def _texts(path: Path, file: FileEntry, reading: FileReading) -> Iterator[pa.Arr
         return
     rows = 0
     try:
-        for batch in parquet_batches(path, reading.shown, reading.wanted):
-            yield _readable(batch.column(0), reading.shown, rows)
+        for batch in parquet_batches(path, reading.shown, reading.wanted, reading.tally):
+            yield _readable(batch.column(0), str(reading.wanted), reading.shown, rows)
             rows += batch.num_rows
     except UnreadableError as error:
         raise error.for_command("name a readable file") from None
 
 
-def _readable(column: pa.Array, shown: str, rows: int) -> pa.Array:
+def _readable(column: pa.Array, name: str, shown: str, rows: int) -> pa.Array:
     """A column as the screener reads it: nested values as lines, texts that are not UTF-8 as bytes."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_nested(column.type):
-        return readable_text(column, shown, rows, lines=True)
+        return readable_text(column, name, shown, rows, lines=True)
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:

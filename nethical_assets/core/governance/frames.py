@@ -23,7 +23,7 @@ from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.governance.values import Reading, find_in
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.columns import COMMON_COLUMNS, GROUP
-from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.rows.naming import columns_there
 
 ALL_ROWS = "all"
 _LABELS = (Label.POSITIVE, Label.NEGATIVE, Label.UNKNOWN)
@@ -105,9 +105,7 @@ def screen_frame(
     """
     for column in [*columns, *([label_column] if label_column else [])]:
         if column not in frame.columns:
-            raise DatasetError(
-                f"column {column!r} to screen is missing; the columns are {shown_columns(map(str, frame.columns))}"
-            )
+            raise DatasetError(f"column {column!r} to screen is missing; {columns_there(map(str, frame.columns))}")
     labels = _labels(frame, label_column)
     found = {
         column: _decided(find_in(frame[column], reading, screener).on_rows(), labels, screener)

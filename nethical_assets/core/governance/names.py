@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from nethical_assets.core.governance.screener import Screener
@@ -20,6 +21,17 @@ def private_names(names: Sequence[str], screener: Screener) -> frozenset[str]:
     found = screener.screen(list(names))
     protected = found.where(np.isin(found.names("rule"), protected_rules(screener)))
     return frozenset(names[row] for row in protected.rows.tolist())
+
+
+def with_plain_columns(frames: Sequence[pd.DataFrame], screener: Screener) -> list[pd.DataFrame]:
+    """``frames`` with their private names of columns replaced by what their positions are called."""
+    private = private_names([str(name) for frame in frames for name in frame.columns], screener)
+    return [
+        frame.set_axis(
+            [plain_name(at) if str(name) in private else name for at, name in enumerate(frame.columns)], axis="columns"
+        )
+        for frame in frames
+    ]
 
 
 def plain_name(position: int) -> str:

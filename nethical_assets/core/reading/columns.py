@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.reading.tally import FileTally, UnreadableError
-from nethical_assets.core.rows.naming import looks_like_name, shown_column, shown_columns
+from nethical_assets.core.rows.naming import columns_there, looks_like_name, shown_column
 
 MISSING_VALUES = ("", "NaN", "nan", "null", "NULL", "N/A", "#N/A")
+_UNSEEN = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
 MAXIMUM_COLUMNS = 50_000
 
 
@@ -25,7 +26,7 @@ def unique_names(header: Iterable[str]) -> list[str]:
     names: dict[str, None] = {}
     repeats: dict[str, int] = {}
     for index, cell in enumerate(header, start=1):
-        stem = cell.strip() or f"unnamed_{index}"
+        stem = _stripped(cell) or f"unnamed_{index}"
         name, repeat = stem, repeats.get(stem, 1)
         while name in names:
             repeat += 1
@@ -35,14 +36,20 @@ def unique_names(header: Iterable[str]) -> list[str]:
     return list(names)
 
 
+def _stripped(cell: str) -> str:
+    """A header cell without blanks and the signs around it that nobody sees, such as a byte order mark."""
+    return cell.strip().strip(_UNSEEN).strip()
+
+
 def said_names(header: Sequence[str], tally: FileTally) -> list[str]:
     """:func:`unique_names` of a header, with a note of those that are repeated."""
     names = unique_names(header)
     for position, (cell, name) in enumerate(zip(header, names, strict=True), start=1):
-        if cell.strip() and cell.strip() != name:
-            first = names.index(cell.strip()) + 1
+        stem = _stripped(cell)
+        if stem and stem != name:
+            first = names.index(stem) + 1
             tally.note(
-                f"column {shown_column(cell.strip(), first)} is there more than once: the first keeps its name, and "
+                f"column {shown_column(stem, first)} is there more than once: the first keeps its name, and "
                 f"column {position} is called {name if looks_like_name(name) else f'the {position}. column'}"
             )
     return names
@@ -58,7 +65,7 @@ def check_wanted(wanted: str, names: Sequence[str], shown: str, cause: tuple[str
     if wanted in names:
         return
     why, declare, option = cause or ("", "correct the column's name", "name one of them")
-    there = why or f"; the columns are {shown_columns(names)}"
+    there = why or f"; {columns_there(names)}"
     raise UnreadableError(f"{shown}: no column {wanted!r}{there}", declare, option)
 
 

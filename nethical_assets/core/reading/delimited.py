@@ -12,20 +12,26 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.columns import MISSING_VALUES, check_wanted, said_names, unique_names
-from nethical_assets.core.reading.tally import FileReading, UnreadableError
+from nethical_assets.core.reading.tally import FileReading, FileTally, UnreadableError
 from nethical_assets.core.reading.text_streams import PIECE_BYTES, Utf8Stream
 from nethical_assets.core.rows.catalog import FileEntry
 
 DELIMITERS = ",;\t|"
 _SEPARATOR_LINE = re.compile(rb'("?)sep=([^\r\n"]|\t)\1[ \t]*(\r\n|\n|\r)', re.IGNORECASE)
+_PAGE = ("<!doctype html", "<html")
+_LINES_COMPARED = 20
+_SWALLOWED_LINES = 3
 _WIDTHS = re.compile(r"Expected \d+ columns, got \d+")
 
 
@@ -42,6 +48,8 @@ def stream_delimited(path: Path, entry: FileEntry, reading: FileReading) -> Iter
     names, skipped = _column_names(first[skipped_bytes:], entry, delimiter, reading)
     if wanted is not None:
         check_wanted(wanted, names, shown, _likely_cause(first[skipped_bytes:], wanted, delimiter))
+    elif len(names) == 1 and entry.header and not entry.columns and entry.delimiter is None and separator is None:
+        _refuse_other_delimiter(first, delimiter, shown)
     layout = _Layout(names, skipped, delimiter, sentinel, wanted, lines_before=1 if separator else 0)
     trailer = (delimiter.join([sentinel] * len(names)) + "\n").encode()
     with Utf8Stream(path, entry.encoding, shown, trailer) as stream:
@@ -107,6 +115,7 @@ def _parse_delimited(stream: Utf8Stream, layout: _Layout, reading: FileReading) 
         for batch in arrow_csv.open_csv(stream, **reader_options()):
             closed = batch.num_rows > 0 and batch.column(0)[-1].as_py() == layout.sentinel
             rows = batch.slice(0, batch.num_rows - 1) if closed else batch
+            _note_swallowed(rows, layout, tally)
             tally.rows_read += rows.num_rows
             if rows.num_rows:
                 yield rows
@@ -124,6 +133,22 @@ def _parse_delimited(stream: Utf8Stream, layout: _Layout, reading: FileReading) 
         raise UnreadableError(
             f"{stream.shown}: truncated: its last row breaks off ({tally.first_rejection})", "fetch the file again"
         )
+
+
+def _note_swallowed(rows: pa.RecordBatch, layout: _Layout, tally: FileTally) -> None:
+    """Note the first value that holds several whole lines of as many cells as a row has: a quote that somebody forgot
+    goes on to the next one, and the rows between are lost in one value."""
+    delimiters = len(layout.names) - 1
+    for column in rows.columns if delimiters else ():
+        long = pc.fill_null(pc.greater(pc.count_substring(column, "\n"), _SWALLOWED_LINES), False)
+        for at in np.flatnonzero(long.to_numpy(zero_copy_only=False))[:_LINES_COMPARED].tolist():
+            lines = column[at].as_py().split("\n")[1:-1]
+            if all(line.count(layout.delimiter) == delimiters for line in lines):
+                number = tally.rows_read + tally.rows_rejected + layout.skipped + layout.lines_before + at + 1
+                tally.note(
+                    f"row {number} holds {len(lines)} lines that look like rows: is a quote before it never closed?"
+                )
+                return
 
 
 def _is_last(stream: Utf8Stream, text: str) -> bool:
@@ -163,6 +188,10 @@ def _column_names(first: bytes, entry: FileEntry, delimiter: str, reading: FileR
                 skipped += 1
                 if header:
                     break
+            if header and header[0].lower().startswith(_PAGE):
+                raise UnreadableError(
+                    f"{shown}: it is a web page and no table", "fetch it again", "download the table itself"
+                )
         except csv.Error as error:
             raise UnreadableError(
                 f"{shown}: its first line is not a CSV header: {error}", "correct its layout in datasets.toml"
@@ -190,11 +219,37 @@ def _likely_cause(first: bytes, wanted: str, delimiter: str) -> tuple[str, str, 
         except csv.Error:
             continue
         if other != delimiter and wanted in unique_names(header):
-            sign = "a tab" if other == "\t" else f"'{other}'"
-            option = "tab" if other == "\t" else f"'{other}'"
-            return (
-                f" (its columns seem to be separated by {sign})",
-                f"declare its 'delimiter' in datasets.toml: {sign}",
-                f"say --delimiter {option}",
-            )
+            return _separated_by(other)
     return "", "correct the column's name", "name one of them"
+
+
+def _separated_by(sign: str) -> tuple[str, str, str]:
+    shown, option = ("a tab", "tab") if sign == "\t" else (f"'{sign}'", f"'{sign}'")
+    return (
+        f" (its columns seem to be separated by {shown})",
+        f"declare its 'delimiter' in datasets.toml: {shown}",
+        f"say --delimiter {option}",
+    )
+
+
+def _refuse_other_delimiter(first: bytes, delimiter: str, shown: str) -> None:
+    """Refuse a file of one column whose first lines all have several, and as many, by another delimiter.
+
+    Raises:
+        UnreadableError: says which.
+    """
+    text = first.decode(errors="ignore")
+    for other in DELIMITERS.replace(delimiter, ""):
+        try:
+            rows = list(
+                islice(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=other)), _LINES_COMPARED)
+            )
+        except csv.Error:
+            continue
+        if len(rows) > 1 and len({len(row) for row in rows}) == 1 and len(rows[0]) > 1:
+            what, declare, option = _separated_by(other)
+            raise UnreadableError(
+                f"{shown}: it has one column{what}",
+                declare,
+                f"{option} (or {_separated_by(delimiter)[2].rpartition(' ')[2]}, if it has one only)",
+            )

@@ -79,7 +79,7 @@ def refuse_several_lines(block: bytes, decoder: json.JSONDecoder, shown: str) ->
     except json.JSONDecodeError as error:
         # It breaks off where the block does: a document that is longer than that.
         whole = several = error.pos >= len(text) and text[0] in "[{"
-    except RecursionError:
+    except NOT_JSON:
         return
     if not several:
         return

@@ -41,7 +41,7 @@ _HALF_A_PAIR = "a text holds half a surrogate pair, which is no character"
 def stream_json_lines(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     """The rows of a file of one object a line; with a wanted column, that member alone."""
     shown, tally = reading.shown, reading.tally
-    row, last = 0, None
+    row, last, last_line = 0, None, b""
     rows = _Rows(reading, entry.text_column)
     decoder = json.JSONDecoder(object_pairs_hook=_Members(tally))
     with Utf8Stream(path, entry.encoding, shown) as stream:
@@ -62,11 +62,12 @@ def stream_json_lines(path: Path, entry: FileEntry, reading: FileReading) -> Ite
             yield from rows.batches(values, row)
             row += len(lines)
             last = values[-1] if values else last
+            last_line = lines[-1] if lines else last_line
             if tally.hopeless:
                 return
         if row == 1:
             refuse_wrapped(last, shown, reading.wanted or entry.text_column)
-        if tally.last_rejected_row == row and not stream.ended_with_newline:
+        if tally.last_rejected_row == row and not stream.ended_with_newline and _breaks_off(last_line):
             raise UnreadableError(f"{shown}: truncated: its last line breaks off", "fetch the file again")
 
 
@@ -257,14 +258,24 @@ def _json_or_none(line: bytes, row: int, decoder: json.JSONDecoder, tally: FileT
     try:
         return decoder.decode(text)
     except NOT_JSON as error:
-        comma = text.endswith("},")
-        tally.reject(row, "a comma after its object" if comma else f"not JSON ({_reason(error)})")
+        tally.reject(row, "a comma after its object" if text.endswith("},") else f"not JSON ({_reason(error)})")
         return None
 
 
 def _reason(error: Exception) -> str:
     """Why something is not JSON, without anything of it."""
-    return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deep"
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.pos + 1}"
+    return "nested too deep" if isinstance(error, RecursionError) else "a number of too many digits"
+
+
+def _breaks_off(line: bytes) -> bool:
+    """Whether a line ends before its first value does."""
+    try:
+        json.JSONDecoder().raw_decode(line.decode().strip())
+    except NOT_JSON:
+        return True
+    return False
 
 
 def _list_items(stream: Utf8Stream, reading: FileReading) -> Iterator[tuple[Any, int]]:
@@ -309,7 +320,9 @@ def _refuse_more(stream: Utf8Stream, rest: str) -> None:
     """Refuse what follows the end of the list."""
     while rest or (rest := stream.read().decode()):
         if rest.strip():
-            raise UnreadableError(f"{stream.shown}: expected one JSON document, and there are several", ONE_DOCUMENT)
+            raise UnreadableError(
+                f"{stream.shown}: expected one JSON document, and there are several", ONE_DOCUMENT, ONE_DOCUMENT
+            )
         rest = ""
 
 

@@ -39,6 +39,7 @@ _KINDS = (
     (b"\x89HDF\r\n\x1a\n", OtherKind("an HDF5 file", _AS_PARQUET)),
     (b"\x89PNG\r\n\x1a\n", OtherKind("a picture", "name a table")),
     (b"\xff\xd8\xff", OtherKind("a picture", "name a table")),
+    (b"version https://git-lfs.github.com/", OtherKind("a pointer of Git LFS to a file", "run: git lfs pull")),
     (b"PAR1", OtherKind("a Parquet file", "name it .parquet")),
 )
 _ZIP = b"PK\x03\x04"

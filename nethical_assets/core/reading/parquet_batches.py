@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nethical_assets.core.reading.columns import check_wanted
+from nethical_assets.core.reading.columns import check_wanted, said_names
 from nethical_assets.core.reading.kinds import other_kind_of
-from nethical_assets.core.reading.tally import UnreadableError
+from nethical_assets.core.reading.tally import FileTally, UnreadableError
 
 MAXIMUM_ROWS = 1 << 14
 MAXIMUM_BYTES = 1 << 24
@@ -32,10 +32,12 @@ _UNPACKED_RATIO = 1_000
 _UNPACKED_FROM_BYTES = 1 << 27
 
 
-def parquet_batches(path: Path, shown: str, wanted: str | None = None) -> Iterator[pa.RecordBatch]:
+def parquet_batches(
+    path: Path, shown: str, wanted: str | None = None, tally: FileTally | None = None
+) -> Iterator[pa.RecordBatch]:
     """The rows of a file, in batches of at most ``MAXIMUM_ROWS`` rows and about ``MAXIMUM_BYTES`` bytes.
 
-    With ``wanted`` that column alone, as it is typed, dictionaries apart.
+    With ``wanted`` that column alone, as it is typed, dictionaries apart. Repeated names are noted in ``tally``.
 
     Raises:
         UnreadableError: it is no Parquet file or damaged, has no such column, one row is over ``MAXIMUM_ROW_BYTES``, or
@@ -45,13 +47,18 @@ def parquet_batches(path: Path, shown: str, wanted: str | None = None) -> Iterat
     try:
         with pq.ParquetFile(path) as plain:
             names = plain.schema_arrow.names
-            if wanted is not None:
-                check_wanted(wanted, names, shown)
+            called = said_names(names, tally or FileTally())
+            place = 0
+            if wanted is not None and wanted not in names:
+                check_wanted(wanted, called, shown)
+                at = called.index(wanted)
+                wanted, place = names[at], names[:at].count(names[at])
             chosen = {leaf for leaf in _text_leaves(plain) if wanted is None or f"{leaf}.".startswith(f"{wanted}.")}
             rows, packed = _how_to_read(plain, chosen, shown)
         with pq.ParquetFile(path, read_dictionary=packed) as file:
             row = 0
-            for batch in file.iter_batches(batch_size=rows, columns=None if wanted is None else [wanted]):
+            for read in file.iter_batches(batch_size=rows, columns=None if wanted is None else [wanted]):
+                batch = read if wanted is None else read.select([place])
                 for piece in _pieces(batch, shown, row):
                     row += piece.num_rows
                     yield piece

@@ -28,7 +28,7 @@ from nethical_assets.core.reading.tally import FileReading
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry
 from nethical_assets.core.rows.file_names import choose_files, is_litter, with_plain_files
 from nethical_assets.core.rows.labels import FILE_COLUMN, check_labels, labels_of
-from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.rows.naming import columns_there
 
 __all__ = ["FileReport", "RawTable", "ReadReport", "check_columns", "infer_types", "labels_of", "list_files",
            "read_dataset", "read_files"]  # fmt: skip
@@ -216,9 +216,8 @@ def _check_declared(shown: str, declared: dict[str, str], names: list[str]) -> N
     present = set(names)
     for column, key in declared.items():
         if column not in present:
-            known = shown_columns(names)
             raise DatasetError(
-                f"{shown}: there is no column {column!r} ({key!r} in datasets.toml); the columns are {known}"
+                f"{shown}: there is no column {column!r} ({key!r} in datasets.toml); {columns_there(names)}"
             )
 
 

@@ -13,16 +13,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, as_text, check_wanted, said_names
+from nethical_assets.core.reading.columns import MAXIMUM_COLUMNS, as_text, check_wanted, unique_names
 from nethical_assets.core.reading.delimited import stream_delimited
 from nethical_assets.core.reading.json_rows import line_blocks, stream_json, stream_json_lines
 from nethical_assets.core.reading.parquet_batches import parquet_batches
 from nethical_assets.core.reading.tally import FileReading, FileTally, UnreadableError
 from nethical_assets.core.reading.text_streams import Utf8Stream
 from nethical_assets.core.rows.catalog import FileEntry
+from nethical_assets.core.rows.naming import shown_columns
 
 LINE_COLUMN = "line"
 MAXIMUM_REJECTED_SHARE = 0.01
+_HEADER_ROWS = 2
+"""So few rows have as many cells as the header line where that is no header, but a title or a remark."""
 
 
 def stream_rows(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
@@ -57,17 +60,19 @@ def stream_rows(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[
                 "correct its 'format' or 'delimiter' in datasets.toml",
             )
         yield batch
-    _check_tally(shown, reading.tally)
+    _check_tally(shown, reading.tally, of_cells=entry.format in ("csv", "tsv"))
 
 
-def _check_tally(shown: str, tally: FileTally) -> None:
+def _check_tally(shown: str, tally: FileTally, *, of_cells: bool) -> None:
     rows = tally.rows_read + tally.rows_rejected
     if tally.rows_rejected > MAXIMUM_REJECTED_SHARE * rows:
         where = "" if tally.first_rejected_row is None else f" (first: row {tally.first_rejected_row})"
         raise UnreadableError(
             f"{shown}: {tally.rows_rejected} of {rows} rows cannot be read{where}: {tally.first_rejection}",
             f"at most {MAXIMUM_REJECTED_SHARE:.0%} may be; correct its layout in datasets.toml or repair the file",
-            "correct them first",
+            "its header line has another number of cells than its rows: correct it, or say --delimiter"
+            if of_cells and tally.rows_rejected > tally.rows_read <= _HEADER_ROWS
+            else "correct them first",
         )
     if rows == 0:
         raise UnreadableError(
@@ -90,10 +95,10 @@ def _stream_lines(path: Path, entry: FileEntry, reading: FileReading) -> Iterato
 def _stream_parquet(path: Path, entry: FileEntry, reading: FileReading) -> Iterator[pa.RecordBatch]:
     texts = {entry.text_column, reading.wanted}
     tally = reading.tally
-    for batch in parquet_batches(path, reading.shown, reading.wanted):
-        names = said_names(batch.schema.names, tally)
+    for batch in parquet_batches(path, reading.shown, reading.wanted, tally):
+        names = [reading.wanted] if reading.wanted is not None else unique_names(batch.schema.names)
         columns = [
-            readable_text(column, reading.shown, tally.rows_read, lines=name in texts)
+            readable_text(column, name, reading.shown, tally.rows_read, lines=name in texts)
             for name, column in zip(names, batch.columns, strict=True)
         ]
         for name in (reading.objects - texts) & set(names):
@@ -109,7 +114,7 @@ def _keep_objects(name: str, column: pa.Array, tally: FileTally) -> None:
         tally.no_texts.setdefault(name, []).extend((row, value) for row, value in values if value is not None)
 
 
-def readable_text(column: pa.Array, shown: str, row: int, *, lines: bool) -> pa.Array:
+def readable_text(column: pa.Array, name: str, shown: str, row: int, *, lines: bool) -> pa.Array:
     """A Parquet column as strings (``columns.as_text``); ``row`` is the number of rows before it.
 
     Raises:
@@ -119,7 +124,8 @@ def readable_text(column: pa.Array, shown: str, row: int, *, lines: bool) -> pa.
         return as_text(column, lines=lines)
     except (pa.ArrowException, UnicodeError):
         raise UnreadableError(
-            f"{shown}: not readable as Parquet: after row {row} there is a text that is not valid UTF-8, or a value "
-            f"that cannot be shown as text",
+            f"{shown}: in column {shown_columns([name])} after row {row} there is a text that is not valid UTF-8, or a "
+            f"value that cannot be shown as text",
             "fetch the file again",
+            "leave the column out",
         ) from None

@@ -122,8 +122,9 @@ class Utf8Stream(io.RawIOBase):
                 f"declare its 'encoding' in datasets.toml: {unmarked}",
                 f"say --encoding {unmarked}",
             )
+        self._refuse_zero(probe)
         controls = len(probe) - len(probe.translate(None, _CONTROL_BYTES))
-        if b"\0" in probe or controls > _MAXIMUM_CONTROL_SHARE * len(probe):
+        if controls > _MAXIMUM_CONTROL_SHARE * len(probe):
             raise UnreadableError(
                 f"{self.shown}: binary data, not {self.encoding} text ({controls} control bytes in the first "
                 f"{len(probe)})",
@@ -152,13 +153,8 @@ class Utf8Stream(io.RawIOBase):
         return self.tail.endswith((b"\n", b"\r"))
 
     def _decode(self, piece: bytes, *, final: bool) -> bytes:
-        if not self._wide and (position := piece.find(0)) >= 0:
-            raise UnreadableError(
-                f"{self.shown}: binary data (a zero byte) at byte {self._offset + position}, in line "
-                f"{self._line(piece[:position])}: the file is damaged or not text",
-                "fetch it again or declare its real format in datasets.toml",
-                "name a table, or its real encoding with --encoding",
-            )
+        if not self._wide:
+            self._refuse_zero(piece)
         waiting = self._decoder.getstate()[0]
         if self._passes_through and not waiting and piece.isascii():
             return piece
@@ -179,6 +175,15 @@ class Utf8Stream(io.RawIOBase):
                 "declare the file's real 'encoding' in datasets.toml",
                 "say the file's real encoding with --encoding",
             ) from None
+
+    def _refuse_zero(self, piece: bytes) -> None:
+        if (position := piece.find(0)) >= 0:
+            raise UnreadableError(
+                f"{self.shown}: binary data (a zero byte) at byte {self._offset + position}, in line "
+                f"{self._line(piece[:position])}: the file is damaged or not text",
+                "fetch it again or declare its real format in datasets.toml",
+                "remove it, or name a table or its real encoding with --encoding",
+            )
 
     def _line(self, before: bytes) -> int:
         """The number of a line, from 1, of which ``before`` are the bytes that precede it in this piece."""

@@ -19,7 +19,7 @@ from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.cells import read_numbers, read_times
 from nethical_assets.core.rows.file_names import choose_files
-from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.rows.naming import columns_there
 from nethical_assets.core.rows.sources import attach_sources
 
 _Floats = npt.NDArray[np.float64]
@@ -184,8 +184,8 @@ def inputs_for_scoring(
 def unreadable(family: str, frame: pd.DataFrame, layouts: Mapping[str, Sequence[str]]) -> DatasetError:
     """The error for records in none of the ``layouts`` (dataset name, or nothing for canonical inputs -> columns)."""
     expected = [f"{_listed(columns)}{name and f' ({name})'}" for name, columns in layouts.items() if columns]
-    found = shown_columns(name for name in frame.columns if name != "_file")
-    return DatasetError(f"family {family} cannot read columns {found}; expected {' or '.join(expected)}")
+    there = columns_there([name for name in frame.columns if name != "_file"])
+    return DatasetError(f"family {family} cannot read these records: {there}; expected {' or '.join(expected)}")
 
 
 def _listed(columns: Sequence[str]) -> str:

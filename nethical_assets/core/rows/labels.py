@@ -17,7 +17,7 @@ from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry, LabelEntry
 from nethical_assets.core.rows.file_names import choose_files
 from nethical_assets.core.rows.label_words import shown_values
-from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.rows.naming import columns_there
 
 FILE_COLUMN = "_file"
 UNUSABLE = -1
@@ -101,8 +101,7 @@ def _labels_of_file(
         return np.full(int(rows.sum()), label.constant, dtype=np.int8)
     if label.column not in table.column_names:
         raise DatasetError(
-            f"dataset {entry.name}: there is no label column {label.column!r}; "
-            f"the columns are {shown_columns(table.column_names)}"
+            f"dataset {entry.name}: there is no label column {label.column!r}; {columns_there(table.column_names)}"
         )
     encoded = table.column(label.column).combine_chunks().dictionary_encode()
     positive = {canonical_text(value) for value in label.positive}

@@ -37,6 +37,17 @@ def shown_columns(names: Iterable[str], limit: int = _LIMIT) -> str:
     return ", ".join(found[:limit]) + more
 
 
+def columns_there(names: Iterable[str]) -> str:
+    """A clause that says which columns there are.
+
+    >>> columns_there(["text", "label"]), columns_there(["anna@example.org"])
+    ('the columns are text, label', 'it has 1 columns whose names look like data (is there a header line?)')
+    """
+    found = list(names)
+    shown = shown_columns(found)
+    return f"the columns are {shown}" if not found or all(map(looks_like_name, found)) else f"it has {shown}"
+
+
 def looks_like_name(name: str) -> bool:
     """Whether a header cell can be shown: a few words or a small number, and not what may be somebody's data.
 
