@@ -22,6 +22,7 @@ from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading.delimited import likely_delimiter, separator_of
 from nethical_assets.core.reading.encodings import guess_encoding
 from nethical_assets.core.reading.json_rows import is_one_document
+from nethical_assets.core.reading.kinds import A_PARQUET_FILE, other_kind_of
 from nethical_assets.core.reading.readers import list_files, read_files
 from nethical_assets.core.reading.text_streams import Utf8Stream
 from nethical_assets.core.rows.catalog import DatasetEntry, FileEntry, FileFormat, LabelEntry
@@ -254,6 +255,9 @@ def _how_to_read(
     Raises:
         DatasetError: its encoding is a guess that may be wrong, and none is declared.
     """
+    other = other_kind_of(path)
+    if other is not None and not (file_format == "parquet" and other.what == A_PARQUET_FILE):
+        raise DatasetError(f"it is {other.what} and no {file_format} file; {other.do}")
     if file_format == "parquet":
         return FileEntry(path=(name,), format=file_format), None
     encoding, guessed = entry.encoding, None
@@ -270,8 +274,7 @@ def _how_to_read(
     if file_format == "csv":
         with Utf8Stream(path, encoding, f"dataset {entry.name}: {shown}") as stream:
             first = stream.peek()
-        line = first.lstrip(b"\r\n").decode(errors="replace").partition("\n")[0]
-        delimiter = separator_of(first) or likely_delimiter(line)
+        delimiter = separator_of(first) or likely_delimiter(first.decode(errors="replace"))
     if file_format == "json" and not is_one_document(path, encoding):
         file_format = "jsonl"
     delimiter = None if delimiter == "," else delimiter

@@ -64,9 +64,17 @@ def separator_of(first: bytes) -> str | None:
     return None if found is None else found[2].decode()
 
 
-def likely_delimiter(first_line: str) -> str:
-    """The delimiter that gives the first line most cells; the comma of several."""
-    return max(DELIMITERS, key=lambda sign: (len(next(csv.reader([first_line], delimiter=sign), [])), sign == ","))
+def likely_delimiter(first: str) -> str:
+    """The delimiter that gives the first line of a text most cells; the comma of several."""
+    line = next(filter(None, first.lstrip("\r\n").splitlines()), "")
+
+    def cells(sign: str) -> int:
+        try:
+            return len(next(csv.reader([line], delimiter=sign), []))
+        except csv.Error:
+            return 0
+
+    return max(DELIMITERS, key=lambda sign: (cells(sign), sign == ","))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+A_PARQUET_FILE = "a Parquet file"
 _UNPACK = "unpack it and name a file that was in it"
 _EXPORT = "save it as CSV (UTF-8) or Parquet"
 _AS_PARQUET = "write it as Parquet or CSV"
@@ -40,7 +41,7 @@ _KINDS = (
     (b"\x89PNG\r\n\x1a\n", OtherKind("a picture", "name a table")),
     (b"\xff\xd8\xff", OtherKind("a picture", "name a table")),
     (b"version https://git-lfs.github.com/", OtherKind("a pointer of Git LFS to a file", "run: git lfs pull")),
-    (b"PAR1", OtherKind("a Parquet file", "name it .parquet")),
+    (b"PAR1", OtherKind(A_PARQUET_FILE, "name it .parquet")),
 )
 _ZIP = b"PK\x03\x04"
 _WORKBOOK = (b"xl/", b"[Content_Types].xml", b"_rels/.rels")

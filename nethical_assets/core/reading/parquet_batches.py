@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nethical_assets.core.reading.columns import check_wanted, said_names
-from nethical_assets.core.reading.kinds import other_kind_of
+from nethical_assets.core.reading.kinds import A_PARQUET_FILE, other_kind_of
 from nethical_assets.core.reading.tally import FileTally, UnreadableError
 
 MAXIMUM_ROWS = 1 << 14
@@ -66,7 +66,7 @@ def parquet_batches(
         if isinstance(error, OSError) and error.errno is not None:
             raise
         other = other_kind_of(path)
-        if other is not None and "Parquet" not in other.what:
+        if other is not None and other.what != A_PARQUET_FILE:
             raise UnreadableError(f"{shown}: it is {other.what} and no Parquet file", other.do, other.do) from None
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UnreadableError(f"{shown}: not readable as Parquet: {reason}", "fetch the file again") from None
