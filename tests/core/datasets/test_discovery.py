@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from nethical_assets.core.datasets.discovery import discover
+from nethical_assets.core.datasets.discovery import discover, guessed_encodings
 from nethical_assets.core.reading.readers import labels_of, read_dataset
 from nethical_assets.core.rows.catalog import DatasetEntry
 from tests.core.conftest import entry_of
@@ -269,3 +270,32 @@ def test_names_with_brackets_are_used_together(write):
     assert entry is not None
     report = read_dataset(entry, write({}), maximum_rows=999, seed=0).report
     assert sorted(file.path for file in report.files) == ["part1.csv", "part[1].csv", "part[2].csv"]
+
+
+def test_an_encoding_that_is_guessed_is_said_and_one_that_is_certain_is_not(write):
+    content = rows("v,text,Label", "{i},d\u00e9j\u00e0 vu {i},{word}")
+    for codec, guessed in (("cp1252", ["latin-1"]), ("utf-8", []), ("utf-16", [])):
+        _, report = discover(unknown(), write({"data.csv": content.encode(codec)}), seed=0, private_names=none_private)
+        assert guessed_encodings(report.to_json()) == guessed
+        assert ("read as latin-1, which is a guess: declare" in report.summary) == bool(guessed)
+    declared = unknown().model_copy(update={"encoding": "cp1252"})
+    _, report = discover(declared, write({"data.csv": content.encode("cp1252")}), seed=0, private_names=none_private)
+    assert guessed_encodings(report.to_json()) == [] and "guess" not in report.summary
+
+
+def test_lines_that_end_in_carriage_returns_are_lines(write):
+    content = rows("v;Label", "{i};{word}").replace("\n", "\r")
+    entry, report = discover(unknown(), write({"data.csv": content}), seed=0, private_names=none_private)
+    assert entry is not None and report.usable_label and entry.files[0].delimiter == ";"
+
+
+def test_what_a_file_is_that_is_no_table_is_said(write):
+    files = {
+        "a.csv": gzip.compress(b"v,Label\n1,yes\n"),
+        "b.csv": b"PAR1" + bytes(99),
+        "c.parquet": b"ARROW1" + bytes(99),
+    }
+    found, report = discover(unknown(), write(files), seed=0, private_names=none_private)
+    assert found is None
+    for line in ("packed by gzip and no csv file", "a Parquet file and no csv file", "(Feather) file and no parquet"):
+        assert line in report.summary

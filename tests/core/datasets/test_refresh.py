@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from nethical_assets.core.datasets.raw_rows import snapshot_frame
 from nethical_assets.core.datasets.refresh import reading_definition, refresh_dataset
 from nethical_assets.core.datasets.snapshots import SnapshotStore
 from nethical_assets.core.ground.digests import digest_bytes
@@ -389,3 +390,49 @@ def test_a_snapshot_that_does_not_fit_any_more_is_remembered_as_data_that_was_th
     refresh(FakeSource())
     outcome = refresh(entry=entry_of(time_column="when"))
     assert (outcome.status, outcome.cause, outcome.had_data) == ("skipped", "unusable", True)
+
+
+def _private(names):
+    return frozenset(name for name in names if "anna" in name)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        entry_of(files=[], discover=True),
+        entry_of(files=[{"path": ["*.csv"], "format": "csv", "label": {"column": "label", "positive": ["1"]}}]),
+    ],
+    ids=["discovered", "declared as a pattern"],
+)
+def test_the_name_of_a_file_that_is_personal_data_is_kept_nowhere(entry, refresh, snapshots, tmp_path):
+    source = FakeSource(file="anna@example.org.csv")
+    outcome = refresh(source, entry=entry, private_names=_private)
+    assert outcome.status == "new" and "anna" not in outcome.reason
+    snapshot = outcome.snapshot
+    assert set(snapshots.load(snapshot)["_file"].to_pylist()) == {"file 1.csv"}
+    frame = snapshot_frame(snapshots, entry, snapshot)
+    assert (frame["_label"] >= 0).all(), "rows are still known by their file"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"anna" in path.read_bytes()]
+    unusable = FakeSource(file="anna@example.org.csv", content=b"\x00")
+    assert "anna" not in refresh(unusable, entry=entry, private_names=_private, days=9).reason
+
+
+def test_a_declared_name_stays_and_one_that_its_pattern_does_not_mean_without_it_is_refused(refresh):
+    file = {"path": ["anna@example.org.csv"], "format": "csv", "label": {"column": "label", "positive": ["1"]}}
+    source = FakeSource(file="anna@example.org.csv")
+    declared = refresh(source, entry=entry_of(files=[file]), private_names=_private)
+    assert declared.snapshot.report["files"][0]["path"] == "anna@example.org.csv"
+    pattern = {**file, "path": ["a*@*.csv"]}
+    refused = refresh(source, entry=entry_of(name="other", files=[pattern]), private_names=_private)
+    assert refused.status == "skipped" and refused.reason.endswith("rename the file") and "anna" not in refused.reason
+
+
+def test_repeated_columns_are_said_where_the_dataset_is_fetched(refresh):
+    content = csv_of(100).replace(b"id,value", b"value,value")
+    assert "column 'value' is there more than once" in refresh(FakeSource(content=content)).reason
+
+
+def test_advice_about_the_disk_fits_what_is_wrong_with_it(refresh):
+    for number, advised in ((errno.EACCES, "correct permissions and run"), (errno.ENOSPC, "free space and run")):
+        failure = OSError(number, os.strerror(number), "/x/y")
+        assert f"/x/y: {os.strerror(number)}; {advised} again" in refresh(FakeSource(failure=failure)).reason

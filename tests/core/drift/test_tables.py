@@ -380,3 +380,54 @@ def test_a_table_survives_its_file_formats(tmp_path):
     for other in others:
         report = compare_tables(first, other, **OPTIONS)
         assert len(report.columns) == 4 and {column.effect for column in report.columns} == {0.0}
+
+
+def _written(values, decimal, group):
+    plain = [f"{value:,.2f}" for value in values]
+    return [text.replace(",", "_").replace(".", decimal).replace("_", group) for text in plain]
+
+
+@pytest.mark.parametrize(
+    ("decimal", "group"), [(".", ","), (",", "."), (".", " "), (",", "\u202f"), (".", "'"), (",", "")]
+)
+def test_numbers_with_separators_are_the_numbers_they_are(decimal, group):
+    random = np.random.default_rng(4)
+    values = random.lognormal(9, 3, size=2000)
+    reference = pd.DataFrame({"amount": values[:1000]})
+    same = pd.DataFrame({"amount": _written(values[1000:], decimal, group)})
+    report = compare_tables(reference, same, **OPTIONS)
+    assert (report.verdict, report.not_compared, report.notes) == ("stable", (), ())
+    other = pd.DataFrame({"amount": _written(values[1000:] * 50, decimal, group)})
+    assert drifted(compare_tables(reference, other, **OPTIONS)) == {"amount"}
+    assert drifted(compare_tables(other, reference, **OPTIONS)) == {"amount"}
+
+
+def test_numbers_that_may_be_one_or_a_thousand_are_not_compared_with_plain_ones():
+    values = np.random.default_rng(5).integers(1000, 9999, size=800)
+    plain, separated = pd.DataFrame({"n": values[:400]}), pd.DataFrame({"n": [f"{value:,}" for value in values[400:]]})
+    for tables in ((plain, separated), (separated, plain)):
+        report = compare_tables(*tables, **OPTIONS)
+        assert report.verdict == "needs_more_data" and "which may be 1 or 1000" in report.not_compared[0]
+    again = pd.DataFrame({"n": [f"{value:,}" for value in values[:400]]})
+    assert compare_tables(separated, again, **OPTIONS).verdict == "stable", "both are written in the same way"
+    assert drifted(compare_tables(separated, again.assign(n=[f"{value * 9:,}" for value in values[:400]]), **OPTIONS))
+
+
+@pytest.mark.parametrize("name", ["timestamp", "createdAt", "ts", "event_time"])
+@pytest.mark.parametrize("unit", [1, 10**3, 10**6, 10**9])
+@pytest.mark.parametrize("kind", ["int64", "float64", "str"])
+def test_seconds_since_1970_are_moments(name, unit, kind):
+    moments = (1_700_000_000 + 3600 * np.arange(800)) * unit
+    tables = [pd.DataFrame({name: part, "x": 1}).astype({name: kind}) for part in (moments[:400], moments[400:])]
+    report = compare_tables(*tables, **OPTIONS)
+    assert (report.verdict, report.not_compared) == ("stable", (f"{name}: a moment in time",))
+    renamed = [table.rename(columns={name: "account"}) for table in tables]
+    assert drifted(compare_tables(*renamed, **OPTIONS)) == {"account"}, "nothing says that these are moments"
+
+
+def test_whole_numbers_are_exact_where_they_are_written_as_such():
+    rounded = [pd.DataFrame({"n": np.full(400, number)}) for number in (1e6, 1e6 + 1)]
+    assert compare_tables(*rounded, **OPTIONS).verdict == "stable"
+    assert drifted(compare_tables(*(table.astype("int64") for table in rounded), **OPTIONS)) == {"n"}
+    assert drifted(compare_tables(rounded[0], rounded[1].astype("int64"), **OPTIONS)) == {"n"}
+    assert drifted(compare_tables(rounded[0], rounded[0] + 1000, **OPTIONS)) == {"n"}, "more than a rounding"

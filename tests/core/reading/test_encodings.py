@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nethical_assets.core.reading.encodings import guess_encoding
+from nethical_assets.core.reading.encodings import guess_encoding, unmarked_encoding
 
 WESTERN = {
     "French": "La créée naïveté où l\u2019été s\u2019achève: «garçon», À bientôt, ÉCOLE, œuvre \u2013 5 € déjà vu",
@@ -36,6 +36,7 @@ OTHERS = {
     "mac_roman": "¿Qué pasó mañana? Señor, el niño comió, España",
     "cp437": "La créée naïveté garçon déjà vu",
     "cp850": "Über Größe und Füße, Äpfel",
+    "cp858": "Möbel, schön, das Café schloß, nämlich äußerst, öfter",
 }
 
 
@@ -88,3 +89,31 @@ def test_a_character_cut_by_the_end_of_the_file_is_no_utf_8(guess) -> None:
 
 def test_a_character_between_two_pieces_is_utf_8(guess) -> None:
     assert guess(b"a" * ((1 << 20) - 1) + "é".encode()).encoding == "utf-8"
+
+
+@pytest.mark.parametrize(
+    "word", ["caf\u00e9", "Stra\u00dfe caf\u00e9", "M\u00e4rz, Caf\u00e9", "r\u00f6tlich na\u00efve"]
+)
+@pytest.mark.parametrize("codec", ["cp437", "cp850"])
+def test_letters_of_dos_are_not_taken_for_quotation_marks(word: str, codec: str, guess) -> None:
+    assert not guess(f"{word} and plain words\n".encode(codec) * 20).certain
+
+
+def test_only_what_is_told_by_how_letters_stand_is_a_guess(guess) -> None:
+    text = "caf\u00e9 \u2013 d\u00e9j\u00e0 vu\n" * 9
+    assert (guess(text.encode("cp1252")).encoding, guess(text.encode("cp1252")).guessed) == ("cp1252", True)
+    for codec in ("utf-8", "utf-8-sig", "utf-16", "utf-32"):
+        assert not guess(text.encode(codec)).guessed
+
+
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["id,text\n1,caf\u00e9 au lait\n", '{"text": "a\u4f60\u597d b and more words"}\n' * 9])
+def test_wide_encodings_without_a_mark_are_told_by_their_zero_bytes(text: str, codec: str) -> None:
+    assert unmarked_encoding(text.encode(codec)) == codec
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"\0", b"\0" * 400, bytes(range(256)), b"text\0and more of it" * 20, b"abc" * 99]
+)
+def test_other_bytes_are_no_wide_encoding(first: bytes) -> None:
+    assert unmarked_encoding(first) is None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.reading import tally
-from nethical_assets.core.reading.readers import infer_types, labels_of, read_dataset, read_files
+from nethical_assets.core.reading.readers import infer_types, labels_of, read_dataset, read_files, written_numbers
 from nethical_assets.core.reading.text_streams import Utf8Stream
 from nethical_assets.core.rows.catalog import load_catalog
 from nethical_assets.core.rows.labels import canonical_text
@@ -328,3 +329,12 @@ def test_a_stream_that_could_not_be_opened_can_be_closed(tmp_path):
             stream.__init__(path, encoding, "rows.csv")
         stream.close()
         assert stream.closed
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 400, "1E999"])
+def test_a_number_that_no_float_holds_is_no_number(number):
+    column = pa.chunked_array([["1", "2.5", number]])
+    table = infer_types(pa.table({"v": column, "w": pa.chunked_array([["1", "2.5", "1e300"]])}))
+    assert [str(kind) for kind in table.schema.types] == ["string", "double"]
+    assert written_numbers(table["v"].to_pandas()).tolist() == [True, True, False]
+    assert written_numbers(pd.Series(["1e300", "1e-400", None])).all()

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import string
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.errors import DatasetError
-from nethical_assets.core.reading.tables import OUTPUT_SUFFIXES, read_records, write_records
+from nethical_assets.core.ground.storage import write_atomically
+from nethical_assets.core.reading.tables import OUTPUT_SUFFIXES, read_records, reading_of, write_records
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.cells import tallied
+from tests.core.conftest import entry_of
 
 # Words that a reader takes for a missing value, and blanks around a value, are not told apart from the real thing.
 WORDS = st.text(string.ascii_letters + "0 ,;|\"'\\/\n\r\té€😀<>{}[]", min_size=1, max_size=30).map(
@@ -135,3 +144,48 @@ def test_a_file_named_like_a_catalog_file_is_read_by_its_layout(tmp_path: Path) 
     assert read["text"].tolist() == ["caf\xe9", "12"]
     (tmp_path / "mine.csv").write_bytes(b"text\nhello\nyou\n")
     assert list(read_records(tmp_path / "mine.csv", [entry]).columns) == ["text", "_file"]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json", ".parquet"])
+def test_cells_of_a_text_column_that_are_no_texts_are_counted(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows{ending}"
+    cells = ["a", ["b", "c"], True, {"d": 1}, None, "  ", 12, "[e]"]
+    if ending == ".parquet":
+        pq.write_table(pa.table({"text": [["b"], ["c"], None]}), path)
+        told = {"a list": 2, "missing": 1}
+    else:
+        records = [{"text": cell, "id": row} for row, cell in enumerate(cells)]
+        path.write_text(json.dumps(records) if ending == ".json" else "\n".join(map(json.dumps, records)))
+        told = {"missing": 2, "a list": 1, "a truth value": 1, "an object": 1}
+    records = read_records(path, reading=reading_of(path, objects=frozenset({"text"})))
+    with tallied() as cells_of:
+        inputs = load_family("prompt_injection").inputs_of(records, ())
+    (column,) = cells_of.to_json()
+    assert (column["column"], column["reasons"], column["first"]) == ("text", told, 1 if ending == ".parquet" else 2)
+    assert (inputs["text"] == "").sum() == column["count"]
+
+
+def test_a_column_that_a_layout_declares_as_text_may_be_nested(tmp_path: Path, entry_of_chats: DatasetEntry) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text('{"messages": [{"content": "hello"}]}\n' * 3)
+    records = read_records(path, [entry_of_chats], reading=reading_of(path, objects=frozenset({"messages"})))
+    assert records["messages"].tolist() == ["content: hello"] * 3
+
+
+@pytest.fixture
+def entry_of_chats() -> DatasetEntry:
+    file = {"path": ["chats.jsonl"], "format": "jsonl", "text_column": "messages"}
+    return entry_of(kind="text", families=["prompt_injection"], files=[file])
+
+
+def test_errors_of_writing_name_the_file_that_was_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: object, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError) as refused:
+        write_atomically(tmp_path / "scores.csv", b"x")
+    assert refused.value.filename == str(tmp_path / "scores.csv")
+    assert ".partial" not in str(refused.value)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nethical_assets.core.rows.file_names import choose_files, is_litter, names_file
+from nethical_assets.core.rows.file_names import (
+    choose_files,
+    is_litter,
+    names_file,
+    plain_files,
+    private_files,
+    with_plain_files,
+)
 from tests.core.conftest import entry_of
 
 
@@ -80,3 +88,39 @@ def test_a_catalog_name_is_recognised_alone() -> None:
     assert names_file(["spam[1].csv"], "spam[1].CSV")
     assert names_file(["KDD*.txt"], "KDDTrain.TXT")
     assert not names_file(["spam.csv"], "ham.csv")
+
+
+@pytest.mark.parametrize(
+    ("declared", "there"),
+    [
+        ("data [v1]/*.csv", "data [v1]/x.csv"),
+        ("data [v1]/x.csv", "deep/data [v1]/x.csv"),
+        ("a*b/[1]/train*.csv", "a*b/[1]/train2.csv"),
+        ("train[1]*.csv", "train[1] final.csv"),
+        ("12:30 [log]/*.csv", "12:30 [log]/a:b.csv"),
+        ("donn\u00e9es [1]/*.csv", "donne\u0301es [1]/x.CSV"),
+    ],
+)
+def test_each_part_of_a_pattern_may_be_meant_to_the_letter(declared: str, there: str) -> None:
+    assert chosen([declared], ["other/y.csv", there]) == [there]
+
+
+def test_a_folder_that_a_pattern_does_not_name_is_not_chosen() -> None:
+    assert chosen(["data [v1]/*.csv"], ["data [v2]/x.csv", "x.csv"]) == [None]
+    assert chosen(["data [v1]/*.csv"], ["data v/x.csv"]) == ["data v/x.csv"], "it is a set of letters too"
+    assert names_file(["data [v1]/spam.csv"], "spam.csv")
+
+
+def test_names_that_are_personal_data_are_replaced_but_for_those_that_somebody_declared() -> None:
+    names = ["a.csv", "b/anna@example.org.csv", "carl@example.org.csv"]
+    entry = entry_of(files=[{"path": ["carl@example.org.csv", "*.csv"], "format": "csv"}])
+
+    def private_names(texts: Sequence[str]) -> frozenset[str]:
+        return frozenset(text for text in texts if text.endswith("example.org"))
+
+    private = private_files(entry, names, private_names)
+    assert private == {"b/anna@example.org.csv"}
+    plain = plain_files(names, private)
+    assert plain == {"a.csv": "a.csv", names[1]: "file 2.csv", names[2]: names[2]}
+    found = entry_of(files=[{"path": [names[1]], "format": "csv"}])
+    assert with_plain_files(found, plain).files[0].path == ("file 2.csv",)
