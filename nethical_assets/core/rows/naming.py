@@ -12,6 +12,8 @@ from collections.abc import Iterable
 _LIMIT = 12
 _NAME = re.compile(r"[^\W\d][\w .:/()\[\]#%&+-]{0,39}")
 _ADDRESS = re.compile(r"\w@\w+\.\w")
+_IDENTIFIER = re.compile(r"\d{9,}|\d{3}-\d{2}-\d{4}|(?:\d[ -]?){13,}")
+_SHOWN_CHARACTERS = 80
 _LONGEST_NAME = 200
 _MOST_DIGITS = 5
 _MOST_DIGITS_OF_A_NAME = 8
@@ -66,6 +68,17 @@ def shown_column(name: str, position: int) -> str:
     ("'target'", 'column 3')
     """
     return repr(name) if looks_like_name(name) else f"column {position}"
+
+
+def shown_file(name: str) -> str:
+    """The name of a file of others in quotes, cut where it is long, or that it looks like somebody's data.
+
+    >>> shown_file("a/train-2024-01-02.csv"), shown_file("anna@example.org.csv"), shown_file("4111 1111 1111 1111.csv")
+    ("'a/train-2024-01-02.csv'", '(its name looks like data)', '(its name looks like data)')
+    """
+    if _ADDRESS.search(name) or _IDENTIFIER.search(name):
+        return "(its name looks like data)"
+    return repr(name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}...")
 
 
 def looks_like_data(name: str) -> bool:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from nethical_assets.core.rows.file_names import is_litter
+from nethical_assets.core.rows.naming import shown_file
 
 _PIECE_BYTES = 1 << 20
 _LONGEST_NAME_BYTES = 255
-_SHOWN_CHARACTERS = 80
 _DRIVE = re.compile(r"[A-Za-z]:")
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ, errno.ELOOP)
 """What the file system answers where a name, not the disk, is the trouble: it may fold case, or allow fewer signs."""
@@ -82,7 +82,7 @@ def _extract_all(opened: zipfile.ZipFile, folder: Path, limits: ExtractionLimits
             continue
         folder_only = entry.is_dir() or entry.filename.endswith("\\")
         if name in files or not files.isdisjoint(name.parents) or (name in folders and not folder_only):
-            raise RefusedArchiveError(f"two entries claim the path {_shown(str(name))}")
+            raise RefusedArchiveError(f"two entries claim the path {shown_file(str(name))}")
         folders.update(name.parents)
         (folders if folder_only else files).add(name)
         try:
@@ -98,14 +98,14 @@ def _extract_all(opened: zipfile.ZipFile, folder: Path, limits: ExtractionLimits
                 raise
             reason = error.strerror if isinstance(error, OSError) else "not a name of this system"
             raise RefusedArchiveError(
-                f"the entry {_shown(entry.filename)} cannot have this name here ({reason})"
+                f"the entry {shown_file(entry.filename)} cannot have this name here ({reason})"
             ) from None
 
 
 def _safe_name(entry: zipfile.ZipInfo) -> PurePosixPath:
     # Some programs on Windows write its separator.
     name = PurePosixPath(entry.filename.replace("\\", "/"))
-    shown = _shown(entry.filename)
+    shown = shown_file(entry.filename)
     parts = name.parts
     if not parts or name.is_absolute() or ".." in parts or _DRIVE.match(parts[0]):
         raise RefusedArchiveError(f"the entry {shown} leads outside the folder")
@@ -120,10 +120,6 @@ def _safe_name(entry: zipfile.ZipInfo) -> PurePosixPath:
     return name
 
 
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}...")
-
-
 def _extract_one(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, budget: int, allowed: int) -> int:
     written = 0
     with opened.open(entry) as packed, open(target, "xb") as unpacked:
@@ -133,7 +129,7 @@ def _extract_one(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, 
                 raise RefusedArchiveError("more data than the limit for one archive")
             if written > allowed:
                 raise RefusedArchiveError(
-                    f"the entry {_shown(entry.filename)} unpacks to over "
+                    f"the entry {shown_file(entry.filename)} unpacks to over "
                     f"{written // max(entry.compress_size, 1)} times its size (a decompression bomb)"
                 )
             unpacked.write(piece)

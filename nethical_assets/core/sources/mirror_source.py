@@ -14,6 +14,7 @@ from nethical_assets.core.ground.digests import digest_file, digest_json
 from nethical_assets.core.ground.errors import SourceUnavailableError
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.file_names import is_litter
+from nethical_assets.core.rows.naming import shown_file
 from nethical_assets.core.sources.source import (
     FetchedFiles,
     NotThereError,
@@ -69,7 +70,10 @@ class MirrorSource:
         everything = [place, *sorted(place.rglob("*"))]
         for path in everything:
             if not path.resolve().is_relative_to(root):
-                raise UnusableContentError(f"mirror: {path} is a link to a place outside the mirror; copy its target")
+                name = shown_file(path.relative_to(place).as_posix())
+                raise UnusableContentError(
+                    f"mirror: {place}: {name} is a link to a place outside the mirror; copy its target"
+                )
         files = [(path.relative_to(place).as_posix(), path) for path in everything if path.is_file()]
         files = [(name, path) for name, path in files if not is_litter(name)]
         if not files:

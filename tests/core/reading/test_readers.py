@@ -122,7 +122,7 @@ DAMAGE = {
     "random": (np.random.default_rng(0).bytes(100_000), {}, "binary data"),
     "no line end": (b"a" * (3 << 20), {}, "header"),
     "no line end, latin-1": (b"\xe9," * (3 << 20), {"encoding": "latin-1"}, "header"),
-    "mis-encoded": (b"id,label\n1,0\n\xe9,1\n", {}, "byte 13 (0xe9) is not valid utf-8"),
+    "mis-encoded": (b"id,label\n1,0\n\xe9,1\n", {}, "byte 13 (0xe9), in line 3, is not valid utf-8"),
     "mis-encoded far behind": (b"id,label\n" + "é,0\n".encode() * 500_000 + b"\xff", {}, "byte 2500009 (0xff)"),
     "cut inside a character": (b"id,label\n1,0\n\xe2\x82", {}, "byte 13 (0xe2)"),
     "unknown encoding": (b"id,label\n1,0\n", {"encoding": "klingon"}, "unknown encoding 'klingon'"),

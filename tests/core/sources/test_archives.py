@@ -156,3 +156,10 @@ def test_flipped_bits_never_give_other_content(unpack, tmp_path):
             noticed += 1
     # The last byte of a deflate stream has bits that mean nothing.
     assert noticed >= len(positions) - 1
+
+
+@pytest.mark.parametrize("name", ["../anna@example.org.csv", "../078-05-1120.csv", "../4111111111111111.csv"])
+def test_a_name_of_an_entry_that_looks_like_data_is_not_told(name, unpack):
+    with pytest.raises(RefusedArchiveError, match=r"the entry \(its name looks like data\) leads outside") as caught:
+        unpack(zip_of({name: b"x"}))
+    assert name[3:9] not in str(caught.value)
