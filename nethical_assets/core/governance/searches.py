@@ -22,6 +22,7 @@ from nethical_assets.core.governance.screener import NUMBER_COLUMN_KINDS, Screen
 
 _CARD_DIGITS = r"^\s*[0-9]{13,19}(?:\.0*)?\s*$"
 _IDENTIFIER_DIGITS = r"^\s*[+-]?[0-9]{7,15}(?:\.0*)?\s*$"
+_PLUS_DIGITS = r"^\s*\+[0-9]{8,15}\s*$"
 _IDENTIFIER_NAME = re.compile(
     r"(?i)\b(ssn|social security|sin|itin|tax|national|passport|phone|telephone|tel|mobile|cell|cellphone|msisdn|fax"
     r"|card|account|iban)\b"
@@ -56,7 +57,8 @@ class _Found:
 class NumberSearch:
     """Identifiers among the numbers of one column, which come in pieces.
 
-    Whole numbers of 13 to 19 digits are looked at as payment cards, and in a column that is called like an identifier
+    Whole numbers of 13 to 19 digits are looked at as payment cards, those with a plus before them as telephone numbers,
+    and in a column that is called like an identifier
     of people (``ssn``, ``mobilePhone``) those of 7 to 15 digits as what it is called. Believed is what at least half
     of the numbers of such a length pass for: measurements stay what they are.
     """
@@ -67,7 +69,7 @@ class NumberSearch:
         self._label = _JOINED_WORDS.sub(r"\1 \2", words)
         self._named = _IDENTIFIER_NAME.search(self._label) is not None
         self._protected = protected_rules(screener)
-        self._cards, self._plain, self._grouped = _Found(), _Found(), _Found()
+        self._cards, self._signed, self._plain, self._grouped = _Found(), _Found(), _Found(), _Found()
 
     def add(self, texts: pa.LargeStringArray, places: Integers, times: Integers) -> None:
         """Look at those of ``texts`` that are numbers; ``places`` are the rows of the findings, ``times`` says how
@@ -78,6 +80,11 @@ class NumberSearch:
             found = self._screener.screen_each(ReadColumn(digits))
             found = found.where(np.isin(found.names("kind"), sorted(NUMBER_COLUMN_KINDS)))
             self._cards.add(found, places[long], times[long])
+        signed = _matching(texts, _PLUS_DIGITS)
+        if len(signed):
+            found = self._screener.screen_each(ReadColumn(texts.take(pa.array(signed))))
+            found = found.where(np.isin(found.names("rule"), self._protected))
+            self._signed.add(found, places[signed], times[signed])
         at = _matching(texts, _IDENTIFIER_DIGITS) if self._named else np.empty(0, dtype=np.int64)
         if len(at):
             written = texts.take(pa.array(at)).to_pylist()
@@ -88,9 +95,12 @@ class NumberSearch:
 
     def findings(self) -> Findings:
         """What is believed of all pieces together."""
-        cards = concatenate(self._cards.parts) if self._cards.believed else Findings.empty()
-        labelled = next((way.parts for way in (self._plain, self._grouped) if way.believed), [])
-        return _with_others(cards, concatenate(labelled))
+        found = Findings.empty()
+        labelled = self._plain if self._plain.believed else self._grouped
+        for way in (self._cards, self._signed, labelled):
+            if way.believed:
+                found = _with_others(found, concatenate(way.parts))
+        return found
 
     def _filled(self, digits: str) -> str:
         """Digits with the zeros that a social security number loses where it is read as a number."""

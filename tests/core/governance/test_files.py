@@ -97,8 +97,9 @@ def test_truncated_and_mis_encoded_files_are_refused_in_one_line(tmp_path: Path,
 def test_other_wrong_files(tmp_path: Path, screener: Screener) -> None:
     with pytest.raises(DatasetError, match="no such file"):
         screen_file(tmp_path / "none.csv", "text", screener)
+    (tmp_path / "rows.odd").write_bytes(b"text")
     with pytest.raises(DatasetError, match="unknown format"):
-        screen_file(tmp_path / "rows.xlsx", "text", screener)
+        screen_file(tmp_path / "rows.odd", "text", screener)
     header = tmp_path / "header.csv"
     header.write_text("text\n")
     with pytest.raises(DatasetError, match="no rows"):
@@ -161,6 +162,19 @@ def test_numbers_are_judged_by_the_whole_file_and_not_by_its_pieces(tmp_path: Pa
     assert len(screen_file(path, "n", screener).findings) == 0, "most numbers of this length are no cards"
     pq.write_table(pa.table({"n": [*ids[:3], *CARDS * 9000]}), path)
     assert len(screen_file(path, "n", screener).findings) == 27_000
+
+
+def test_numbers_with_a_plus_are_telephone_numbers_whatever_their_column_is_called(
+    tmp_path: Path, screener: Screener
+) -> None:
+    path = tmp_path / "contacts.csv"
+    path.write_text("contact\n+14155550134\n+4915112345679\n5\n")
+    found = [(record["row"], record["kind"]) for record in screen_file(path, "contact", screener).to_records()]
+    assert found == [(0, "PHONE"), (1, "PHONE")]
+    column = pd.Series(["+14155550134", "+4915112345679", "5"], name="contact")
+    assert find_in(column, Reading.VALUES, screener).on_rows().rows.tolist() == [0, 1]
+    signed = pd.Series([f"+{10**9 + row}" for row in range(30)], name="delta")
+    assert len(find_in(signed, Reading.VALUES, screener).findings) == 0, "changes of a measurement"
 
 
 def test_numbers_among_texts_are_read_as_texts_and_by_the_name_of_the_column(
