@@ -56,8 +56,10 @@ def test_rows_are_masked_taken_out_or_kept_by_the_policy(screener: Screener) -> 
         (2, "INSTRUCTION_OVERRIDE"): "allow",
         (3, "INSTRUCTION_OVERRIDE"): "warn",
         (2, "PHONE"): "allow_with_modification",
+        **{(row, "CREDIT_CARD"): "allow_with_modification" for row in range(5)},
     }
-    assert set(result.findings["column"]) == {"text", "note"}
+    assert set(result.findings["column"]) == {"text", "note", "number"}
+    assert set(result.frame["number"]) == {"[CREDIT_CARD]"}, "numbers are looked at however they are typed"
 
 
 def test_counts_and_rates_are_by_label(screener: Screener) -> None:
