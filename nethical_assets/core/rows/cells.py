@@ -8,7 +8,8 @@ A cell is missing when it is empty, null or NaN, or masked by screening. Everyth
 wrong: ``1,000`` is no number, for it may be 1 or 1000; nor is ``0x10``, a truth value, a list, an object, infinity, or
 a number that a 64-bit float cannot hold. A column of texts is all that its family reads: there a missing cell is wrong
 too, as are truth values, lists and objects, while a number is the text it is written as. Wrong cells count as missing,
-and are counted: column, first record, reasons. Their values are never shown.
+and are counted: column, first record, reasons. Their values are never shown. However many texts are missing, records are
+not refused for it, as they are not for missing numbers.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class WrongCells:
 
     @property
     def share(self) -> float:
-        """The share of records whose cell is wrong, in [0, 1]."""
-        return self.count / self.records if self.records else 0.0
+        """The share of records whose cell is of a wrong type, in [0, 1]; a missing text is counted, but of no type."""
+        return (self.count - self.reasons.get(_NOTHING, 0)) / self.records if self.records else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -134,15 +135,13 @@ class CellTally:
         over = [column for column in self._worst() if column.share > share]
         if over:
             more = f" and {len(over) - _SHOWN_COLUMNS} more columns" if len(over) > _SHOWN_COLUMNS else ""
-            empty = any(_NOTHING in column.reasons for column in over)
-            otherwise = "leave out their records" if empty else "leave them empty"
             raise DatasetError(
                 f"{what}: {'; '.join(map(str, over[:_SHOWN_COLUMNS]))}{more}; at most a share of {share:g} may be "
-                f"(wrong_type_share_max): correct these cells, or {otherwise}"
+                f"(wrong_type_share_max): correct these cells, or leave them empty"
             )
 
     def _worst(self) -> list[WrongCells]:
-        return sorted(self.columns.values(), key=lambda column: (-column.share, column.column))
+        return sorted(self.columns.values(), key=lambda column: (-column.share, -column.count, column.column))
 
 
 _TALLY: contextvars.ContextVar[CellTally | None] = contextvars.ContextVar("cells", default=None)
