@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from nethical_assets.core.governance.normalise import fold_characters
+
 _LETTERS = re.compile(r"[A-Za-z]+")
 _FIELD_END = re.compile(r"[!?;,\n|&{}]|\.\s+(?=[A-Z])")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-
+_LABEL_OBJECT = re.compile(r"(?i)\b(?:for|of)(?: (?:the|a|an|this|your|my|our))?((?: [a-z]+){1,2}) ?[:=]\s*\Z")
 
 _READINGS = 16
 _PHRASE_CHARACTERS = 40
@@ -28,13 +30,20 @@ def _words(*lines: str) -> frozenset[str]:
 class Announcement:
     """Words that announce what is looked for, and words that announce something else.
 
-    ``phrase`` matches, at the end of what comes before, words that only together announce what is looked for. With
-    ``by_field`` a word of something else counts up to the end of its sentence or field only.
+    ``phrase`` and ``other_phrase`` match, at the end of what comes before, words that only together tell, and words of
+    scripts without gaps between words. Words of something else in ``beside`` (time, amounts) and ``holders`` (whose number
+    it is: a customer, a user) tell only right before a number, the latter not of one that is plainly formatted. A word with ``stem`` in it is as good as one of ``wanted``, one that ends like ``ending`` as one of
+    ``other``. With ``by_field`` a word of something else counts up to the end of its sentence or field only.
     """
 
     wanted: frozenset[str]
     other: frozenset[str]
     phrase: re.Pattern[str] | None = None
+    other_phrase: re.Pattern[str] | None = None
+    beside: frozenset[str] = frozenset()
+    holders: frozenset[str] = frozenset()
+    stem: re.Pattern[str] | None = None
+    ending: re.Pattern[str] | None = None
     by_field: bool = True
 
     @functools.cached_property
@@ -43,57 +52,150 @@ class Announcement:
         return functools.lru_cache(maxsize=_READINGS)(self._telling)
 
     def _telling(self, before: str) -> bool | None:
-        if self.phrase is not None and self.phrase.search(before[-_PHRASE_CHARACTERS:]):
+        end = before[-_PHRASE_CHARACTERS:]
+        if self.phrase is not None and self.phrase.search(end):
             return True
+        if self.other_phrase is not None and self.other_phrase.search(end):
+            return False
+        if self.is_right_before(before, self.beside | self.holders):
+            return False
         field = len(_LETTERS.findall(_FIELD_END.split(before)[-1])) if self.by_field else len(before)
+        label = _LABEL_OBJECT.search(before)
+        of_label = len(label[1].split()) if label else 0
+        passed_over = False
         for number, letters in enumerate(reversed(_LETTERS.findall(before))):
-            for word in _parts(letters):
-                if word in self.wanted:
-                    return True
-                if number < field and word in self.other:
+            told = self._tells(letters)
+            if told:
+                return True
+            if told is False and number < field:
+                if number >= of_label:
                     return False
+                passed_over = True
+        return False if passed_over else None
+
+    def _tells(self, letters: str) -> bool | None:
+        for word in _parts(letters):
+            if word in self.wanted or (self.stem is not None and self.stem.search(word)):
+                return True
+            if word in self.other or (self.ending is not None and self.ending.search(word)):
+                return False
         return None
+
+    def is_right_before(self, before: str, words: frozenset[str]) -> bool:
+        """Whether one of ``words`` ends ``before``: only small words and signs behind it, no other number."""
+        field = _FIELD_END.split(before)[-1]
+        for match in reversed(list(_LETTERS.finditer(field))):
+            if any(sign.isdigit() for sign in field[match.end() :]):
+                return False
+            if not words.isdisjoint(_parts(match[0])):
+                return True
+            if match[0].lower() not in _SMALL:
+                return False
+        return False
+
+    def is_something_else(self, before: str) -> bool:
+        """Whether what ends ``before`` calls even a plainly formatted number something else."""
+        if self.other_phrase is not None and self.other_phrase.search(before[-_PHRASE_CHARACTERS:]):
+            return True
+        last = re.search(r"([A-Za-z]+)[^A-Za-z0-9]*\Z", before)
+        ends = self.ending is not None and last is not None and self.ending.search(last[1].lower()) is not None
+        return ends or self.is_right_before(before, self.other | self.beside)
+
+
+def _other_scripts(*lines: str) -> str:
+    """An alternation of words that are found inside others, folded as texts are before they are matched."""
+    return "|".join(re.escape(fold_characters(word)) for word in sorted(_words(*lines)))
 
 
 _PHONE_WORDS = _words(
     "phone phones phoned telephone telephones tel mobile mobiles mob cell cellphone fax call calls called calling",
-    "callback text texted texting txt sms whatsapp viber telegram signal dial dialed dialled dialing ring landline",
+    "callback text texted texting txt sms whatsapp viber telegram signal dial dialed dialled dialing ring landline rang",
     "hotline helpline desk office extension answering reach reached reachable contact contacts contactable message",
-    "messages voicemail pager registered handset smartphone msisdn",
+    "messages voicemail pager registered handset smartphone msisdn caller callers rings ringing dials texts ph telefax",
     "telefon telefono telefone telefoon telefonnummer rufnummer handy handynummer mobil mobilnummer mobiltelefon",
-    "festnetz",
+    "festnetz telf telef tlf tlfn tfno tfn fono cellulari celulares celulaire portables kom komorka puhelin puh",
+    "matkapuhelin mobiilinumero simi natel dect thoai dienthoai sdt telpon ponsel hp zap ligue liga chiama rufe",
     "buro anruf anrufen ruf rufen durchwahl portable portatile cellulare cel celular movil gsm mobiel appel",
     "appelez appeler",
     "telephonique llamar llame bellen",
 )
+_PHONE_STEM = re.compile(r"telefon|telephon|phonen|phone\Z|mobilf|mobiln|handyn|rufn|faxn")
 _OTHER_NUMBER_WORDS = _words(
     "order orders invoice ticket id ids account acct reference ref case tracking serial model version isbn issn zip",
-    "postal postcode claim policy passport license licence card visa mastercard amex iban ssn social population",
-    "year years since between lat latitude longitude seed timestamp port pid error code part sku patent rfc score",
-    "price cost usd eur gbp imei parcel shipment bestellung bestellnummer rechnung rechnungsnummer kundennummer konto",
+    "postal postcode claim policy passport license licence card visa mastercard amex iban ssn social",
+    "lat latitude longitude seed timestamp port pid error code part sku patent rfc article articles chapter contract",
+    "imei parcel shipment bestellung bestellnummer rechnung rechnungsnummer kundennummer konto purchase booking",
     "artikel commande facture pedido factura ordine fattura build revision commit hash barcode ean upc gtin lot batch",
+    "lotto lottery loto lotterie lottozahlen gewinnzahlen aktenzeichen az kapitel vertrag vorgang auftrag lieferschein",
+    "capitulo capitolo contrat contrato contratto dossier expediente tarif seriennummer sn item product produkt",
+    "coordinates coordinate gps vat abn ein isin doi arxiv",
 )
+_AMOUNT_WORDS = _words(
+    "year years since between population score price cost usd eur gbp total sum amount budget nr jahr jahre preis",
+    "pages pp vol volume rows lines epoch ratio length width height dimensions resolution",
+)
+_HOLDER_WORDS = _words("user users userid uid customer customers member members employee student patient kunde client")
+_NUMBER_ENDING = re.compile(r"[a-z]{2}(?:nr|nrn|nummer|nummern)\Z")
 _PHONE_PHRASE = re.compile(
-    r"(?i)(?:\b(?:my|your|our|his|her|their|contact|direct|work|home|emergency) (?:number|num|no|nr)"
-    r"|\b(?:number|num) (?:to|for) (?:call|reach|text))\b[^A-Za-z]*(?:(?:is|at|was)\b[^A-Za-z]*)?\Z"
+    r"(?i)(?:\b(?:my|your|our|his|her|their|contact|direct|work|home|emergency|new|old)"
+    r"(?: (?:new|old|own|private|personal|work|home|direct))? (?:number|num|no|nr|digits)"
+    r"|'s? (?:(?:new|private|own|cell|mobile|phone|home|work|direct|office) )?(?:number|num|digits)"
+    r"|\b(?:number|num) (?:to|for) (?:call|reach|text))\b[^A-Za-z]*(?:(?:is|are|at|was)\b[^A-Za-z]*)?\Z"
     r"|\b(?:home|work|direct|main|day|evening|[tfpm]) ?[:=] ?\Z"
+    r"|(?-i:(?:\A|[|\n]|\s{2})\s{0,2}[TMFPC]\.?\s{1,2}\Z)"
+    r"|\bcaller[ _-]?id\b[^0-9,;\n]{0,12}\Z|\b(?:wa\.me|t\.me)/\+?\Z"
     r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj) (?:nummer|numero|telefon|mobil)\b[^A-Za-z]*"
     r"(?:(?:is|ist|es|est)\b[^A-Za-z]*)?\Z"
+    r"|(?<![^\W\d_])(?:"
+    + _other_scripts(
+        "тел моб факс τηλ κιν φαξ 手机 手機 电话 電話 携帯 传真 傳真 联系方式 连络 連絡先 전화 휴대폰 휴대전화 핸드폰"
+    )
+    + r")\.?[^\w]{0,6}\Z|(?:"
+    + _other_scripts(
+        "телефон мобильн звон номертел τηλεφων κινητο 手机 手機 电话 電話 携帯 传真 傳真 联系方式 連絡先 微信 전화 휴대폰 휴대전화 핸드폰",
+        "연락처 팩스 هاتف جوال موبايل تليفون تلفن تلفون موبایل טלפון נייד פון फोन मोबाइल दूरभाष โทร มือถือ টেলিফোন ফোন மொபைல் தொலைபேசி",
+    )
+    + r")[^0-9,;!?\n]{0,12}\Z"
 )
-PHONE_OR_OTHER = Announcement(_PHONE_WORDS, _OTHER_NUMBER_WORDS, _PHONE_PHRASE)
+_OTHER_SCRIPTS_NUMBER = re.compile(
+    "(?:"
+    + _other_scripts(
+        "заказ накладн трек артикул договор счет инвойс 订单 訂單 单号 運單 运单 快递 注文 伝票 追跡 编号 番号 주문 송장 운송장 παραγγελ طلب",
+        "הזמנה ऑर्डर",
+    )
+    + r")[^0-9,;!?\n]{0,12}\Z"
+)
+PHONE_OR_OTHER = Announcement(
+    _PHONE_WORDS,
+    _OTHER_NUMBER_WORDS,
+    _PHONE_PHRASE,
+    _OTHER_SCRIPTS_NUMBER,
+    beside=_AMOUNT_WORDS,
+    holders=_HOLDER_WORDS,
+    stem=_PHONE_STEM,
+    ending=_NUMBER_ENDING,
+)
 
 CARD_OR_OTHER = Announcement(
     _words(
         "card cards visa mastercard amex maestro jcb diners discover unionpay credit debit cc pan karte",
-        "kreditkarte carte",
-        "tarjeta carta creditcard pay paid paying payment charge charged charges billing",
+        "kreditkarte carte creditcards kreditkarten kartennummer kartennr kreditkartennummer kreditkartennr",
+        "tarjeta carta creditcard pay paid paying payment charge charged charges billing cartao kort kaart",
     ),
     _words(
         "order orders invoice ticket tracking track tracked parcel parcels shipment shipping consignment waybill",
-        "package",
+        "package purchase sn serials model part article item product contract policy case customer user member",
         "serial device imei imsi iccid isbn ean upc gtin sku barcode booking reservation reference ref id ids meter",
         "timestamp epoch seed bestellung bestellnummer sendung sendungsnummer commande colis pedido",
+        "rechnung rechnungsnummer kundennummer artikel vertrag auftrag aktenzeichen vorgang lieferschein konto",
+        "facture factura fattura ordine contrat contrato contratto seriennummer",
     ),
+    re.compile(
+        "(?:" + _other_scripts("карт 银行卡 信用卡 卡号 カード 카드 κάρτα بطاقة כרטיס कार्ड") + r")[^0-9,;!?\n]{0,12}\Z"
+    ),
+    _OTHER_SCRIPTS_NUMBER,
+    stem=re.compile(r"kreditkart|creditcard|cardn"),
+    ending=_NUMBER_ENDING,
 )
 
 ADDRESS_OR_VERSION = Announcement(
@@ -103,6 +205,7 @@ ADDRESS_OR_VERSION = Announcement(
         "connect connected connection connections ping ssh ftp gateway router node nodes dns ssl tls port source",
         "src dst",
         "destination traffic request requests blocked banned attacker listening listen bind inet socket proxy vpn",
+        "resolver nameserver adresse direccion indirizzo endereco rechner",
     ),
     _words(
         "version versions upgrade upgraded upgrading upgrades update updated updating updates downgrade",
@@ -111,18 +214,30 @@ ADDRESS_OR_VERSION = Announcement(
         "installing",
         "requires patch patched migrate migrated migration library dependency plugin driver sdk chapter section clause",
         "python java jdk jre node openssl chrome chromium firefox php kernel numpy pandas npm pip",
+        "tag tags tagged rev revision edition snmp oid oids linux ubuntu debian android ios macos office nginx apache",
+        "fassung ausgabe versie wersja verze verzio versao versione surum revisione revisao utgave utgava versio",
+        "kapitel abschnitt absatz ziffer capitulo capitolo chapitre seccion sezione hoofdstuk secao",
+    ),
+    other_phrase=re.compile(
+        "(?:"
+        + _other_scripts("верси обновлен 版本 バージョン 버전 إصدار εκδοσ έκδοσ גרסה संस्करण รุ่น глав раздел 章节 第")
+        + r")[^0-9,;!?\n]{0,12}\Z"
     ),
     by_field=False,
 )
 
 _SECTION_BEFORE = re.compile(
     r"(?i)(?:\u00a7|\b(?:section|sections|sec|chapter|ch|clause|article|art|paragraph|para|appendix|figure|fig|table|step"
-    r"|item|oid|rule|annex|heading)s?)[ .:#]*\Z"
+    r"|item|oid|rule|annex|heading|kapitel|abschnitt|absatz|ziffer|artikel|teil|anlage|capitulo|seccion|articulo|chapitre"
+    r"|capitolo|sezione|articolo|hoofdstuk|paragraaf|secao|rozdzial|room|zimmer|raum)s?)[ .:#]*\Z"
 )
 
+_SMALL = _words(
+    "number num numbers no nr nummer numero id code is was are at on the to my your our as with of for von vom du de"
+)
 _BETWEEN = _words(
     "me us him her them you number numbers num no nr is at on to the my your our under via now please back or and",
-    "am",
+    "am from sent an sie mich uns b i em strong span td th li br div label value",
 )
 
 
@@ -140,13 +255,21 @@ def announced(before: str, words: Announcement) -> bool | None:
 
 
 def follows_phone_word(before: str) -> bool:
-    """Whether only small words stand between a word such as ``phone`` and the end of ``before``."""
-    for letters in reversed(_LETTERS.findall(before)):
-        if not _PHONE_WORDS.isdisjoint(_parts(letters)):
-            return True
-        if letters.lower() not in _BETWEEN:
+    """Whether only small words, and no other number, stand between a word such as ``phone`` and the end of ``before``."""
+    if _PHONE_PHRASE.search(before[-_PHRASE_CHARACTERS:]):
+        return True
+    for match in reversed(list(_LETTERS.finditer(before))):
+        letters = match[0].lower()
+        if not _PHONE_WORDS.isdisjoint(_parts(match[0])) or _PHONE_STEM.search(letters):
+            return not any(sign.isdigit() for sign in before[match.end() :])
+        if letters not in _BETWEEN:
             return False
     return False
+
+
+def is_called_otherwise(before: str, words: Announcement) -> bool:
+    """Whether ``before`` ends by calling what follows something else, however it is formatted."""
+    return words.is_something_else(before)
 
 
 def is_section_number(before: str) -> bool:

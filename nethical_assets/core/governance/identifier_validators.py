@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from nethical_assets.core.governance.announcements import CARD_OR_OTHER, announced
+from nethical_assets.core.governance.announcements import CARD_OR_OTHER, announced, is_called_otherwise
 
 
 def digits_of(value: str) -> str:
@@ -40,6 +40,11 @@ _CARD_ISSUERS: tuple[tuple[str, frozenset[int]], ...] = (
     (r"220[0-4]", frozenset({16, 17, 18, 19})),
 )
 _EXPIRY = r"(?:(?:0[1-9]|1[0-2])[0-9]{2}|20[0-9]{2})"
+_EXPIRY_AFTER = re.compile(r"[ ,;|\t]{1,2}(?:0[1-9]|1[0-2])/(?:20)?[2-4][0-9](?![0-9/])")
+_LAST_CARD = re.compile(r"((?:[0-9]{4}[ -]{1,2}){3}[0-9]{4}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{5}|[0-9]{14,16})[ -]{1,2}\Z")
+_NEXT_CARD = re.compile(
+    r"[ -]{1,2}((?:[0-9]{4}[ -]{1,2}){3}[0-9]{4}|[0-9]{4}[ -][0-9]{6}[ -][0-9]{5}|[0-9]{14,16})(?![ -]?[0-9])"
+)
 _CARD_GROUPS = re.compile(
     r"\d{4}([ -]{1,2})\d{4}\1\d{4}\1\d{1,4}(?:\1\d{1,3})?|\d{4}([ -]{1,2})\d{6}\2\d{4,5}|\d{12,19}"
 )
@@ -49,17 +54,19 @@ def card(value: str, before: str, after: str) -> bool:
     """A payment card number: issuer prefix with its lengths, Luhn, and the usual grouping if it is grouped at all.
 
     Where the text calls it a card, any prefix of the banking and travel industries and any grouping will do (ISO/IEC
-    7812); where it calls it something else, an order or a device, none will. An expiry date or a security code behind
-    it is not part of it.
+    7812); where it calls it something else, an order or a device, none will, but where the number is grouped and other
+    words stand between. An expiry date, a security code or another card behind it is not part of it.
     """
     digits = digits_of(value)
     if not 12 <= len(digits) <= 19 or len(set(digits)) == 1 or not passes_luhn(digits):
         return False
-    if _is_part_of_number(value, before, after):
-        return False
     telling = announced(before, CARD_OR_OTHER)
-    if telling is not None:
-        return telling and (digits[0] in "023456" or _has_issuer(digits))
+    if _is_part_of_number(value, before, after, called_card=telling is True) or _ends_with_security_code(value, digits):
+        return False
+    if telling or (telling is None and _EXPIRY_AFTER.match(after)):
+        return digits[0] in "023456" or _has_issuer(digits)
+    if telling is False and (value.isdigit() or is_called_otherwise(before, CARD_OR_OTHER)):
+        return False
     grouped_alone = _CARD_GROUPS.fullmatch(value) and not _is_part_of_longer_groups(value, before, after)
     return bool(grouped_alone) and _has_issuer(digits)
 
@@ -68,8 +75,35 @@ def _has_issuer(digits: str) -> bool:
     return any(len(digits) in lengths and re.match(prefix, digits) is not None for prefix, lengths in _CARD_ISSUERS)
 
 
-def _is_part_of_number(value: str, before: str, after: str) -> bool:
-    if re.search(r"[0-9A-Za-z][.-]?\Z|\.\Z", before) or re.match(r"[.-]?[0-9A-Za-z]", after):
+def _is_usual_card(groups: str) -> bool:
+    digits = digits_of(groups)
+    return _CARD_GROUPS.fullmatch(groups) is not None and passes_luhn(digits) and _has_issuer(digits)
+
+
+def _ends_with_security_code(value: str, digits: str) -> bool:
+    """Whether ``value`` is a card of the usual length and a code of three or four digits, which pass together by chance.
+
+    Cards of 19 digits in five groups are UnionPay's.
+    """
+    with_code = re.fullmatch(r"(.*[0-9])[ -]{1,2}[0-9]{3,4}", value)
+    if with_code is None or digits.startswith("62") or len(digits_of(with_code[1])) not in (14, 15, 16):
+        return False
+    return _is_usual_card(with_code[1])
+
+
+def _is_part_of_number(value: str, before: str, after: str, *, called_card: bool) -> bool:
+    if re.search(r"[0-9][.-]?\Z|[A-Za-z]\Z|(?<![0-9A-Za-z.])\.\Z", before):
+        return True
+    if re.search(r"[A-Za-z][.-]\Z", before) and not (called_card or re.search(r"(?i)\b(?:no|nr|num)[.-]\Z", before)):
+        return True
+    if re.match(r"\.0(?![0-9.])", after) and value.isdigit():
+        return False
+    if re.match(r"[0-9A-Za-z]|[.-][0-9]", after):
+        return True
+    word = re.match(r"([.-])[A-Za-z]+(?![0-9A-Za-z]|[.-][0-9A-Za-z])", after)
+    if word is not None and not (called_card or word[1] == "-" or word[0][1].isupper()):
+        return True
+    if word is None and re.match(r"[.-][A-Za-z]", after):
         return True
     return value.isdigit() and _is_decimal_fraction(before, after)
 
@@ -85,9 +119,15 @@ def _is_part_of_longer_groups(value: str, before: str, after: str) -> bool:
         return False
     sign = separator[0]
     before_alone = rf"(?:\A|[^0-9{sign}]|[^0-9]{sign}){_EXPIRY}{sign}\Z"
+    last = _LAST_CARD.search(before)
+    following = _NEXT_CARD.match(after)
+    if (last is not None and _is_usual_card(last[1])) or (following is not None and _is_usual_card(following[1])):
+        return False
+    if re.match(r"3[47]", value) and re.match(rf"{sign}[0-9]{{4}}(?!{sign}?[0-9])", after):
+        after = ""
     return (
         re.search(rf"[0-9]{{4}}{sign}\Z", before) is not None and re.search(before_alone, before) is None
-    ) or re.match(rf"{sign}(?!{_EXPIRY}(?!{sign}?[0-9]))[0-9]{{4,}}", after) is not None
+    ) or re.match(rf"{sign}(?!{_EXPIRY}(?:{sign}[0-9]{{3}})?(?!{sign}?[0-9]))[0-9]{{4,}}", after) is not None
 
 
 _IBAN_LENGTHS = dict(
@@ -199,6 +239,8 @@ def us_ssn(value: str, before: str, after: str) -> bool:
     """A United States social security number: area not 000, 666 or 9xx, group not 00, serial not 0000."""
     digits = digits_of(value)
     area, group, serial = digits[:3], digits[3:5], digits[5:]
+    if value.isdigit() and re.match(r"\.0(?![0-9.])", after):
+        after = ""
     if (
         re.search(r"[0-9][-.]?\Z|[A-Za-z]\Z", before)
         or re.match(r"[-.]?[0-9]|[A-Za-z]", after)

@@ -101,6 +101,14 @@ _NAMED_LETTER = re.compile(
 _CONFUSABLE = {ord(other): plain for plain, others in _LOOK_ALIKES.items() for other in others if ord(other) > 127}
 
 
+_WORD_SIGNS = frozenset({0x2116, 0x2121, 0x213B})
+"""The numero, telephone and facsimile signs: words of their own, also where they stand right before a number."""
+
+_PRICE = re.compile(r"(?<![^\W_])\u20ac(?= ?[0-9])|(?:(?<=[0-9])|(?<=[0-9] ))\u20ac(?![^\W_])")
+_PRICE_SIGN = "\u20a0"
+"""What the euro sign beside a number becomes: no letter, as it would within a word."""
+
+
 class _FoldTable(dict[int, str]):
     """Code point to folded text, filled as characters are met (at most one entry per code point of Unicode)."""
 
@@ -118,6 +126,8 @@ def _fold_code_point(code_point: int) -> str:
         return chr(code_point - _HIDDEN_BYTE_OFFSET)
     if code_point in _INVISIBLE:
         return ""
+    if code_point in _WORD_SIGNS:
+        return unicodedata.normalize("NFKC", character) + " "
     known = _CONFUSABLE.get(code_point) or (chr(code_point - _TAG_OFFSET) if code_point in _TAGS else None)
     if known is None:
         known = _meaning(character)
@@ -192,6 +202,8 @@ def fold_characters(text: str) -> str:
     they resemble, decimal digits of all scripts into 0-9, zero-width, bidirectional and variation characters removed,
     and Unicode tag characters and variation selectors into the ASCII they hide.
     """
+    if "\u20ac" in text:
+        text = _PRICE.sub(_PRICE_SIGN, text)
     if len(text.encode("utf-8", "surrogatepass")) - len(text) > len(text) * _MANY:
         return text.translate(_FOLD)
     return _NOT_ASCII_RUN.sub(_fold_run, text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from nethical_assets.core.governance.contact_validators import email, international_email, ip_address, phone
+from nethical_assets.core.governance.contact_validators import email, international_email, ip_address
 from nethical_assets.core.governance.credential_validators import (
     base62_crc32,
     generic_secret,
@@ -45,6 +45,7 @@ from nethical_assets.core.governance.phrasing_validators import (
     switched_off,
     uploads_something_private,
 )
+from nethical_assets.core.governance.telephone_validators import phone
 
 CONTEXT_CHARACTERS = 64
 """How many code points before and after a match a validator is given."""

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nethical_assets.core.governance.contact_validators import phone
 from nethical_assets.core.governance.credential_validators import entropy
 from nethical_assets.core.governance.identifier_validators import card, iban, passes_luhn
+from nethical_assets.core.governance.telephone_validators import phone
 from nethical_assets.core.governance.validators import VALIDATORS
 
 
