@@ -104,7 +104,8 @@ class Announcement:
 
 def _other_scripts(*lines: str) -> str:
     """An alternation of words that are found inside others, folded as texts are before they are matched."""
-    return "|".join(re.escape(fold_characters(word)) for word in sorted(_words(*lines)))
+    spellings = {spelled for word in _words(*lines) for spelled in (word, word.upper(), word.capitalize())}
+    return "|".join(sorted({re.escape(fold_characters(word)) for word in spellings}))
 
 
 _PHONE_WORDS = _words(

@@ -77,10 +77,8 @@ def _stands_alone_v6(value: str, before: str, after: str) -> bool:
         return False
     last = re.search(r"([0-9A-Za-z]*)([:.]?)\Z", before)
     word, sign = (last[1], last[2]) if last else ("", "")
-    if sign == "." and not (word.isalpha() and value.count(":") == 7):
-        return False
     if sign == ".":
-        return True
+        return word.isalpha() and value.count(":") > 2 and any(character.isdigit() for character in value)
     return not word or (sign == ":" and re.fullmatch(r"[0-9A-Fa-f]{1,4}", word) is None)
 
 
@@ -146,9 +144,10 @@ _REMOTE_USERS = frozenset({"git", "hg", "svn"})
 def email(value: str, before: str, after: str) -> bool:
     """An e-mail address: local part up to 64 and domain up to 253 characters, no empty label, no file, no SSH remote.
 
-    Letters of any alphabet are allowed on both sides of the sign (RFC 6531), and punycode (RFC 5891).
+    Letters of any alphabet are allowed on both sides of the sign (RFC 6531), punycode (RFC 5891), a local part in quotes
+    (RFC 5322), and the sign as quoted-printable writes it (``=40``, RFC 2045).
     """
-    local, _, domain = value.rpartition("@")
+    local, _, domain = re.sub(r"=40(?=[A-Za-z0-9-]+\.)", "@", value).rpartition("@")
     labels = domain.split(".")
     top = labels[-1].lower()
     return (

@@ -26,14 +26,14 @@ MAXIMUM_DECODED_CHARACTERS = 1 << 18
 MAXIMUM_ENCODED_PARTS = 64
 """How many encoded parts of one text are decoded."""
 
-ESCAPED_PATTERN = r"%[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}"
+ESCAPED_PATTERN = r"%u?[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}"
 """RE2: ``unescaped`` changes nothing in a text without a match."""
 
 ENCODED_PATTERN = r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :]){7}"
 """RE2: ``decoded_parts`` finds nothing in a text without a match."""
 
 _ESCAPE = re.compile(
-    r"[%&\\](?:(?<=%)[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*"
+    r"[%&\\](?:(?<=%)[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*|(?<=%)u[0-9A-Fa-f]{4}(?:%u[0-9A-Fa-f]{4})*"
     r"|(?<=&)(?:#[0-9]{2,7};?|#[xX][0-9A-Fa-f]{2,6};?|[A-Za-z][0-9A-Za-z]{1,31};)"
     r"|(?<=\\)\\*(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8})"
     r"(?:\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}))*"
@@ -100,6 +100,8 @@ def _read_match(match: re.Match[str]) -> str:
 def _read_escape(escape: str) -> str:
     """The folded characters that ``escape`` stands for, which may be itself."""
     try:
+        if escape.startswith("%u"):
+            return _read_escape(escape.replace("%", "\\"))
         if escape.startswith("%"):
             characters = urllib.parse.unquote(escape, errors="strict")
         elif escape[-1] in _SHORT and escape.startswith("\\"):

@@ -18,6 +18,7 @@ from typing import Any
 
 import re2  # type: ignore[import-untyped]
 
+from nethical_assets.core.governance.normalise import fold_characters
 from nethical_assets.core.governance.validators import VALIDATORS
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import SettingsError
@@ -305,6 +306,7 @@ def _read_rule(path: Path, role: Role, fragments: Mapping[str, str], entry: Mapp
     validator = entry.get("validator")
     if validator is not None:
         validator = _choice(where, "validator", validator, sorted(VALIDATORS))
+    applies_to = _choice(where, "applies_to", entry.get("applies_to", "folded"), list(AppliesTo))
     return Rule(
         id=f"{path.stem}.{name}",
         pack=path.stem,
@@ -315,18 +317,21 @@ def _read_rule(path: Path, role: Role, fragments: Mapping[str, str], entry: Mapp
         confidence=float(confidence),
         decision=_choice(where, "decision", entry.get("decision"), list(Decision)),
         description=_text(where, "description", entry.get("description")),
-        pattern=_pattern(where, entry.get("pattern"), fragments),
+        pattern=_pattern(where, entry.get("pattern"), fragments, folded=applies_to is not AppliesTo.RAW),
         validator=validator,
-        applies_to=_choice(where, "applies_to", entry.get("applies_to", "folded"), list(AppliesTo)),
+        applies_to=applies_to,
         must_match=_examples(where, "must_match", entry.get("must_match")),
         must_not_match=_examples(where, "must_not_match", entry.get("must_not_match")),
     )
 
 
-def _pattern(where: str, value: Any, fragments: Mapping[str, str]) -> str:
+def _pattern(where: str, value: Any, fragments: Mapping[str, str], *, folded: bool) -> str:
+    """The pattern with fragments inserted, its words folded as the texts are that it is matched with."""
     pattern = _text(where, "pattern", value)
     for name, fragment in fragments.items():
         pattern = pattern.replace(f"<{name}>", fragment)
+    if folded:
+        pattern = fold_characters(pattern)
     try:
         compiled = compile_pattern(pattern)
     except re2.error as error:
