@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from nethical_assets.core.governance.normalise import fold_characters
 
 _LETTERS = re.compile(r"[A-Za-z]+")
+_DIGIT = re.compile(r"[0-9]")
 _FIELD_END = re.compile(r"[!?;,\n|&{}]|\.\s+(?=[A-Z])")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LABEL_OBJECT = re.compile(r"(?i)\b(?:for|of)(?: (?:the|a|an|this|your|my|our))?((?: [a-z]+){1,2}) ?[:=]\s*\Z")
@@ -30,8 +31,8 @@ def _words(*lines: str) -> frozenset[str]:
 class Announcement:
     """Words that announce what is looked for, and words that announce something else.
 
-    ``phrase`` and ``other_phrase`` match, at the end of what comes before, words that only together tell, and words of
-    scripts without gaps between words. Words of something else in ``beside`` (time, amounts) and ``holders`` (whose number
+    ``phrase`` matches, at the end of what comes before, words that only together announce what is looked for; ``scripts``
+    and ``other_scripts`` match words of other scripts there, which need no gap before what follows. Words of something else in ``beside`` (time, amounts) and ``holders`` (whose number
     it is: a customer, a user) tell only right before a number, the latter not of one that is plainly formatted. A word with ``stem`` in it is as good as one of ``wanted``, one that ends like ``ending`` as one of
     ``other``. With ``by_field`` a word of something else counts up to the end of its sentence or field only.
     """
@@ -39,7 +40,8 @@ class Announcement:
     wanted: frozenset[str]
     other: frozenset[str]
     phrase: re.Pattern[str] | None = None
-    other_phrase: re.Pattern[str] | None = None
+    scripts: re.Pattern[str] | None = None
+    other_scripts: re.Pattern[str] | None = None
     beside: frozenset[str] = frozenset()
     holders: frozenset[str] = frozenset()
     stem: re.Pattern[str] | None = None
@@ -55,23 +57,28 @@ class Announcement:
         end = before[-_PHRASE_CHARACTERS:]
         if self.phrase is not None and self.phrase.search(end):
             return True
-        if self.other_phrase is not None and self.other_phrase.search(end):
+        if not end.isascii() and (told := self._told_in_other_scripts(end)) is not None:
+            return told
+        words = list(_LETTERS.finditer(before))
+        field_start = _field_start(before)
+        if _stands_right_before(before, words, field_start, self.beside | self.holders):
             return False
-        if self.is_right_before(before, self.beside | self.holders):
-            return False
-        field = len(_LETTERS.findall(_FIELD_END.split(before)[-1])) if self.by_field else len(before)
         label = _LABEL_OBJECT.search(before)
-        of_label = len(label[1].split()) if label else 0
         passed_over = False
-        for number, letters in enumerate(reversed(_LETTERS.findall(before))):
-            told = self._tells(letters)
+        for match in reversed(words):
+            told = self._tells(match[0])
             if told:
                 return True
-            if told is False and number < field:
-                if number >= of_label:
+            if told is False and (match.start() >= field_start or not self.by_field):
+                if label is None or match.start() < label.start():
                     return False
                 passed_over = True
         return False if passed_over else None
+
+    def _told_in_other_scripts(self, end: str) -> bool | None:
+        if self.scripts is not None and self.scripts.search(end):
+            return True
+        return False if self.other_scripts is not None and self.other_scripts.search(end) else None
 
     def _tells(self, letters: str) -> bool | None:
         for word in _parts(letters):
@@ -81,25 +88,36 @@ class Announcement:
                 return False
         return None
 
-    def is_right_before(self, before: str, words: frozenset[str]) -> bool:
-        """Whether one of ``words`` ends ``before``: only small words and signs behind it, no other number."""
-        field = _FIELD_END.split(before)[-1]
-        for match in reversed(list(_LETTERS.finditer(field))):
-            if any(sign.isdigit() for sign in field[match.end() :]):
-                return False
-            if not words.isdisjoint(_parts(match[0])):
-                return True
-            if match[0].lower() not in _SMALL:
-                return False
-        return False
-
     def is_something_else(self, before: str) -> bool:
         """Whether what ends ``before`` calls even a plainly formatted number something else."""
-        if self.other_phrase is not None and self.other_phrase.search(before[-_PHRASE_CHARACTERS:]):
+        if not before.isascii() and self._told_in_other_scripts(before[-_PHRASE_CHARACTERS:]) is False:
             return True
-        last = re.search(r"([A-Za-z]+)[^A-Za-z0-9]*\Z", before)
-        ends = self.ending is not None and last is not None and self.ending.search(last[1].lower()) is not None
-        return ends or self.is_right_before(before, self.other | self.beside)
+        words = list(_LETTERS.finditer(before))
+        field_start = _field_start(before)
+        if _stands_right_before(before, words, field_start, self.other | self.beside):
+            return True
+        last = words[-1] if words and words[-1].start() >= field_start else None
+        ends = self.ending is not None and last is not None and self.ending.search(last[0].lower()) is not None
+        return ends and not any(sign.isdigit() for sign in before[words[-1].end() :])
+
+
+def _field_start(before: str) -> int:
+    start = 0
+    for end in _FIELD_END.finditer(before):
+        start = end.end()
+    return start
+
+
+def _stands_right_before(before: str, words: list[re.Match[str]], field_start: int, sought: frozenset[str]) -> bool:
+    """Whether one of ``sought`` ends ``before``: only small words and signs behind it, no other number."""
+    for match in reversed(words):
+        if match.start() < field_start or _DIGIT.search(before, match.end()):
+            return False
+        if not sought.isdisjoint(_parts(match[0])):
+            return True
+        if match[0].lower() not in _SMALL:
+            return False
+    return False
 
 
 def _other_scripts(*lines: str) -> str:
@@ -147,7 +165,9 @@ _PHONE_PHRASE = re.compile(
     r"|\bcaller[ _-]?id\b[^0-9,;\n]{0,12}\Z|\b(?:wa\.me|t\.me)/\+?\Z"
     r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj) (?:nummer|numero|telefon|mobil)\b[^A-Za-z]*"
     r"(?:(?:is|ist|es|est)\b[^A-Za-z]*)?\Z"
-    r"|(?<![^\W\d_])(?:"
+)
+_PHONE_SCRIPTS = re.compile(
+    r"(?<![^\W\d_])(?:"
     + _other_scripts(
         "тел моб факс τηλ κιν φαξ 手机 手機 电话 電話 携帯 传真 傳真 联系方式 连络 連絡先 전화 휴대폰 휴대전화 핸드폰"
     )
@@ -170,6 +190,7 @@ PHONE_OR_OTHER = Announcement(
     _PHONE_WORDS,
     _OTHER_NUMBER_WORDS,
     _PHONE_PHRASE,
+    _PHONE_SCRIPTS,
     _OTHER_SCRIPTS_NUMBER,
     beside=_AMOUNT_WORDS,
     holders=_HOLDER_WORDS,
@@ -185,16 +206,16 @@ CARD_OR_OTHER = Announcement(
     ),
     _words(
         "order orders invoice ticket tracking track tracked parcel parcels shipment shipping consignment waybill",
-        "package purchase sn serials model part article item product contract policy case customer user member",
+        "package purchase sn serials model part article item product contract policy case",
         "serial device imei imsi iccid isbn ean upc gtin sku barcode booking reservation reference ref id ids meter",
         "timestamp epoch seed bestellung bestellnummer sendung sendungsnummer commande colis pedido",
         "rechnung rechnungsnummer kundennummer artikel vertrag auftrag aktenzeichen vorgang lieferschein konto",
         "facture factura fattura ordine contrat contrato contratto seriennummer",
     ),
-    re.compile(
+    scripts=re.compile(
         "(?:" + _other_scripts("карт 银行卡 信用卡 卡号 カード 카드 κάρτα بطاقة כרטיס कार्ड") + r")[^0-9,;!?\n]{0,12}\Z"
     ),
-    _OTHER_SCRIPTS_NUMBER,
+    other_scripts=_OTHER_SCRIPTS_NUMBER,
     stem=re.compile(r"kreditkart|creditcard|cardn"),
     ending=_NUMBER_ENDING,
 )
@@ -219,7 +240,7 @@ ADDRESS_OR_VERSION = Announcement(
         "fassung ausgabe versie wersja verze verzio versao versione surum revisione revisao utgave utgava versio",
         "kapitel abschnitt absatz ziffer capitulo capitolo chapitre seccion sezione hoofdstuk secao",
     ),
-    other_phrase=re.compile(
+    other_scripts=re.compile(
         "(?:"
         + _other_scripts("верси обновлен 版本 バージョン 버전 إصدار εκδοσ έκδοσ גרסה संस्करण รุ่น глав раздел 章节 第")
         + r")[^0-9,;!?\n]{0,12}\Z"
@@ -257,7 +278,8 @@ def announced(before: str, words: Announcement) -> bool | None:
 
 def follows_phone_word(before: str) -> bool:
     """Whether only small words, and no other number, stand between a word such as ``phone`` and the end of ``before``."""
-    if _PHONE_PHRASE.search(before[-_PHRASE_CHARACTERS:]):
+    end = before[-_PHRASE_CHARACTERS:]
+    if _PHONE_PHRASE.search(end) or (not end.isascii() and _PHONE_SCRIPTS.search(end)):
         return True
     for match in reversed(list(_LETTERS.finditer(before))):
         letters = match[0].lower()

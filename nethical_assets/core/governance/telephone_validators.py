@@ -59,6 +59,7 @@ _TRUNK_REGIONS = (
     *("IL", "TR", "KR", "TW", "UA", "RO", "HR", "RS", "BG", "SK", "SI", "PK", "PH", "ID", "MY", "TH", "VN", "EG", "NG"),
 )
 _BRACKETED_REGIONS = ("BR", "RU", "AR", "MX", "UA", "KZ")
+_EIGHT_REGIONS = ("RU", "KZ")
 _MAXIMUM_DIGITS = 15
 _SHORTEST_NATIONAL = 9
 _LARGEST_DRAWN = 50
@@ -79,32 +80,22 @@ def phone(value: str, before: str, after: str) -> bool:
     digits = digits_of(number)
     if not 6 <= len(digits) <= 20 or len(set(digits)) < 3:
         return False
-    telling = True if _PHONE_LABEL_AFTER.match(after) else announced(before, PHONE_OR_OTHER)
     international = number.lstrip("( ").startswith(("+", "00"))
-    if telling is False and not international:
-        if number.isdigit() or is_called_otherwise(before, PHONE_OR_OTHER):
-            return False
-        telling = None
-    if "+" in number.lstrip("( +") and not _FORM_BEFORE.search(before):
-        return False
-    if number.startswith("00") and _DATE_BEFORE.search(before):
-        return False
-    directly = telling is True and follows_phone_word(before)
-    if _is_part_of_something(number, before, after, plain=international or _is_plain(number)):
+    if _is_part_of_something(number, before, after, international=international):
         return False
     if international and (_possible_internationally(number) or "+" in number):
-        return _possible_internationally(number) and _CODE_POINTS.fullmatch(number) is None
-    if not _is_shaped_like_phone(number, directly=directly):
+        return _possible_internationally(number)
+    if not _is_shaped_like_phone(number):
         return False
-    return _is_believed(number, digits, before, after, announced_as_phone=telling, directly=directly)
-
-
-def _is_believed(
-    number: str, digits: str, before: str, after: str, *, announced_as_phone: bool | None, directly: bool
-) -> bool:
-    if announced_as_phone:
-        return (6 if directly else 7) <= len(digits) <= _MAXIMUM_DIGITS
-    return _stands_for_itself(number, digits, before, after) or _is_beside_email(number, digits, before, after)
+    telling = True if _PHONE_LABEL_AFTER.match(after) else announced(before, PHONE_OR_OTHER)
+    if telling:
+        directly = follows_phone_word(before)
+        return (6 if directly else 7) <= len(digits) <= _MAXIMUM_DIGITS and not _is_date_or_range(number, directly)
+    if telling is False and (number.isdigit() or is_called_otherwise(before, PHONE_OR_OTHER)):
+        return False
+    return not _is_date_or_range(number, directly=False) and (
+        _stands_for_itself(number, digits, before, after) or _is_beside_email(number, digits, before, after)
+    )
 
 
 def _stands_for_itself(number: str, digits: str, before: str, after: str) -> bool:
@@ -114,12 +105,10 @@ def _stands_for_itself(number: str, digits: str, before: str, after: str) -> boo
         return True
     if len(digits) < _SHORTEST_NATIONAL or _DATE_BEFORE.search(before) or _TIME_AFTER.match(after):
         return False
-    if _are_drawn(number):
-        return False
     if _NATIONAL.fullmatch(number) is not None and _valid_somewhere(digits, _TRUNK_REGIONS):
-        return True
-    if _EIGHT.fullmatch(number) is not None and _valid_somewhere(digits, ("RU", "KZ")):
-        return True
+        return not _are_drawn(number)
+    if _EIGHT.fullmatch(number) is not None:
+        return _valid_somewhere(digits, _EIGHT_REGIONS)
     return _BRACKETED.fullmatch(number) is not None and _valid_somewhere(digits, _BRACKETED_REGIONS)
 
 
@@ -165,27 +154,38 @@ def _is_in_row_of_numbers(number: str, before: str, after: str) -> bool:
     return not zero_alone or len(digits_of(number)) <= _SHORTEST_NATIONAL or re.match(r" -", after) is not None
 
 
-def _is_shaped_like_phone(number: str, *, directly: bool) -> bool:
+def _is_shaped_like_phone(number: str) -> bool:
     groups = re.findall(r"\d+", number)
-    dotted = _DOTTED.fullmatch(number) is not None and (directly or number.startswith("0"))
-    spaced = directly and _SPACED.fullmatch(number) is not None
     return (
         2 * sum(len(group) == 1 for group in groups) <= len(groups)
-        and (_DECIMAL.search(number) is None or _is_plain(number) and _CENTS.search(number) is None)
+        and (_DECIMAL.search(number) is None or (_is_plain(number) and _CENTS.search(number) is None))
         and _CODE_POINTS.fullmatch(number) is None
-        and (_DATE_OR_RANGE.fullmatch(number) is None or dotted or spaced)
         and _HOLDS_DATE.search(number) is None
     )
 
 
-def _is_part_of_something(number: str, before: str, after: str, *, plain: bool) -> bool:
-    if _WHOLE_FLOAT_AFTER.match(after) and number.isdigit():
-        after = after[2:]
+def _is_date_or_range(number: str, directly: bool) -> bool:
+    """Whether ``number`` is a date, a range or a decimal; right behind a word such as ``phone`` some look like one."""
+    if _DATE_OR_RANGE.fullmatch(number) is None:
+        return False
+    if _DOTTED.fullmatch(number) is not None:
+        return not (directly or number.startswith("0"))
+    return not (directly and _SPACED.fullmatch(number) is not None)
+
+
+def _is_part_of_something(number: str, before: str, after: str, *, international: bool) -> bool:
+    if number.isdigit():
+        if _WHOLE_FLOAT_AFTER.match(after):
+            after = after[2:]
+        if _BARE_BEFORE.search(before) is not None or _BARE_AFTER.match(after) is not None:
+            return True
     if _GLUED_BEFORE.search(before[-3:]) is not None or _GLUED_AFTER.match(after) is not None:
         return True
-    if not plain and _DECIMAL_BEFORE.search(before[-3:]) is not None:
+    if "+" in number.lstrip("( +") and _FORM_BEFORE.search(before) is None:
         return True
-    return number.isdigit() and (_BARE_BEFORE.search(before) is not None or _BARE_AFTER.match(after) is not None)
+    if number.startswith("00") and (_DATE_BEFORE.search(before) is not None or _CODE_POINTS.fullmatch(number)):
+        return True
+    return _DECIMAL_BEFORE.search(before[-3:]) is not None and not (international or _is_plain(number))
 
 
 def _possible_internationally(number: str) -> bool:
