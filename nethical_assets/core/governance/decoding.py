@@ -1,7 +1,7 @@
 """Escaped and encoded content, read as the text it stands for, with offsets kept.
 
-What belongs here: percent, entity and backslash escapes (which stand for single characters inside a text), base64 and
-hexadecimal parts (which hold a text of their own), and the limits of decoding. What does not: characters
+What belongs here: percent, entity and backslash escapes (which stand for single characters inside a text), quotes that
+are part of an address, base64 and hexadecimal parts (which hold a text of their own), and the limits of decoding. What does not: characters
 (``normalise``), compressed content, which is never unpacked.
 """
 
@@ -26,18 +26,18 @@ MAXIMUM_DECODED_CHARACTERS = 1 << 18
 MAXIMUM_ENCODED_PARTS = 64
 """How many encoded parts of one text are decoded."""
 
-ESCAPED_PATTERN = r"%u?[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}"
+ESCAPED_PATTERN = r"%u?[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}|\"@[0-9A-Za-z]"
 """RE2: ``unescaped`` changes nothing in a text without a match."""
 
 ENCODED_PATTERN = r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :]){7}"
 """RE2: ``decoded_parts`` finds nothing in a text without a match."""
 
 _ESCAPE = re.compile(
-    r"[%&\\](?:(?<=%)[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*|(?<=%)u[0-9A-Fa-f]{4}(?:%u[0-9A-Fa-f]{4})*"
+    r"[%&\\\"](?:(?<=%)[0-9A-Fa-f]{2}(?:%[0-9A-Fa-f]{2})*|(?<=%)u[0-9A-Fa-f]{4}(?:%u[0-9A-Fa-f]{4})*"
     r"|(?<=&)(?:#[0-9]{2,7};?|#[xX][0-9A-Fa-f]{2,6};?|[A-Za-z][0-9A-Za-z]{1,31};)"
     r"|(?<=\\)\\*(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8})"
     r"(?:\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}))*"
-    r"|(?<=\\)\\*[nrt\"])"
+    r"|(?<=\\)\\*[nrt\"]|(?<=\")[0-9A-Za-z._%+' -]{1,64}\"(?=@[0-9A-Za-z]))"
 )
 """Begins with one set of characters, which is what lets ``re`` skip the rest of a text quickly."""
 
@@ -80,7 +80,7 @@ class Unescaped:
 def unescaped(text: str) -> Unescaped | None:
     """``text`` with its percent (RFC 3986), HTML entity and backslash escapes read and folded; None without any.
 
-    Any number of them counts, also one; escapes of escapes are read ``MAXIMUM_DECODING_DEPTH`` deep. What does not
+    The local part of an address in quotes (RFC 5322) is read without them, its blanks as underscores. Any number of them counts, also one; escapes of escapes are read ``MAXIMUM_DECODING_DEPTH`` deep. What does not
     stand for characters stays.
     """
     current = text
@@ -100,6 +100,8 @@ def _read_match(match: re.Match[str]) -> str:
 def _read_escape(escape: str) -> str:
     """The folded characters that ``escape`` stands for, which may be itself."""
     try:
+        if escape.startswith('"'):
+            return escape[1:-1].replace(" ", "_")
         if escape.startswith("%u"):
             return _read_escape(escape.replace("%", "\\"))
         if escape.startswith("%"):
