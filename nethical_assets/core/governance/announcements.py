@@ -57,7 +57,7 @@ class Announcement:
         end = before[-_PHRASE_CHARACTERS:]
         if self.phrase is not None and self.phrase.search(end):
             return True
-        if not end.isascii() and (told := self._told_in_other_scripts(end)) is not None:
+        if (told := self._told_in_other_scripts(end)) is not None:
             return told
         words = list(_LETTERS.finditer(before))
         field_start = _field_start(before)
@@ -90,7 +90,7 @@ class Announcement:
 
     def is_something_else(self, before: str) -> bool:
         """Whether what ends ``before`` calls even a plainly formatted number something else."""
-        if not before.isascii() and self._told_in_other_scripts(before[-_PHRASE_CHARACTERS:]) is False:
+        if self._told_in_other_scripts(before[-_PHRASE_CHARACTERS:]) is False:
             return True
         words = list(_LETTERS.finditer(before))
         field_start = _field_start(before)
@@ -181,7 +181,7 @@ _PHONE_SCRIPTS = re.compile(
 _OTHER_SCRIPTS_NUMBER = re.compile(
     "(?:"
     + _other_scripts(
-        "заказ накладн трек артикул договор счет инвойс 订单 訂單 单号 運單 运单 快递 注文 伝票 追跡 编号 番号 주문 송장 운송장 παραγγελ طلب",
+        "s/n p/n a/c заказ накладн трек артикул договор счет инвойс 订单 訂單 单号 運單 运单 快递 注文 伝票 追跡 编号 番号 주문 송장 운송장 παραγγελ طلب",
         "הזמנה ऑर्डर",
     )
     + r")[^0-9,;!?\n]{0,12}\Z"
@@ -213,7 +213,7 @@ CARD_OR_OTHER = Announcement(
         "facture factura fattura ordine contrat contrato contratto seriennummer",
     ),
     scripts=re.compile(
-        "(?:" + _other_scripts("карт 银行卡 信用卡 卡号 カード 카드 κάρτα بطاقة כרטיס कार्ड") + r")[^0-9,;!?\n]{0,12}\Z"
+        "(?:" + _other_scripts("карта карту карты карте картой карточ 银行卡 信用卡 卡号 カード 카드 κάρτα بطاقة כרטיס कार्ड") + r")[^0-9,;!?\n]{0,12}\Z"
     ),
     other_scripts=_OTHER_SCRIPTS_NUMBER,
     stem=re.compile(r"kreditkart|creditcard|cardn"),
@@ -279,7 +279,7 @@ def announced(before: str, words: Announcement) -> bool | None:
 def follows_phone_word(before: str) -> bool:
     """Whether only small words, and no other number, stand between a word such as ``phone`` and the end of ``before``."""
     end = before[-_PHRASE_CHARACTERS:]
-    if _PHONE_PHRASE.search(end) or (not end.isascii() and _PHONE_SCRIPTS.search(end)):
+    if _PHONE_PHRASE.search(end) or _PHONE_SCRIPTS.search(end):
         return True
     for match in reversed(list(_LETTERS.finditer(before))):
         letters = match[0].lower()

@@ -25,7 +25,7 @@ _NAME_BEFORE = re.compile(r"(?:\A|[^A-Za-z])([A-Z][A-Za-z]+) ?\Z")
 _VERSION_AFTER = re.compile(
     r"(?i)[-+_.]?(?:alpha|beta|rc|dev|pre|snapshot|final|release|build|post|ga|sp|patch|ubuntu|debian|deb|el)[-_.]?\d*\b"
     r"|[-_.](?:amd64|x86|x64|i[36]86|arm|aarch64|noarch|all|any|win|linux|mac|darwin|src|bin|py|cp\d|tar|tgz|zip|rpm|whl"
-    r"|jar|exe|msi|dmg|apk|gem)"
+    r"|jar|exe|msi|dmg|apk|gem|alpine|slim|jammy|focal|bullseye|bookworm|jre|jdk)"
     r"|-\d+(?![\d.])| (?:is |are |was )?(?:installed|available|out)\b| (?:or (?:later|newer|above)|and (?:later|newer|above)|(?:was|is|got)? ?released|lts|stable)\b"
 )
 _HOST_BEFORE = re.compile(
@@ -56,7 +56,7 @@ def ip_address(value: str, before: str, after: str) -> bool:
     if (
         address.is_multicast
         or value.startswith(("255.", "0."))
-        or re.search(r"[0-9]\.?\Z|[A-Za-z]\Z|(?<![A-Za-z.])\.\Z|[-._/@][A-Za-z0-9]*\.\Z", before)
+        or re.search(r"[0-9]\.?\Z|[A-Za-z]\Z|(?<![A-Za-z.])\.\Z|[-._/@][A-Za-z0-9]+\.\Z", before)
         or re.match(r"[0-9A-Za-z]|\.[0-9a-z]", after)
     ):
         return False
