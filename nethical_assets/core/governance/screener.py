@@ -34,6 +34,7 @@ from nethical_assets.core.governance.decoding import (
 )
 from nethical_assets.core.governance.disguises import MIXED_PATTERN, SPACED_PATTERN, Vocabulary, undo_disguises
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate
+from nethical_assets.core.governance.header_lines import HEADER_PATTERN, with_labels
 from nethical_assets.core.governance.matching import GaveUpError, MatchingPlan, Pattern, spans
 from nethical_assets.core.governance.memo import Hit, Hits, ScreeningMemo
 from nethical_assets.core.governance.normalise import Rewritten, fold_characters, fold_with_offsets
@@ -60,7 +61,8 @@ _MIXED = Pattern(MIXED_PATTERN)
 _SPACED = Pattern(SPACED_PATTERN)
 _ESCAPED = Pattern(ESCAPED_PATTERN)
 _ENCODED = Pattern(ENCODED_PATTERN)
-_REWRITTEN = Pattern("|".join((ESCAPED_PATTERN, ENCODED_PATTERN, MIXED_PATTERN, SPACED_PATTERN)))
+_HEADER = Pattern(HEADER_PATTERN)
+_REWRITTEN = Pattern("|".join((ESCAPED_PATTERN, ENCODED_PATTERN, MIXED_PATTERN, SPACED_PATTERN, HEADER_PATTERN)))
 """One pass for the few texts of which another form may have to be made."""
 
 Span = tuple[int, int]
@@ -152,6 +154,7 @@ class Screener:
         plain, locate = self._unescaped(folded, rewritten, first, locate_folded, sink)
         view = _View(plain, rows, locate)
         self._match(view, self._folded, sink)
+        self._match_tables(view, rewritten, sink)
         self._match_disguised(view, rewritten, sink)
         self._match_encoded(view, rewritten, sink)
         return sink
@@ -198,6 +201,22 @@ class Screener:
         changed[list(read)] = True
         texts = pa.array([plain.text for plain in read.values()], pa.large_string())
         return pc.replace_with_mask(folded, pa.array(changed), texts), locate_plain
+
+    def _match_tables(self, view: _View, candidates: npt.NDArray[np.int64], sink: list[_Hit]) -> None:
+        labelled: list[Rewritten] = []
+        positions: list[int] = []
+        for position, text in _matching_among(view.texts, candidates, _HEADER):
+            rewritten = with_labels(text)
+            if rewritten is not None:
+                labelled.append(rewritten)
+                positions.append(position)
+
+        def locate_labelled(index: int, start: int, end: int) -> Span:
+            return view.locate(positions[index], *labelled[index].original_span(start, end))
+
+        if labelled:
+            texts = pa.array([rewritten.text for rewritten in labelled], pa.large_string())
+            self._match(_View(texts, view.rows[positions], locate_labelled), self._folded, sink)
 
     def _match_disguised(self, view: _View, candidates: npt.NDArray[np.int64], sink: list[_Hit]) -> None:
         undone: list[Rewritten] = []

@@ -1,0 +1,80 @@
+"""Tables written inside a text: a value gets the label that stands above it, as if it stood before it.
+
+What belongs here: which lines are a header and rows below it, and the label before each cell, with offsets kept. What
+does not: which labels make a value personal data (the rule files), tables that are files (``core/reading``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from nethical_assets.core.governance.normalise import Rewritten, rewrite
+
+_LABEL = (
+    r"(?:dob|ssn|nhs|sin|tel|pwd|birth(?:[ _-]?(?:date|day|dt))?|date[ _-]of[ _-]birth|social[ _-]security|passport|phone"
+    r"|telephone|mobile|fax|password|passwd|secret|token|geburtsdatum|geb[ _]datum|telefon|fecha[ _]nacimiento)"
+)
+HEADER_PATTERN = rf'(?i){_LABEL}(?:[ _-](?:no|number|nr))?"? ?(?:[,;|\t]|\r?\n)'
+"""RE2: ``with_labels`` finds nothing in a text without a match."""
+
+_LABELS = re.compile(rf"(?i)\A(?:[a-z]+[ _-])?{_LABEL}(?:[ _-](?:no|number|nr))?\Z")
+_NAMES = re.compile(r"[^\W\d](?:[\w .()/#-]{0,40}\w)?\Z")
+_RULER = re.compile(r"[|:+ -]+\Z")
+_CELL = {sign: re.compile(rf'[ ]*("[^"\n]*"|[^{re.escape(sign)}\n]*)(?:{re.escape(sign)}|\Z)') for sign in ",;|\t"}
+_MAXIMUM_COLUMNS = 200
+
+
+def with_labels(text: str) -> Rewritten | None:
+    """``text`` with the label of its column, on a line of its own, before each cell that has one; None without any.
+
+    A header is a line of two or more names divided by one sign (comma, semicolon, tab or bar), one of which labels
+    personal data or a secret, with a line of as many cells below it.
+    """
+    insertions: list[tuple[int, int, str]] = []
+    header: list[str] = []
+    delimiter = ""
+    for start, line in _lines(text):
+        if header and _RULER.match(line):
+            continue
+        cells = list(_cells(line, delimiter)) if header else []
+        if header and len(cells) == len(header):
+            insertions += [
+                (start + position, start + position, f"\n{name}: ")
+                for (position, _), name in zip(cells, header, strict=True)
+                if _LABELS.match(name)
+            ]
+            continue
+        delimiter, header = _header(line)
+    return rewrite(text, insertions) if insertions else None
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    start = 0
+    for line in text.split("\n"):
+        yield start, line.removesuffix("\r")
+        start += len(line) + 1
+
+
+def _header(line: str) -> tuple[str, list[str]]:
+    """``(delimiter, names)`` of ``line``; no names when it is no header."""
+    delimiter = max(_CELL, key=line.count)
+    if not 1 <= line.count(delimiter) < _MAXIMUM_COLUMNS:
+        return "", []
+    names = [cell for _, cell in _cells(line, delimiter)]
+    is_header = all(not name or _NAMES.match(name) for name in names) and any(_LABELS.match(name) for name in names)
+    return (delimiter, names) if is_header else ("", [])
+
+
+def _cells(line: str, delimiter: str) -> Iterator[tuple[int, str]]:
+    """``(position, text)`` of the cells of ``line``, without quotes and blanks around them."""
+    position = 0
+    while position <= len(line):
+        match = _CELL[delimiter].match(line, position)
+        if match is None:
+            return
+        cell = match[1].strip(' "')
+        yield match.start(1) + len(match[1]) - len(match[1].lstrip(' "')), cell
+        if match.end() == len(line) and not match[0].endswith(delimiter):
+            return
+        position = match.end()
