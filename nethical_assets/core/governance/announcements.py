@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nethical_assets.core.governance.normalise import fold_characters
@@ -20,6 +20,8 @@ _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LABEL_OBJECT = re.compile(r"(?i)\b(?:for|of)(?: (?:the|a|an|this|your|my|our))?((?: [a-z]+){1,2}) ?[:=]\s*\Z")
 
 _READINGS = 16
+_REMEMBERED_WORDS = 1 << 12
+_PHRASE_WORDS = 5
 _PHRASE_CHARACTERS = 40
 
 
@@ -31,15 +33,18 @@ def _words(*lines: str) -> frozenset[str]:
 class Announcement:
     """Words that announce what is looked for, and words that announce something else.
 
-    ``phrase`` matches, at the end of what comes before, words that only together announce what is looked for; ``scripts``
-    and ``other_scripts`` match words of other scripts there, which need no gap before what follows. Words of something else in ``beside`` (time, amounts) and ``holders`` (whose number
-    it is: a customer, a user) tell only right before a number, the latter not of one that is plainly formatted. A word with ``stem`` in it is as good as one of ``wanted``, one that ends like ``ending`` as one of
-    ``other``. With ``by_field`` a word of something else counts up to the end of its sentence or field only.
+    ``phrase`` matches, at the end of what comes before, words that only together announce what is looked for, one of
+    ``phrase_words`` among them; ``scripts`` and ``other_scripts`` match words of other scripts there, which need no
+    gap before what follows. A word with ``stem`` in it is as good as one of ``wanted``, one that ends like ``ending``
+    as one of ``other``. Words of something else in ``beside`` (time, amounts) and ``holders`` (whose number it is: a
+    customer, a user) tell only right before a number, the latter not of one that is plainly formatted. With
+    ``by_field`` a word of something else counts up to the end of its sentence or field only.
     """
 
     wanted: frozenset[str]
     other: frozenset[str]
     phrase: re.Pattern[str] | None = None
+    phrase_words: frozenset[str] = frozenset()
     scripts: re.Pattern[str] | None = None
     other_scripts: re.Pattern[str] | None = None
     beside: frozenset[str] = frozenset()
@@ -55,18 +60,18 @@ class Announcement:
 
     def _telling(self, before: str) -> bool | None:
         end = before[-_PHRASE_CHARACTERS:]
-        if self.phrase is not None and self.phrase.search(end):
+        words = list(_LETTERS.finditer(before))
+        if self.ends_with_phrase(end, words):
             return True
         if (told := self._told_in_other_scripts(end)) is not None:
             return told
-        words = list(_LETTERS.finditer(before))
         field_start = _field_start(before)
-        if _stands_right_before(before, words, field_start, self.beside | self.holders):
+        if _stands_right_before(before, words, field_start, self._weak):
             return False
         label = _LABEL_OBJECT.search(before)
         passed_over = False
         for match in reversed(words):
-            told = self._tells(match[0])
+            told = self._word_tells(match[0])
             if told:
                 return True
             if told is False and (match.start() >= field_start or not self.by_field):
@@ -75,7 +80,27 @@ class Announcement:
                 passed_over = True
         return False if passed_over else None
 
+    @functools.cached_property
+    def _weak(self) -> frozenset[str]:
+        return self.beside | self.holders
+
+    @functools.cached_property
+    def _strong(self) -> frozenset[str]:
+        return self.other | self.beside
+
+    @functools.cached_property
+    def _word_tells(self) -> Callable[[str], bool | None]:
+        return functools.lru_cache(maxsize=_REMEMBERED_WORDS)(self._tells)
+
+    def ends_with_phrase(self, end: str, words: list[re.Match[str]]) -> bool:
+        """Whether ``phrase`` matches ``end``, which has one of its words among the last ones if it does."""
+        if self.phrase is None or all(match[0].lower() not in self.phrase_words for match in words[-_PHRASE_WORDS:]):
+            return False
+        return self.phrase.search(end) is not None
+
     def _told_in_other_scripts(self, end: str) -> bool | None:
+        if end.isascii():
+            return False if _NUMBER_SIGN.search(end) else None
         if self.scripts is not None and self.scripts.search(end):
             return True
         return False if self.other_scripts is not None and self.other_scripts.search(end) else None
@@ -94,7 +119,7 @@ class Announcement:
             return True
         words = list(_LETTERS.finditer(before))
         field_start = _field_start(before)
-        if _stands_right_before(before, words, field_start, self.other | self.beside):
+        if _stands_right_before(before, words, field_start, self._strong):
             return True
         last = words[-1] if words and words[-1].start() >= field_start else None
         ends = self.ending is not None and last is not None and self.ending.search(last[0].lower()) is not None
@@ -120,6 +145,11 @@ def _stands_right_before(before: str, words: list[re.Match[str]], field_start: i
     return False
 
 
+def _folded(words: str) -> list[str]:
+    """``words`` as they read after folding, where letters of other alphabets become Latin ones."""
+    return [fold_characters(word) for word in words.split()]
+
+
 def _other_scripts(*lines: str) -> str:
     """An alternation of words that are found inside others, folded as texts are before they are matched."""
     spellings = {spelled for word in _words(*lines) for spelled in (word, word.upper(), word.capitalize())}
@@ -128,7 +158,8 @@ def _other_scripts(*lines: str) -> str:
 
 _PHONE_WORDS = _words(
     "phone phones phoned telephone telephones tel mobile mobiles mob cell cellphone fax call calls called calling",
-    "callback text texted texting txt sms whatsapp viber telegram signal dial dialed dialled dialing ring landline rang",
+    "callback text texted texting txt sms whatsapp viber telegram signal dial dialed dialled dialing ring rang",
+    "landline",
     "hotline helpline desk office extension answering reach reached reachable contact contacts contactable message",
     "messages voicemail pager registered handset smartphone msisdn caller callers rings ringing dials texts ph telefax",
     "telefon telefono telefone telefoon telefonnummer rufnummer handy handynummer mobil mobilnummer mobiltelefon",
@@ -166,6 +197,9 @@ _PHONE_PHRASE = re.compile(
     r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj) (?:nummer|numero|telefon|mobil)\b[^A-Za-z]*"
     r"(?:(?:is|ist|es|est)\b[^A-Za-z]*)?\Z"
 )
+_PHONE_PHRASE_WORDS = _words(
+    "number num no nr digits nummer numero telefon mobil home work direct main day evening t f p m c id me"
+)
 _PHONE_SCRIPTS = re.compile(
     r"(?<![^\W\d_])(?:"
     + _other_scripts(
@@ -173,15 +207,18 @@ _PHONE_SCRIPTS = re.compile(
     )
     + r")\.?[^\w]{0,6}\Z|(?:"
     + _other_scripts(
-        "телефон мобильн звон номертел τηλεφων κινητο 手机 手機 电话 電話 携帯 传真 傳真 联系方式 連絡先 微信 전화 휴대폰 휴대전화 핸드폰",
-        "연락처 팩스 هاتف جوال موبايل تليفون تلفن تلفون موبایل טלפון נייד פון फोन मोबाइल दूरभाष โทร มือถือ টেলিফোন ফোন மொபைல் தொலைபேசி",
+        "телефон мобильн звон номертел τηλεφων κινητο 手机 手機 电话 電話 携帯 传真 傳真 联系方式 連絡先 微信",
+        "전화 휴대폰 휴대전화 핸드폰 연락처 팩스",
+        "هاتف جوال موبايل تليفون تلفن تلفون موبایل טלפון נייד פון फोन मोबाइल दूरभाष",
+        "โทร มือถือ টেলিফোন ফোন மொபைல் தொலைபேசி",
     )
     + r")[^0-9,;!?\n]{0,12}\Z"
 )
 _OTHER_SCRIPTS_NUMBER = re.compile(
     "(?:"
     + _other_scripts(
-        "s/n p/n a/c заказ накладн трек артикул договор счет инвойс 订单 訂單 单号 運單 运单 快递 注文 伝票 追跡 编号 番号 주문 송장 운송장 παραγγελ طلب",
+        "заказ накладн трек артикул договор счет инвойс ",
+        "订单 訂單 单号 運單 运单 快递 注文 伝票 追跡 编号 番号 주문 송장 운송장 παραγγελ طلب",
         "הזמנה ऑर्डर",
     )
     + r")[^0-9,;!?\n]{0,12}\Z"
@@ -190,6 +227,7 @@ PHONE_OR_OTHER = Announcement(
     _PHONE_WORDS,
     _OTHER_NUMBER_WORDS,
     _PHONE_PHRASE,
+    _PHONE_PHRASE_WORDS,
     _PHONE_SCRIPTS,
     _OTHER_SCRIPTS_NUMBER,
     beside=_AMOUNT_WORDS,
@@ -203,6 +241,7 @@ CARD_OR_OTHER = Announcement(
         "card cards visa mastercard amex maestro jcb diners discover unionpay credit debit cc pan karte",
         "kreditkarte carte creditcards kreditkarten kartennummer kartennr kreditkartennummer kreditkartennr",
         "tarjeta carta creditcard pay paid paying payment charge charged charges billing cartao kort kaart",
+        *_folded("карта карты карте карту картой"),
     ),
     _words(
         "order orders invoice ticket tracking track tracked parcel parcels shipment shipping consignment waybill",
@@ -213,7 +252,9 @@ CARD_OR_OTHER = Announcement(
         "facture factura fattura ordine contrat contrato contratto seriennummer",
     ),
     scripts=re.compile(
-        "(?:" + _other_scripts("карта карту карты карте картой карточ 银行卡 信用卡 卡号 カード 카드 κάρτα بطاقة כרטיס कार्ड") + r")[^0-9,;!?\n]{0,12}\Z"
+        "(?:"
+        + _other_scripts("карточ 银行卡 信用卡 卡号 カード 카드 κάρτα بطاقة כרטיס कार्ड")
+        + r")[^0-9,;!?\n]{0,12}\Z"
     ),
     other_scripts=_OTHER_SCRIPTS_NUMBER,
     stem=re.compile(r"kreditkart|creditcard|cardn"),
@@ -238,6 +279,7 @@ ADDRESS_OR_VERSION = Announcement(
         "python java jdk jre node openssl chrome chromium firefox php kernel numpy pandas npm pip",
         "tag tags tagged rev revision edition snmp oid oids linux ubuntu debian android ios macos office nginx apache",
         "fassung ausgabe versie wersja verze verzio versao versione surum revisione revisao utgave utgava versio",
+        *_folded("версия версии версию вер"),
         "kapitel abschnitt absatz ziffer capitulo capitolo chapitre seccion sezione hoofdstuk secao",
     ),
     other_scripts=re.compile(
@@ -254,6 +296,7 @@ _SECTION_BEFORE = re.compile(
     r"|capitolo|sezione|articolo|hoofdstuk|paragraaf|secao|rozdzial|room|zimmer|raum)s?)[ .:#]*\Z"
 )
 
+_NUMBER_SIGN = re.compile(r"(?i)(?:\b[spa]/[nc]|3aka3[a-z]{0,2})\W{0,4}(?:no\W{0,3})?\Z")
 _SMALL = _words(
     "number num numbers no nr nummer numero id code is was are at on the to my your our as with of for von vom du de"
 )
@@ -263,12 +306,11 @@ _BETWEEN = _words(
 )
 
 
-def _parts(letters: str) -> Iterator[str]:
+@functools.lru_cache(maxsize=_REMEMBERED_WORDS)
+def _parts(letters: str) -> tuple[str, ...]:
     """The words of ``letters`` in lower case, last first: ``phoneNumber`` as one word and as its two."""
-    yield letters.lower()
     parts = _PARTS.findall(letters)
-    if len(parts) > 1:
-        yield from (part.lower() for part in reversed(parts))
+    return (letters.lower(), *(part.lower() for part in reversed(parts))) if len(parts) > 1 else (letters.lower(),)
 
 
 def announced(before: str, words: Announcement) -> bool | None:
@@ -277,11 +319,12 @@ def announced(before: str, words: Announcement) -> bool | None:
 
 
 def follows_phone_word(before: str) -> bool:
-    """Whether only small words, and no other number, stand between a word such as ``phone`` and the end of ``before``."""
+    """Whether only small words, and no other number, stand between a word such as ``phone`` and the end."""
     end = before[-_PHRASE_CHARACTERS:]
-    if _PHONE_PHRASE.search(end) or _PHONE_SCRIPTS.search(end):
+    words = list(_LETTERS.finditer(before))
+    if PHONE_OR_OTHER.ends_with_phrase(end, words) or (not end.isascii() and _PHONE_SCRIPTS.search(end)):
         return True
-    for match in reversed(list(_LETTERS.finditer(before))):
+    for match in reversed(words):
         letters = match[0].lower()
         if not _PHONE_WORDS.isdisjoint(_parts(match[0])) or _PHONE_STEM.search(letters):
             return not any(sign.isdigit() for sign in before[match.end() :])

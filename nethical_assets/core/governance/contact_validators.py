@@ -13,7 +13,8 @@ import re
 from nethical_assets.core.governance.announcements import ADDRESS_OR_VERSION, announced, is_section_number
 
 _VERSION_BEFORE = re.compile(
-    r"(?i)\b(?:v|ver|vers|version|versione|versie|versao|release|build|firmware|fassung|wersja|rev|revision|oid)[ .:#=]*\Z"
+    r"(?i)\b(?:v|ver|vers|version|versione|versie|versao|release|build|firmware|fassung|wersja|rev|revision|oid)"
+    r"[ .:#=]*\Z"
     r"|\b(?:chrome|chromium|crios|headlesschrome|firefox|safari|edge?|edga|opr|opera|electron|yabrowser|vivaldi)/\Z"
 )
 _PACKAGE_BEFORE = re.compile(
@@ -26,12 +27,14 @@ _VERSION_AFTER = re.compile(
     r"(?i)[-+_.]?(?:alpha|beta|rc|dev|pre|snapshot|final|release|build|post|ga|sp|patch|ubuntu|debian|deb|el)[-_.]?\d*\b"
     r"|[-_.](?:amd64|x86|x64|i[36]86|arm|aarch64|noarch|all|any|win|linux|mac|darwin|src|bin|py|cp\d|tar|tgz|zip|rpm|whl"
     r"|jar|exe|msi|dmg|apk|gem|alpine|slim|jammy|focal|bullseye|bookworm|jre|jdk)"
-    r"|-\d+(?![\d.])| (?:is |are |was )?(?:installed|available|out)\b| (?:or (?:later|newer|above)|and (?:later|newer|above)|(?:was|is|got)? ?released|lts|stable)\b"
+    r"|-\d+(?![\d.])| (?:is |are |was )?(?:installed|available|out)\b"
+    r"| (?:(?:or|and) (?:later|newer|above)|(?:was|is|got)? ?released|lts|stable)\b"
 )
 _HOST_BEFORE = re.compile(
     r"(?i)(?:ip|ips|ipv4|host|hosts|hostname|addr|addrs|address|client|server|peer|node|from|to|by|src|dst|source|remote|no|nr"
     r"|login|gateway|dns|ping|port)[-._/<> ]{1,2}\Z"
 )
+_LABEL_CHARACTERS = 24
 _SMALL_OCTETS = 100
 _SMALL_VERSION_OCTETS = 32
 _INTERNET_ARC = "1.3.6.1"
@@ -94,7 +97,8 @@ def _is_long_enough(value: str) -> bool:
 
 
 def _is_version(value: str, before: str, after: str) -> bool:
-    if is_section_number(before) or _VERSION_BEFORE.search(before):
+    end = before[-_LABEL_CHARACTERS:]
+    if is_section_number(end) or _VERSION_BEFORE.search(end):
         return True
     octets = [int(octet) for octet in value.split(".")]
     if max(octets) >= _SMALL_OCTETS or octets[0] == 10:
@@ -144,8 +148,8 @@ _REMOTE_USERS = frozenset({"git", "hg", "svn"})
 def email(value: str, before: str, after: str) -> bool:
     """An e-mail address: local part up to 64 and domain up to 253 characters, no empty label, no file, no SSH remote.
 
-    Letters of any alphabet are allowed on both sides of the sign (RFC 6531), punycode (RFC 5891), a local part in quotes
-    (RFC 5322), and the sign as quoted-printable writes it (``=40``, RFC 2045).
+    Letters of any alphabet are allowed on both sides of the sign (RFC 6531), punycode (RFC 5891), and the sign as
+    quoted-printable writes it (``=40``, RFC 2045).
     """
     local, _, domain = re.sub(r"=40(?=[A-Za-z0-9-]+\.)", "@", value).rpartition("@")
     labels = domain.split(".")

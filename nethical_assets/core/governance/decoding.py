@@ -1,8 +1,8 @@
 """Escaped and encoded content, read as the text it stands for, with offsets kept.
 
 What belongs here: percent, entity and backslash escapes (which stand for single characters inside a text), quotes that
-are part of an address, base64 and hexadecimal parts (which hold a text of their own), and the limits of decoding. What does not: characters
-(``normalise``), compressed content, which is never unpacked.
+are part of an address, base64 and hexadecimal parts (which hold a text of their own), and the limits of decoding. What
+does not: characters (``normalise``), compressed content, which is never unpacked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ MAXIMUM_DECODED_CHARACTERS = 1 << 18
 MAXIMUM_ENCODED_PARTS = 64
 """How many encoded parts of one text are decoded."""
 
-ESCAPED_PATTERN = r"%u?[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}|\"@[0-9A-Za-z]"
+ESCAPED_PATTERN = (
+    r"%u?[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}|\"@[0-9A-Za-z]"
+)
 """RE2: ``unescaped`` changes nothing in a text without a match."""
 
 ENCODED_PATTERN = r"[A-Za-z0-9+/_-]{16}|(?:[0-9A-Fa-f]{2}[ :]){7}"
@@ -80,8 +82,9 @@ class Unescaped:
 def unescaped(text: str) -> Unescaped | None:
     """``text`` with its percent (RFC 3986), HTML entity and backslash escapes read and folded; None without any.
 
-    The local part of an address in quotes (RFC 5322) is read without them, its blanks as underscores. Any number of them counts, also one; escapes of escapes are read ``MAXIMUM_DECODING_DEPTH`` deep. What does not
-    stand for characters stays.
+    The local part of an address in quotes (RFC 5322) is read without them, its blanks as underscores. Any number of
+    escapes counts, also one; escapes of escapes are read ``MAXIMUM_DECODING_DEPTH`` deep. What does not stand for
+    characters stays.
     """
     current = text
     for _ in range(MAXIMUM_DECODING_DEPTH):

@@ -10,15 +10,16 @@ import re
 from collections.abc import Iterator
 
 from nethical_assets.core.governance.normalise import Rewritten, rewrite
+from nethical_assets.core.governance.rules import compile_pattern
 
 _LABEL = (
-    r"(?:dob|ssn|nhs|sin|tel|pwd|birth(?:[ _-]?(?:date|day|dt))?|date[ _-]of[ _-]birth|social[ _-]security|passport|phone"
-    r"|telephone|mobile|fax|password|passwd|secret|token|geburtsdatum|geb[ _]datum|telefon|fecha[ _]nacimiento)"
+    r"(?:dob|ssn|nhs|sin|tel|pwd|birth(?:[ _-]?(?:date|day|dt))?|date[ _-]of[ _-]birth|social[ _-]security|passport"
+    r"|phone|telephone|mobile|fax|password|passwd|secret|token|geburtsdatum|geb[ _]datum|telefon|fecha[ _]nacimiento)"
 )
 HEADER_PATTERN = r'[,;|\t][ "A-Za-z_-]+\|?\r?\n'
 """RE2: ``with_labels`` finds nothing in a text without a match; the last name of a header has no other characters."""
 
-_SOME_LABEL = re.compile(rf"(?i){_LABEL}[^,;|\t\n]{{0,12}}[,;|\t\n]")
+_SOME_LABEL = compile_pattern(rf"(?i){_LABEL}[^,;|\t\n]{{0,12}}[,;|\t\n]")
 _LABELS = re.compile(rf"(?i)\A(?:[a-z]+[ _-])?{_LABEL}(?:[ _-](?:no|number|nr))?\Z")
 _NAMES = re.compile(r"[^\W\d](?:[\w .()/#-]{0,40}\w)?\Z")
 _RULER = re.compile(r"[|:+ -]+\Z")
@@ -32,7 +33,7 @@ def with_labels(text: str) -> Rewritten | None:
     A header is a line of two or more names divided by one sign (comma, semicolon, tab or bar), one of which labels
     personal data or a secret, with a line of as many cells below it.
     """
-    if _SOME_LABEL.search(text) is None:
+    if _SOME_LABEL.search(text.encode()) is None:
         return None
     insertions: list[tuple[int, int, str]] = []
     header: list[str] = []

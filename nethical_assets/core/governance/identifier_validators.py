@@ -81,7 +81,7 @@ def _is_usual_card(groups: str) -> bool:
 
 
 def _ends_with_security_code(value: str, digits: str) -> bool:
-    """Whether ``value`` is a card of the usual length and a code of three or four digits, which pass together by chance.
+    """Whether ``value`` is a card of the usual length and a code of three or four digits that pass by chance.
 
     Cards of 19 digits in five groups are UnionPay's.
     """
@@ -98,14 +98,15 @@ def _is_part_of_number(value: str, before: str, after: str, *, called_card: bool
         return True
     if re.match(r"\.0(?![0-9.])", after) and value.isdigit():
         return False
-    if re.match(r"[0-9A-Za-z]|[.-][0-9]", after):
-        return True
-    word = re.match(r"([.-])[A-Za-z]+(?![0-9A-Za-z]|[.-][0-9A-Za-z])", after)
-    if word is not None and not (called_card or word[1] == "-" or word[0][1].isupper()):
-        return True
-    if word is None and re.match(r"[.-][A-Za-z]", after):
+    if re.match(r"[.-]?[0-9A-Za-z]", after) and not _is_word_behind(after, called_card=called_card):
         return True
     return value.isdigit() and _is_decimal_fraction(before, after)
+
+
+def _is_word_behind(after: str, *, called_card: bool) -> bool:
+    """Whether a sign and one whole word follow: the next sentence or a remark, no rest of an identifier or a file."""
+    word = re.match(r"([.-])([A-Za-z])[A-Za-z]*(?![0-9A-Za-z]|[.-][0-9A-Za-z])", after)
+    return word is not None and (called_card or word[1] == "-" or word[2].isupper())
 
 
 def _is_decimal_fraction(before: str, after: str) -> bool:

@@ -16,7 +16,6 @@ from nethical_assets.core.governance.announcements import (
 )
 from nethical_assets.core.governance.identifier_validators import digits_of
 
-
 _EXTENSION = re.compile(
     r"(?i)[ ,;]{0,2}(?:\(?(?:extension|extn|ext|durchwahl|poste|x|#)[.:]? ?\d{1,6}\)?)\Z",
 )
@@ -78,15 +77,19 @@ def phone(value: str, before: str, after: str) -> bool:
     """
     number = _EXTENSION.sub("", value) if _MAY_HAVE_EXTENSION.search(value) else value
     digits = digits_of(number)
-    if not 6 <= len(digits) <= 20 or len(set(digits)) < 3:
-        return False
     international = number.lstrip("( ").startswith(("+", "00"))
-    if _is_part_of_something(number, before, after, international=international):
+    if (
+        not 6 <= len(digits) <= 20
+        or len(set(digits)) < 3
+        or _is_part_of_something(number, before, after, international=international)
+    ):
         return False
     if international and (_possible_internationally(number) or "+" in number):
         return _possible_internationally(number)
-    if not _is_shaped_like_phone(number):
-        return False
+    return _is_shaped_like_phone(number) and _is_believed(number, digits, before, after)
+
+
+def _is_believed(number: str, digits: str, before: str, after: str) -> bool:
     telling = True if _PHONE_LABEL_AFTER.match(after) else announced(before, PHONE_OR_OTHER)
     if telling:
         directly = follows_phone_word(before)
