@@ -33,31 +33,46 @@ def with_labels(text: str) -> Rewritten | None:
     A header is a line of two or more names divided by one sign (comma, semicolon, tab or bar), one of which labels
     personal data or a secret, with a line of as many cells below it.
     """
-    if _SOME_LABEL.search(text.encode()) is None:
-        return None
     insertions: list[tuple[int, int, str]] = []
-    header: list[str] = []
-    delimiter = ""
-    for start, line in _lines(text):
-        if header and _RULER.match(line):
+    read_until = 0
+    for position in _label_positions(text):
+        if position < read_until:
             continue
-        cells = list(_cells(line, delimiter)) if header else []
-        if header and len(cells) == len(header):
+        start = text.rfind("\n", 0, position) + 1
+        lines = _lines(text, start)
+        start, line = next(lines)
+        read_until = start + len(line) + 1
+        delimiter, header = _header(line)
+        if not header:
+            continue
+        for start, line in lines:
+            if _RULER.match(line):
+                continue
+            cells = list(_cells(line, delimiter))
+            if len(cells) != len(header):
+                break
             insertions += [
                 (start + position, start + position, f"\n{name}: ")
                 for (position, _), name in zip(cells, header, strict=True)
                 if _LABELS.match(name)
             ]
-            continue
-        delimiter, header = _header(line)
+            read_until = start + len(line) + 1
     return rewrite(text, insertions) if insertions else None
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    start = 0
-    for line in text.split("\n"):
-        yield start, line.removesuffix("\r")
-        start += len(line) + 1
+def _label_positions(text: str) -> Iterator[int]:
+    """Where a label stands before the end of a cell, in code points."""
+    data = text.encode()
+    for match in _SOME_LABEL.finditer(data):
+        yield match.start() if len(data) == len(text) else len(data[: match.start()].decode())
+
+
+def _lines(text: str, start: int) -> Iterator[tuple[int, str]]:
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield start, text[start:end].removesuffix("\r")
+        start = end + 1
 
 
 def _header(line: str) -> tuple[str, list[str]]:
