@@ -27,7 +27,8 @@ MAXIMUM_ENCODED_PARTS = 64
 """How many encoded parts of one text are decoded."""
 
 ESCAPED_PATTERN = (
-    r"%u?[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}|\"@[0-9A-Za-z]"
+    r"%u?[0-9A-Fa-f]{2}|\\x[0-9A-Fa-f]{2}|\\[uU][0-9A-Fa-f{]|\\[nrt\"]|&#?[0-9A-Za-z]{2,31};|&#[0-9]{2}"
+    r"|\"@[0-9A-Za-z-]+\.[A-Za-z]"
 )
 """RE2: ``unescaped`` changes nothing in a text without a match."""
 
@@ -39,7 +40,7 @@ _ESCAPE = re.compile(
     r"|(?<=&)(?:#[0-9]{2,7};?|#[xX][0-9A-Fa-f]{2,6};?|[A-Za-z][0-9A-Za-z]{1,31};)"
     r"|(?<=\\)\\*(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8})"
     r"(?:\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,6}\}|U[0-9A-Fa-f]{8}))*"
-    r"|(?<=\\)\\*[nrt\"]|(?<=\")[0-9A-Za-z._%+' -]{1,64}\"(?=@[0-9A-Za-z]))"
+    r"|(?<=\\)\\*[nrt\"]|(?<=\")[0-9A-Za-z._%+' -]{1,64}\"(?=@[0-9A-Za-z-]+\.[A-Za-z]))"
 )
 """Begins with one set of characters, which is what lets ``re`` skip the rest of a text quickly."""
 

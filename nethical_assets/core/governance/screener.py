@@ -178,7 +178,7 @@ class Screener:
             if plain is None:
                 continue
             read[position] = plain
-            if "%" in text or "\\" in text or '"@' in text:
+            if "%" in text or "\\" in text:
                 cut.append(position)
             if plain.limited:
                 span = locate(position, 0, len(text))
