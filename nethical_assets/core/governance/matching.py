@@ -21,11 +21,15 @@ from nethical_assets.core.governance.rules import SPAN_GROUP, Rule, compile_patt
 from nethical_assets.core.governance.validators import CONTEXT_CHARACTERS, VALIDATORS
 
 FEW_TEXTS = 256
-"""Up to so many texts, patterns that stay compiled in Python beat Arrow, which compiles at every call."""
+"""Up to so many texts, patterns that stay compiled in Python beat Arrow, which compiles at every call.
+
+A pattern of more than ``_LONG_PATTERN`` characters takes as many times as long to compile.
+"""
 
 MAXIMUM_REFUSALS = 20_000
 """How many matches of one rule may fail validation in one text before the rule gives up on the rest of it."""
 
+_LONG_PATTERN = 512
 _RETRY_BYTES = 64
 _BYTES_PER_CHARACTER = 4
 _REPETITION = re.compile(r"(?<!\\x)(?<!\\p)\{(\d+)(,?)(\d*)\}")
@@ -46,7 +50,7 @@ class Pattern:
 
     def matching(self, texts: pa.LargeStringArray) -> npt.NDArray[np.int64]:
         """The positions of the texts in which the pattern matches somewhere."""
-        if len(texts) <= FEW_TEXTS:
+        if len(texts) <= FEW_TEXTS * max(1, len(self.text) // _LONG_PATTERN):
             values = texts.cast(pa.large_binary()).to_pylist()
             found = [n for n, text in enumerate(values) if text is not None and self.compiled.search(text) is not None]
             return np.asarray(found, dtype=np.int64)
@@ -69,38 +73,81 @@ class MatchingPlan:
     """Rules of one pack in groups, each with an alternation that finds the texts worth trying its rules on.
 
     One alternation over all rules would be one pass, but overflows RE2's table of states and then runs hundreds of
-    times slower.
+    times slower. A pack with a gate is only looked at where that matches, and a rule with one is in its group by that.
     """
 
     def __init__(self, numbered: Sequence[tuple[int, Rule]]) -> None:
         """``numbered`` pairs each rule with the number it is reported by."""
         groups: list[list[_Member]] = []
-        size = 0
+        sizes: dict[str, int] = {}
         for number, rule in numbered:
-            size += len(rule.pattern)
-            if not groups or groups[-1][-1].rule.pack != rule.pack or size > _ALTERNATION_CHARACTERS:
+            part = rule.gate or rule.pattern
+            sizes[part] = len(part)
+            if not groups or groups[-1][-1].rule.pack != rule.pack or sum(sizes.values()) > _ALTERNATION_CHARACTERS:
                 groups.append([])
-                size = len(rule.pattern)
+                sizes = {part: len(part)}
             groups[-1].append(_Member(number, rule, Pattern(rule.pattern)))
-        self._groups = [(_prefilter([member.rule for member in members]), members) for members in groups]
+        self._packs: list[tuple[Pattern | None, list[_Group]]] = []
+        for members in groups:
+            gate = members[0].rule.pack_gate
+            if gate is None or not self._packs or self._packs[-1][1][-1].pack != members[0].rule.pack:
+                self._packs.append((None if gate is None else Pattern(gate), []))
+            self._packs[-1][1].append(_Group(members))
 
     def candidates(self, texts: pa.LargeStringArray) -> Iterator[tuple[int, Rule, npt.NDArray[np.int64]]]:
         """``(number, rule, positions)`` of the texts a rule's pattern matches somewhere."""
-        for prefilter, members in self._groups:
-            hits = prefilter.matching(texts)
-            if len(hits) == 0:
-                continue
-            subset = texts.take(pa.array(hits))
-            for member in members:
-                found = hits[member.pattern.matching(subset)]
+        everywhere = np.arange(len(texts), dtype=np.int64)
+        for gate, groups in self._packs:
+            positions, subset = everywhere, texts
+            if gate is not None:
+                positions = gate.matching(texts)
+                subset = texts.take(pa.array(positions))
+            if len(positions):
+                for group in groups:
+                    yield from group.candidates(subset, positions)
+
+
+class _Group:
+    """Some rules of one pack, and those of them that have the same gate, or none, together."""
+
+    def __init__(self, members: Sequence[_Member]) -> None:
+        self.pack = members[0].rule.pack
+        self._prefilter = _prefilter([member.rule for member in members])
+        self._parts = _parts(members)
+
+    def candidates(
+        self, texts: pa.LargeStringArray, positions: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[int, Rule, npt.NDArray[np.int64]]]:
+        """As those of the plan, of ``texts`` that stand at ``positions``."""
+        hits = self._prefilter.matching(texts)
+        if len(hits) == 0:
+            return
+        subset, positions = texts.take(pa.array(hits)), positions[hits]
+        for gate, members in self._parts:
+            among, narrowed = positions, subset
+            if gate is not None:
+                inside = gate.matching(subset)
+                among, narrowed = positions[inside], subset.take(pa.array(inside))
+            for member in members if len(among) else ():
+                found = among[member.pattern.matching(narrowed)]
                 if len(found):
                     yield member.number, member.rule, found
 
 
+def _parts(members: Sequence[_Member]) -> list[tuple[Pattern | None, list[_Member]]]:
+    """``members`` by their gate; no gate where all of a group have none, since the group's own alternation was one."""
+    by_gate: dict[str | None, list[_Member]] = {}
+    for member in members:
+        by_gate.setdefault(member.rule.gate, []).append(member)
+    if len(by_gate) == 1:
+        return [(None, list(members))]
+    return [(_prefilter([member.rule for member in group]), group) for group in by_gate.values()]
+
+
 def _prefilter(rules: Sequence[Rule]) -> Pattern:
     """A pattern that matches wherever one of ``rules`` does, and sometimes elsewhere."""
-    patterns = (_relaxed(rule.pattern.replace(f"(?P<{SPAN_GROUP}>", "(?:")) for rule in rules)
-    return Pattern("|".join(f"(?:{pattern})" for pattern in patterns))
+    patterns = (_relaxed((rule.gate or rule.pattern).replace(f"(?P<{SPAN_GROUP}>", "(?:")) for rule in rules)
+    return Pattern("|".join(f"(?:{pattern})" for pattern in dict.fromkeys(patterns)))
 
 
 def _relaxed(pattern: str) -> str:

@@ -30,7 +30,7 @@ SPAN_GROUP = "span"
 EXAMPLE_BREAK = "\u00a6"
 """``\u00a6`` in an example is removed before it is run, so that example keys do not trip secret scanners."""
 
-PACK_KEYS = frozenset({"role", "description", "fragments", "rules"})
+PACK_KEYS = frozenset({"role", "description", "gate", "fragments", "rules"})
 _RULE_ID = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
 _KIND = re.compile(r"[A-Z0-9]+(?:_[A-Z0-9]+)*")
 
@@ -114,7 +114,11 @@ class AppliesTo(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """One screening rule. ``pattern`` is RE2 syntax with fragments already inserted; ``confidence`` is in (0, 1]."""
+    """One screening rule. ``pattern`` is RE2 syntax with fragments already inserted; ``confidence`` is in (0, 1].
+
+    ``gate`` is a short pattern that matches wherever ``pattern`` does, ``pack_gate`` one for all rules of the pack:
+    they only save work.
+    """
 
     id: str
     pack: str
@@ -126,6 +130,8 @@ class Rule:
     decision: Decision
     description: str
     pattern: str = ""
+    gate: str | None = None
+    pack_gate: str | None = None
     validator: str | None = None
     applies_to: AppliesTo = AppliesTo.FOLDED
     must_match: tuple[str, ...] = ()
@@ -142,7 +148,7 @@ class Rule:
         return f"(?P<{SPAN_GROUP}>" in self.pattern
 
 
-RULE_KEYS = frozenset(Rule.__dataclass_fields__) - {"pack", "role"}
+RULE_KEYS = frozenset(Rule.__dataclass_fields__) - {"pack", "role", "pack_gate"}
 """What a ``[[rules]]`` table may say."""
 
 
@@ -288,10 +294,13 @@ def _read_pack(path: Path, document: Mapping[str, Any]) -> list[Rule]:
     entries = document.get("rules")
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise SettingsError(f"{where}: key rules: expected at least one [[rules]] table")
-    return [_read_rule(path, role, fragments, entry, number) for number, entry in enumerate(entries, start=1)]
+    gate = _pattern(where, "gate", document["gate"], fragments, folded=True) if "gate" in document else None
+    return [_read_rule(path, role, gate, fragments, entry, number) for number, entry in enumerate(entries, start=1)]
 
 
-def _read_rule(path: Path, role: Role, fragments: Mapping[str, str], entry: Mapping[str, Any], number: int) -> Rule:
+def _read_rule(
+    path: Path, role: Role, pack_gate: str | None, fragments: Mapping[str, str], entry: Mapping[str, Any], number: int
+) -> Rule:
     name = entry.get("id", f"number {number}")
     where = f"{path}: rule {name}"
     _check_keys(where, entry, RULE_KEYS)
@@ -307,6 +316,7 @@ def _read_rule(path: Path, role: Role, fragments: Mapping[str, str], entry: Mapp
     if validator is not None:
         validator = _choice(where, "validator", validator, sorted(VALIDATORS))
     applies_to = _choice(where, "applies_to", entry.get("applies_to", "folded"), list(AppliesTo))
+    folded = applies_to is not AppliesTo.RAW
     return Rule(
         id=f"{path.stem}.{name}",
         pack=path.stem,
@@ -317,7 +327,9 @@ def _read_rule(path: Path, role: Role, fragments: Mapping[str, str], entry: Mapp
         confidence=float(confidence),
         decision=_choice(where, "decision", entry.get("decision"), list(Decision)),
         description=_text(where, "description", entry.get("description")),
-        pattern=_pattern(where, entry.get("pattern"), fragments, folded=applies_to is not AppliesTo.RAW),
+        pattern=_pattern(where, "pattern", entry.get("pattern"), fragments, folded=folded),
+        pack_gate=pack_gate,
+        gate=_pattern(where, "gate", entry["gate"], fragments, folded=folded) if "gate" in entry else None,
         validator=validator,
         applies_to=applies_to,
         must_match=_examples(where, "must_match", entry.get("must_match")),
@@ -325,9 +337,9 @@ def _read_rule(path: Path, role: Role, fragments: Mapping[str, str], entry: Mapp
     )
 
 
-def _pattern(where: str, value: Any, fragments: Mapping[str, str], *, folded: bool) -> str:
+def _pattern(where: str, key: str, value: Any, fragments: Mapping[str, str], *, folded: bool) -> str:
     """The pattern with fragments inserted, its words folded as the texts are that it is matched with."""
-    pattern = _text(where, "pattern", value)
+    pattern = _text(where, key, value)
     for name, fragment in fragments.items():
         pattern = pattern.replace(f"<{name}>", fragment)
     if folded:
@@ -336,11 +348,11 @@ def _pattern(where: str, value: Any, fragments: Mapping[str, str], *, folded: bo
         compiled = compile_pattern(pattern)
     except re2.error as error:
         reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-        raise SettingsError(f"{where}: key pattern: not RE2 syntax: {reason}") from None
+        raise SettingsError(f"{where}: key {key}: not RE2 syntax: {reason}") from None
     if compiled.groups > (1 if f"(?P<{SPAN_GROUP}>" in pattern else 0):
-        raise SettingsError(f"{where}: key pattern: groups must be (?:...), except one (?P<{SPAN_GROUP}>...)")
+        raise SettingsError(f"{where}: key {key}: groups must be (?:...), except one (?P<{SPAN_GROUP}>...)")
     if compiled.search(b"") is not None:
-        raise SettingsError(f"{where}: key pattern: matches the empty text; it must match at least one character")
+        raise SettingsError(f"{where}: key {key}: matches the empty text; it must match at least one character")
     return pattern
 
 

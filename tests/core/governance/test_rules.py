@@ -92,6 +92,8 @@ def test_a_minimal_pack_loads(tmp_path: Path) -> None:
         ({"pattern": "'(group)'"}, ["key pattern", "groups"]),
         ({"pattern": "'a*'"}, ["key pattern", "empty"]),
         ({"pattern": "''"}, ["key pattern"]),
+        ({"gate": "'(?=look)'"}, ["key gate", "RE2"]),
+        ({"gate": "''"}, ["key gate"]),
         ({"validator": "'mod_11'"}, ["key validator", "mod_11", "us_ssn"]),
         ({"applies_to": "'both'"}, ["key applies_to", "both", "deobfuscated"]),
         ({"kind": "'email'"}, ["key kind", "UPPER_CASE"]),
