@@ -1,6 +1,7 @@
-"""Validators of secrets: entropy, placeholders, checksums of tokens.
+"""Validators of keys and tokens: entropy, shapes of providers, checksums.
 
-What belongs here: predicates that ``validators`` registers. What does not: personal data.
+What belongs here: predicates on values that have a shape of their own. What does not: stated passwords
+(``password_validators``), what a placeholder is (``placeholders``), personal data.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import re
 import zlib
 from collections import Counter
 
+from nethical_assets.core.governance.placeholders import holds_known_word, is_placeholder
+
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -22,112 +25,32 @@ def entropy(value: str) -> float:
     return -sum(count / len(value) * math.log2(count / len(value)) for count in counts.values())
 
 
-_WHOLE_PLACEHOLDER = re.compile(
-    r"(?i)(?:none|null|nil|undefined|true|false|yes|no|empty|unset|default|secret|password|passwd|pass|token|string|str"
-    r"|[x*.#?_-]+|(?:[x*#?]{3,}[-_.]?)+|todo|tbd|n/a|test|testing|changeit|admin)"
+_QUOTES = ("'", '"', "`")
+_PLAINLY_GIVEN = re.compile(
+    r"(?i)[=:>|,\u2192\u21d2](?:\*\*)?\s*(?:\$\{\w+:?[-=])?(?:[a-z@]{0,2}[\"'`\\]+)?\*{0,2}\Z|(?:\A|\s)--?[\w-]*\s[\"'`]?\Z"
+    r"|authorization[\"'\\]*\s*[:=,]\s*[\"'`\\]*[\w-]+\s+\Z"
 )
-_REFERENCE = re.compile(
-    r"\$\{[^}]*\}?.*|\$\(.*|\$[A-Z_][A-Z0-9_]*|\$[a-z_]*(?:pass|pwd|secret|token|key|var|env)[a-z0-9_]*|%[A-Z][A-Z0-9_]*%"
-    r"|%\([a-zA-Z_]\w*\)s|%[sdr]|\{\{.*|\{[A-Za-z_.]*\}?|<[^>]*>?|\[[^\]]*\]?"
-    r"|(?:os|sys|process|self|this|args|config|conf|settings|env|options|params|request|req|getenv|System|Environment|ENV)"
-    r"(?:\.|\[|\().*"
-    r"|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\(.*|[A-Za-z_]+(?:\.[A-Za-z_]+)+"
-)
-_WORD = re.compile(r"[^\W_]+")
-_PLACEHOLDER_WORDS = frozenset(
-    (
-        "your",
-        "yours",
-        "example",
-        "sample",
-        "dummy",
-        "placeholder",
-        "redacted",
-        "changeme",
-        "change",
-        "insert",
-        "enter",
-        "here",
-        "goes",
-        "replace",
-        "fake",
-        "removed",
-        "masked",
-        "hidden",
-        "omitted",
-    )
-)
-_WEAK_WORDS = frozenset(
-    (
-        "my",
-        "the",
-        "some",
-        "test",
-        "env",
-        "none",
-        "null",
-        "true",
-        "false",
-        "config",
-        "a",
-        "an",
-        "secret",
-        "password",
-        "passwd",
-        "pass",
-        "token",
-        "key",
-        "value",
-        "todo",
-    )
-)
-
-
-def is_placeholder(value: str) -> bool:
-    """Whether ``value`` stands for a secret instead of being one.
-
-    A placeholder is a whole value (``changeme``, ``${TOKEN}``, ``self.password``) or holds a word such as ``your``
-    between signs; a secret may begin with the letters of one.
-    """
-    if _WHOLE_PLACEHOLDER.fullmatch(value) or _REFERENCE.fullmatch(value):
-        return True
-    words = [word.lower() for word in _WORD.findall(value)]
-    if not words or _PLACEHOLDER_WORDS.intersection(words):
-        return True
-    return bool(_WEAK_WORDS.intersection(words)) and all(word.isalpha() for word in words)
+_HEADER = re.compile(r"(?i)authorization[\"'\\]*\s*[:=,]\s*[\"'`\\]*\Z")
+_INSIDE = re.compile(r"[A-Za-z0-9+/=_.~-]")
 
 
 def generic_secret(value: str, before: str, after: str) -> bool:
-    """A value assigned to something called key, token or secret: at least 3 bits a character, letters and digits."""
-    if is_placeholder(value) or not re.search(r"[0-9]", value) or not re.search(r"[A-Za-z]", value):
+    """A value assigned to something called key, token or secret: at least 3 bits a character, letters and digits.
+
+    Where only a blank stands between the name and the value it must look random.
+    """
+    if not re.search(r"[0-9]", value) or not re.search(r"[A-Za-z]", value) or entropy(value) < 3.0:
         return False
-    return entropy(value) >= 3.0
-
-
-_NOT_A_PASSWORD = re.compile(
-    r"(?i)nopassw(?:or)?d[\"']?\s*[:=]\s*[\"'`]?\Z|(?:passw(?:or)?d|pwd|passphrase|passcode)[-_.]?(?:file|path|dir|url|uri|link"
-    r"|length|len|min|max|policy|reset|field|type|strength|expir\w*|age|prompt|label|hint|required|enabled|attempts?|regex"
-    r"|pattern|encoder|manager|authentication|less|column|name|count|rotation|changed|updated|last|created|date|days|timeout"
-    r"|algorithm|encryption|provider|store|validator)\w*[\"']?\s*(?:[:=]|=>)\s*[\"'`]?\Z"
-)
-
-
-def password(value: str, before: str, after: str) -> bool:
-    """A stated password: not a placeholder, and with a digit or a sign besides letters."""
-    stripped = value.rstrip(".,;:!?\"')")
-    return (
-        len(stripped) >= 6
-        and not is_placeholder(stripped)
-        and re.search(r"[A-Za-z]", stripped) is not None
-        and re.search(r"[^A-Za-z\s]", stripped) is not None
-        and _NOT_A_PASSWORD.search(before) is None
-        and entropy(stripped) >= 2.0
-    )
+    if _INSIDE.match(after) or is_placeholder(value, after, quoted=before.endswith(_QUOTES)):
+        return False
+    if _PLAINLY_GIVEN.search(before) is not None and not _HEADER.search(before):
+        return True
+    return _is_random(value) and not holds_known_word(value)
 
 
 def url_password(value: str, before: str, after: str) -> bool:
     """The password part of a URL, unless it is a placeholder."""
-    return not is_placeholder(value) and entropy(value) >= 1.5
+    return not is_placeholder(value, after, quoted=True) and entropy(value) >= 1.5
 
 
 def high_entropy(value: str, before: str, after: str) -> bool:
@@ -137,22 +60,68 @@ def high_entropy(value: str, before: str, after: str) -> bool:
 
 _KEY_RUN = re.compile(r"[A-Za-z0-9]+")
 _SHORTEST_KEY_RUN = 16
+_LEAST_CHANGES = 5
+_LEAST_OF_A_CLASS = 2
+_CHANGE = re.compile(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[a-z0-9])|(?<=[0-9])(?=[A-Za-z])")
+
+
+def class_changes(value: str) -> int:
+    """How often small letters, capitals and digits follow each other directly in ``value``."""
+    return len(_CHANGE.findall(value))
+
+
+def _is_random(value: str) -> bool:
+    """Whether letters and digits are mixed as chance does, not as words, names and versions joined by signs are."""
+    if not re.search(r"[0-9]", value) or not re.search(r"[A-Za-z]", value):
+        return False
+    longest = max(_KEY_RUN.findall(value), key=len)
+    mixed = re.search(r"[0-9]", longest) is not None and re.search(r"[A-Za-z]", longest) is not None
+    if len(longest) >= _SHORTEST_KEY_RUN and mixed:
+        return entropy(longest) >= 3.0
+    return entropy(value) >= 3.0 and class_changes(value) >= max(_LEAST_CHANGES, len(value) // 4)
+
+
+_PROVIDER_PREFIX = re.compile(r"\A(?:sk-[a-z]{2,8}-|sk-|gl[a-z]{2,6}-)")
 
 
 def provider_key(value: str, before: str, after: str) -> bool:
-    """A key with a provider's prefix: a random run of letters and digits follows, not words joined by hyphens."""
-    longest = max(_KEY_RUN.findall(value), key=len)
-    return (
-        len(longest) >= _SHORTEST_KEY_RUN
-        and re.search(r"[0-9]", longest) is not None
-        and re.search(r"[A-Za-z]", longest) is not None
-        and entropy(longest) >= 3.0
-    )
+    """A key with a provider's prefix: something random follows, not words joined by hyphens.
+
+    GitLab's are short, so that a few have no digit, or hardly any.
+    """
+    key = _PROVIDER_PREFIX.sub("", value)
+    return _is_random(key) or (value.startswith("gl") and _mixes_cases(key))
+
+
+def provider_token(value: str, before: str, after: str) -> bool:
+    """A token of fixed length: digits or letters of both cases, at least 3 bits a character."""
+    return entropy(value) >= 3.0 and (re.search(r"[0-9]", value) is not None or _mixes_cases(value))
+
+
+def _mixes_cases(value: str) -> bool:
+    """Whether ``value`` holds capitals among small letters or digits, at least two of each, and is no placeholder."""
+    small, capital, digits = (len(re.findall(letters, value)) for letters in ("[a-z]", "[A-Z]", "[0-9]"))
+    mixed = capital >= _LEAST_OF_A_CLASS and max(small, digits) >= _LEAST_OF_A_CLASS
+    return mixed and entropy(value) >= 3.0 and not is_placeholder(value, quoted=True)
+
+
+def aws_access_key_id(value: str, before: str, after: str) -> bool:
+    """An AWS key identifier: at least 3 bits a character; one that begins like the word ASIA has a digit."""
+    return entropy(value) >= 3.0 and (not value.startswith("ASIA") or re.search(r"[0-9]", value) is not None)
+
+
+_SLACK_NUMBER = re.compile(r"-[0-9]{6}|/[TB][A-Z0-9]{6}|\.xox[bp]-")
 
 
 def slack_token(value: str, before: str, after: str) -> bool:
-    """A Slack token or webhook: digits in it, at least 3 bits a character."""
-    return re.search(r"[0-9]", value) is not None and entropy(value) >= 3.0
+    """A Slack token or webhook: the number of a workspace, or something random; at least 3 bits a character."""
+    return entropy(value) >= 3.0 and (_SLACK_NUMBER.search(value) is not None or _is_random(value))
+
+
+def kaggle_key(value: str, before: str, after: str) -> bool:
+    """A Kaggle API key: 32 hexadecimal digits beside the word kaggle or a user name, at least 3 bits a character."""
+    told = re.search(r"(?i)kaggle|username", before) or re.match(r"[\"'\\]*\s*,\s*[\"'\\]*username", after)
+    return entropy(value) >= 3.0 and (told is not None or value.startswith("KGAT_"))
 
 
 def base62_crc32(value: str, before: str, after: str) -> bool:

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 
 from nethical_assets.core.governance.contact_validators import email, international_email, ip_address
 from nethical_assets.core.governance.credential_validators import (
+    aws_access_key_id,
     base62_crc32,
     generic_secret,
     high_entropy,
     json_web_token,
-    password,
+    kaggle_key,
     provider_key,
+    provider_token,
     slack_token,
     url_password,
 )
@@ -34,6 +36,7 @@ from nethical_assets.core.governance.identifier_validators import (
     us_itin,
     us_ssn,
 )
+from nethical_assets.core.governance.password_validators import basic_credentials, password
 from nethical_assets.core.governance.phrasing_validators import (
     addressed,
     addressed_without_object,
@@ -80,7 +83,11 @@ VALIDATORS: Mapping[str, Validator] = {
         swedish_personal_number,
         generic_secret,
         password,
+        basic_credentials,
         provider_key,
+        provider_token,
+        aws_access_key_id,
+        kaggle_key,
         slack_token,
         url_password,
         high_entropy,
