@@ -8,8 +8,8 @@ A cell is missing when it is empty, null or NaN, or masked by screening. Everyth
 wrong: ``1,000`` is no number, for it may be 1 or 1000; nor is ``0x10``, a truth value, a list, an object, infinity, or
 a number that a 64-bit float cannot hold. A column of texts is all that its family reads: there a missing cell is wrong
 too, as are truth values, lists and objects, while a number is the text it is written as. Wrong cells count as missing,
-and are counted: column, first record, reasons. Their values are never shown. However many texts are missing, records are
-not refused for it, as they are not for missing numbers.
+and are counted: column, first record, reasons. Their values are never shown. However many texts are missing, records
+are not refused for it, as they are not for missing numbers.
 """
 
 from __future__ import annotations
