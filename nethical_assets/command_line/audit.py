@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -119,13 +120,10 @@ def check_proof(
     """Check a proof offline, without the log. Exits with 1 when it does not hold."""
     from nethical_assets.core.audit import check_proof as check
     from nethical_assets.core.audit.policy import check_keys
+    from nethical_assets.core.audit.proofs import read_proof
 
     check_keys((key,))
-    try:
-        document = file.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read ({error.strerror}); name a proof file") from None
-    report = check(document, key)
+    report = check(read_proof(file), key)
     if as_json:
         print_json(report.to_json())
     else:
@@ -166,7 +164,7 @@ def new_key(file: Annotated[Path, typer.Argument(help="Where the private key goe
 
     from nethical_assets.core.audit.keys import write_private_key
 
-    if file.exists():
+    if os.path.lexists(file):
         raise SettingsError(f"{file}: exists already; a key is never overwritten, name another file")
     write_private_key(file.absolute(), Ed25519PrivateKey.generate())
     tell(f"Key written to {file}; keep it secret and back it up")
@@ -209,13 +207,13 @@ def witness(
     host: Annotated[str, typer.Option(help="The address it listens on.")] = "127.0.0.1",
 ) -> None:
     """Serve a witness (C2SP tlog-witness) in a process and with a key of its own, until Ctrl-C."""
-    from nethical_assets.core.audit.keys import read_private_key
+    from nethical_assets.core.audit.keys import given_private_key
     from nethical_assets.core.audit.policy import check_keys
     from nethical_assets.core.audit.witness import Witness, serve_witness
     from nethical_assets.core.tlog.note import VerifierKey
 
     known = [VerifierKey.parse(key) for key in check_keys(tuple(log_key))]
-    own = Witness(folder, name, read_private_key(key_file), known)
+    own = Witness(folder, name, given_private_key(key_file), known)
     try:
         server = serve_witness(own, host, port)
     except OSError as error:
@@ -256,7 +254,8 @@ def timestamp(
     from nethical_assets.core.audit import LogReader
     from nethical_assets.core.audit.anchors.timestamp import http_sender, read_roots, timestamp_head
 
-    path = timestamp_head(LogReader(_folder(load_home())), http_sender(url), read_roots(roots))
+    authorities = read_roots(roots)
+    path = timestamp_head(LogReader(_folder(load_home())), http_sender(url), authorities)
     tell(f"Timestamp written to {path}")
 
 

@@ -109,7 +109,7 @@ def restore(
     from nethical_assets.operations.restoring import restore as restore_dataset
     from nethical_assets.stages.sealing import finish_errand
 
-    settings = load_settings()
+    settings = load_home()
     workspace = _workspace(settings)
     record = restore_dataset(workspace, settings.catalog.entry(name), origin)
     finish_errand(workspace)

@@ -84,8 +84,10 @@ def broken(line: str, columns: int, indent: str = "") -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """``text`` without what would steer the terminal, such as an escape sequence in the name of a file."""
-    return "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
+    """``text`` without what would steer the terminal, such as an escape sequence in the name of a file; bytes of a name
+    that are no text are shown as such."""
+    shown = "".join(" " if unicodedata.category(character) == "Cc" else character for character in text)
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def print_table(

@@ -59,10 +59,12 @@ def _outliving(stream: TextIO | None) -> TextIO:
     if stream is None:
         return open(os.devnull, "w", encoding="utf-8")
     stream.flush()
+    # What the encoding of a terminal does not have is shown by its number, and is no reason to stop.
+    handling = stream.errors if stream.errors not in (None, "strict") else "backslashreplace"
     return outliving(
         stream.fileno(),
         stream.encoding,
-        stream.errors or "strict",
+        handling,
         line_buffering=stream is sys.stderr or stream.isatty(),
     )
 

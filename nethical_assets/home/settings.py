@@ -6,14 +6,13 @@ or secrets (credentials are read from the environment by the client that needs t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,9 +20,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.core.ground.given_files import read_given_json
 from nethical_assets.core.ground.paths import path_named_by
+from nethical_assets.core.ground.validation_errors import describe_validation_error
 from nethical_assets.core.quality.checks import BLOCKABLE
-from nethical_assets.core.rows.catalog import Catalog, describe_validation_error, load_catalog
+from nethical_assets.core.rows.catalog import Catalog, load_catalog
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_SETTINGS_FILE = PROJECT_ROOT / "config" / "training-schedule.json"
@@ -229,22 +230,8 @@ def _check_home(home: Path) -> None:
 
 
 def _load_schedule_file(path: Path) -> ScheduleFile:
-    try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file; unset NETHICAL_CONFIG or name an existing settings file") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise SettingsError(f"{path}: not readable as JSON: {error}") from None
+    document = read_given_json(path, "unset NETHICAL_CONFIG or name an existing settings file")
     try:
         return ScheduleFile.model_validate(document)
     except ValidationError as error:
         raise SettingsError(f"{path}: {describe_validation_error(error, document, ScheduleFile)}") from None
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {key!r} is given twice")
-        found[key] = value
-    return found

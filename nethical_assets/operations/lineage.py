@@ -19,7 +19,7 @@ from nethical_assets.core.delivery.expected import champion_problems
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError, NoChampionError
 from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
-from nethical_assets.core.signing.keys import read_public_keys
+from nethical_assets.core.signing.keys import given_public_keys
 from nethical_assets.home.evidence import machine
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
@@ -77,10 +77,11 @@ def trace_model(settings: Settings, wanted: str, key_file: Path | None = None) -
 
     Raises:
         NoChampionError, UnknownModelError: there is no such model.
-        IntegrityError: the key file cannot be used.
+        InputFileError: the key file cannot be used.
     """
     from nethical_assets.core.lineage.chain import ChainEvidence, trace
 
+    trusted = None if key_file is None else given_public_keys(key_file)
     workspace = Workspace(settings, CycleOptions(), "lineage")
     registry, log = workspace.registry, LogReader(settings.home / "audit")
     pointer, stage = find_model(workspace, wanted)
@@ -92,7 +93,7 @@ def trace_model(settings: Settings, wanted: str, key_file: Path | None = None) -
         log=log,
         shape=chain_shape(),
         champion_problems=functools.partial(champion_problems, registry, workspace.objects, log),
-        trusted=None if key_file is None else read_public_keys(key_file),
+        trusted=trusted,
     )
     return trace(evidence, pointer, stage)
 

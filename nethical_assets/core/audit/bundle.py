@@ -7,6 +7,7 @@ What belongs here: collecting and writing the folder. What does not: the verifie
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from nethical_assets.core.audit.keys import VERIFIER_KEY_FILE, read_verifier_key
 from nethical_assets.core.audit.proofs import rotation_proofs
 from nethical_assets.core.audit.reader import CHECKPOINT, KEYS, PAYLOADS, LogReader
 from nethical_assets.core.ground.digests import digest_file, pretty_json
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, SettingsError
 from nethical_assets.core.ground.storage import temporary_prefix
 from nethical_assets.core.tlog.checkpoint import open_checkpoint
 from nethical_assets.core.tlog.merkle import inclusion_proof
@@ -55,11 +56,12 @@ def export_bundle(
         attachments: names to files (cards, manifests, models) whose digests events of the run name as subjects.
 
     Raises:
-        AuditError: the run is not in the log, the destination exists, or no event of the run names an attachment.
+        SettingsError: the destination exists.
+        AuditError: the run is not in the log, or no event of the run names an attachment.
     """
     log = LogReader(Path(folder))
-    if destination.exists():
-        raise AuditError(f"{destination}: exists already; name a folder that does not")
+    if os.path.lexists(destination):
+        raise SettingsError(f"{destination}: exists already; name a folder that does not")
     found = list(log.find_events(run_id=run_id))
     head = log.head()
     if head is None or not found:

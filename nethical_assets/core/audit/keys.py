@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from nethical_assets.core.ground.digests import digest_bytes
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, InputFileError
+from nethical_assets.core.ground.given_files import read_given
 from nethical_assets.core.ground.paths import path_named_by
 from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.core.tlog.note import NoteError, VerifierKey
@@ -55,14 +56,15 @@ class SigningKeys:
         """The private key; the embedded one is created when there is none and no log was signed yet.
 
         Raises:
-            AuditError: the file is missing, or is no unencrypted Ed25519 key in PEM form.
+            AuditError: the log's own file is missing, or is no unencrypted Ed25519 key in PEM form.
+            InputFileError: so is the file that was named.
         """
         if self.external is None and not self.path.exists():
             if (self.folder / VERIFIER_KEY_FILE).exists():
                 raise AuditError(f"{self.path}: the key that signs this log is missing; restore it from a backup")
             write_private_key(self.path, Ed25519PrivateKey.generate())
             self.created = self.path
-        return read_private_key(self.path)
+        return read_private_key(self.path) if self.external is None else given_private_key(self.path)
 
     def missing(self) -> str | None:
         """That the private key is not where this process looks for it although a log was signed, in one line; else
@@ -86,13 +88,33 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
         AuditError: it cannot be read, or is something else.
     """
     try:
-        private = load_pem_private_key(path.read_bytes(), password=None)
+        return _private_key(path.read_bytes())
     except OSError as error:
         raise AuditError(f"{path}: cannot read the audit signing key ({error.strerror})") from None
+    except ValueError as error:
+        raise AuditError(f"{path}: {error}; restore it from a backup") from None
+
+
+def given_private_key(path: Path) -> Ed25519PrivateKey:
+    """The Ed25519 private key in a PEM file that a person named.
+
+    Raises:
+        InputFileError: it cannot be read, or is something else.
+    """
+    advice = "name a file with an unencrypted Ed25519 private key, as nethical audit keys new makes one"
+    try:
+        return _private_key(read_given(path, advice))
+    except ValueError as error:
+        raise InputFileError(f"{path}: {error}; {advice}") from None
+
+
+def _private_key(data: bytes) -> Ed25519PrivateKey:
+    try:
+        private = load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
-        raise AuditError(f"{path}: not an unencrypted private key in PEM form; restore it from a backup") from None
+        raise ValueError("not an unencrypted private key in PEM form") from None
     if not isinstance(private, Ed25519PrivateKey):
-        raise AuditError(f"{path}: the audit signing key must be an Ed25519 key")
+        raise ValueError("an audit signing key must be an Ed25519 key")
     return private
 
 

@@ -5,12 +5,13 @@ What belongs here: the policy and its validation. What does not: verifying (``ve
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nethical_assets.core.ground.errors import SettingsError
+from nethical_assets.core.ground.given_files import read_given_text, read_given_toml
+from nethical_assets.core.ground.validation_errors import describe_validation_error
 from nethical_assets.core.tlog.note import NoteError, VerifierKey
 
 
@@ -62,16 +63,13 @@ def load_policy(path: Path) -> Policy:
     Raises:
         SettingsError: it is missing, not TOML, has an unknown key, or asks for more witnesses than it names.
     """
+    document = read_given_toml(path, "name a policy file")
     try:
-        policy = Policy.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: not readable as TOML: {error}") from None
+        policy = Policy.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise SettingsError(
-            f"{path}: {key}: {first['msg']}; allowed are {', '.join(sorted(Policy.model_fields))}"
-        ) from None
+        raise SettingsError(f"{path}: {describe_validation_error(error, document, Policy)}") from None
+    if policy == Policy():
+        raise SettingsError(f"{path}: names nobody to trust; allowed are {', '.join(sorted(Policy.model_fields))}")
     if policy.required_witnesses > len(policy.witness_keys):
         raise SettingsError(
             f"{path}: required_witnesses = {policy.required_witnesses}, but only {len(policy.witness_keys)} "
@@ -106,10 +104,4 @@ def read_checkpoints(policy: Policy) -> list[str]:
     Raises:
         SettingsError: a file cannot be read.
     """
-    found = []
-    for name in policy.known_checkpoints:
-        try:
-            found.append(Path(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"{name!r}: cannot be read ({error}); correct known_checkpoints") from None
-    return found
+    return [read_given_text(Path(name), "correct known_checkpoints") for name in policy.known_checkpoints]

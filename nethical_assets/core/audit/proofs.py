@@ -17,7 +17,9 @@ from nethical_assets.core.audit.events import Event
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.ground.digests import check_digest, digest_bytes
 from nethical_assets.core.ground.documents import to_document
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, InputFileError
+from nethical_assets.core.ground.given_files import read_given_json
+from nethical_assets.core.ground.validation_errors import describe_malformed
 from nethical_assets.core.tlog.checkpoint import Checkpoint, open_checkpoint
 from nethical_assets.core.tlog.merkle import ProofError, hash_leaf, inclusion_proof, verify_inclusion
 from nethical_assets.core.tlog.note import NoteError, VerifierKey, decode_base64
@@ -95,6 +97,19 @@ def rotation_proofs(log: LogReader) -> list[dict[str, Any]]:
     return proofs
 
 
+def read_proof(path: Path) -> dict[str, Any]:
+    """The proof document in a file that a person named; whether it proves anything is not looked at.
+
+    Raises:
+        InputFileError: it cannot be read, or is something else.
+    """
+    advice = "name a proof that was written by: nethical audit prove"
+    document = read_given_json(path, advice)
+    if not isinstance(document, dict) or "format" not in document:
+        raise InputFileError(f"{path}: is no proof document; {advice}")
+    return document
+
+
 def check_proof(document: Mapping[str, Any] | str | bytes, verifier_key: VerifierKey | str) -> ProofReport:
     """Check a proof document with nothing but a trusted verifier key; defects are listed in the report.
 
@@ -109,7 +124,7 @@ def check_proof(document: Mapping[str, Any] | str | bytes, verifier_key: Verifie
     except AuditError as error:
         report.problems.append(str(error))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        report.problems.append(f"malformed proof document: {type(error).__name__} {error}")
+        report.problems.append(f"malformed proof document: {describe_malformed(error)}")
     return report
 
 

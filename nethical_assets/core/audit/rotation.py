@@ -6,12 +6,19 @@ verifier demands where (``verify``).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nethical_assets.core.audit.events import EventType, Rotation
-from nethical_assets.core.audit.keys import NEXT_KEY_FILE, SigningKeys, read_private_key, write_private_key
+from nethical_assets.core.audit.keys import (
+    NEXT_KEY_FILE,
+    SigningKeys,
+    given_private_key,
+    read_private_key,
+    write_private_key,
+)
 from nethical_assets.core.audit.log import AuditLog
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.core.tlog.note import VerifierKey
@@ -27,6 +34,7 @@ def rotate_key(log: AuditLog, *, actor: str, new_key_file: Path | None = None) -
 
     Raises:
         AuditError: nothing was ever signed, the key is external and no ``new_key_file`` was given, or it is the same.
+        InputFileError: ``new_key_file`` is there and is no such key.
     """
     head = log.head()
     if head is None:
@@ -35,9 +43,10 @@ def rotate_key(log: AuditLog, *, actor: str, new_key_file: Path | None = None) -
         raise AuditError(f"{log.keys.path}: this key is not managed here; name the file of the new key as well")
     origin = head.checkpoint.origin
     target = new_key_file or log.keys.folder / NEXT_KEY_FILE
-    if not target.exists():
+    if not os.path.lexists(target):
         write_private_key(target, Ed25519PrivateKey.generate())
-    old, new = VerifierKey.of(origin, log.keys.load()), VerifierKey.of(origin, read_private_key(target))
+    following = read_private_key(target) if new_key_file is None else given_private_key(new_key_file)
+    old, new = VerifierKey.of(origin, log.keys.load()), VerifierKey.of(origin, following)
     if old == new:
         raise AuditError(f"{target}: this is the key that signs already; name a file with another key")
     # Lines that the old key signed would not count any more once the new one is in force.

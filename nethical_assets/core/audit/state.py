@@ -18,6 +18,7 @@ from nethical_assets.core.audit.events import Event, EventType
 from nethical_assets.core.audit.keyed_tree import EMPTY_MAP, DamagedIndexError, lookup, update
 from nethical_assets.core.ground.digests import canonical_json, check_digest, digest_bytes
 from nethical_assets.core.ground.errors import AuditError, IntegrityError
+from nethical_assets.core.ground.validation_errors import describe_malformed
 
 STATE_VERSION = 1
 PROMOTIONS = (EventType.MODEL_PROMOTED,)
@@ -136,7 +137,7 @@ class LogState:
                 previous=document["previous"],
             )
         except (ValueError, KeyError, TypeError, AttributeError, IntegrityError) as error:
-            raise AuditError(f"malformed state of the log: {type(error).__name__} {error}") from None
+            raise AuditError(f"malformed state of the log: {describe_malformed(error)}") from None
 
 
 class Replay:

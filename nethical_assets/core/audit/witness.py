@@ -24,7 +24,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock, write_atomically
 from nethical_assets.core.tlog.checkpoint import Checkpoint, open_checkpoint
 from nethical_assets.core.tlog.merkle import EMPTY_ROOT, ProofError, consistency_proof, verify_consistency
@@ -58,7 +58,11 @@ class Answer:
 
 
 class Witness:
-    """Cosigns checkpoints of the logs whose verifier keys it was given; remembers in ``folder`` what it cosigned."""
+    """Cosigns checkpoints of the logs whose verifier keys it was given; remembers in ``folder`` what it cosigned.
+
+    Raises:
+        SettingsError: there is no such folder, and it cannot be made.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,10 @@ class Witness:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.key = VerifierKey.of(name, private, COSIGNATURE_ED25519)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"{folder}: cannot be a folder ({error.strerror}); name another") from None
         self._folder = folder
         self._private = private
         self._log_keys = list(log_keys)

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from nethical_assets.core.detectors.base import Detector, DetectorSpec
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError
-from nethical_assets.core.rows.catalog import describe_validation_error
+from nethical_assets.core.ground.validation_errors import describe_validation_error
 
 MANIFEST = "manifest.json"
 GOLDEN = "golden.json"

@@ -79,10 +79,15 @@ def build_error_card(data_root: Path, screener: Screener, *, half: str = "held_o
     """
     if half not in HALVES:
         raise ValueError(f"half {half!r} is not one of {HALVES}")
-    personal_data = _personal_data(data_root, screener, half)
-    benign = {name: _flagged_by_pack(texts, screener) for name, texts in _benign(data_root, half).items()}
-    attacks = {name: _flagged_by_pack(texts, screener) for name, texts in _attacks(data_root, half).items()}
-    numeric = _numeric(data_root, screener)
+    try:
+        personal_data = _personal_data(data_root, screener, half)
+        benign = {name: _flagged_by_pack(texts, screener) for name, texts in _benign(data_root, half).items()}
+        attacks = {name: _flagged_by_pack(texts, screener) for name, texts in _attacks(data_root, half).items()}
+        numeric = _numeric(data_root, screener)
+    except KeyError as error:
+        raise DatasetError(
+            f"{data_root}: a corpus has no {error}, so it is not the one that the dataset catalog names; fetch it again"
+        ) from None
     return {
         "half": half,
         "ruleset": screener.ruleset.digest,
@@ -106,7 +111,15 @@ def _in_half(texts: pd.Series, half: str) -> npt.NDArray[np.bool_]:
 def _read(data_root: Path, name: str, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
     if name not in CORPORA:
         raise ValueError(f"{name} is not one of the corpora that an error card is known by; add it to CORPORA")
-    return read(_corpus(data_root, name))
+    path = _corpus(data_root, name)
+    try:
+        return read(path)
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror}); the error card needs this corpus") from None
+    except (ValueError, KeyError):
+        raise DatasetError(
+            f"{path}: is not the corpus of this name; fetch it again (see the dataset catalog)"
+        ) from None
 
 
 def _corpus(data_root: Path, name: str) -> Path:

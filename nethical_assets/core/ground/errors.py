@@ -24,6 +24,10 @@ class SettingsError(NethicalError):
     """A settings file or NETHICAL_* variable is wrong; names file, key, value and what is allowed."""
 
 
+class InputFileError(SettingsError):
+    """A file that a person named for a command or in a setting cannot be used."""
+
+
 class CatalogError(NethicalError):
     """``datasets.toml`` is wrong, or a name in it or on the command line is unknown."""
 

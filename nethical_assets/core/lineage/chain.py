@@ -22,6 +22,7 @@ from nethical_assets.core.cards.card import audit_reference
 from nethical_assets.core.ground.digests import digest_bytes, digest_json
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.storage import ObjectStore
+from nethical_assets.core.ground.validation_errors import describe_malformed
 from nethical_assets.core.lineage.inclusion import ProvenLeaves
 from nethical_assets.core.lineage.provenance import ProvenanceStore, Statement, statement_name
 from nethical_assets.core.models.registry import MANIFEST, ModelPointer, ModelRegistry
@@ -328,4 +329,4 @@ def _noting(problems: list[str]) -> Iterator[None]:
     except NethicalError as error:
         problems.append(str(error))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        problems.append(f"malformed document: {type(error).__name__} {error}")
+        problems.append(f"malformed document: {describe_malformed(error)}")

@@ -21,6 +21,7 @@ from upath import UPath
 from nethical_assets.core.ground.digests import ALGORITHM, canonical_json, check_digest, digest_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import ObjectStore, read_json, write_json
+from nethical_assets.core.ground.validation_errors import describe_malformed
 from nethical_assets.core.signing.dsse import open_envelope, parse_json, sign_payload
 from nethical_assets.core.signing.keys import ModelKeys, PublicKeys, key_id
 from nethical_assets.core.signing.signatures import STATEMENT_TYPE
@@ -102,7 +103,7 @@ class Statement:
                 metadata=dict(details["metadata"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise IntegrityError(f"{where}: not a provenance statement ({type(error).__name__} {error})") from None
+            raise IntegrityError(f"{where}: not a provenance statement ({describe_malformed(error)})") from None
         if kind != (STATEMENT_TYPE, PREDICATE_TYPE) or statement.to_json() != document:
             raise IntegrityError(f"{where}: not a provenance statement in the form it is written in")
         return statement

@@ -7,15 +7,15 @@ definitions of the code location are built from the catalog and must load fast.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from nethical_assets.core.ground.errors import CatalogError
+from nethical_assets.core.ground.errors import CatalogError, InputFileError
+from nethical_assets.core.ground.given_files import read_given_toml
+from nethical_assets.core.ground.validation_errors import describe_validation_error
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -176,11 +176,9 @@ def load_catalog(path: Path, known_families: tuple[str, ...]) -> Catalog:
         CatalogError: one line naming file, entry, key, value and what is allowed.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CatalogError(f"{path}: no such file; expected the dataset catalog (datasets.toml)") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CatalogError(f"{path}: not readable as TOML: {error}") from None
+        document = read_given_toml(path, "expected the dataset catalog (datasets.toml)")
+    except InputFileError as error:
+        raise CatalogError(str(error)) from None
     try:
         catalog = Catalog.model_validate(document)
     except ValidationError as error:
@@ -192,44 +190,3 @@ def load_catalog(path: Path, known_families: tuple[str, ...]) -> Catalog:
                     f"{path}: dataset {entry.name}: unknown family {family!r}; known are {', '.join(known_families)}"
                 )
     return catalog
-
-
-def describe_validation_error(error: ValidationError, document: Any, model: type[BaseModel] | None = None) -> str:
-    """The first problem of a validation as one line: the key's path, the value, and what is allowed.
-
-    ``model`` is what was validated; with it, the message about an unknown key lists the allowed ones.
-    """
-    first = error.errors(include_url=False)[0]
-    location = list(first["loc"])
-    name = _nearest_name(document, location)
-    key = ".".join(str(part) for part in location) or "the document"
-    reason = re.sub(r"^Value error, ", "", first["msg"])
-    if first["type"] == "extra_forbidden":
-        allowed = "" if model is None else f"; allowed are {', '.join(_allowed_keys(model, location[:-1]))}"
-        reason = f"unknown key{allowed}"
-    value = first.get("input")
-    shown = "" if isinstance(value, dict | list | tuple) or first["type"] == "missing" else f" = {value!r}"
-    return f"{key}{name}{shown}: {reason}"
-
-
-def _allowed_keys(model: Any, location: list[Any]) -> list[str]:
-    """The keys that the table at ``location`` inside ``model`` may have."""
-    for part in location:
-        if isinstance(part, str):
-            model = model.model_fields[part].annotation
-        nested = [kind for kind in (model, *get_args(model)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        model = nested[0] if nested else model
-    return sorted(model.model_fields)
-
-
-def _nearest_name(document: Any, location: list[Any]) -> str:
-    """`` (NAME)`` of the innermost named table on the way to ``location``, or nothing."""
-    found = ""
-    for part in location:
-        try:
-            document = document[part]
-        except (KeyError, IndexError, TypeError):
-            break
-        if isinstance(document, dict) and isinstance(document.get("name"), str):
-            found = f" ({document['name']})"
-    return found

@@ -27,7 +27,8 @@ from cryptography.hazmat.primitives.serialization import (
 from upath import UPath
 
 from nethical_assets.core.ground.digests import ALGORITHM
-from nethical_assets.core.ground.errors import IntegrityError, SettingsError
+from nethical_assets.core.ground.errors import InputFileError, IntegrityError, SettingsError
+from nethical_assets.core.ground.given_files import read_given
 from nethical_assets.core.ground.paths import path_named_by
 from nethical_assets.core.ground.storage import exclusive_lock, local_path, write_atomically
 
@@ -205,8 +206,10 @@ class ModelKeys:
                 return pinned[-1], self._next
             self._complete(pinned)
         target = self._next if new_key_file is None else new_key_file.absolute()
-        if not target.exists():
+        if not os.path.lexists(target):
             self._create(target)
+        if new_key_file is not None:
+            read_given(target, "name a file with an unencrypted elliptic-curve key, or one that is not there yet")
         key = _read_private_key(target)
         digest = _digest_of(key)
         if digest == pinned[-1] and (new_key_file is not None or self.external is not None):
@@ -268,6 +271,20 @@ class ModelKeys:
         return self.folder / f"{key_id(key)[:_NAME_DIGITS]}{PUBLIC_SUFFIX}"
 
 
+def given_public_keys(path: Path) -> PublicKeys:
+    """The public key in a PEM file that a person named.
+
+    Raises:
+        InputFileError: it cannot be read, or is no public key of a supported curve.
+    """
+    advice = "name the PEM file of a public key, such as one of models/keys"
+    try:
+        key = _public_key(read_given(path, advice))
+    except ValueError as error:
+        raise InputFileError(f"{path}: {error}; {advice}") from None
+    return {key_id(key): key}
+
+
 def read_public_keys(*paths: UPath | Path) -> PublicKeys:
     """The public keys in PEM files.
 
@@ -277,13 +294,23 @@ def read_public_keys(*paths: UPath | Path) -> PublicKeys:
     found = {}
     for path in paths:
         try:
-            key = load_pem_public_key(path.read_bytes())
-        except (OSError, ValueError, UnsupportedAlgorithm):
-            raise IntegrityError(f"{path}: not a public key in PEM form; restore it from a backup") from None
-        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-            raise IntegrityError(f"{path}: model signatures need an elliptic-curve key of {', '.join(_CURVES)}")
+            key = _public_key(path.read_bytes())
+        except OSError as error:
+            raise IntegrityError(f"{path}: cannot be read ({error.strerror}); restore it from a backup") from None
+        except ValueError as error:
+            raise IntegrityError(f"{path}: {error}; restore it from a backup") from None
         found[key_id(key)] = key
     return found
+
+
+def _public_key(data: bytes) -> ec.EllipticCurvePublicKey:
+    try:
+        key = load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError("not a public key in PEM form") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+        raise ValueError(f"model signatures need an elliptic-curve key of {', '.join(_CURVES)}")
+    return key
 
 
 def public_pem(key: ec.EllipticCurvePublicKey) -> bytes:

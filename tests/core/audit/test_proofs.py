@@ -23,7 +23,7 @@ from nethical_assets.core.audit import (
 )
 from nethical_assets.core.audit.keys import write_private_key
 from nethical_assets.core.ground.digests import digest_bytes
-from nethical_assets.core.ground.errors import AuditError
+from nethical_assets.core.ground.errors import AuditError, SettingsError
 
 from .conftest import open_log, private_key, record
 
@@ -258,7 +258,7 @@ def test_an_export_is_complete_or_absent(filled: AuditLog, tmp_path: Path) -> No
     assert not target.exists()
     assert not list(target.parent.glob("*"))
     export_bundle(filled.folder, "run-a", target)
-    with pytest.raises(AuditError, match="exists already"):
+    with pytest.raises(SettingsError, match="exists already"):
         export_bundle(filled.folder, "run-a", target)
 
 

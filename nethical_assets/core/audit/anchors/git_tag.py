@@ -10,9 +10,12 @@ import subprocess
 from pathlib import Path
 
 from nethical_assets.core.audit.reader import LogReader
-from nethical_assets.core.ground.errors import AuditError, SettingsError
+from nethical_assets.core.ground.errors import AuditError, InputFileError, SettingsError
+from nethical_assets.core.ground.given_files import read_given
 
 TAG_PREFIX = "audit/"
+_SSH_KEYS = (b"ssh-", b"ecdsa-", b"sk-")
+"""How a line with a public key begins; its private half is then with an agent."""
 
 
 def tag_head(log: LogReader, repository: Path, signing_key: Path) -> str:
@@ -21,8 +24,11 @@ def tag_head(log: LogReader, repository: Path, signing_key: Path) -> str:
     The tag is on HEAD of ``repository``. Tagging the same checkpoint again changes nothing.
 
     Raises:
+        SettingsError: there is no repository, or the key file holds no SSH key.
         AuditError: nothing was signed yet, the tag exists with another checkpoint, or git refuses.
     """
+    _check_repository(repository)
+    _check_signing_key(signing_key)
     head = log.head()
     if head is None:
         raise AuditError(f"{log.folder}: nothing was signed yet; finalise a run first")
@@ -32,7 +38,7 @@ def tag_head(log: LogReader, repository: Path, signing_key: Path) -> str:
         if tagged_text(repository, name) != text:
             raise AuditError(f"git tag {name}: it holds another checkpoint of this size; the log was forked")
         return name
-    options = ["-c", "gpg.format=ssh", "-c", f"user.signingkey={signing_key}"]
+    options = ["-c", "gpg.format=ssh", "-c", f"user.signingkey={signing_key.absolute()}"]
     _git(repository, *options, "tag", "--sign", "--cleanup=verbatim", "--file=-", name, given=head.text)
     return name
 
@@ -44,12 +50,9 @@ def tagged_checkpoints(repository: Path, allowed_signers: Path) -> tuple[dict[st
     Raises:
         SettingsError: there is no repository, no such file, or no audit tag at all.
     """
-    if not allowed_signers.is_file():
-        raise SettingsError(f"{allowed_signers}: no such file; name those who may sign tags, as ssh-keygen has them")
-    try:
-        names = _git(repository, "tag", "--list", f"{TAG_PREFIX}*").split()
-    except AuditError as error:
-        raise SettingsError(str(error)) from None
+    read_given(allowed_signers, "name the file of those who may sign tags, as ssh-keygen has them")
+    _check_repository(repository)
+    names = _git(repository, "tag", "--list", f"{TAG_PREFIX}*").split()
     if not names:
         raise SettingsError(f"{repository}: holds no tag {TAG_PREFIX}<size>; fetch its tags")
     found, problems = {}, []
@@ -65,6 +68,22 @@ def tagged_checkpoints(repository: Path, allowed_signers: Path) -> tuple[dict[st
 def tagged_text(repository: Path, name: str) -> str:
     """The signed part of the checkpoint in a tag (cosignatures may have been added to the log since)."""
     return _note(repository, name).rpartition("\n\n")[0] + "\n"
+
+
+def _check_repository(repository: Path) -> None:
+    if not repository.is_dir():
+        raise SettingsError(f"{repository}: is no folder; name a git repository")
+    try:
+        _git(repository, "rev-parse", "--git-dir")
+    except AuditError as error:
+        raise SettingsError(f"{error}; name a git repository") from None
+
+
+def _check_signing_key(path: Path) -> None:
+    advice = "name an SSH key, as ssh-keygen makes it"
+    first = read_given(path, advice).split(b"\n", 1)[0].strip()
+    if not first.startswith(_SSH_KEYS) and not first.endswith(b"PRIVATE KEY-----"):
+        raise InputFileError(f"{path}: holds no SSH key; {advice}")
 
 
 def _note(repository: Path, name: str) -> str:

@@ -18,6 +18,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from nethical_assets.core.audit.reader import Head, LogReader
 from nethical_assets.core.ground.errors import AuditError, SettingsError
+from nethical_assets.core.ground.given_files import read_given
 from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.core.tlog.note import Note
 from nethical_assets.core.tlog.tiles import make_durable_folder
@@ -81,9 +82,10 @@ def read_roots(path: Path) -> list[Certificate]:
     Raises:
         SettingsError: the file cannot be read or holds none.
     """
+    data = read_given(path, "name a PEM file with the root certificates of timestamp authorities")
     try:
-        return load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError):
+        return load_pem_x509_certificates(data)
+    except ValueError:
         raise SettingsError(f"{path}: holds no readable PEM certificates of timestamp authorities") from None
 
 
