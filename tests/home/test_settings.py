@@ -131,9 +131,9 @@ def test_an_empty_document_is_all_defaults(load: Loader) -> None:
         ('{"performance_thresholds": {"ece_max": Infinity}}', ["ece_max = inf", "finite"]),
         ('{"training": {"seed": NaN}}', ["training.seed = nan"]),
         ("{", ["not readable as JSON"]),
-        ("", ["not readable as JSON"]),
+        ("", ["is empty"]),
         ("seed: 42", ["not readable as JSON"]),
-        (b"\xff\xfe{}", ["not readable as JSON"]),
+        (b"\xff\xfe{}", ["byte 0 is not UTF-8 text"]),
         (b"\xef\xbb\xbf{}", ["not readable as JSON", "BOM"]),
         ("[" * 100_000, ["not readable as JSON"]),
     ],
@@ -172,7 +172,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_instead_of_a_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="not readable as JSON"):
+    with pytest.raises(SettingsError, match="is a folder; unset NETHICAL_CONFIG"):
         load_settings({"NETHICAL_CONFIG": str(tmp_path)})
 
 

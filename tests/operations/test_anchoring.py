@@ -41,7 +41,7 @@ def verified(settings: Settings, folder: Path, policy: str) -> dict[str, Any]:
     """What ``audit verify`` answers with that policy file in ``folder``."""
     path = folder / "policy.toml"
     path.write_text(policy)
-    return verify(settings, load_policy(path))
+    return verify(settings, load_policy(path) if policy else Policy())
 
 
 def rolled_back(settings: Settings, folder: Path, policy: str) -> list[str]:
@@ -57,7 +57,7 @@ def test_a_timestamp_is_looked_at_by_whoever_names_its_authority(
 ) -> None:
     pytest.importorskip("rfc3161_client", reason="rfc3161-client is not installed (optional extra)")
     assert verified(settings, tmp_path, "")["notes"] == []
-    (run_root := tmp_path / "any.pem").write_bytes(b"")
+    (run_root := tmp_path / "any.pem").write_bytes(b"none")
     with pytest.raises(SettingsError, match="no readable PEM"):
         verified(settings, tmp_path, f'timestamp_roots = "{run_root.name}"')
     authority, stranger = Authority(tmp_path / "authority"), Authority(tmp_path / "stranger")

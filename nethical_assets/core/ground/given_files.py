@@ -31,22 +31,25 @@ def read_given(path: Path, advice: str) -> bytes:
     """
     try:
         # A pipe that nobody writes to would be waited for while it is opened.
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb", buffering=0) as stream:
-            if stat.S_ISDIR(os.fstat(stream.fileno()).st_mode):
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
                 raise InputFileError(f"{path}: is a folder; {advice}")
-            os.set_blocking(stream.fileno(), True)
-            pieces: list[bytes] = []
-            while (size := sum(map(len, pieces))) <= MAXIMUM_BYTES and (piece := stream.read(_PIECE)):
-                pieces.append(piece)
+            os.set_blocking(descriptor, True)
+            data = bytearray()
+            while len(data) <= MAXIMUM_BYTES and (piece := os.read(descriptor, _PIECE)):
+                data += piece
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise InputFileError(f"{path}: no such file; {advice}") from None
     except OSError as error:
         raise InputFileError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
-    if size > MAXIMUM_BYTES:
+    if len(data) > MAXIMUM_BYTES:
         raise InputFileError(f"{path}: is larger than {MAXIMUM_BYTES >> 20} MB; {advice}")
-    if not size:
+    if not data:
         raise InputFileError(f"{path}: is empty; {advice}")
-    return b"".join(pieces)
+    return bytes(data)
 
 
 def read_given_text(path: Path, advice: str) -> str:

@@ -197,7 +197,7 @@ class KaggleSource:
             raise self._http_reason(entry, error) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             slow = isinstance(error, requests.Timeout)
-            raise _TemporaryError("the answer takes too long" if slow else "the connection broke", slow=slow) from None
+            raise _TemporaryError(f"the connection {'timed out' if slow else 'broke'}", slow=slow) from None
         except ValueError:
             # The client found another size than announced: an error page in place of the rest of the file.
             _discard(archive)

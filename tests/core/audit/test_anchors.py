@@ -123,7 +123,7 @@ def test_a_signed_tag_finds_a_log_that_was_rolled_back_or_forked(
         tag_head(base, repository, tmp_path / "signer")
     keep_and_roll_back(base.folder)
     assert any("rollback" in one for one in verify_log(base.folder, [KEY], known_checkpoints=known).problems)
-    with pytest.raises(AuditError, match="git cannot be run there"):
+    with pytest.raises(SettingsError, match="is no folder; name a git repository"):
         tag_head(base, tmp_path / "nowhere", tmp_path / "signer")
 
 

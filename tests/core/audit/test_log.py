@@ -17,7 +17,7 @@ from nethical_assets.core.audit import (
 )
 from nethical_assets.core.audit.keys import KEY_FILE_VARIABLE, write_private_key
 from nethical_assets.core.ground.digests import digest_bytes
-from nethical_assets.core.ground.errors import AuditError, IntegrityError
+from nethical_assets.core.ground.errors import AuditError, InputFileError, IntegrityError
 from nethical_assets.core.tlog.merkle import hash_leaf, root_of, verify_consistency
 
 from .conftest import KEY_RUN, open_log, private_key, record
@@ -172,7 +172,7 @@ def test_the_key_may_be_named_by_the_environment(tmp_path: Path) -> None:
     assert not (tmp_path / "audit" / "keys" / "signing-key.pem").exists()
     assert verify_log(tmp_path / "audit").ok
     path.unlink()
-    with pytest.raises(AuditError, match=r"elsewhere\.pem: cannot read the audit signing key"):
+    with pytest.raises(InputFileError, match=r"elsewhere\.pem: no such file; name a file with an unencrypted Ed25519"):
         record(log, "run-b", 1)
 
 

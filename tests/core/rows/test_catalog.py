@@ -98,7 +98,7 @@ def entry_with(**changes: Any) -> str:
 BAD: dict[str, tuple[str, list[str]]] = {
     "not TOML": ("[[dataset]\n", ["not readable as TOML", "line 1"]),
     "key twice": (entry_with() + 'name = "x"\n', ["not readable as TOML"]),
-    "no dataset table": ("", ["dataset: Field required"]),
+    "no dataset table": ("# nothing", ["dataset: Field required"]),
     "table at the top": ("[datasets]\n", ["dataset"]),
     "unknown key": (entry_with(licens="x"), ["dataset.0.licens (toy) = 'x'", "unknown key; allowed are", "licence"]),
     "unknown file key": (entry_with(**file_with(lable="x")), ["files.0.lable (toy) = 'x'", "allowed are", "label"]),
@@ -170,5 +170,5 @@ def test_a_missing_or_mis_encoded_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"none\.toml: no such file; expected the dataset catalog"):
         load_catalog(tmp_path / "none.toml", ())
     (tmp_path / "latin.toml").write_bytes(b'title = "\xe9"')
-    with pytest.raises(CatalogError, match=r"latin\.toml: not readable as TOML"):
+    with pytest.raises(CatalogError, match=r"latin\.toml: byte 9 is not UTF-8 text"):
         load_catalog(tmp_path / "latin.toml", ())

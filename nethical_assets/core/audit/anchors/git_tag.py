@@ -27,11 +27,11 @@ def tag_head(log: LogReader, repository: Path, signing_key: Path) -> str:
         SettingsError: there is no repository, or the key file holds no SSH key.
         AuditError: nothing was signed yet, the tag exists with another checkpoint, or git refuses.
     """
-    _check_repository(repository)
-    _check_signing_key(signing_key)
     head = log.head()
     if head is None:
         raise AuditError(f"{log.folder}: nothing was signed yet; finalise a run first")
+    _check_repository(repository)
+    _check_signing_key(signing_key)
     name = f"{TAG_PREFIX}{head.size}"
     text = head.checkpoint.text()
     if _git(repository, "tag", "--list", name).strip():
