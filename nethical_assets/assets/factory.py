@@ -80,7 +80,7 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
                 shown[DEPENDS_ON] = dependencies_digest(workspace, subject)
             if not stage.ends_run:
                 workspace.records.publish(record, context.run.run_id)
-                shown = {"digest": record.output, "reused": record.reused, **shown}
+                shown |= {"digest": record.output, "reused": record.reused}
                 enter_events(context.run, context.instance, workspace)
         return dg.MaterializeResult(data_version=dg.DataVersion(record.output), metadata=shown)
 

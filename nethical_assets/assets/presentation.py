@@ -22,6 +22,8 @@ from nethical_assets.stages.shown import (
     Table,
 )
 
+_DECIMALS = 4
+
 
 def meaning(passed: str) -> str:
     """What a check is about, for a page that shows it whether it passed or not."""
@@ -29,13 +31,15 @@ def meaning(passed: str) -> str:
 
 
 def present(shown: Mapping[str, Shown]) -> dict[str, Any]:
-    """The metadata of what a stage shows."""
+    """The metadata of what a stage shows; numbers with four decimals."""
     return {name: _metadata(value) for name, value in shown.items()}
 
 
 def _metadata(value: Shown) -> Any:
     shown: Any = value
     match value:
+        case float():
+            shown = round(value, _DECIMALS)
         case Table(rows):
             shown = table(rows)
         case ColumnTypes(columns):
@@ -70,7 +74,7 @@ def bullet_list(lines: Sequence[str]) -> dg.MarkdownMetadataValue:
 
 def _plain(value: Any) -> str | int | float | bool | None:
     if isinstance(value, float):
-        return round(value, 4)
+        return round(value, _DECIMALS)
     return value if isinstance(value, str | int | bool) or value is None else str(value)
 
 

@@ -12,7 +12,7 @@ import typer
 
 from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_home, open_workspace
-from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
+from nethical_assets.command_line.output import JsonOption, minute, print_json, print_table, tell
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import IssueTracker
@@ -32,13 +32,14 @@ def list_alerts(
     if as_json:
         print_json({"issues": issues})
         return
-    rows = [{**issue, "labels": ", ".join(issue["labels"]), "updated_at": issue["updated_at"][:16]} for issue in issues]
+    rows = [{**issue, "labels": ", ".join(issue["labels"])} for issue in issues]
     print_table(
         "Issues",
         rows,
         ("number", "title", "subject", "check", "severity", "state", "occurrences", "updated_at"),
-        least=("occurrences", "updated_at", "state", "check"),
+        least=("occurrences", "updated_at", "check", "subject"),
         prose=("title",),
+        short={"updated_at": minute},
     )
 
 

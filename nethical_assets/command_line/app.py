@@ -24,6 +24,8 @@ from nethical_assets.command_line.output import (
     EncodingOption,
     JsonOption,
     errors,
+    first_digits,
+    minute,
     parse_families,
     print_json,
     print_table,
@@ -123,20 +125,13 @@ def status(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(document)
         return
-    rows = [
-        {
-            "family": family,
-            **facts,
-            "champion": (facts["champion"] or "")[:19],
-            "promoted_at": (facts["promoted_at"] or "")[:16],
-        }
-        for family, facts in document["families"].items()
-    ]
+    rows = [{"family": family, **facts} for family, facts in document["families"].items()]
     print_table(
         "Families",
         rows,
         ("family", "version", "champion", "promoted_at", "candidates", "archived", "drift"),
-        least=("archived", "candidates", "champion", "promoted_at"),
+        least=("archived", "candidates", "promoted_at", "champion"),
+        short={"champion": first_digits, "promoted_at": minute},
     )
     audit_head = document["audit"]
     tell(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nethical_assets.command_line.opening import load_home
-from nethical_assets.command_line.output import JsonOption, errors, print_json, print_table, say, tell
+from nethical_assets.command_line.output import JsonOption, errors, minute, print_json, print_table, say, tell
 from nethical_assets.command_line.status_line import StatusLine, clock, fit
 from nethical_assets.core.ground.errors import AuditError, SettingsError
 
@@ -81,16 +81,14 @@ def show(
     if as_json:
         print_json({"events": rows})
         return
-    shown = [
-        {**row, "time": row["time"][:19], "subjects": ", ".join(subject["name"] for subject in row["subjects"])}
-        for row in rows
-    ]
+    shown = [{**row, "subjects": ", ".join(subject["name"] for subject in row["subjects"])} for row in rows]
     print_table(
         "Events",
         shown,
         ("index", "time", "type", "actor", "subjects", "run_id"),
-        least=("run_id", "actor", "time"),
+        least=("actor", "run_id", "time"),
         prose=("subjects",),
+        short={"time": minute},
     )
 
 

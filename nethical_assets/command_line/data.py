@@ -12,7 +12,7 @@ import typer
 
 from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings, open_workspace
-from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
+from nethical_assets.command_line.output import JsonOption, minute, print_json, print_table, tell
 from nethical_assets.command_line.status_line import working
 from nethical_assets.home.options import CycleOptions, SourceChoice
 
@@ -52,16 +52,14 @@ def list_datasets(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"datasets": rows})
         return
-    shown = [
-        {**row, "families": ", ".join(row["families"]), "refreshed_at": (row["refreshed_at"] or "")[:16]}
-        for row in rows
-    ]
+    shown = [{**row, "families": ", ".join(row["families"])} for row in rows]
     print_table(
         "Datasets",
         shown,
         ("name", "slug", "kind", "families", "rows", "source", "refreshed_at"),
         least=("slug", "kind", "refreshed_at", "families"),
         prose=("families",),
+        short={"refreshed_at": minute},
     )
     for row in rows:
         if row["guessed_encodings"]:

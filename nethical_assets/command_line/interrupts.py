@@ -4,9 +4,8 @@ What belongs here: making the three of them one interruption, at any moment of t
 not: what is said then (``app``), or what the interrupted command leaves behind (whoever did it).
 
 Three moments: while the program is imported nothing has begun, and a signal ends it at once (``end_at_once``); then a
-command
-is interrupted by ``KeyboardInterrupt``, and puts its work in order (``interruptible``); when that has happened, no
-further signal changes how it ends (``ending``). What was ignored from the start, as by ``nohup``, stays so.
+command is interrupted by ``KeyboardInterrupt``, and puts its work in order (``interruptible``); when that has happened,
+no further signal changes how it ends (``ending``). What was ignored from the start, as by ``nohup``, stays so.
 """
 
 from __future__ import annotations

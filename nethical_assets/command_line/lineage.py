@@ -12,7 +12,15 @@ import typer
 from rich.text import Text
 
 from nethical_assets.command_line.opening import load_home
-from nethical_assets.command_line.output import JsonOption, print_json, say, show_table, stdout_console, tell
+from nethical_assets.command_line.output import (
+    JsonOption,
+    first_digits,
+    print_json,
+    say,
+    show_table,
+    stdout_console,
+    tell,
+)
 from nethical_assets.command_line.status_line import working
 from nethical_assets.core.ground.documents import to_document
 
@@ -20,7 +28,6 @@ if TYPE_CHECKING:
     from nethical_assets.core.lineage.chain import Link
 
 Model = Annotated[str, typer.Argument(help="A family (its champion), a model digest, or the beginning of one.")]
-_SHOWN_DIGITS = 12
 
 
 def lineage(
@@ -47,13 +54,14 @@ def lineage(
             {
                 "status": Text(link.status, "red" if link.status == "broken" else ""),
                 "link": _name(link),
-                "digest": _short(link.digest),
+                "digest": link.digest,
                 "leaf": link.leaf,
-                "signed_by": (link.signer or "")[:_SHOWN_DIGITS],
+                "signed_by": link.signer,
             }
             for link in found.links
         ]
-        show_table(console, "", rows, list(rows[0]) if rows else (), least=("signed_by", "leaf"))
+        short = {"digest": first_digits, "signed_by": first_digits}
+        show_table(console, "", rows, list(rows[0]) if rows else (), least=("signed_by", "leaf"), short=short)
         for link in found.links:
             for problem in link.problems:
                 say(console, f"{_name(link)}: {problem}", indent="    ", style="red")
@@ -85,7 +93,3 @@ def reproduce(model: Model, as_json: JsonOption = False) -> None:
 
 def _name(link: Link) -> str:
     return f"{link.stage}/{link.name}"
-
-
-def _short(digest: str) -> str:
-    return digest.partition(":")[2][:_SHOWN_DIGITS]

@@ -13,12 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from nethical_assets.command_line.opening import load_home, open_workspace
-from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
+from nethical_assets.command_line.output import JsonOption, first_digits, minute, print_json, print_table, tell
 from nethical_assets.core.detectors.registry import family_names
 
-app = typer.Typer(no_args_is_help=True, help="Models: list them, remove expired ones.")
+app = typer.Typer(no_args_is_help=True, help="Models: list them, remove expired ones, rotate the key that signs them.")
 _COLUMNS = ("family", "stage", "version", "model", "verdict", "decided_at")
-_LEAST = ("model", "decided_at", "version")
+_LEAST = ("decided_at", "version")
+_SHORT = {"model": first_digits, "decided_at": minute}
 
 
 @app.command("list")
@@ -37,7 +38,7 @@ def list_models(as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"models": rows})
     else:
-        print_table("Models", [_shortened(row) for row in rows], _COLUMNS, least=_LEAST)
+        print_table("Models", rows, _COLUMNS, least=_LEAST, short=_SHORT)
 
 
 @app.command("rotate-key")
@@ -77,9 +78,4 @@ def prune(
     if as_json:
         print_json({"removed": rows})
     else:
-        print_table("Removed", [_shortened(row) for row in rows], _COLUMNS, least=_LEAST)
-
-
-def _shortened(row: dict[str, Any]) -> dict[str, Any]:
-    """A model as its line in a table: as much of its digest as tells it from others, and no seconds."""
-    return {**row, "model": row["model"][:19], "decided_at": (row["decided_at"] or "")[:16]}
+        print_table("Removed", rows, _COLUMNS, least=_LEAST, short=_SHORT)

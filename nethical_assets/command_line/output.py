@@ -14,7 +14,8 @@ import os
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -41,6 +42,8 @@ _GAP = 3
 _READABLE = 24
 """Text that is broken into lines shorter than this is not read: columns that can be done without go first."""
 _INDENT = "  "
+_TO_THE_MINUTE = len("2026-01-01T00:00")
+_DIGITS = 12
 
 
 def print_json(document: Any) -> None:
@@ -97,6 +100,7 @@ def print_table(
     *,
     least: Sequence[str] = (),
     prose: Sequence[str] = (),
+    short: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
 ) -> None:
     """Rows as a table on stdout; says so when there are none.
 
@@ -104,8 +108,10 @@ def print_table(
         columns: the keys of the rows that are shown, in this order; they are the headings too.
         least: those that a narrow terminal can do without, the least important first.
         prose: those whose text may be broken between words.
+        short: what is said of a value in these columns where a terminal is too narrow for the whole of it, before any
+            column is left out.
     """
-    show_table(stdout_console(), title, rows, columns, least=least, prose=prose)
+    show_table(stdout_console(), title, rows, columns, least=least, prose=prose, short=short)
 
 
 def show_table(
@@ -116,12 +122,16 @@ def show_table(
     *,
     least: Sequence[str] = (),
     prose: Sequence[str] = (),
+    short: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
 ) -> None:
     """As ``print_table``, on a console; a value may be ``Text`` with a style of its own."""
     if not rows:
         say(console, f"{title}: none")
         return
     cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
+    for column, shorten in short.items():
+        if _total(_width(one, cells[one], broken=one in prose) for one in columns) > console.width:
+            cells[column] = [Text(shorten(cell.plain), cell.style) for cell in cells[column]]
     narrowest = {column: _width(column, cells[column], broken=column in prose) for column in columns}
     wanted = {column: _width(column, cells[column], broken=False) for column in columns}
     readable = {one: max(width, min(wanted[one], _READABLE)) for one, width in narrowest.items()}
@@ -148,6 +158,16 @@ def show_table(
     if left_out:
         names = ", ".join(column.replace("_", " ") for column in left_out)
         say(console, f"Not shown in {console.width} columns: {names}", style="dim")
+
+
+def minute(moment: str) -> str:
+    """A moment (ISO 8601) without seconds."""
+    return moment[:_TO_THE_MINUTE]
+
+
+def first_digits(digest: str) -> str:
+    """As much of a digest as tells it from others, and as commands take it."""
+    return digest.rpartition(":")[2][:_DIGITS]
 
 
 def _show_lists(console: Console, columns: Sequence[str], cells: Mapping[str, Sequence[Text]]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from nethical_assets.command_line.opening import load_home
-from nethical_assets.command_line.output import JsonOption, print_json, print_table, tell
+from nethical_assets.command_line.output import JsonOption, first_digits, minute, print_json, print_table, tell
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.documents import to_document
 
@@ -38,21 +38,14 @@ def list_rows(
     if as_json:
         print_json({"rows": entries})
         return
-    rows = [
-        {
-            **entry,
-            "row_id": entry["row_id"][:16],
-            "reasons": ", ".join(entry["reasons"]),
-            "quarantined_at": str(entry["quarantined_at"])[:16],
-        }
-        for entry in entries
-    ]
+    rows = [{**entry, "reasons": ", ".join(entry["reasons"])} for entry in entries]
     print_table(
         "Quarantine",
         rows,
         ("family", "row_id", "reasons", "label", "status", "quarantined_at"),
         least=("quarantined_at", "label", "reasons"),
         prose=("reasons",),
+        short={"row_id": first_digits, "quarantined_at": minute},
     )
 
 

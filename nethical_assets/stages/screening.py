@@ -81,6 +81,20 @@ def _keep_out(work: Work) -> Result:
     return Result(stored, {"frame": stored}, {"rows": screened.facts["quarantined"]})
 
 
+def _shown_quarantine(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
+    family = record.subject
+    return {
+        ROW_COUNT: record.facts["rows"],
+        "what_to_do": Markdown(
+            f"See why each row is held: `nethical quarantine list --family {family}`; then let it into the next cycle, "
+            f"`nethical quarantine release {family} ROW --reason REASON`, or keep it out for good, "
+            f"`nethical quarantine confirm {family} ROW --reason REASON`."
+        )
+        if record.facts["rows"]
+        else "Nothing: no row is held.",
+    }
+
+
 def _corpora(work: Work) -> Path:
     """The mirror folder, which holds the labelled corpora.
 
@@ -169,7 +183,7 @@ QUARANTINE = Stage(
     owner="team:data-stewards",
     needs=(SCREENED,),
     run=_keep_out,
-    shows=lambda workspace, record: {ROW_COUNT: record.facts["rows"]},
+    shows=_shown_quarantine,
     kinds=frozenset({"parquet"}),
     group="screening",
 )

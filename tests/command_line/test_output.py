@@ -15,7 +15,7 @@ from rich.text import Text
 
 from nethical_assets.command_line import documents, output
 from nethical_assets.command_line.documents import print_document
-from nethical_assets.command_line.output import print_table, say, show_table, stdout_console
+from nethical_assets.command_line.output import first_digits, minute, print_table, say, show_table, stdout_console
 from nethical_assets.core.detectors.registry import family_names
 from tests.terminal import Screen
 
@@ -66,6 +66,26 @@ def test_what_a_table_leaves_out_is_said_and_nothing_is_left_out_where_there_is_
     console, screen = terminal(120)
     show_table(console, "Training cycle", FAMILIES, COLUMNS, least=LEAST)
     assert "mirror, synthetic" in screen.text and "Not shown" not in screen.text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 200])
+def test_what_the_next_command_needs_is_shortened_before_anything_is_left_out(width: int) -> None:
+    models = [
+        {
+            "family": family,
+            "verdict": "promoted",
+            "model": f"sha256:{number:064x}",
+            "decided_at": "2026-11-29T20:54:37Z",
+        }
+        for number, family in enumerate(family_names(), 0xABCDEF0123456 << 204)
+    ]
+    console, screen = terminal(width)
+    short = {"model": first_digits, "decided_at": minute}
+    show_table(console, "Models", models, list(models[0]), least=("decided_at",), short=short)
+    for model in models:
+        assert (model["model"] if width == 200 else model["model"][7:19]) in screen.text.split()
+        assert ("2026-11-29T20:54" in screen.text) == (width > 60 or "Not shown" not in screen.text)
+    assert screen.wrapped == set()
 
 
 def test_where_no_table_fits_each_row_is_a_list() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from nethical_assets.core.detectors.base import DetectorSpec
 
 _PACKAGE = "nethical_assets.core.detectors.families"
+_BELONGS = "What belongs here: "
+_DOES_NOT = re.compile(r"What does not: .*?\.(?= |$) ?")
 _FOLDER = Path(__file__).parent / "families"
 
 
@@ -39,10 +42,18 @@ def check_family(name: str) -> str:
 
 
 def family_summary(name: str) -> str:
-    """The docstring of the family's module, or of its package."""
+    """What the family is, for people who use it: the docstring of its module, or of its package, without what tells
+    programmers where code belongs."""
     module, package = _FOLDER / f"{check_family(name)}.py", _FOLDER / name / "__init__.py"
     source = (module if module.exists() else package).read_text(encoding="utf-8")
-    return ast.get_docstring(ast.parse(source)) or ""
+    paragraphs = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")
+    return "\n\n".join(_for_users(paragraph) for paragraph in paragraphs)
+
+
+def _for_users(paragraph: str) -> str:
+    text = " ".join(paragraph.split())
+    kept = _DOES_NOT.sub("", text.removeprefix(_BELONGS)).strip()
+    return text if not text.startswith(_BELONGS) else f"{kept[0].upper()}{kept[1:]}"
 
 
 def family_module(name: str) -> str:

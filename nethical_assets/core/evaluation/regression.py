@@ -144,7 +144,7 @@ def _judge(comparison: Comparison, tolerance: float, rows: int, minimum_rows: in
         return "needs_more_data", f"{title} is undefined on these {rows} rows."
     measured = (
         f"{title} {comparison.candidate:.4f} against the champion's {comparison.champion:.4f} "
-        f"(worse by {loss:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, {rows} rows)"
+        f"(worse by {loss:+z.4f}, 95 % interval {low:+z.4f} to {high:+z.4f}, {rows} rows)"
     )
     if rows < minimum_rows and low <= tolerance < high:
         return "needs_more_data", f"{measured} cannot be told from the tolerance {tolerance:g}."

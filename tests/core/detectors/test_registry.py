@@ -41,7 +41,9 @@ def test_a_family_s_module_declares_it(family: str) -> None:
     assert spec.family == family
     assert spec.limits
     assert spec.intended_use
-    assert family_summary(family)
+    summary = family_summary(family)
+    assert summary.endswith(".") and all(part[0].isupper() for part in summary.split("\n\n"))
+    assert "belongs here" not in summary and "does not:" not in summary, "that is for programmers"
 
 
 def test_names_summaries_and_digests_need_no_heavy_import() -> None:
