@@ -75,9 +75,24 @@ def test_an_unknown_command_or_option_would_be_found() -> None:
 
 def test_every_command_is_in_the_table_of_the_readme() -> None:
     named = " ".join(commands_in((CHECKOUT / "README.md").read_text()))
-    group: Any = typer.main.get_command(app)
-    missing = [name for name in group.commands if not re.search(rf"\b{name}\b", named)]
+    missing = [name for _, name in all_commands(typer.main.get_command(app)) if not re.search(rf"\b{name}\b", named)]
     assert missing == []
+
+
+def all_commands(group: Any) -> Iterator[tuple[Any, str]]:
+    """The name of every command and group below ``group``, with the group that it is in."""
+    for name, node in group.commands.items():
+        yield group, name
+        if hasattr(node, "commands"):
+            yield from all_commands(node)
+
+
+def test_the_help_of_a_group_names_its_commands_and_a_command_is_described_in_one_line() -> None:
+    program = typer.main.get_command(app)
+    for group, name in all_commands(program):
+        assert group is program or re.search(rf"[ :]{name}[,.]", group.help), name
+        described = group.commands[name].help.split("\n\n")[0]
+        assert "\n" not in described, "broken anew by whoever lists it"
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> dict[str, object]:

@@ -26,8 +26,12 @@ from nethical_assets.core.ground.errors import AuditError, SettingsError
 if TYPE_CHECKING:
     from nethical_assets.home.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="The audit log: verify, prove, export, keys, witness.")
-keys = typer.Typer(no_args_is_help=True, help="Signing keys of the log.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The audit log: verify, show, prove, check-proof, export, heartbeat, witness, cosign, timestamp, tag, lock, "
+    "keys.",
+)
+keys = typer.Typer(no_args_is_help=True, help="The key that signs the log: show, new, rotate.")
 app.add_typer(keys, name="keys")
 KeyOption = Annotated[list[str] | None, typer.Option("--key", help="A verifier key of the log that you trust.")]
 
@@ -95,7 +99,9 @@ def show(
 @app.command()
 def prove(
     what: Annotated[str, typer.Argument(help="The index of a leaf, or a digest that an event names.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where the proof goes.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where the proof goes; standard output when not given.")
+    ] = None,
 ) -> None:
     """A document that proves one event to somebody who has only it and a verifier key."""
     from nethical_assets.core.audit import prove as prove_event
@@ -171,7 +177,10 @@ def new_key(file: Annotated[Path, typer.Argument(help="Where the private key goe
 @keys.command()
 def rotate(
     new_key_file: Annotated[
-        Path | None, typer.Option(help="Where the new key is, when the key is not embedded.")
+        Path | None,
+        typer.Option(
+            help="The new key; created when it is missing. Needed where NETHICAL_AUDIT_KEY_FILE names the present one."
+        ),
     ] = None,
     actor: Annotated[str | None, typer.Option(help="Who rotates; the user of this session by default.")] = None,
 ) -> None:

@@ -120,8 +120,10 @@ def restore(
 
 @app.command()
 def validate(names: Names = None, as_json: JsonOption = False) -> None:
-    """Assess the snapshots, without names also what was built from them. Exits with 1 when a check fails, or when there
-    is nothing of a dataset that was named."""
+    """Assess the snapshots, without names also what was built from them.
+
+    Exits with 1 when a check fails, or when there is nothing of a dataset that was named.
+    """
     with working("validating"):
         from nethical_assets.core.quality.checks import CHECKS
         from nethical_assets.core.quality.report import DatasetReport, render_validation_report

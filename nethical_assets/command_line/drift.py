@@ -16,12 +16,12 @@ from nethical_assets.command_line.opening import load_settings, open_workspace
 from nethical_assets.command_line.output import JsonOption, print_json
 from nethical_assets.command_line.status_line import working
 
-app = typer.Typer(no_args_is_help=True, help="Drift: compare two tables offline.")
+app = typer.Typer(no_args_is_help=True, help="Drift: check.")
 
 
 @app.command()
 def check(
-    reference: Annotated[Path, typer.Option(help="The earlier table: CSV, TSV, JSONL or Parquet.")],
+    reference: Annotated[Path, typer.Option(help="The earlier table: CSV, TSV, JSON, JSONL or Parquet.")],
     window: Annotated[Path, typer.Option(help="The later table, with the same columns.")],
     delimiter: Annotated[
         list[str] | None,

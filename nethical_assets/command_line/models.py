@@ -16,7 +16,7 @@ from nethical_assets.command_line.opening import load_home, open_workspace
 from nethical_assets.command_line.output import JsonOption, first_digits, minute, print_json, print_table, tell
 from nethical_assets.core.detectors.registry import family_names
 
-app = typer.Typer(no_args_is_help=True, help="Models: list them, remove expired ones, rotate the key that signs them.")
+app = typer.Typer(no_args_is_help=True, help="Models: list, prune, rotate-key.")
 _COLUMNS = ("family", "stage", "version", "model", "verdict", "decided_at")
 _LEAST = ("decided_at", "version")
 _SHORT = {"model": first_digits, "decided_at": minute}
@@ -44,7 +44,12 @@ def list_models(as_json: JsonOption = False) -> None:
 @app.command("rotate-key")
 def rotate_key(
     reason: Annotated[str, typer.Option(help="Why; it stands in the audit log.")],
-    new_key_file: Annotated[Path | None, typer.Option(help="The new key; created when it is missing.")] = None,
+    new_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="The new key; created when it is missing. Needed where NETHICAL_MODEL_KEY_FILE names the present one."
+        ),
+    ] = None,
     actor: Annotated[str | None, typer.Option(help="Who rotates; the user of this session by default.")] = None,
 ) -> None:
     """Replace the key that signs models; what earlier keys signed goes on to verify."""

@@ -83,8 +83,10 @@ def error_card(
     ] = "held_out",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the screening rules on labelled corpora: precision and recall with intervals. Exits with 1 when an aim
-    is not met."""
+    """Measure the screening rules on labelled corpora: precision and recall with intervals.
+
+    Exits with 1 when an aim is not met.
+    """
     from nethical_assets.core.evaluation.error_card import build_error_card, render_error_card
 
     settings = load_settings()

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import typing
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import typer
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from nethical_assets.command_line import app as cli
 from nethical_assets.core.audit.keys import write_private_key
@@ -93,6 +96,17 @@ WRONG: dict[str, tuple[str, Callable[[Path], object] | None]] = {
 }
 
 
+def _certificate(folder: Path) -> Path:
+    """A certificate that signed itself."""
+    private = Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority.example")])
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    builder = x509.CertificateBuilder(name, name, private.public_key(), 1, day, day.replace(year=2036))
+    path = folder / "ca.pem"
+    path.write_bytes(builder.sign(private, None).public_bytes(Encoding.PEM))
+    return path
+
+
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What the other options of a command are given, by name; the home has a log and a model key."""
@@ -127,6 +141,9 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "repository": str(folder / "repository"),
         "signing_key": str(folder / "key.pem"),
         "what": "0",
+        "bucket": "a-bucket",
+        "until": "2030-01-01",
+        "witness_key": verifier,
         "run": "begun",
     }
 
@@ -217,3 +234,35 @@ def test_what_cannot_be_made_is_one_line(
     before = sorted(tmp_path.iterdir())
     assert_one_line(nethical(*command_line(command, name, str(tmp_path / named), material)))
     assert sorted(tmp_path.iterdir()) == before and (tmp_path / "loop.csv").is_symlink() == (case == "a loop of links")
+
+
+BEGIN_A_HOME = {("run",), ("ui",), ("data", "fetch")}
+NEED_NO_HOME = {
+    *(("drift", "check"), ("screen",), ("error-card",)),
+    *(("audit", "check-proof"), ("audit", "witness"), ("audit", "keys", "new")),
+}
+ALL = dict(commands(cli.app))
+
+
+@pytest.mark.parametrize("command", [one for one in ALL if one not in BEGIN_A_HOME], ids=" ".join)
+def test_a_mistyped_home_is_said_and_not_made(
+    command: Command, nethical: Run, material: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if command == ("audit", "witness"):
+        pytest.skip("it would serve")
+    home = tmp_path / "homw"
+    monkeypatch.setenv("NETHICAL_HOME", str(home))
+    monkeypatch.setenv("NETHICAL_DATA_MIRROR", str(tmp_path))
+    asked = {**material, "name": "nslkdd", "row": "0", "number": "1", "output": str(tmp_path / "out.csv")}
+    if command == ("audit", "keys", "new"):
+        asked["file"] = str(tmp_path / "new.pem")
+    if command == ("audit", "timestamp"):
+        asked["roots"] = str(_certificate(tmp_path))
+    answer = nethical(*command_line(command, "", "", asked))
+    if command not in NEED_NO_HOME:
+        assert f"no platform at {str(home)!r}: run `nethical run` first" in assert_one_line(answer)
+    assert not home.exists()
+
+
+def test_only_what_begins_a_home_goes_on_without_one() -> None:
+    assert set(ALL) > BEGIN_A_HOME | NEED_NO_HOME

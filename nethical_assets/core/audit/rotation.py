@@ -28,9 +28,10 @@ def rotate_key(log: AuditLog, *, actor: str, new_key_file: Path | None = None) -
     """Replace the signing key; return the new verifier key, which auditors should be given.
 
     The log gets a chunk with a ``key_rotated`` event, signed by the old key, then one with a heartbeat, signed by the
-    new key; from then on only the new key signs. The embedded key is replaced in its file (the old one is gone). A key
-    from a path or the environment stays where it is: give ``new_key_file`` (created when it does not exist) and name
-    that file from then on. After a crash, calling it again (or any later finalisation) completes the rotation.
+    new key; from then on only the new key signs. ``new_key_file`` is created when it does not exist. The embedded key
+    is replaced in its file (the old one is gone), with a copy of ``new_key_file`` where one is given. A key from a path
+    or the environment stays where it is: give ``new_key_file`` and name that file from then on. After a crash, calling
+    it again (or any later finalisation) completes the rotation.
 
     Raises:
         AuditError: nothing was ever signed, the key is external and no ``new_key_file`` was given, or it is the same.
@@ -49,6 +50,8 @@ def rotate_key(log: AuditLog, *, actor: str, new_key_file: Path | None = None) -
     old, new = VerifierKey.of(origin, log.keys.load()), VerifierKey.of(origin, following)
     if old == new:
         raise AuditError(f"{target}: this is the key that signs already; name a file with another key")
+    if log.keys.external is None and new_key_file is not None:
+        _put_beside(log.keys.folder / NEXT_KEY_FILE, following)
     # Lines that the old key signed would not count any more once the new one is in force.
     log.seal_pending()
     run_id = f"key-rotation-{new.key_id.hex()}"
@@ -59,3 +62,14 @@ def rotate_key(log: AuditLog, *, actor: str, new_key_file: Path | None = None) -
     keys = SigningKeys(log.keys.folder, key_file=target, environment={}) if log.keys.external else log.keys
     AuditLog(log.folder, keys, clock=log.clock).heartbeat(f"{run_id}-confirmed", actor=actor)
     return new
+
+
+def _put_beside(path: Path, following: Ed25519PrivateKey) -> None:
+    """Have the new key beside the present one, where whoever comes after a process that dies finds it.
+
+    Raises:
+        AuditError: another one waits there already.
+    """
+    if path.exists() and read_private_key(path).public_key() != following.public_key():
+        raise AuditError(f"{path}: a rotation to this key has begun; complete it first: nethical audit keys rotate")
+    write_private_key(path, following)

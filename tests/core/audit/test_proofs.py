@@ -91,6 +91,27 @@ def test_a_changed_proof_is_refused_with_its_reason(filled: AuditLog) -> None:
         check_proof(good, "no key")
 
 
+def test_an_embedded_key_may_be_replaced_by_one_from_a_file(filled: AuditLog, tmp_path: Path) -> None:
+    write_private_key(tmp_path / "own.pem", private_key(5))
+    key = rotate_key(filled, actor="tester", new_key_file=tmp_path / "own.pem")
+    assert key.public == private_key(5).public_key().public_bytes_raw()
+    again = open_log(filled.folder)
+    record(again, "run-c", 1)
+    assert verify_log(filled.folder, [key]).ok, "the log goes on with it, from its own folder"
+    assert not (filled.folder / "keys" / "next-signing-key.pem").exists()
+    created = rotate_key(open_log(filled.folder), actor="tester", new_key_file=tmp_path / "created.pem")
+    assert created != key and (tmp_path / "created.pem").stat().st_mode & 0o777 == 0o600
+    record(open_log(filled.folder), "run-d", 1)
+
+
+def test_a_key_that_waits_is_not_overwritten(filled: AuditLog, tmp_path: Path) -> None:
+    waiting = filled.folder / "keys" / "next-signing-key.pem"
+    write_private_key(waiting, private_key(6))
+    with pytest.raises(AuditError, match="a rotation to this key has begun"):
+        rotate_key(filled, actor="tester", new_key_file=tmp_path / "created.pem")
+    assert rotate_key(filled, actor="tester").public == private_key(6).public_key().public_bytes_raw()
+
+
 def test_rotation_is_signed_by_the_old_key_and_every_generation_verifies(filled: AuditLog) -> None:
     first = key_of(filled)
     before = prove(filled.folder, 1)
