@@ -16,7 +16,7 @@ import pytest
 
 from nethical_assets.core.alerts import KINDS
 from nethical_assets.core.audit.events import EventType
-from nethical_assets.stages import checking
+from nethical_assets.stages import checking, measuring
 from nethical_assets.stages.graph import STAGES
 from nethical_assets.stages.stage import Stage
 
@@ -117,7 +117,11 @@ def test_imports_form_no_circle_not_even_inside_functions() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-DECLARED = {stage.name: stage for stage in (*STAGES, *vars(checking).values()) if isinstance(stage, Stage)}
+DECLARED = {
+    stage.name: stage
+    for stage in (*STAGES, *vars(checking).values(), *vars(measuring).values())
+    if isinstance(stage, Stage)
+}
 ORDINARY: dict[str, tuple[str, ...]] = {
     # A check's own name.
     "core/quality/near_duplicates.py": ("near_duplicates",),

@@ -54,7 +54,7 @@ def rotate_key(
 ) -> None:
     """Replace the key that signs models; what earlier keys signed goes on to verify."""
     from nethical_assets.core.lineage.pins import LogPins, rotate_model_key
-    from nethical_assets.home.workspace import open_audit_log, open_model_keys
+    from nethical_assets.home.stores import open_audit_log, open_model_keys
 
     home = load_home().home
     digest = rotate_model_key(

@@ -29,6 +29,7 @@ from nethical_assets.home.leases import end_run, hold_family, hold_run, is_alive
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
+from nethical_assets.home.stores import open_audit_log, open_model_keys, open_registry, tracker_path
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import LocalIssueTracker
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from nethical_assets.core.lineage.provenance import ProvenanceStore
     from nethical_assets.core.models.registry import ModelRegistry
     from nethical_assets.core.quality.history import ValidationHistory
-    from nethical_assets.core.signing.keys import ModelKeys
     from nethical_assets.core.sources.source import Source
     from nethical_assets.home.decisions import QuarantineDecisions
 
@@ -384,36 +384,6 @@ def _ruleset(folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> Ruleset:
     from nethical_assets.core.governance.rules import load_ruleset
 
     return load_ruleset(folder)
-
-
-def open_audit_log(home: Path) -> AuditLog:
-    """The audit log of a home; its signing key is created when there is none."""
-    from nethical_assets.core.audit import AuditLog
-
-    return AuditLog(home / "audit")
-
-
-def tracker_path(home: Path) -> Path:
-    """The file of the local issue tracker of a home."""
-    return home / "alerts" / "issues.sqlite"
-
-
-def open_model_keys(home: Path, recorder: Callable[[], RunRecorder] | None = None) -> ModelKeys:
-    """The keys that sign models and provenance, trusted as the audit log pins them. With the recorder of a run, the
-    signing key is created and pinned when it is first needed."""
-    from nethical_assets.core.lineage.pins import LogPins
-    from nethical_assets.core.signing.keys import ModelKeys
-
-    return ModelKeys(home / "models" / "keys", LogPins(home / "audit", recorder))
-
-
-def open_registry(home: Path, recorder: Callable[[], RunRecorder] | None = None) -> ModelRegistry:
-    """The models of a home, their signatures verified, and made where the recorder of a run is given."""
-    from nethical_assets.core.models.registry import ModelRegistry
-    from nethical_assets.core.signing.signatures import ModelSignatures
-
-    models = home / "models"
-    return ModelRegistry(models, signatures=ModelSignatures(models / "signatures", open_model_keys(home, recorder)))
 
 
 def utc_now() -> datetime:

@@ -20,7 +20,7 @@ from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.core.lineage.provenance import ProvenanceStore
 from nethical_assets.core.models.registry import MANIFEST, ModelPointer, ModelRegistry
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import open_model_keys, open_registry
+from nethical_assets.home.stores import open_model_keys, open_registry
 from nethical_assets.stages.graph import KEPT_ELSEWHERE
 
 

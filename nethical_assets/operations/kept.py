@@ -24,7 +24,8 @@ from nethical_assets.home.evidence import BATCH_PREFIX
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import Workspace, open_model_keys
+from nethical_assets.home.stores import open_model_keys
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.fetching import ARRIVALS, RAW
 from nethical_assets.stages.screening import QUARANTINE
 

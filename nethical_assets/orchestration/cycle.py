@@ -24,7 +24,8 @@ from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import Workspace, open_model_keys, utc_now
+from nethical_assets.home.stores import open_model_keys
+from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.orchestration.build import build_cycle_defs
 from nethical_assets.orchestration.division import divide, steps_of
 from nethical_assets.orchestration.executor import single_executor, worker_executor

@@ -19,7 +19,8 @@ from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.leases import end_run, hold_family, hold_run
 from nethical_assets.home.options import CycleOptions, SourceChoice
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import FAMILY_WAITING_SECONDS, Workspace, tracker_path
+from nethical_assets.home.stores import tracker_path
+from nethical_assets.home.workspace import FAMILY_WAITING_SECONDS, Workspace
 from nethical_assets.stages.fetching import RAW
 
 if TYPE_CHECKING:

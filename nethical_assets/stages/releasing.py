@@ -6,15 +6,15 @@ What belongs here: joining a decision with the registry and the log. What does n
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_json, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.stages.comparing import Case, decide_about
 from nethical_assets.stages.evaluating import EVALUATIONS
 from nethical_assets.stages.shown import Bullets, Shown
 from nethical_assets.stages.splitting import SPLITS
@@ -22,79 +22,13 @@ from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work, perform
 from nethical_assets.stages.training import MODELS
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import pandas as pd
-
-    from nethical_assets.core.delivery.release import ChampionWatch, ReleaseDecision
-    from nethical_assets.core.models.registry import ModelPointer, ModelRegistry
+    from nethical_assets.core.delivery.release import ReleaseDecision
+    from nethical_assets.core.models.registry import ModelPointer
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
 
 UNCHANGED = "unchanged"
 NEEDS_LABELS = "retraining gave the same model: it needs new labelled data"
-
-
-@dataclass(frozen=True)
-class _Case:
-    """One candidate before the decision: what it is and what it is compared with."""
-
-    work: Work
-    champion: ModelPointer | None
-
-    @property
-    def workspace(self) -> Workspace:
-        return self.work.workspace
-
-    @property
-    def registry(self) -> ModelRegistry:
-        return self.work.workspace.registry
-
-    @property
-    def family(self) -> str:
-        return self.work.subject
-
-    @property
-    def model(self) -> str:
-        """The candidate's model digest."""
-        return self.work.of(MODELS).output
-
-    @property
-    def evaluation(self) -> StageRecord:
-        return self.work.of(EVALUATIONS)
-
-    @functools.cached_property
-    def thresholds(self) -> str:
-        """The digest of the limits of the decision."""
-        return digest_json(self.workspace.settings.file.performance_thresholds.model_dump(mode="json"))
-
-    @functools.cached_property
-    def test_rows(self) -> pd.DataFrame:
-        from nethical_assets.core.datasets.splits import TEST
-        from nethical_assets.core.ground.parquet import get_table
-
-        frame = get_table(self.workspace.objects, self.work.of(SPLITS).output)
-        return frame[frame["split"] == TEST].reset_index(drop=True)
-
-    @functools.cached_property
-    def predictions(self) -> pd.DataFrame:
-        from nethical_assets.core.ground.parquet import get_table
-
-        return get_table(self.workspace.objects, self.evaluation.objects["predictions"])
-
-    @property
-    def is_champion(self) -> bool:
-        """Whether the candidate is the champion itself."""
-        return self.champion is not None and self.champion.model == self.model
-
-    def decided_before(self, pointer: ModelPointer | None) -> bool:
-        """Whether ``pointer`` holds a decision on this evaluation, these limits and this champion."""
-        return (
-            pointer is not None
-            and pointer.evaluation == self.evaluation.output
-            and pointer.thresholds == self.thresholds
-            and (self.is_champion or pointer.compared_with == (self.champion.model if self.champion else ""))
-        )
 
 
 def _plan(work: Work) -> Plan:
@@ -110,14 +44,14 @@ def _release(work: Work) -> Result:
     workspace = work.workspace
     _put_back_lost_champion(work)
     champion = workspace.evidence.champion(work.subject)
-    case = _Case(work, champion)
+    case = Case(work, champion)
     if champion is not None and case.is_champion:
         return _measured_again(case, champion)
     known = case.registry.candidate(case.family, case.model)
     if known is not None and case.decided_before(known):
         workspace.evidence.check_standing(known, "candidates")
         return _unchanged(case, known, read_decision(workspace, known.decision))
-    return _decided(case, _decide(case))
+    return _decided(case, decide_about(case))
 
 
 def _lost_champion(work: Work) -> ModelPointer | None:
@@ -133,32 +67,32 @@ def _put_back_lost_champion(work: Work) -> None:
         perform(work.workspace, _promotion(lost))
 
 
-def _measured_again(case: _Case, champion: ModelPointer) -> Result:
+def _measured_again(case: Case, champion: ModelPointer) -> Result:
     """The champion itself: it stays as it is, and a changed limit or measurement may only say that it would not
     pass."""
     decision = read_decision(case.workspace, champion.decision)
     if not case.decided_before(champion):
-        measured = _decide(case)
+        measured = decide_about(case)
         if measured.verdict != "promoted":
             return _refused_champion(case, champion, measured)
         decision = replace(decision, gate=measured.gate, regression=measured.regression)
     return _unchanged(case, champion, decision)
 
 
-def _unchanged(case: _Case, pointer: ModelPointer, decision: ReleaseDecision) -> Result:
+def _unchanged(case: Case, pointer: ModelPointer, decision: ReleaseDecision) -> Result:
     since = f"nothing changed since {pointer.decided_at[:10]}, when it was {pointer.verdict}"
     reason = NEEDS_LABELS if case.workspace.options.force else since
     facts = _facts(case, pointer, decision, UNCHANGED, [reason, *decision.reasons])
     return Result(pointer.decision, {"decision": pointer.decision}, facts, reused=True)
 
 
-def _refused_champion(case: _Case, champion: ModelPointer, decision: ReleaseDecision) -> Result:
+def _refused_champion(case: Case, champion: ModelPointer, decision: ReleaseDecision) -> Result:
     stored = _store(case, decision)
     facts = _facts(case, champion, decision, decision.verdict, decision.reasons)
     return Result(stored, {"decision": stored}, facts, acts=[_gate_act(case, decision, stored)])
 
 
-def _decided(case: _Case, decision: ReleaseDecision) -> Result:
+def _decided(case: Case, decision: ReleaseDecision) -> Result:
     from nethical_assets.core.delivery.pinned import pinning_subject
     from nethical_assets.home.changes import place_pointer
 
@@ -195,7 +129,7 @@ def _promotion(pointer: ModelPointer) -> Act:
     )
 
 
-def _gate_act(case: _Case, decision: ReleaseDecision, stored: str) -> Act:
+def _gate_act(case: Case, decision: ReleaseDecision, stored: str) -> Act:
     return Act(
         EventType.GATE_DECIDED,
         {RELEASES.record_name(case.family): stored, MODELS.record_name(case.family): case.model},
@@ -204,100 +138,7 @@ def _gate_act(case: _Case, decision: ReleaseDecision, stored: str) -> Act:
     )
 
 
-def _decide(case: _Case) -> ReleaseDecision:
-    from nethical_assets.core.delivery.release import decide_release
-    from nethical_assets.core.evaluation.gate import decide
-    from nethical_assets.core.evaluation.metrics import Evaluation
-
-    limits = case.workspace.settings.file.performance_thresholds
-    evaluation = Evaluation.from_json(case.evaluation.facts["evaluation"])
-    regression, watch = _against_champion(case)
-    gate = decide(evaluation, accuracy_min=limits.accuracy_min, ece_max=limits.ece_max, policy=limits.ece_policy)
-    return decide_release(
-        gate.to_json(),
-        regression,
-        champion=watch,
-        replaces_real_data=_replaces_real_data(case),
-        is_trial=_is_trial(case),
-    )
-
-
-def _is_trial(case: _Case) -> bool:
-    """Whether a person asked for few rows, and the champion was trained on more."""
-    if case.champion is None or case.is_champion or not case.workspace.options.samples:
-        return False
-    rows = [case.registry.load(model)[0].training["train_rows"] for model in (case.model, case.champion.model)]
-    return bool(rows[0] < rows[1])
-
-
-def _replaces_real_data(case: _Case) -> bool:
-    if case.champion is None or not case.registry.load(case.model)[0].training["synthetic"]:
-        return False
-    return not case.registry.load(case.champion.model)[0].training["synthetic"]
-
-
-def _against_champion(case: _Case) -> tuple[Mapping[str, Any], ChampionWatch | None]:
-    """The candidate against the champion on the candidate's test rows, and the champion against itself."""
-    from nethical_assets.core.detectors.registry import load_family
-    from nethical_assets.core.evaluation.regression import compare_with_champion
-    from nethical_assets.core.models.loading import load_detector, predict
-
-    settings, test = case.workspace.settings.file, case.test_rows
-    champion = None
-    watch = None
-    special: dict[str, Any] = {}
-    if case.is_champion:
-        special = {"reasons": ["This model is the champion."]}
-    elif case.champion is not None:
-        manifest, _ = case.registry.load(case.champion.model)
-        unknown = sorted(set(manifest.input_columns) - set(test.columns))
-        if not unknown:
-            spec = load_family(case.family)
-            detector = load_detector(case.registry, case.champion.model, spec)
-            champion = predict(detector, spec, test, manifest.input_columns)["probability"].to_numpy()
-            if manifest.training["synthetic"] == case.registry.load(case.model)[0].training["synthetic"]:
-                watch = _watch(case, case.champion, champion)
-        elif manifest.training["synthetic"]:
-            special = {"reasons": ["The champion was trained on synthetic data with other inputs."]}
-        else:
-            reason = f"The champion reads {', '.join(unknown[:5])}, which these test rows do not have."
-            special = {"verdict": "needs_more_data", "reasons": [reason]}
-    report = compare_with_champion(
-        test["label"].to_numpy(),
-        case.predictions["probability"].to_numpy(),
-        champion,
-        tolerance=settings.performance_thresholds.regression_tolerance,
-        ece_bins=settings.performance_thresholds.ece_bins,
-        bootstrap_samples=settings.training.bootstrap_samples,
-        seed=settings.training.seed,
-        sources=test["source"].to_numpy(dtype=object),
-        groups=test["group"].to_numpy(dtype=object),
-    ).to_json()
-    return {**report, **special}, watch
-
-
-def _watch(case: _Case, champion: ModelPointer, probabilities: npt.NDArray[np.float64]) -> ChampionWatch:
-    """The champion on these test rows against its own evaluation.
-
-    Raises:
-        IntegrityError: the champion's evaluation is missing or was changed.
-    """
-    from nethical_assets.core.delivery.release import watch_champion
-    from nethical_assets.core.evaluation.metrics import Evaluation, accuracy_of
-
-    recorded = Evaluation.from_json(json.loads(case.workspace.objects.get(champion.evaluation)))
-    test = case.test_rows
-    now = accuracy_of(
-        test["label"].to_numpy(),
-        probabilities,
-        sources=test["source"].to_numpy(dtype=object),
-        groups=test["group"].to_numpy(dtype=object),
-    )
-    limit = case.workspace.settings.file.performance_thresholds.accuracy_drop_alert
-    return watch_champion(recorded.metrics["accuracy"], recorded.rows, now, len(test), limit=limit)
-
-
-def _store(case: _Case, decision: ReleaseDecision) -> str:
+def _store(case: Case, decision: ReleaseDecision) -> str:
     return case.workspace.objects.put(
         pretty_json(
             {
@@ -314,7 +155,7 @@ def _store(case: _Case, decision: ReleaseDecision) -> str:
     )
 
 
-def _pointer(case: _Case, decision: ReleaseDecision, stored: str) -> ModelPointer:
+def _pointer(case: Case, decision: ReleaseDecision, stored: str) -> ModelPointer:
     from nethical_assets.core.delivery.release import next_version
     from nethical_assets.core.models.registry import ModelPointer
 
@@ -342,7 +183,7 @@ def _pointer(case: _Case, decision: ReleaseDecision, stored: str) -> ModelPointe
     )
 
 
-def _reference(case: _Case) -> str:
+def _reference(case: Case) -> str:
     """The drift reference of a new champion, from its test rows; its digest."""
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.drift.reference import build_reference
@@ -379,7 +220,7 @@ def read_decision(workspace: Workspace, digest: str) -> ReleaseDecision:
         raise IntegrityError(f"decision {digest} is malformed ({error}); restore it from a backup") from None
 
 
-def _facts(case: _Case, pointer: ModelPointer, decision: ReleaseDecision, verdict: str, reasons: Any) -> dict[str, Any]:
+def _facts(case: Case, pointer: ModelPointer, decision: ReleaseDecision, verdict: str, reasons: Any) -> dict[str, Any]:
     from nethical_assets.core.delivery.release import is_severe_drop
 
     limits = case.workspace.settings.file.performance_thresholds

@@ -12,7 +12,7 @@ import pytest
 
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.parquet import read_table
-from nethical_assets.home.workspace import open_audit_log
+from nethical_assets.home.stores import open_audit_log
 from tests.across.conftest import Copy
 from tests.across.planted import CARD, DOMAINS, EMAIL, KEY, NEEDLES, NUMBER, VALUES, found_in, plant
 from tests.across.platform import Answer, ForkServer, Home, files_of, write_records

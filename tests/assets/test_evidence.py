@@ -15,7 +15,7 @@ from nethical_assets.core.delivery.champion import check_champion
 from nethical_assets.core.delivery.release import SYNTHETIC_REFUSAL, TRIAL_REFUSAL, decide_release
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import open_registry
+from nethical_assets.home.stores import open_registry
 from nethical_assets.operations.verification import reconcile_facts, verify
 from tests.assets.assets_graph import materialize
 from tests.conftest import Once

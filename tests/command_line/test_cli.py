@@ -24,7 +24,8 @@ from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.drift.inference_log import InferenceLog
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import Workspace, open_audit_log, open_model_keys
+from nethical_assets.home.stores import open_audit_log, open_model_keys
+from nethical_assets.home.workspace import Workspace
 from tests.across.platform import Answer, ForkServer
 from tests.orchestration import Start, clean_environment, enter, environment_of, write_settings
 from tests.tiny_mirror import CATALOG, connections, texts

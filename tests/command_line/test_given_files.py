@@ -25,7 +25,8 @@ from nethical_assets.core.audit.keys import write_private_key
 from nethical_assets.core.tlog.note import VerifierKey
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import load_settings
-from nethical_assets.home.workspace import Workspace, open_model_keys
+from nethical_assets.home.stores import open_model_keys
+from nethical_assets.home.workspace import Workspace
 
 SECRET = "anna.berg@example.org"
 PNG = b"\x89PNG\r\n\x1a\n" + SECRET.encode() + bytes(range(256)) * 8

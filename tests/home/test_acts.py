@@ -26,7 +26,8 @@ from nethical_assets.home import changes
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import Workspace, tracker_path
+from nethical_assets.home.stores import tracker_path
+from nethical_assets.home.workspace import Workspace
 from tests.core.alerts.conftest import make_alert
 from tests.core.conftest import add_snapshot
 from tests.core.models.conftest import files_of, manifest_of, pointer_of

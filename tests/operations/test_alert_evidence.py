@@ -14,7 +14,8 @@ from nethical_assets.core.alerts import LocalIssueTracker, Resolution, local_row
 from nethical_assets.core.audit import AuditLog
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import Workspace, tracker_path
+from nethical_assets.home.stores import tracker_path
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.operations.kept import kept_problems
 from tests.core.alerts.conftest import NOON, make_alert
 

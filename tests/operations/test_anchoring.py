@@ -20,7 +20,7 @@ from nethical_assets.core.audit.anchors.timestamp import timestamp_head
 from nethical_assets.core.audit.policy import Policy, load_policy
 from nethical_assets.core.ground.errors import AuditError, SettingsError
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import open_audit_log
+from nethical_assets.home.stores import open_audit_log
 from nethical_assets.operations import anchoring
 from nethical_assets.operations.anchoring import lock_head
 from nethical_assets.operations.verification import verify

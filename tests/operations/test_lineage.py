@@ -26,7 +26,8 @@ from nethical_assets.core.signing.dsse import sign_payload
 from nethical_assets.core.signing.keys import ModelKeys, key_id
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.workspace import Workspace, open_model_keys
+from nethical_assets.home.stores import open_model_keys
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.operations import lineage
 from nethical_assets.operations.lineage import UnknownModelError, find_model, reproduce_model, trace_model
 from nethical_assets.operations.verification import verify

@@ -12,7 +12,7 @@ from nethical_assets.core.audit import AuditLog
 from nethical_assets.core.audit.writer import KEY_RUN_PREFIX, LogWriter
 from nethical_assets.core.ground.errors import AuditError
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import tracker_path
+from nethical_assets.home.stores import tracker_path
 from nethical_assets.operations.kept import kept_problems
 from tests.core.alerts.conftest import make_alert
 
