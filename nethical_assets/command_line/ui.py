@@ -24,6 +24,7 @@ from nethical_assets.command_line.output import errors, say
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.home.settings import PROJECT_ROOT, Settings
 from nethical_assets.orchestration.instance import open_instance, storage_failures
+from nethical_assets.orchestration.server_logs import begin_consuming
 
 _STOP_SECONDS = 20.0
 _MEMBERS_SECONDS = 5.0
@@ -69,7 +70,8 @@ def serve(settings: Settings, *, host: str, port: int, log_level: Level) -> None
     """
     port = _free_port(host, port)
     # Created before webserver and daemon start: both at once would spoil its databases.
-    with storage_failures(settings), open_instance(settings):
+    with storage_failures(settings), open_instance(settings) as instance:
+        begin_consuming(instance)
         environment = {**os.environ, "NETHICAL_HOME": str(settings.home)}
     address = f"http://{_in_address(host)}:{port}"
     say(errors, "Starting webserver and daemon ...")

@@ -258,7 +258,9 @@ def test_a_daemon_that_dies_is_said_in_one_line_and_the_webserver_stops(platform
 
 
 def test_only_warnings_are_logged(platform: Platform, run_id: str) -> None:
-    assert not re.search(r" - \S*(DEBUG|INFO)\S* - ", platform.log.read_text())
+    log = platform.log.read_text()
+    assert not re.search(r" - \S*(DEBUG|INFO)\S* - ", log)
+    assert "No cursor" not in log and "No heartbeat" not in log, "what is as it should be is no warning"
 
 
 def assert_gone(processes: list[int]) -> None:
