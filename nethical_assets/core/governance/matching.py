@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.governance.rules import SPAN_GROUP, Rule, compile_pattern
+from nethical_assets.core.governance.rules import SPAN_GROUP, Role, Rule, compile_pattern
 from nethical_assets.core.governance.validators import CONTEXT_CHARACTERS, VALIDATORS
 
 FEW_TEXTS = 256
@@ -70,34 +70,35 @@ _ALTERNATION_CHARACTERS = 2500
 
 
 class MatchingPlan:
-    """Rules of one pack in groups, each with an alternation that finds the texts worth trying its rules on.
+    """Rules in groups, each with an alternation that finds the texts worth trying its rules on.
 
     One alternation over all rules would be one pass, but overflows RE2's table of states and then runs hundreds of
-    times slower. A pack with a gate is only looked at where that matches, and a rule with one is in its group by that.
+    times slower. Rules of one pack look for similar words, which share states: they stay together as far as they fit.
+    A pack with a gate is only looked at where that matches, and a rule with one is in its group by that.
     """
 
     def __init__(self, numbered: Sequence[tuple[int, Rule]]) -> None:
         """``numbered`` pairs each rule with the number it is reported by."""
-        groups: list[list[_Member]] = []
-        sizes: dict[str, int] = {}
+        chunks: list[list[_Member]] = []
         for number, rule in numbered:
-            part = rule.gate or rule.pattern
-            sizes[part] = len(part)
-            if not groups or groups[-1][-1].rule.pack != rule.pack or sum(sizes.values()) > _ALTERNATION_CHARACTERS:
-                groups.append([])
-                sizes = {part: len(part)}
-            groups[-1].append(_Member(number, rule, Pattern(rule.pattern)))
-        self._packs: list[tuple[Pattern | None, list[_Group]]] = []
-        for members in groups:
-            gate = members[0].rule.pack_gate
-            if gate is None or not self._packs or self._packs[-1][1][-1].pack != members[0].rule.pack:
-                self._packs.append((None if gate is None else Pattern(gate), []))
-            self._packs[-1][1].append(_Group(members))
+            member = _Member(number, rule, Pattern(rule.pattern))
+            same_pack = bool(chunks) and chunks[-1][-1].rule.pack == rule.pack
+            if same_pack and _characters([*chunks[-1], member]) <= _ALTERNATION_CHARACTERS:
+                chunks[-1].append(member)
+            else:
+                chunks.append([member])
+        by_gate: dict[str | None, list[list[_Member]]] = {}
+        for chunk in chunks:
+            by_gate.setdefault(chunk[0].rule.pack_gate, []).append(chunk)
+        self._gated = [
+            (None if gate is None else Pattern(gate), [_Group(members) for members in _first_fit(some)])
+            for gate, some in by_gate.items()
+        ]
 
     def candidates(self, texts: pa.LargeStringArray) -> Iterator[tuple[int, Rule, npt.NDArray[np.int64]]]:
         """``(number, rule, positions)`` of the texts a rule's pattern matches somewhere."""
         everywhere = np.arange(len(texts), dtype=np.int64)
-        for gate, groups in self._packs:
+        for gate, groups in self._gated:
             positions, subset = everywhere, texts
             if gate is not None:
                 positions = gate.matching(texts)
@@ -107,11 +108,26 @@ class MatchingPlan:
                     yield from group.candidates(subset, positions)
 
 
+def _first_fit(chunks: Sequence[list[_Member]]) -> list[list[_Member]]:
+    """``chunks`` put together, each with the first larger ones that leave room for it: every group is a pass."""
+    groups: list[list[_Member]] = []
+    for chunk in sorted(chunks, key=_characters, reverse=True):
+        room = next((group for group in groups if _characters([*group, *chunk]) <= _ALTERNATION_CHARACTERS), None)
+        if room is None:
+            groups.append(list(chunk))
+        else:
+            room.extend(chunk)
+    return groups
+
+
+def _characters(members: Sequence[_Member]) -> int:
+    return sum(map(len, {member.rule.gate or member.rule.pattern for member in members}))
+
+
 class _Group:
-    """Some rules of one pack, and those of them that have the same gate, or none, together."""
+    """Some rules, and those of them that have the same gate, or none, together."""
 
     def __init__(self, members: Sequence[_Member]) -> None:
-        self.pack = members[0].rule.pack
         self._prefilter = _prefilter([member.rule for member in members])
         self._parts = _parts(members)
 
@@ -207,10 +223,11 @@ def _readings(rule: Rule, text: bytes, match: Any, first: int, last: int) -> Ite
     """``(start, end, until)`` of what ``match`` of ``text[first:last]`` reports and where it ends, longest first.
 
     A match is greedy: digits or a word behind a number become part of it, and the whole is then not what the number
-    alone is. Each shorter reading ends where a word inside the match does.
+    alone is. Each shorter reading ends where a word inside the match does. A phrase has none: what is refused is what
+    it means, not where it ends.
     """
     yield (*_reported(rule, match, first, last), last)
-    if last - first > _RETRY_BYTES:
+    if last - first > _RETRY_BYTES or rule.role is Role.SIGNAL:
         return
     for gap in reversed([gap.start() for gap in _WORD_END.finditer(text, first + 1, last)]):
         shorter = rule.compiled.match(text, first, gap)

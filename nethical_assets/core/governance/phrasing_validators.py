@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-_SENTENCE_END = re.compile(r"[.!?\n;]")
+_SENTENCE_ENDS = ".!?\n;"
+_SENTENCE_END = re.compile(f"[{_SENTENCE_ENDS}]")
 _ABOUT_MODELS = re.compile(
     r"(?i)\b(?:ai|llm|gpt|chatgpt|bot|assistant|model|system|prompts?|conversation|chat|dialog(?:ue)?|context|session"
     r"|messages?|developers?|openai|anthropic|google|company|creators?|programmers?|operators?|admins?|users?"
@@ -80,23 +81,32 @@ _SAID_OF_WORDS = re.compile(
     r"|tricks?|templates?|examples?|techniques?|detection|defen[cs]es?|prevention|research|llama"
     r"|gpt)\b|(?:is|are|was|were) (?:an?|the|one of|among|called|known|typical|classic)\b|style\b)"
 )
-_QUOTE_BEFORE = re.compile(r"[\"'`\u201c\u2018]\s?\Z")
+_QUOTES = frozenset("\"'`\u201c\u2018")
+_INTRODUCTION_CHARACTERS = 16
 _QUOTE_AFTER = re.compile(r"[^\n\"`\u201d]{0,40}[\"'`\u201d\u2019]")
 
 
 def _is_about_words(value: str, before: str, after: str) -> bool:
     """Whether the words are mentioned and not used: two signs of it (asked about, introduced, quoted, said of)."""
-    quoted = _QUOTE_BEFORE.search(before) is not None and _QUOTE_AFTER.match(after) is not None
+    quoted = before[-2:].rstrip()[-1:] in _QUOTES and _QUOTE_AFTER.match(after) is not None
     said_of = _SAID_OF_WORDS.match(after) is not None
-    introduced = _INTRODUCED.search(before) is not None
-    mentioning = _MENTIONING.match(_SENTENCE_END.split(before)[-1]) is not None
-    return introduced + mentioning + quoted + said_of >= 2
+    if quoted and said_of:
+        return True
+    mentioning = _MENTIONING.match(_sentence(before)) is not None
+    if not (quoted or said_of or mentioning):
+        return False
+    return (mentioning and (quoted or said_of)) or _INTRODUCED.search(before[-_INTRODUCTION_CHARACTERS:]) is not None
+
+
+def _sentence(before: str) -> str:
+    """What ``before`` ends with since the last sentence ended."""
+    return before[max(map(before.rfind, _SENTENCE_ENDS)) + 1 :]
 
 
 def _is_question_of_others(before: str, after: str) -> bool:
     """Whether a question asks if or why somebody else than the reader does it: "can users make it ...?"."""
-    sentence = _SENTENCE_END.split(before)[-1]
-    ending = _SENTENCE_END.search(after)
+    sentence = _sentence(before)
+    ending = _SENTENCE_END.search(after) if "?" in after else None
     return (
         ending is not None
         and after[ending.start()] == "?"
@@ -227,7 +237,7 @@ def _is_asked_whether(before: str, after: str) -> bool:
         bool(mark)
         and not rest.strip()
         and _SENTENCE_END.search(asked) is None
-        and _WHETHER.match(_SENTENCE_END.split(before)[-1]) is not None
+        and _WHETHER.match(_sentence(before)) is not None
         and _DEMANDED.search(asked) is None
     )
 
@@ -260,7 +270,7 @@ _MODELS = re.compile(r"(?i)\b(?:ai|gpt|chatgpt|llms?|models?|bots?|chatbots?|ass
 
 def _is_about_device(before: str, after: str) -> bool:
     """Whether the sentence names a device that people unlock, and no model."""
-    sentence = _SENTENCE_END.split(before)[-1] + "|" + _SENTENCE_END.split(after)[0]
+    sentence = _sentence(before) + "|" + _SENTENCE_END.split(after, maxsplit=1)[0]
     return _DEVICE_WORDS.search(sentence) is not None and _MODELS.search(sentence) is None
 
 
@@ -288,7 +298,7 @@ _STUDY = re.compile(
 
 def not_studied(value: str, before: str, after: str) -> bool:
     """A word such as "jailbreak" where nobody asks what it is, how to defend against it, or does it to a telephone."""
-    sentence = _SENTENCE_END.split(before)[-1]
+    sentence = _sentence(before)
     return not (_STUDY.match(sentence) or _is_about_device(before, after) or _is_about_words(value, before, after))
 
 
