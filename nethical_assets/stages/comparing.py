@@ -181,15 +181,13 @@ def _watch(case: Case, champion: ModelPointer, probabilities: npt.NDArray[np.flo
         IntegrityError: the champion's evaluation is missing or was changed.
     """
     from nethical_assets.core.delivery.release import watch_champion
+    from nethical_assets.core.evaluation.clusters import count_units
     from nethical_assets.core.evaluation.metrics import Evaluation, accuracy_of
 
     recorded = Evaluation.from_json(json.loads(case.workspace.objects.get(champion.evaluation)))
     test = case.test_rows
-    now = accuracy_of(
-        test["label"].to_numpy(),
-        probabilities,
-        sources=test["source"].to_numpy(dtype=object),
-        groups=test["group"].to_numpy(dtype=object),
-    )
+    sources, groups = (test[name].to_numpy(dtype=object) for name in ("source", "group"))
+    now = accuracy_of(test["label"].to_numpy(), probabilities, sources=sources, groups=groups)
+    units = (recorded.units, count_units(groups, sources, len(test)))
     limit = case.workspace.settings.file.performance_thresholds.accuracy_drop_alert
-    return watch_champion(recorded.metrics["accuracy"], recorded.rows, now, len(test), limit=limit)
+    return watch_champion(recorded.metrics["accuracy"], recorded.rows, now, len(test), limit=limit, units=units)

@@ -73,12 +73,14 @@ def watch_champion(
     *,
     limit: float,
     minimum_rows: int = MINIMUM_ROWS,
+    units: tuple[int, int] | None = None,
 ) -> ChampionWatch:
     """Whether the champion fell by more than ``limit`` since its own evaluation.
 
     The interval of the drop follows from those of both accuracies (Newcombe 1998, method 10; Zou and Donner 2008), as
     if the two samples shared no row, which is cautious where they do. From ``minimum_rows`` rows in both samples on,
-    a drop above the limit counts if its interval excludes 0; below, only if it lies wholly above the limit.
+    a drop above the limit counts if its interval excludes 0; below, only if it lies wholly above the limit. Rows in
+    groups count as many as there are groups: ``units`` then, and now.
     """
     drop, low, high = _drop(recorded, now)
 
@@ -91,7 +93,7 @@ def watch_champion(
         f"the champion's accuracy was {recorded.value:.4f} on {recorded_rows} rows when it was released and is "
         f"{now.value:.4f} on these {rows} (lower by {drop:+.4f}, 95 % interval {low:+.4f} to {high:+.4f})"
     )
-    settled = min(rows, recorded_rows) >= minimum_rows
+    settled = min(units or (recorded_rows, rows)) >= minimum_rows
     if drop > limit and low > (0.0 if settled else limit):
         return watch(
             "fell",

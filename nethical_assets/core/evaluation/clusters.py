@@ -41,6 +41,12 @@ def cluster_codes(groups: npt.ArrayLike | None, sources: npt.ArrayLike | None, r
     return np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
+def count_units(groups: npt.ArrayLike | None, sources: npt.ArrayLike | None, rows: int) -> int:
+    """How many groups there are, a row without one counting as one; see ``cluster_codes``."""
+    clusters = cluster_codes(groups, sources, rows)
+    return rows if clusters is None else len(np.unique(clusters))
+
+
 def cluster_sums(columns: FloatArray, clusters: IntArray | None) -> FloatArray:
     """The sums of ``columns`` (rows x k) over every cluster: shape (clusters, k); the rows themselves without any."""
     if clusters is None:

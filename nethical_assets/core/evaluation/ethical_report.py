@@ -138,11 +138,13 @@ def _report(evidence: FamilyEvidence) -> FamilyReport:
             {cohort.source: (cohort.missed, cohort.positives) for cohort in cohorts},
             maximum_difference=ERROR_SPREAD,
             event="positives that were missed",
+            design_effects={source.source: source.missed_effect or 1.0 for source in evidence.evaluation.sources},
         ),
         "false_alarms": compare_rates(
             {cohort.source: (cohort.false_alarms, cohort.rows - cohort.positives) for cohort in cohorts},
             maximum_difference=ERROR_SPREAD,
             event="negatives that were called positive",
+            design_effects={source.source: source.false_alarm_effect or 1.0 for source in evidence.evaluation.sources},
         ),
         "removed_by_screening": compare_rates(
             {f"label {name}": counts for name, counts in evidence.removed_by_label.items() if name != ALL_ROWS},

@@ -30,6 +30,8 @@ class GateDecision:
     """The verdict, one sentence with numbers per reason, and everything the decision looked at.
 
     Attributes:
+        minimum_rows: how many rows, or groups of rows where they come in groups, settle a criterion by its point value.
+        groups: how many groups the rows are in; None where each row stands for itself.
         ece_noise: the ECE that a perfectly calibrated model would exceed in 5 % of samples of this size.
         ece_at_limit: the central 90 % of the ECE that a model exactly at the limit would show at this size.
     """
@@ -48,6 +50,7 @@ class GateDecision:
     ece_max: float
     ece_noise: float | None
     ece_at_limit: tuple[float, float] | None
+    groups: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -66,6 +69,8 @@ def decide(
 
     Rule. A criterion is settled by its point estimate when the test sample is large enough, and by evidence when it is
     not:
+
+    Rows that come in groups count as many as there are groups.
 
     - accuracy: settled from ``minimum_rows`` rows on; below, only if its exact 95 % interval lies wholly on one side of
       the threshold.
@@ -118,6 +123,7 @@ def decide(
         ece_max=ece_max,
         ece_noise=noise,
         ece_at_limit=band,
+        groups=evaluation.groups,
     )
 
 
@@ -126,11 +132,11 @@ def _judge_accuracy(evaluation: Evaluation, accuracy_min: float, minimum_rows: i
     if accuracy.value is None or math.isnan(accuracy.value):
         return "fail", f"Accuracy is undefined: {accuracy.reason or 'not a number'}."
     low, high = accuracy.low or 0.0, 1.0 if accuracy.high is None else accuracy.high
-    measured = f"Accuracy {accuracy.value:.4f} (95 % interval {low:.4f} to {high:.4f}, {evaluation.rows} test rows)"
-    if evaluation.rows < minimum_rows and low < accuracy_min <= high:
+    measured = f"Accuracy {accuracy.value:.4f} (95 % interval {low:.4f} to {high:.4f}, {_size(evaluation)})"
+    if evaluation.units < minimum_rows and low < accuracy_min <= high:
         return "needs_more_data", (
             f"{measured} cannot be told from the minimum {accuracy_min:g}: the interval spans it and "
-            f"{minimum_rows} rows are needed to decide by the point estimate."
+            f"{minimum_rows} {_units(evaluation)} are needed to decide by the point estimate."
         )
     if accuracy.value >= accuracy_min:
         return "pass", f"{measured} reaches the minimum {accuracy_min:g}."
@@ -143,8 +149,8 @@ def _judge_ece(
     ece = evaluation.metrics["ece"]
     if ece.value is None or math.isnan(ece.value) or noise is None or band is None:
         return "fail", f"ECE is undefined: {ece.reason or 'not a number'}."
-    measured = f"ECE {ece.value:.4f} ({evaluation.ece_bins} bins, {evaluation.rows} test rows)"
-    settled = evaluation.rows >= minimum_rows and noise <= ece_max
+    measured = f"ECE {ece.value:.4f} ({evaluation.ece_bins} bins, {_size(evaluation)})"
+    settled = evaluation.units >= minimum_rows and noise <= ece_max
     if not settled and band[0] <= ece.value <= band[1]:
         return "needs_more_data", (
             f"{measured} cannot be told from the maximum {ece_max:g}: here a model exactly at the maximum shows "
@@ -156,11 +162,21 @@ def _judge_ece(
     return "fail", f"{measured} is above the maximum {ece_max:g}; noise alone explains up to {noise:.4f}."
 
 
+def _units(evaluation: Evaluation) -> str:
+    return "rows" if evaluation.groups is None else "groups"
+
+
+def _size(evaluation: Evaluation) -> str:
+    """How large the test sample is, for people."""
+    return f"{evaluation.rows} test rows" + ("" if evaluation.groups is None else f" in {evaluation.groups} groups")
+
+
 def _ece_nulls(reliability: tuple[ReliabilityBin, ...], ece_max: float, seed: int) -> tuple[float, tuple[float, float]]:
     """The 95 % quantile of the ECE of a perfectly calibrated model, and the central 90 % of one exactly at the limit.
 
     Each occupied bin's positives are binomial with its mean probability, or with that moved by ``ece_max`` towards the
-    rate that was observed (to the other side where [0, 1] leaves no room).
+    rate that was observed (to the other side where [0, 1] leaves no room). A bin of rows in groups spreads as the
+    independent rows that it is worth.
     """
     occupied = [row for row in reliability if row.rows]
     rows = np.array([row.rows for row in occupied])
@@ -168,11 +184,12 @@ def _ece_nulls(reliability: tuple[ReliabilityBin, ...], ece_max: float, seed: in
     rates = np.array([row.observed_rate for row in occupied], dtype=np.float64)
     up = np.where(rates >= means, means + ece_max <= 1.0, means - ece_max < 0.0)
     limits = np.clip(np.where(up, means + ece_max, means - ece_max), 0.0, 1.0)
+    worth = [row.rows if row.independent_rows is None else max(1, round(row.independent_rows)) for row in occupied]
     generator = np.random.default_rng(seed)
 
     def draws(truth: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-        positives = generator.binomial(rows, truth, size=(_NULL_DRAWS, len(rows)))
-        return np.asarray(np.abs(positives - rows * means).sum(axis=1) / rows.sum())
+        observed = generator.binomial(worth, truth, size=(_NULL_DRAWS, len(rows))) / worth
+        return np.asarray((np.abs(observed - means) * rows).sum(axis=1) / rows.sum())
 
     # A bin's mean carries rounding of its last bits, which would take the binomial outside [0, 1].
     noise = float(np.quantile(draws(np.clip(means, 0.0, 1.0)), 0.95))

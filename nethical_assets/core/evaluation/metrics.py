@@ -51,6 +51,8 @@ class ReliabilityBin:
     """Rows whose probability lies in ``[low, high)`` (the last bin includes 1).
 
     ``mean_probability``, ``observed_rate`` (share of positives) and its exact 95 % interval are None without rows.
+    ``independent_rows``: how many independent rows the rows are worth that come in groups; None where each stands for
+    itself.
     """
 
     low: float
@@ -60,16 +62,23 @@ class ReliabilityBin:
     observed_rate: float | None
     observed_low: float | None
     observed_high: float | None
+    independent_rows: float | None = None
 
 
 @dataclass(frozen=True)
 class SourceEvaluation:
-    """The metrics (named as in ``measures.METRICS``) on the rows of one source."""
+    """The metrics (named as in ``measures.METRICS``) on the rows of one source.
+
+    ``missed_effect`` and ``false_alarm_effect``: how many times fewer independent rows its positives and its negatives
+    are worth, where they come in groups; None where each stands for itself.
+    """
 
     source: str
     rows: int
     positives: int
     metrics: Mapping[str, Estimate]
+    missed_effect: float | None = None
+    false_alarm_effect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,8 @@ class Evaluation:
     Clopper-Pearson intervals, ROC AUC a score interval, Brier and ECE bootstrap intervals. ``confusion`` is None, and
     metrics are undefined with a reason, when predictions are not finite numbers. ``operating_points`` are the points of
     the ROC and the precision-recall curve; None then, and in evaluations that were stored before there were any.
+    ``groups``: how many groups the rows are in, a row without one counting as one; None where each row stands for
+    itself.
     """
 
     rows: int
@@ -94,6 +105,12 @@ class Evaluation:
     reliability: tuple[ReliabilityBin, ...]
     sources: tuple[SourceEvaluation, ...]
     operating_points: OperatingPoints | None = None
+    groups: int | None = None
+
+    @property
+    def units(self) -> int:
+        """How many units the sample has that tell something of their own: groups, or rows where there are none."""
+        return self.rows if self.groups is None else self.groups
 
     def value(self, name: str) -> float | None:
         """The point value of the metric ``name``, None where it is undefined."""
@@ -170,8 +187,10 @@ def evaluate(
     by_source = []
     for name in [] if source_names is None else sorted(set(source_names.tolist())):
         rows = source_names == name
-        estimates = measure(rows, min(bootstrap_samples, SOURCE_BOOTSTRAP_SAMPLES))[1]
-        by_source.append(SourceEvaluation(str(name), int(rows.sum()), int((labels[rows] == 1).sum()), estimates))
+        own, estimates = measure(rows, min(bootstrap_samples, SOURCE_BOOTSTRAP_SAMPLES))
+        effects = (None, None) if own is None or clusters is None else _error_effects(own, clusters[rows])
+        counts = int(rows.sum()), int((labels[rows] == 1).sum())
+        by_source.append(SourceEvaluation(str(name), *counts, estimates, *effects))
     return Evaluation(
         rows=len(labels),
         positives=int((labels == 1).sum()),
@@ -187,6 +206,7 @@ def evaluate(
         else _reliability(labels, probabilities, ece_bins, clusters),
         sources=tuple(by_source),
         operating_points=None if columns is None else operating_points(labels, scores),
+        groups=None if clusters is None else len(np.unique(clusters)),
     )
 
 
@@ -279,10 +299,20 @@ def _share(
     hits: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], clusters: IntArray | None, reason: str
 ) -> Estimate:
     """The share of the rows ``among`` that are ``hits``."""
-    chosen, trials = hits[among], int(among.sum())
-    centred = chosen - chosen.mean() if trials else np.zeros(0)
-    effect = design_effect(centred, None if clusters is None else clusters[among])
-    return proportion(int(chosen.sum()), trials, reason, effect)
+    return proportion(int(hits[among].sum()), int(among.sum()), reason, _effect(hits, among, clusters))
+
+
+def _effect(hits: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], clusters: IntArray | None) -> float:
+    """How many times fewer independent rows the rows ``among`` are worth for the share that are ``hits``."""
+    chosen = hits[among]
+    centred = chosen - chosen.mean() if len(chosen) else np.zeros(0)
+    return design_effect(centred, None if clusters is None else clusters[among])
+
+
+def _error_effects(columns: Contributions, clusters: IntArray) -> tuple[float, float]:
+    """The design effects of the positives that are missed and of the negatives that are called positive."""
+    missed, alarms = columns.positive & ~columns.called, ~columns.positive & columns.called
+    return _effect(missed, columns.positive, clusters), _effect(alarms, ~columns.positive, clusters)
 
 
 def _f1_of_overlap(overlap: Estimate) -> Estimate:
@@ -318,5 +348,6 @@ def _reliability(
         count = int(inside.sum())
         rate = _share(positive & inside, inside, clusters, "")
         mean = float(totals[index] / count) if count else None
-        table.append(ReliabilityBin(*edges, count, mean, rate.value, rate.low, rate.high))
+        worth = None if clusters is None else count / _effect(positive, inside, clusters)
+        table.append(ReliabilityBin(*edges, count, mean, rate.value, rate.low, rate.high, worth))
     return tuple(table)

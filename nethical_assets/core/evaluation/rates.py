@@ -31,7 +31,13 @@ class RateComparison:
     reason: str
 
 
-def compare_rates(counts: Mapping[str, tuple[int, int]], *, maximum_difference: float, event: str) -> RateComparison:
+def compare_rates(
+    counts: Mapping[str, tuple[int, int]],
+    *,
+    maximum_difference: float,
+    event: str,
+    design_effects: Mapping[str, float] | None = None,
+) -> RateComparison:
     """Judge (how often it happened, rows) of each group; a group without rows is left out.
 
     The exact intervals of the rates bound the difference between the highest and the lowest: above the maximum for
@@ -41,6 +47,7 @@ def compare_rates(counts: Mapping[str, tuple[int, int]], *, maximum_difference: 
     Args:
         maximum_difference: by how much rates may differ, in [0, 1].
         event: what is counted, as in "rows of b are ``event`` ..."; goes into the reason.
+        design_effects: how many times fewer independent rows the rows of a group are worth, 1 where it is not named.
 
     Raises:
         ValueError: more happened than there are rows.
@@ -52,7 +59,8 @@ def compare_rates(counts: Mapping[str, tuple[int, int]], *, maximum_difference: 
         return RateComparison("needs_more_data", 0.0, 0.0, 1.0, maximum_difference, rows, reason)
     confidence = 1.0 - (1.0 - CONFIDENCE) / len(groups)
     rates = {name: happened / total for name, (happened, total) in groups.items()}
-    intervals = {name: clopper_pearson(*count, confidence) for name, count in groups.items()}
+    effects = {name: (design_effects or {}).get(name, 1.0) for name in groups}
+    intervals = {name: _interval(*count, effects[name], confidence) for name, count in groups.items()}
     most, least = max(rates, key=rates.__getitem__), min(rates, key=rates.__getitem__)
     smallest = max(0.0, max(low for low, _ in intervals.values()) - min(high for _, high in intervals.values()))
     largest = max(high for _, high in intervals.values()) - min(low for low, _ in intervals.values())
@@ -64,6 +72,12 @@ def compare_rates(counts: Mapping[str, tuple[int, int]], *, maximum_difference: 
         rows=rows,
         said=f"{event}: {rates[most]:.2%} of the rows of {most}, {rates[least]:.2%} of {least}",
     )
+
+
+def _interval(happened: int, rows: int, design_effect: float, confidence: float) -> tuple[float, float]:
+    if happened > rows:
+        raise ValueError(f"{happened} successes of {rows} trials")
+    return clopper_pearson(happened / design_effect, rows / design_effect, confidence)
 
 
 def judge_difference(

@@ -39,7 +39,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class RegressionReport:
-    """``fail`` is a regression; ``reasons`` has one sentence per metric."""
+    """``fail`` is a regression; ``reasons`` has one sentence per metric. ``groups``: how many groups the rows are in,
+    which then count against ``minimum_rows``; None where each row stands for itself."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -47,6 +48,7 @@ class RegressionReport:
     tolerance: float
     minimum_rows: int
     comparisons: tuple[Comparison, ...]
+    groups: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -72,15 +74,19 @@ def compare_with_champion(
     All arrays have shape (rows,); both models scored the same rows. The point difference decides from ``minimum_rows``
     rows on; below, only if the paired bootstrap's 95 % interval lies wholly on one side of the tolerance. One settled
     regression fails; otherwise one unsettled metric needs more data. Without a champion there is nothing to compare.
-    With ``groups`` (and ``sources``) of the rows, as in ``evaluate``, the bootstrap draws whole groups.
+    With ``groups`` (and ``sources``) of the rows, as in ``evaluate``, the bootstrap draws whole groups, and rows count
+    as many as there are groups.
 
     Raises:
         DatasetError: a label is neither 0 nor 1.
         ValueError: lengths differ.
     """
 
+    clusters = cluster_codes(groups, sources, len(labels))
+    units = None if clusters is None else len(np.unique(clusters))
+
     def report(verdict: Verdict, reasons: list[str], comparisons: tuple[Comparison, ...] = ()) -> RegressionReport:
-        return RegressionReport(verdict, tuple(reasons), len(labels), tolerance, minimum_rows, comparisons)
+        return RegressionReport(verdict, tuple(reasons), len(labels), tolerance, minimum_rows, comparisons, units)
 
     if champion_probabilities is None:
         return report("no_champion", ["There is no champion to compare with."])
@@ -103,7 +109,6 @@ def compare_with_champion(
         return metrics_of(sums[:, :width], columns["candidate"]), metrics_of(sums[:, width:], columns["champion"])
 
     point = measured(both.sum(axis=0, keepdims=True))
-    clusters = cluster_codes(groups, sources, len(labels))
     replicates = measured(resampled_sums(both, bootstrap_samples, seed, clusters))
     same = np.array_equal(candidate_probabilities, champion_probabilities)
     comparisons, verdicts, reasons = [], set(), []
@@ -112,7 +117,7 @@ def compare_with_champion(
         losses = sign * (replicates[0][metric] - replicates[1][metric])
         interval = (0.0, 0.0) if same else _loss_interval(losses, len(labels), clusters)
         comparison = _compare(metric, candidate, champion, sign, interval)
-        verdict, reason = _judge(comparison, tolerance, len(labels), minimum_rows)
+        verdict, reason = _judge(comparison, tolerance, len(labels), units, minimum_rows)
         comparisons.append(comparison)
         verdicts.add(verdict)
         reasons.append(reason)
@@ -137,16 +142,19 @@ def _compare(metric: str, candidate: float, champion: float, sign: float, interv
     return Comparison(metric, candidate, champion, sign * (candidate - champion), *interval)
 
 
-def _judge(comparison: Comparison, tolerance: float, rows: int, minimum_rows: int) -> tuple[Verdict, str]:
+def _judge(
+    comparison: Comparison, tolerance: float, rows: int, groups: int | None, minimum_rows: int
+) -> tuple[Verdict, str]:
     title = _TITLES[comparison.metric]
     loss, low, high = comparison.loss, comparison.loss_low, comparison.loss_high
     if loss is None or low is None or high is None:
         return "needs_more_data", f"{title} is undefined on these {rows} rows."
+    size = f"{rows} rows" + ("" if groups is None else f" in {groups} groups")
     measured = (
         f"{title} {comparison.candidate:.4f} against the champion's {comparison.champion:.4f} "
-        f"(worse by {loss:+z.4f}, 95 % interval {low:+z.4f} to {high:+z.4f}, {rows} rows)"
+        f"(worse by {loss:+z.4f}, 95 % interval {low:+z.4f} to {high:+z.4f}, {size})"
     )
-    if rows < minimum_rows and low <= tolerance < high:
+    if (rows if groups is None else groups) < minimum_rows and low <= tolerance < high:
         return "needs_more_data", f"{measured} cannot be told from the tolerance {tolerance:g}."
     if loss > tolerance:
         return "fail", f"{measured} is a regression: the tolerance is {tolerance:g}."
