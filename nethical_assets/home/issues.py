@@ -52,11 +52,8 @@ class IssueJournal:
             acting.settle()
             try:
                 yield acting.record
-            except BaseException:
-                # What went wrong is told; that the log waits for the next run is no second problem.
-                acting.end(logging.DEBUG)
-                raise
-            acting.end(logging.WARNING)
+            finally:
+                acting.end()
 
 
 class _Acting:
@@ -98,12 +95,14 @@ class _Acting:
             self._give_up(error)
         return reached
 
-    def end(self, level: int) -> None:
+    def end(self) -> None:
         if self._recorded:
             try:
                 self._workspace.seal()
             except NethicalError as error:
-                _LOGGER.log(level, "what was recorded about issues enters the audit log with the next run: %s", error)
+                _LOGGER.log(
+                    _level(error), "what was recorded about issues enters the audit log with the next run: %s", error
+                )
         self._workspace.end()
 
     def _write(self, leaf: Leaf, intent: str) -> None:
@@ -117,4 +116,12 @@ class _Acting:
 
     def _give_up(self, error: Exception) -> None:
         self._usable = False
-        _LOGGER.warning("the audit log takes no event; what the platform changes in issues it is told later: %s", error)
+        said = "the audit log takes no event; what the platform changes in issues it is told later: %s"
+        _LOGGER.log(_level(error), said, error)
+
+
+def _level(error: Exception) -> int:
+    """How loud it is that the log waits for the next run. A full disk is told once, by what stops at it, and nothing is
+    lost and nothing to be done about the log then; anything else is told here."""
+    caused = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+    return logging.INFO if isinstance(caused, OSError) else logging.WARNING
