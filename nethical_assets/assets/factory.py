@@ -11,6 +11,7 @@ import dagster as dg
 from nethical_assets.assets.presentation import present
 from nethical_assets.assets.roots import witness_root
 from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.core.ground.unexpected import describe_unexpected, may_quote_data
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
@@ -115,8 +116,15 @@ def _sources(needed: Stage, stage: Stage, subject: str, settings: Settings, fami
 
 @contextlib.contextmanager
 def expected_failures() -> Iterator[None]:
-    """Show an expected error as a step failure with its one line; trying again would not help."""
+    """Show an expected error as a step failure with its one line; trying again would not help. Of any other only its
+    kind and place are shown and kept, for its words may quote data."""
     try:
         yield
     except NethicalError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
+    except (dg.Failure, dg.RetryRequested, dg.DagsterError):
+        raise
+    except Exception as error:
+        if not may_quote_data(error):
+            raise
+        raise dg.Failure(description=describe_unexpected(error)) from None

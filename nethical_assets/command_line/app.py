@@ -37,6 +37,7 @@ from nethical_assets.command_line.status_line import working
 from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.core.ground.unexpected import describe_unexpected, may_quote_data
 from nethical_assets.home.options import CycleOptions, SourceChoice
 
 # typer carries a click of its own, whose general usage error it does not export.
@@ -167,6 +168,8 @@ def score(
                 f"Counted as missing: column {column['column']}: {column['count']} of {column['records']} values, "
                 f"{column['reason']} (first: record {column['first']})"
             )
+        for kind, count in document["input_findings"].items():
+            tell(f"Masked before they were scored, as in training: {kind} {count}")
         for note in document["notes"]:
             tell(f"Note: {note}")
         for kind, count in document["prediction_findings"].items():
@@ -234,7 +237,8 @@ def _run() -> NoReturn:
 
 
 def _end(error: BaseException) -> int:
-    """Say in one line how a command ended; its exit code. An unexpected error is raised again.
+    """Say in one line how a command ended; its exit code. An unexpected error is raised again, unless its words may
+    quote data: then its kind and place are said.
 
     A library that is interrupted may raise an error of its own instead.
     """
@@ -255,6 +259,9 @@ def _end(error: BaseException) -> int:
             command = "nethical" if context is None else context.command_path
             _say(f"{_in_plain_words(message)} ({command} --help lists what there is)")
         return 2
+    if may_quote_data(error):
+        _say(describe_unexpected(error))
+        return 1
     raise error
 
 
