@@ -253,12 +253,15 @@ class _Refresh:
             upstream_date=fetched.upstream_date,
             discovery=None if discovery is None else discovery.to_json(),
         )
-        # What the catalog declares was written by who runs this, and is how the columns are found.
-        declared = {*self.entry.read_columns(), *(name for file in self.entry.files for name in file.columns)}
-        private = self.private_names(raw.table.column_names) - declared
+        private = self.private_names(raw.table.column_names) - self._declared
         stored = self.snapshots.store_table(with_plain_names(raw.table, private), manifest, self.now)
         self.keeper.arrive(stored)
         return stored
+
+    @property
+    def _declared(self) -> frozenset[str]:
+        """What the catalog declares was written by who runs this, and is how the columns are found."""
+        return frozenset([*self.entry.read_columns(), *(name for file in self.entry.files for name in file.columns)])
 
     def _layout(self, folder: Path, plain: Mapping[str, str]) -> tuple[DatasetEntry, DiscoveryReport | None]:
         if not self.entry.discover:
@@ -294,10 +297,19 @@ class _Refresh:
         )
 
     def _check_fit(self, latest: Snapshot) -> None:
-        """Whether a snapshot read by another definition has what the entry now declares."""
+        """Whether a snapshot read by another definition has what the entry now declares, and names no person.
+
+        Snapshots of older versions have the names of columns that the files had.
+        """
         from nethical_assets.core.reading.readers import check_columns
         from nethical_assets.core.rows.labels import check_labels
 
+        private = self.private_names([name for name, _ in latest.columns]) - self._declared
+        if private:
+            raise DatasetError(
+                f"names of {len(private)} of its columns are personal data, which are replaced when it is read again; "
+                f"when a source answers, run: nethical data fetch {self.entry.name}"
+            )
         if not self.entry.discover:
             table = self.snapshots.load(latest)
             check_columns(self.entry, table)

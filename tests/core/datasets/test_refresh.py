@@ -181,6 +181,20 @@ def test_a_stale_snapshot_must_fit_the_entry_as_it_is_now(refresh):
     assert "the stored snapshot does not fit: dataset toy: there is no column 'when'" in outcome.reason
 
 
+def test_a_snapshot_of_an_older_version_that_names_people_is_read_again_or_not_used(refresh, snapshots):
+    """``maximum_rows`` stands for whatever makes its definition another one than today's."""
+    refresh(FakeSource(), maximum_rows=900)
+    names = {"private_names": lambda names: frozenset(names) & {"value"}}
+    outcome = refresh(**names)
+    assert (outcome.status, outcome.snapshot, outcome.cause) == ("skipped", None, "unusable")
+    assert "names of 1 of its columns are personal data" in outcome.reason
+    assert "when a source answers, run: nethical data fetch toy" in outcome.reason
+    assert "value" not in outcome.reason
+    assert refresh(**names, entry=entry_of(time_column="value")).snapshot is not None, "the catalog names it itself"
+    assert "value" not in dict(refresh(FakeSource(), **names).snapshot.columns)
+    assert refresh(**names).status == "unchanged"
+
+
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
