@@ -29,9 +29,10 @@ def score_file(
 
     ``layout`` says the file's delimiter and encoding, where its name or the catalog does not.
 
-    Only scores and numeric sketches of the inputs enter the inference log, never the records; a file that is scored
-    again enters it once. What is written is screened as predictions of the evaluation are; the counts of that, and of
-    cells of the wrong type, are in the answer and in the batch's event.
+    Records are masked before the model reads them, as those that it was trained on were. Only scores and numeric
+    sketches of the inputs enter the inference log, never the records; a file that is scored again enters it once. What
+    is written is screened as predictions of the evaluation are; the counts of that, of what was masked, and of cells of
+    the wrong type, are in the answer and in the batch's event.
 
     Raises:
         NoChampionError: no model of the family was promoted yet.
@@ -40,7 +41,8 @@ def score_file(
         IntegrityError: the model is not what was stored, or the log has no promotion of it.
     """
     from nethical_assets.core.governance.predictions import screen_outputs
-    from nethical_assets.core.models.loading import load_detector, score_records
+    from nethical_assets.core.governance.scoring import score_records
+    from nethical_assets.core.models.loading import load_detector
     from nethical_assets.core.reading.tables import TextLayout, check_output, read_records, reading_of, write_records
 
     check_output(output, file)
@@ -61,14 +63,15 @@ def score_file(
         spec,
         records,
         entries,
+        workspace.screener,
         wrong_share_max=settings.file.datasets.wrong_type_share_max,
         what=str(file),
     )
     predictions = scored.predictions
-    texts = scored.inputs[spec.text_columns[0]] if spec.text_columns else None
-    outputs = screen_outputs(predictions, workspace.screener, texts)
+    outputs = screen_outputs(predictions, workspace.screener, scored.texts)
     told = {
         "rows": len(predictions),
+        "input_findings": dict(scored.masked),
         "prediction_findings": dict(outputs.by_kind),
         "wrong_cells": scored.cells.to_json(),
     }

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from nethical_assets.home.workspace import Workspace
 
 
+FOUND = "found"
+"""By which name a record of canonical rows names the findings that were masked in them before they were stored."""
+
+
 class _Sources:
     """The fetched sources of a family: which there are, how they are understood, and which may train.
 
@@ -102,8 +106,10 @@ def _build(work: Work) -> Result:
     from nethical_assets.core.datasets.raw_rows import snapshot_frame
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.governance.frames import canonical_readings
+    from nethical_assets.core.governance.protection import protect
     from nethical_assets.core.governance.records import RecordScreener
     from nethical_assets.core.ground.parquet import column_types, put_table
+    from nethical_assets.core.rows.columns import GROUP
     from nethical_assets.core.rows.sources import attach_sources
 
     workspace, family, sources = work.workspace, work.subject, _Sources(work)
@@ -124,11 +130,30 @@ def _build(work: Work) -> Result:
         )
     else:
         dataset = synthetic_dataset(spec, rows=samples or settings.training.synthetic_samples, seed=workspace.seed)
-    stored = put_table(workspace.objects, dataset.frame)
-    columns = column_types(dataset.frame)
-    readings = {name: str(reading) for name, reading in canonical_readings(dataset.frame, spec.kind).items()}
-    facts = {**dataset.facts, "columns": columns, "source": sources.label, "skipped": sources.skipped}
-    return Result(stored, {"frame": stored}, {**facts, "screened_columns": readings})
+    readings = canonical_readings(dataset.frame, spec.kind)
+    rows = protect(dataset.frame, readings, workspace.screener, {GROUP: workspace.pseudonyms.token})
+    objects = {"frame": put_table(workspace.objects, rows.frame), FOUND: put_table(workspace.objects, rows.found)}
+    facts = {
+        **dataset.facts,
+        "columns": column_types(rows.frame),
+        "source": sources.label,
+        "skipped": sources.skipped,
+        "screened_columns": {name: str(reading) for name, reading in readings.items()},
+        "protected": rows.found["kind"].value_counts().sort_index().to_dict(),
+        "kept_out": len(rows.kept_out),
+    }
+    return Result(objects["frame"], objects, facts, then=lambda: workspace.quarantine.put_aside(family, rows.kept_out))
+
+
+def _rows_are_aside(workspace: Workspace, record: StageRecord) -> bool:
+    """Whether the rows that screening is to keep out are still there as they came."""
+    from nethical_assets.core.governance.protection import rows_kept_out
+    from nethical_assets.core.ground.parquet import get_table
+
+    if not record.facts["kept_out"]:
+        return True
+    rows = rows_kept_out(get_table(workspace.objects, record.objects[FOUND]))
+    return workspace.quarantine.has_aside(record.subject, rows)
 
 
 def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
@@ -155,6 +180,7 @@ DATASETS = Stage(
     needs=(RAW,),
     run=_build,
     plan=_plan,
+    intact=_rows_are_aside,
     shows=_shown,
     sums_up=lambda record: {"source": record.facts["source"]},
     kinds=frozenset({"parquet", "pandas"}),

@@ -89,7 +89,8 @@ def _check_dataset(work: Work) -> Result:
     )
     # Records of older versions do not say what was masked: nothing was.
     readings, masked = canonical_readings(frame, spec.kind), record.facts.get("screening")
-    personal = personal_data_outcome(frame, readings, workspace.screener, masked)
+    protected = record.facts.get("protected")
+    personal = personal_data_outcome(frame, readings, workspace.screener, masked, protected)
     content = family_content(workspace, spec, record, frame, _groups(workspace, record))
     return _checked(workspace, [*outcomes, personal, *content])
 
@@ -190,6 +191,7 @@ QUALITY_OF_DATASETS = _quality(
         {
             "overlap": work.of(DATASETS).facts.get("source_overlap", []),
             "screening": work.of(DATASETS).facts.get("screening"),
+            "protected": work.of(DATASETS).facts.get("protected"),
         },
     ),
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.errors import SettingsError
-from nethical_assets.stages.canonical import DATASETS
+from nethical_assets.stages.canonical import DATASETS, FOUND
 from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, ColumnTypes, Markdown, Shown, Table
 from nethical_assets.stages.stage import Act, Plan, Result, Stage, Work
 
@@ -29,13 +29,15 @@ def _plan_screening(work: Work) -> Plan:
     facts, ruleset = work.of(DATASETS).facts, work.workspace.ruleset.digest
     # What was masked in the records is counted here too, and can differ where the canonical rows do not.
     counted = {"columns": facts["screened_columns"], "records": facts["screening"]}
+    counted["protected"] = work.of(DATASETS).objects.get(FOUND)
     return Plan({**counted, "released": released}, {"ruleset": ruleset})
 
 
 def _screen(work: Work) -> Result:
     """Every row of the canonical dataset through every screening rule: masked, kept out, or as it was. What was masked
-    in its records before, when they became canonical, is counted with it."""
+    before, in its records and when it was stored, is counted with it."""
     from nethical_assets.core.governance.frames import screen_frame
+    from nethical_assets.core.governance.protection import earlier_findings, rows_kept_out
     from nethical_assets.core.governance.quarantine import REASONS_COLUMN
     from nethical_assets.core.governance.records import with_records
     from nethical_assets.core.governance.values import Reading
@@ -44,13 +46,17 @@ def _screen(work: Work) -> Result:
 
     workspace, family, dataset = work.workspace, work.subject, work.of(DATASETS)
     frame = get_table(workspace.objects, dataset.output)
+    # Tables of older versions hold such values, which are found in them.
+    found = get_table(workspace.objects, dataset.objects[FOUND]) if FOUND in dataset.objects else None
     result = screen_frame(
         frame,
         {name: Reading(reading) for name, reading in dataset.facts["screened_columns"].items()},
         workspace.screener,
         released=workspace.released_rows(family),
         tokens={GROUP: workspace.pseudonyms.token},
+        earlier=None if found is None else earlier_findings(found),
     )
+    aside = () if found is None else frozenset(rows_kept_out(found))
     kept, listed = result.frame, result.quarantined[["row_id", "label", "source", REASONS_COLUMN]]
     looked_at = len(dataset.facts["screened_columns"])
     objects = {"frame": put_table(workspace.objects, kept), "quarantined": put_table(workspace.objects, listed)}
@@ -70,7 +76,7 @@ def _screen(work: Work) -> Result:
         },
         subjects={"ruleset": workspace.ruleset.digest},
         acts=acts,
-        then=lambda: workspace.quarantine.add(family, result.quarantined, now=workspace.now()),
+        then=lambda: workspace.quarantine.add(family, result.quarantined, now=workspace.now(), aside=aside),
     )
 
 

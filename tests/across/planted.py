@@ -42,6 +42,12 @@ LABEL = "planted.label@gmail.com"
 ADDRESS = "81.23.76.7"
 KEY = "-----BEGIN PRIVATE KEY----- MIIEvQIBADANBgkqhkiG9w0BAQEFAASC -----END PRIVATE KEY-----"
 """A value that keeps its row out."""
+MANY = "planted.last.of.many@gmail.com"
+"""The last of so many addresses in one text that not all are looked at, which keeps the row out."""
+KEPT_OUT = (KEY[28:60], MANY)
+"""What stands in rows that are kept out, beside what is masked in them."""
+MARKER = "Zquillon-planted wrong cell"
+"""Nobody's data, and neither a number, a time, a label nor an action."""
 NEEDLES = (*VALUES, *DOMAINS, COLUMN, LABEL, ADDRESS)
 
 
@@ -56,6 +62,7 @@ def plant(folder: Path, *, rows: int = 900) -> Path:
     texts["text"] = [f"{text} contact {VALUES[row % len(VALUES)]}" for row, text in enumerate(texts["text"])]
     texts.loc[0, "text"] = f"please reply to {base64.b64encode(EMAIL.encode()).decode()}"
     texts.loc[1, "text"] = f"I am {EMAIL}, keep this for me: {KEY}"
+    texts.loc[2, "text"] = " ".join([*(f"planted.person{number}@gmail.com" for number in range(2_100)), MANY])
     _rewrite(folder, "prompt_injection_collection", "neuralchemy.csv", texts)
     for name in ("normal.txt", "abnormal.txt"):
         path = folder / CATALOG.entry("hdfs").slug / name
@@ -71,6 +78,23 @@ def plant(folder: Path, *, rows: int = 900) -> Path:
     ]
     _rewrite(folder, "adfa_ld", "adfa_ld_sequences.csv", traces)
     _discovered(folder, rows, generator)
+    return folder
+
+
+def mark(folder: Path) -> Path:
+    """Write MARKER into a few rows of every column of every table of a mirror, in each column other rows."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".csv" or path.name.startswith("KDD"):
+            header = None if path.name.startswith("KDD") else "infer"
+            encoding = "utf-8-sig" if path.name == "neuralchemy.csv" else "utf-8"
+            frame = pd.read_csv(path, header=header, encoding=encoding).astype("object")
+            for at in range(len(frame.columns)):
+                frame.iloc[[at, at + 60], at] = MARKER
+            frame.to_csv(path, index=False, header=header is not None, encoding=encoding)
+        elif path.suffix == ".txt":
+            lines = path.read_text(encoding="utf-8").splitlines()
+            lines[3] += f" {MARKER}"
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from nethical_assets.core.governance.columns import is_numeric
-from nethical_assets.core.governance.findings import Findings, Token, kind_token, mask
+from nethical_assets.core.governance.findings import Findings, Token, concatenate, kind_token, mask
 from nethical_assets.core.governance.policy import Label, decide
 from nethical_assets.core.governance.rules import Decision
 from nethical_assets.core.governance.screener import Screener
@@ -33,7 +33,7 @@ _LABELS = (Label.POSITIVE, Label.NEGATIVE, Label.UNKNOWN)
 class ScreeningResult:
     """What became of a frame.
 
-    ``frame`` holds the rows kept, masked, with their index; ``quarantined`` the rows taken out as they came, with a
+    ``frame`` holds the rows kept, masked, with their index; ``quarantined`` the rows taken out as they were, with a
     column ``quarantine_reasons`` (rule identifiers, comma separated); ``findings`` has the columns of
     ``findings.SCHEMA`` and ``column`` (which text column) with ``row`` as a position in the screened frame;
     ``removed_by_label`` maps each label and ``all`` to (rows removed, rows).
@@ -92,13 +92,15 @@ def screen_frame(
     released: Collection[str] = (),
     row_id_column: str = "row_id",
     tokens: Mapping[str, Token] | None = None,
+    earlier: Mapping[str, Findings] | None = None,
 ) -> ScreeningResult:
     """Screen the ``columns`` of every row of ``frame`` and act on the findings by the policy for the row's label.
 
     A label of 1 (or true) is the positive class, 0 the negative one; missing, or without ``label_column``, it is
     unknown. Rows whose ``row_id`` is in ``released`` were decided about by a person: they are kept, but still masked.
-    ``tokens`` says what takes the place of a finding in some of the columns; elsewhere its kind does. The input is not
-    changed.
+    ``tokens`` says what takes the place of a finding in some of the columns; elsewhere its kind does. ``earlier`` is
+    what was found in columns of these rows, and masked, before they were stored (``protection``): it counts and decides
+    as what is found now. The input is not changed.
 
     Raises:
         DatasetError: a column is missing.
@@ -107,20 +109,20 @@ def screen_frame(
         if column not in frame.columns:
             raise DatasetError(f"column {column!r} to screen is missing; {columns_there(map(str, frame.columns))}")
     labels = _labels(frame, label_column)
-    found = {
+    now = {
         column: _decided(find_in(frame[column], reading, screener).on_rows(), labels, screener)
         for column, reading in columns.items()
     }
+    before = {column: _decided(findings, labels, screener) for column, findings in (earlier or {}).items()}
+    found = {column: concatenate([before.get(column, Findings.empty()), now[column]]) for column in now}
     let_through = _released_rows(frame, released, row_id_column)
     removed = np.zeros(len(frame), dtype=bool)
     masked = np.zeros(len(frame), dtype=bool)
     screened = frame.copy(deep=False)
     for column, findings in found.items():
-        decisions = findings.names("decision")
-        removing = np.isin(decisions, [decision for decision in Decision if decision.removes_row])
-        removed[findings.rows[removing]] = True
-        to_mask = findings.where(removing | (decisions == Decision.ALLOW_WITH_MODIFICATION))
-        masked[to_mask.rows] = True
+        removed[findings.rows[_removing(findings)]] = True
+        masked[findings.rows[_changing(findings)]] = True
+        to_mask = now[column].where(_changing(now[column]))
         screened[column] = mask(frame[column], to_mask, (tokens or {}).get(column, kind_token))
     removed &= ~let_through
     reasons = _reasons(found, len(frame))
@@ -148,6 +150,14 @@ def canonical_readings(frame: pd.DataFrame, kind: str) -> dict[str, Reading]:
         for name in named
         if not is_numeric(frame[name])
     }
+
+
+def _removing(findings: Findings) -> npt.NDArray[np.bool_]:
+    return np.isin(findings.names("decision"), [decision for decision in Decision if decision.removes_row])
+
+
+def _changing(findings: Findings) -> npt.NDArray[np.bool_]:
+    return _removing(findings) | np.isin(findings.names("decision"), [Decision.ALLOW_WITH_MODIFICATION])
 
 
 def _labels(frame: pd.DataFrame, label_column: str | None) -> npt.NDArray[np.int8]:
@@ -184,9 +194,8 @@ def _released_rows(frame: pd.DataFrame, released: Collection[str], row_id_column
 
 def _reasons(found: Mapping[str, Findings], rows: int) -> npt.NDArray[np.object_]:
     reasons = np.full(rows, "", dtype=object)
-    removing = [decision for decision in Decision if decision.removes_row]
     for findings in found.values():
-        kept = findings.where(np.isin(findings.names("decision"), removing))
+        kept = findings.where(_removing(findings))
         for row, rule in zip(kept.rows.tolist(), kept.names("rule").tolist(), strict=True):
             known = reasons[row].split(",") if reasons[row] else []
             reasons[row] = ",".join(sorted({*known, rule}))

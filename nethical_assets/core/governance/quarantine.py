@@ -12,7 +12,7 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +86,8 @@ def row_identity(values: Mapping[str, Any]) -> str:
 class QuarantineStore:
     """Quarantined rows under ``folder``: one sealed file a row and one small index a family.
 
-    With a key rows are sealed by AES-256-GCM, bound to their family and row; the index never holds text.
+    With a key rows are sealed by AES-256-GCM, bound to their family and row; the index never holds text. A row may be
+    put aside before it is listed: where what it holds must be in no other store.
     """
 
     def __init__(self, folder: Path, key: bytes | None = None) -> None:
@@ -100,10 +101,40 @@ class QuarantineStore:
         self._folder = Path(folder)
         self._key = key
 
-    def add(self, family: str, quarantined: pd.DataFrame, *, now: datetime.datetime) -> list[dict[str, Any]]:
+    def put_aside(self, family: str, rows: pd.DataFrame) -> None:
+        """Store rows that screening will take out, as they came, before anything else is made of them.
+
+        They are listed when they are added. Those that are listed or stored already stay as they are.
+        """
+        if not len(rows):
+            return
+        with self._locked(family):
+            entries = self._entries(family)
+            for values in rows.to_dict(orient="records"):
+                named = {str(name): value for name, value in values.items()}
+                row_id = str(named["row_id"])
+                content = _content(named)
+                if row_id not in entries and self._aside(family, row_id) != content:
+                    write_atomically(
+                        self._row_path(family, row_id), self._sealed(family, row_id, content), private=True
+                    )
+
+    def has_aside(self, family: str, rows: Iterable[str]) -> bool:
+        """Whether each of ``rows`` is listed, or was put aside."""
+        known = self._entries(family)
+        return all(row in known or self._row_path(family, row).exists() for row in rows)
+
+    def add(
+        self, family: str, quarantined: pd.DataFrame, *, now: datetime.datetime, aside: Collection[str] = ()
+    ) -> list[dict[str, Any]]:
         """Keep the rows of ``ScreeningResult.quarantined``; rows that are known already stay as they are.
 
+        Of the rows ``aside``, what was put aside is kept, because here they are masked.
+
         Returns the audit events of the new rows.
+
+        Raises:
+            IntegrityError: a row was put aside and is not there any more.
         """
         events = []
         with self._locked(family):
@@ -114,9 +145,15 @@ class QuarantineStore:
                 row_id = str(named["row_id"]) if "row_id" in named else row_identity(named)
                 if row_id in entries:
                     continue
-                content = json.dumps(named, default=str, ensure_ascii=True).encode()
+                path = self._row_path(family, row_id)
+                content = self._aside(family, row_id) if row_id in aside else _content(named)
+                if content is None:
+                    raise IntegrityError(
+                        f"{path}: what row {row_id} came with is missing or was stored with another {KEY_VARIABLE}; "
+                        f"remove the file and run again: nethical run --families {family}"
+                    )
                 sealed = self._sealed(family, row_id, content)
-                write_atomically(self._row_path(family, row_id), sealed, private=True)
+                write_atomically(path, sealed, private=True)
                 entries[row_id] = QuarantineEntry(
                     row_id=row_id,
                     family=family,
@@ -253,6 +290,14 @@ class QuarantineStore:
         path = self._folder / f"{_safe_name(family)}.lock"
         return exclusive_lock(path, waiting_seconds=10, what=f"the quarantine of {family}")
 
+    def _aside(self, family: str, row_id: str) -> bytes | None:
+        """The stored content of a row; None where there is none that can be opened."""
+        path = self._row_path(family, row_id)
+        try:
+            return self._opened(family, row_id, path.read_bytes(), path)
+        except (FileNotFoundError, IntegrityError, SettingsError):
+            return None
+
     def _sealed(self, family: str, row_id: str, content: bytes) -> bytes:
         if self._key is None:
             return _MAGIC_PLAIN + content
@@ -277,6 +322,10 @@ class QuarantineStore:
         except (InvalidTag, ValueError):
             raise IntegrityError(f"{path}: changed on disk, or stored with another {KEY_VARIABLE}") from None
         return bytes(opened)
+
+
+def _content(named: Mapping[str, Any]) -> bytes:
+    return json.dumps(named, default=str, ensure_ascii=True).encode()
 
 
 def _safe_name(family: str) -> str:

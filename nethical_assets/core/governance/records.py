@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nethical_assets.core.governance.findings import Findings, kind_token, mask
+from nethical_assets.core.governance.findings import Findings, Token, kind_token, mask
 from nethical_assets.core.governance.policy import Label, decide
 from nethical_assets.core.governance.pseudonyms import Pseudonyms
 from nethical_assets.core.governance.rules import Decision
@@ -145,17 +145,23 @@ class RecordScreener:
         name = str(column.name)
         if pd.api.types.is_numeric_dtype(column.dtype):
             belongs_together = name in (entry.group_column, *entry.identity_columns, *entry.sample_together)
-            identifiers = rows.sum() >= _HALF * (found.codes >= 0).sum() and name not in entry.numeric_columns
+            shared = rows.sum() >= _HALF * (found.codes >= 0).sum() and name not in entry.numeric_columns
+            identifiers = shared or name in entry.categorical_columns
             if not (belongs_together or identifiers):
                 # A number that is no measurement is a missing one: a pseudonym is no number.
                 whole = column.astype("Int64") if pd.api.types.is_integer_dtype(column.dtype) else column
                 return whole.mask(rows)
-        token = self._pseudonyms.token if reading is Reading.VALUES else kind_token
-        values = mask(found.values, found.findings, token).to_numpy(dtype=object)
-        as_text = categories(column).mask(column.isna()) if pd.api.types.is_numeric_dtype(column.dtype) else column
-        result = as_text.astype("object")
-        result[rows] = values[found.codes[rows]]
-        return result if column.dtype == object else result.astype("str")
+        return replaced(column, found, self._pseudonyms.token if reading is Reading.VALUES else kind_token)
+
+
+def replaced(column: pd.Series, found: FoundValues, token: Token) -> pd.Series:
+    """``column`` with what was found replaced by its ``token``: text, where it was numbers too."""
+    rows = np.isin(found.codes, np.unique(found.findings.rows))
+    values = mask(found.values, found.findings, token).to_numpy(dtype=object)
+    as_text = categories(column).mask(column.isna()) if pd.api.types.is_numeric_dtype(column.dtype) else column
+    result = as_text.astype("object")
+    result[rows] = values[found.codes[rows]]
+    return result if column.dtype == object else result.astype("str")
 
 
 def reading_of(entry: DatasetEntry, column: str) -> Reading:

@@ -58,13 +58,14 @@ class NumberSearch:
     """Identifiers among the numbers of one column, which come in pieces.
 
     Whole numbers of 13 to 19 digits are looked at as payment cards, those with a plus before them as telephone numbers,
-    and in a column that is called like an identifier
-    of people (``ssn``, ``mobilePhone``) those of 7 to 15 digits as what it is called. Believed is what at least half
-    of the numbers of such a length pass for: measurements stay what they are.
+    and in a column that is called like an identifier of people (``ssn``, ``mobilePhone``) those of 7 to 15 digits as
+    what it is called. Believed is what at least half of the numbers of such a length pass for: measurements stay what
+    they are. Of numbers that are judged ``alone`` each that passes is believed, whatever else the column holds.
     """
 
-    def __init__(self, name: str, screener: Screener) -> None:
+    def __init__(self, name: str, screener: Screener, *, alone: bool = False) -> None:
         self._screener = screener
+        self._alone = alone
         words = re.sub(r"(?<=[a-z])(?=[A-Z])|[_\W\d]+", " ", name).strip()
         self._label = _JOINED_WORDS.sub(r"\1 \2", words)
         self._named = _IDENTIFIER_NAME.search(self._label) is not None
@@ -96,6 +97,10 @@ class NumberSearch:
     def findings(self) -> Findings:
         """What is believed of all pieces together."""
         found = Findings.empty()
+        if self._alone:
+            for way in (self._cards, self._signed, self._plain, self._grouped):
+                found = _with_others(found, concatenate(way.parts))
+            return found
         labelled = self._plain if self._plain.believed else self._grouped
         for way in (self._cards, self._signed, labelled):
             if way.believed:
@@ -128,9 +133,10 @@ class ProseSearch:
     number is read as any text is, and once more by what the column is called.
     """
 
-    def __init__(self, name: str, screener: Screener) -> None:
+    def __init__(self, name: str, screener: Screener, *, alone: bool = False) -> None:
         self._screener = screener
-        self._numbers = NumberSearch(name, screener)
+        self._alone = alone
+        self._numbers = NumberSearch(name, screener, alone=alone)
         self._parts: list[Findings] = []
         self._only_numbers = True
 
@@ -149,7 +155,7 @@ class ProseSearch:
     def findings(self) -> Findings:
         """All findings, ordered by row and start."""
         numbers = self._numbers.findings()
-        if self._only_numbers:
+        if self._only_numbers and not self._alone:
             return numbers
         return _with_others(concatenate(self._parts), numbers)
 

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.governance.columns import read_column, whole_numbers
+from nethical_assets.core.governance.columns import TextColumn, read_column, whole_numbers
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate, moved
 from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.governance.searches import NumberSearch, ProseSearch
@@ -74,11 +74,13 @@ class FoundValues:
         return Findings(table.set_column(0, SCHEMA.field("row"), pa.array(rows[by_row], pa.int64())))
 
 
-def find_in(column: pd.Series, reading: Reading, screener: Screener, *, maximum: int | None = None) -> FoundValues:
+def find_in(
+    column: pd.Series, reading: Reading, screener: Screener, *, maximum: int | None = None, alone: bool = False
+) -> FoundValues:
     """Screen the distinct values of ``column``, whatever its type; of more than ``maximum`` only every n-th.
 
     A column typed as truth values or times holds nothing to be found. Numbers are judged by ``searches.NumberSearch``,
-    however they are typed.
+    however they are typed; where each value is to be judged ``alone``, whatever else the column holds.
     """
     if pd.api.types.is_bool_dtype(column.dtype) or _is_time(column):
         return FoundValues(np.full(len(column), -1), pd.Series([], dtype="str"), Findings.empty())
@@ -91,13 +93,13 @@ def find_in(column: pd.Series, reading: Reading, screener: Screener, *, maximum:
         values = values.where(np.arange(len(values)) % every == 0, None)
     match Reading.VALUES if numeric else reading:
         case Reading.PROSE:
-            prose = ProseSearch(str(column.name), screener)
+            prose = ProseSearch(str(column.name), screener, alone=alone)
             prose.add(values, np.arange(len(values)), np.bincount(codes[codes >= 0], minlength=len(values)))
             findings = prose.findings()
         case Reading.VALUES:
-            findings = _in_values(str(column.name), codes, values, screener)
+            findings = _in_values(str(column.name), codes, values, screener, alone)
         case Reading.ACTIONS:
-            findings = _in_actions(values, screener)
+            findings = _in_actions(values, screener, alone)
     return FoundValues(codes, values, findings, sampled=every > 1)
 
 
@@ -123,36 +125,40 @@ def _distinct(column: pd.Series) -> tuple[Codes, pd.Series]:
     return np.where(missing[codes], -1, codes).astype(np.int64), values.mask(missing, None)
 
 
-def _in_values(name: str, codes: Codes, values: pd.Series, screener: Screener) -> Findings:
+def _in_texts(texts: TextColumn, screener: Screener, alone: bool) -> Findings:
+    return screener.screen_each(read_column(texts)) if alone else screener.screen(texts)
+
+
+def _in_values(name: str, codes: Codes, values: pd.Series, screener: Screener, alone: bool) -> Findings:
     texts = read_column(values).texts
     numeric = _are_numbers(texts)
     others = np.flatnonzero(~numeric)
-    parts = [moved(screener.screen(values.iloc[others]), others)]
+    parts = [moved(_in_texts(values.iloc[others], screener, alone), others)]
     if numeric.any():
-        numbers = NumberSearch(name, screener)
+        numbers = NumberSearch(name, screener, alone=alone)
         numbers.add(texts, np.arange(len(texts)), np.bincount(codes[codes >= 0], minlength=len(values)))
         parts.append(numbers.findings())
     return _ordered(parts)
 
 
-def _in_actions(values: pd.Series, screener: Screener) -> Findings:
+def _in_actions(values: pd.Series, screener: Screener, alone: bool) -> Findings:
     texts = read_column(values).texts
     named = pc.count_substring_regex(pc.replace_substring_regex(texts, _EVENT_NUMBER, " "), _ACTION)
     total = pc.count_substring_regex(texts, _ACTION)
     numbered = pc.fill_null(pc.greater(total, pc.multiply(named, 2)), False).to_numpy(zero_copy_only=False)
     others = np.flatnonzero(~numbered)
-    parts = [moved(screener.screen(texts.take(pa.array(others))), others)]
+    parts = [moved(_in_texts(texts.take(pa.array(others)), screener, alone), others)]
     rows = np.flatnonzero(numbered)
     if len(rows):
-        parts.append(moved(_in_names(texts.take(pa.array(rows)), screener), rows))
+        parts.append(moved(_in_names(texts.take(pa.array(rows)), screener, alone), rows))
     return _ordered(parts)
 
 
-def _in_names(sequences: pa.LargeStringArray, screener: Screener) -> Findings:
+def _in_names(sequences: pa.LargeStringArray, screener: Screener, alone: bool) -> Findings:
     """Findings in single names of actions, at their places in the sequences."""
     flat = pc.list_flatten(pc.utf8_split_whitespace(sequences))
     names = pd.Series(pc.unique(flat).to_pylist(), dtype="object")
-    found = _in_values("", np.arange(len(names)), names, screener)
+    found = _in_values("", np.arange(len(names)), names, screener, alone)
     if len(found) == 0:
         return found
     of_name: dict[str, list[int]] = {}

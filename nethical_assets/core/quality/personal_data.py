@@ -24,7 +24,11 @@ MAXIMUM_VALUES = 100_000
 
 
 def personal_data_outcome(
-    frame: pd.DataFrame, readings: Mapping[str, Reading], screener: Screener, masked: Mapping[str, Any] | None = None
+    frame: pd.DataFrame,
+    readings: Mapping[str, Reading],
+    screener: Screener,
+    masked: Mapping[str, Any] | None = None,
+    protected: Mapping[str, int] | None = None,
 ) -> CheckOutcome:
     """The outcome over the columns in ``readings``; equal values are looked at once and count as often as they occur.
 
@@ -33,6 +37,7 @@ def personal_data_outcome(
         readings: which columns are looked at, and how each is read.
         screener: the rules; signals are not counted.
         masked: what was masked before the rows became these (``RecordCounts`` as JSON), which counts too.
+        protected: kind -> findings that were masked in the rows themselves before they were stored, which count too.
     """
     found: Counter[str] = Counter()
     table: list[dict[str, str | int | float]] = []
@@ -63,6 +68,9 @@ def personal_data_outcome(
             f"{before} findings masked in {masked['records']} records ({masked['columns']} columns); {message} left"
         )
         found.update(masked["by_kind"])
+    if protected:
+        message += f"; {sum(protected.values())} masked in rows before they were stored"
+        found.update(protected)
     if sampled:
         message += (
             f" (of columns with more than {MAXIMUM_VALUES} distinct values a part was looked at: there may be more)"

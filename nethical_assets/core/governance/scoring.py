@@ -1,0 +1,130 @@
+"""Raw records in front of a model: screened and masked as training records are, then scored.
+
+What belongs here: the one way from raw records to predictions, for files and for what is asked over the network. What
+does not: what a record means to a family (``core.detectors``), screening what a model puts out (``predictions``), or
+the records it is trained on (``records``).
+
+A model that learned ``[EMAIL]`` has to be asked about ``[EMAIL]``: what is masked in training records is masked here by
+the same rules, in the same columns. A record is judged by itself, so that its score does not depend on what else is
+asked at the time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from nethical_assets.core.detectors.base import Detector, DetectorSpec, Prediction
+from nethical_assets.core.governance.findings import Token, kind_token
+from nethical_assets.core.governance.frames import canonical_readings
+from nethical_assets.core.governance.protection import is_protected
+from nethical_assets.core.governance.pseudonyms import PassingPseudonyms
+from nethical_assets.core.governance.records import replaced, without_pseudonyms
+from nethical_assets.core.governance.rules import Role
+from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.governance.values import FoundValues, Reading, find_in
+from nethical_assets.core.models.loading import DECISION_THRESHOLD
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.cells import CellTally, tallied
+from nethical_assets.core.rows.frames import strings, texts
+from nethical_assets.core.rows.labels import FILE_COLUMN
+
+
+@dataclass(frozen=True)
+class ScoredRecords:
+    """Raw records as a detector read them, and what it said.
+
+    ``inputs``: the family's input columns, masked, a row a record (or an incident); ``predictions``: ``label`` (0 or 1,
+    by the threshold), ``probability`` and ``score`` of each row, after the key of an incident where there is one;
+    ``cells``: which cells were of the wrong type; ``masked``: kind -> how many findings were masked; ``texts``: each
+    row's text as it came, for whoever looks whether an output repeats it, None where the family reads no text.
+    """
+
+    inputs: pd.DataFrame
+    predictions: pd.DataFrame
+    prediction: Prediction
+    cells: CellTally
+    masked: Mapping[str, int]
+    texts: pd.Series | None = None
+
+
+def score_records(
+    detector: Detector,
+    spec: DetectorSpec,
+    records: pd.DataFrame,
+    entries: tuple[DatasetEntry, ...],
+    screener: Screener,
+    *,
+    wrong_share_max: float,
+    decision_threshold: float = DECISION_THRESHOLD,
+    what: str = "the records",
+) -> ScoredRecords:
+    """Score raw records, one or many: the one way for files and for what is asked over the network.
+
+    Personal data and secrets are masked in every column before the family reads it. The key of an incident is as it
+    came.
+
+    Raises:
+        DatasetError: the records have no layout that the family knows; or in a column that is read as numbers or times
+            more than the share ``wrong_share_max`` of the cells is neither (one line that begins with ``what``).
+    """
+    masking, pseudonyms = _Masking(screener), PassingPseudonyms()
+    screened = records.copy(deep=False)
+    for name in (str(column) for column in records.columns if column != FILE_COLUMN):
+        reading = _reading(spec, entries, name)
+        token = pseudonyms.token if reading is Reading.VALUES else kind_token
+        screened[name] = masking.masked(records[name], reading, token)
+    with tallied() as cells:
+        inputs = spec.inputs_of(screened, entries)
+    cells.refuse_above(wrong_share_max, what)
+    keys = [name for name in inputs.columns if name not in spec.input_columns] if spec.input_columns else []
+    own = inputs[keys].assign(**{key: pseudonyms.restored(inputs[key]) for key in keys})
+    # Of personal data they say what it was and not whose, also where it only shows in what records became.
+    inputs = inputs.copy(deep=False)
+    for name, reading in canonical_readings(inputs.drop(columns=keys), spec.kind).items():
+        values = without_pseudonyms(strings(texts(inputs[name]), inputs.index))
+        inputs[name] = masking.masked(values.rename(name), reading, kind_token)
+    said = detector.predict(inputs)
+    label = (said.probability >= decision_threshold).astype("int8")
+    predictions = own.assign(label=label, probability=said.probability, score=said.score)
+    as_they_came = spec.inputs_of(records, entries)[spec.text_columns[0]] if spec.text_columns else None
+    return ScoredRecords(inputs, predictions, said, cells, dict(sorted(masking.counts.items())), as_they_came)
+
+
+def _reading(spec: DetectorSpec, entries: tuple[DatasetEntry, ...], column: str) -> Reading:
+    """How a column is read, in whichever of the layouts that the family knows the records are."""
+    files = [file for entry in entries for file in entry.files]
+    if column in {*spec.text_columns, *(file.text_column for file in files)}:
+        return Reading.PROSE
+    of_sequences = spec.input_columns if spec.kind == "sequence" else ()
+    if column in {*of_sequences, *(file.sequence_column for file in files)}:
+        return Reading.ACTIONS
+    return Reading.VALUES
+
+
+class _Masking:
+    """Masks what is masked in training rows, each value by itself, and counts it.
+
+    A value that could not be screened to its end stays, masked where something was found: text that a model is not
+    shown could be hidden from it.
+    """
+
+    def __init__(self, screener: Screener) -> None:
+        self._screener = screener
+        rules = screener.ruleset.all_rules
+        self._rules = [rule.id for rule in rules if is_protected(rule) and rule.role is not Role.ENGINE]
+        self.counts: Counter[str] = Counter()
+
+    def masked(self, column: pd.Series, reading: Reading, token: Token) -> pd.Series:
+        """``column`` with every finding replaced by its ``token``."""
+        found = find_in(column, reading, self._screener, alone=True)
+        findings = found.findings.where(np.isin(found.findings.names("rule"), self._rules))
+        if len(findings) == 0:
+            return column
+        here = FoundValues(found.codes, found.values, findings)
+        self.counts.update(here.on_rows().names("kind").tolist())
+        return replaced(column, here, token)

@@ -1,0 +1,189 @@
+"""Records in front of a model are masked as those it learned from: the same inputs, the same score, one or many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nethical_assets.core.datasets.canonical import build_dataset
+from nethical_assets.core.detectors.base import Detector, DetectorSpec, LabelledRows
+from nethical_assets.core.detectors.registry import family_names, load_family
+from nethical_assets.core.governance.frames import canonical_readings
+from nethical_assets.core.governance.protection import protect
+from nethical_assets.core.governance.pseudonyms import PassingPseudonyms
+from nethical_assets.core.governance.scoring import ScoredRecords, score_records
+from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.models.loading import input_columns
+from nethical_assets.core.reading.readers import read_dataset
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.labels import labels_of
+from nethical_assets.core.rows.sources import attach_sources
+from tests.across.planted import CARD, EMAIL, KEY, MANY, NEEDLES, NUMBER, PHONE, TOKEN, found_in, plant
+from tests.core.record_screening import record_screener
+from tests.tiny_mirror import CATALOG, connections
+
+VALUES = (EMAIL, NUMBER, CARD, TOKEN, f"to {PHONE} now", KEY)
+KINDS = ("EMAIL", "SSN", "CREDIT_CARD", "GITHUB_TOKEN", "PHONE", "PRIVATE_KEY")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A family trained on planted records: each layout's raw rows and the inputs that training made of them."""
+
+    spec: DetectorSpec
+    detector: Detector
+    sources: dict[str, tuple[DatasetEntry, pd.DataFrame]]
+    inputs: dict[str, pd.DataFrame]
+    screener: Screener
+
+    def score(self, records: pd.DataFrame) -> ScoredRecords:
+        entries = CATALOG.for_family(self.spec.family)
+        return score_records(self.detector, self.spec, records, entries, self.screener, wrong_share_max=1.0)
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plant(tmp_path_factory.mktemp("planted"), rows=300)
+
+
+@pytest.fixture(scope="module")
+def trained_families() -> dict[str, Trained]:
+    return {}
+
+
+@pytest.fixture(params=family_names())
+def trained(
+    request: pytest.FixtureRequest, mirror: Path, screener: Screener, trained_families: dict[str, Trained]
+) -> Trained:
+    if request.param not in trained_families:
+        trained_families[request.param] = train(load_family(request.param), mirror, screener)
+    return trained_families[request.param]
+
+
+def train(spec: DetectorSpec, mirror: Path, screener: Screener) -> Trained:
+    sources: dict[str, tuple[DatasetEntry, pd.DataFrame]] = {}
+    for entry in CATALOG.for_family(spec.family):
+        if not entry.discover and (mirror / entry.slug).is_dir():
+            table = read_dataset(entry, mirror / entry.slug, maximum_rows=10_000, seed=0).table
+            raw = table.to_pandas().assign(_label=labels_of(entry, table))
+            raw = raw[raw["_label"] >= 0].reset_index(drop=True)
+            sources[entry.name] = (entry, raw.assign(_source=attach_sources(entry, raw)))
+    frame = canonical(spec, list(sources.values()), screener)
+    rows = LabelledRows(frame[input_columns(spec, frame)], frame["label"].to_numpy())
+    each = {name: canonical(spec, [source], screener)[input_columns(spec, frame)] for name, source in sources.items()
+            if spec.kind != "records" or spec.input_columns}  # fmt: skip
+    each = each or dict.fromkeys(sources, rows.inputs)
+    return Trained(spec, spec.fit(rows, rows, 3), sources, each, screener)
+
+
+def canonical(spec: DetectorSpec, sources: list[tuple[DatasetEntry, pd.DataFrame]], screener: Screener) -> pd.DataFrame:
+    """Canonical rows as the stage stores them."""
+    frame = build_dataset(spec, sources, maximum_rows=100_000, screener=record_screener()).frame
+    return protect(frame, canonical_readings(frame, spec.kind), screener).frame
+
+
+def rows_of(frame: pd.DataFrame) -> set[tuple[str, ...]]:
+    return set(frame.astype("str").itertuples(index=False, name=None))
+
+
+def test_what_is_scored_is_what_was_learned(trained: Trained) -> None:
+    """The same raw records, through training and through scoring: no input but those of training."""
+    for name, (_, raw) in trained.sources.items():
+        wanted = trained.inputs[name]
+        # What cannot be screened to its end is never learned.
+        learnable = raw[~raw.apply(lambda column: column.astype("str").str.contains(MANY, regex=False)).any(axis=1)]
+        masked = 0
+        # A text file holds the columns of its own layout only.
+        for _, part in learnable.groupby("_file") if trained.spec.kind == "text" else [("", learnable)]:
+            plain = part.dropna(axis=1, how="all").drop(columns=["_label", "_file", "_source"])
+            scored = trained.score(plain.reset_index(drop=True))
+            inputs = scored.inputs[list(wanted.columns)]
+            masked += sum(scored.masked.values())
+            assert rows_of(inputs) - rows_of(wanted) == set(), name
+            assert found_in(inputs.to_csv().encode(), NEEDLES) == set()
+        assert masked > 0
+
+
+def variants(trained: Trained) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Single records with personal data in every column that may hold text, and in numbers; with their masked form."""
+    found = []
+    for _, raw in trained.sources.values():
+        plain = raw.drop(columns=["_label", "_file", "_source"]).dropna(axis=1, how="all")
+        record = plain.iloc[[len(plain) - 1]].reset_index(drop=True)
+        for column in record.columns:
+            for value, kind in zip(VALUES, KINDS, strict=True):
+                if record[column].dtype.kind in "if" and value != CARD:
+                    continue
+                masked: Any = f"to [{kind}] now" if value.startswith("to ") else f"[{kind}]"
+                planted: Any = int(value) if record[column].dtype.kind in "if" else value
+                as_object = record.astype({column: "object"})
+                found.append(
+                    (
+                        record.assign(**{column: [planted]}),
+                        as_object.assign(**{column: [np.nan if planted != value else masked]}),
+                    )
+                )
+    return found
+
+
+def test_a_record_scores_as_its_masked_form(trained: Trained) -> None:
+    differing = []
+    for record, masked in variants(trained)[:: 1 if trained.spec.kind != "records" else 5]:
+        (one,), (other,) = (trained.score(each).prediction.score for each in (record, masked))
+        if one != other:
+            differing.append((record.iloc[0].to_dict(), one, other))
+    assert differing == []
+
+
+def test_a_record_scores_the_same_alone_and_among_others(screener: Screener, mirror: Path) -> None:
+    """Also numbers, which in training are judged by what share of their column is personal data."""
+    trained = train(load_family("logistic"), mirror, screener)
+    rows = connections(40, np.random.default_rng(4)).drop(columns=["attack", "difficulty"], errors="ignore")
+    rows = rows.astype({"service": "object", "src_bytes": "int64"})
+    rows["src_bytes"] += 9_000_000_000_000_000
+    rows.loc[3, "src_bytes"] = int(CARD)
+    rows.loc[range(6), "service"] = list(VALUES)
+    together = trained.score(rows)
+    alone = [trained.score(rows.iloc[[row]].reset_index(drop=True)).prediction.score[0] for row in range(len(rows))]
+    assert together.prediction.score.tolist() == alone
+    assert together.masked == {kind: 2 if kind == "CREDIT_CARD" else 1 for kind in sorted(KINDS)}
+    assert together.inputs["src_bytes"].isna().tolist() == [row == 3 for row in range(len(rows))]
+    assert together.inputs["service"].tolist()[:6] == [
+        "[EMAIL]", "[SSN]", "[CREDIT_CARD]", "[GITHUB_TOKEN]", "to [PHONE] now", "[PRIVATE_KEY]"
+    ]  # fmt: skip
+
+
+def test_incidents_stay_apart_and_their_keys_are_as_they_came(screener: Screener, mirror: Path) -> None:
+    trained = train(load_family("correlation"), mirror, screener)
+    _, raw = trained.sources["guide"]
+    records = raw.drop(columns=["_label", "_file", "_source"])
+    scored = trained.score(records)
+    keys = set(records["OrgId"].astype("str") + "/" + records["IncidentId"].astype("str"))
+    assert set(scored.predictions["incident"]) == keys
+    assert any("@" in key for key in keys)
+
+
+def test_a_text_that_repeats_its_input_can_still_be_told(screener: Screener, mirror: Path) -> None:
+    trained = train(load_family("prompt_injection"), mirror, screener)
+    scored = trained.score(
+        pd.DataFrame({"text": pd.Series([f"write to {EMAIL}", None, "\ud800 half"], dtype="object")})
+    )
+    assert scored.texts is not None
+    assert scored.texts[0] == f"write to {EMAIL}"
+    assert scored.inputs["text"].tolist()[0] == "write to [EMAIL]"
+    assert np.isfinite(scored.prediction.score).all()
+
+
+def test_passing_pseudonyms_are_of_one_call_and_know_whose_they_are() -> None:
+    first, second = PassingPseudonyms(), PassingPseudonyms()
+    token = first.token("EMAIL", EMAIL)
+    assert token == first.token("EMAIL", f" {EMAIL.upper()} ")
+    assert len({token, first.token("SSN", EMAIL), first.token("EMAIL", "x"), second.token("EMAIL", EMAIL)}) == 4
+    keys = pd.Series([f"{token}/7", "[EMAIL 000000000000]/8", "plain"])
+    assert first.restored(keys).tolist() == [f"{EMAIL}/7", "[EMAIL 000000000000]/8", "plain"]
+    assert second.restored(keys).tolist() == keys.tolist()
