@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,15 @@ def _say(path: Path, answers: multiprocessing.SimpleQueue[str], barrier: object)
     answers.put(token(path))
 
 
-def test_processes_that_create_it_at_once_have_one_secret(tmp_path: Path) -> None:
+def test_processes_that_create_it_at_once_have_one_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pseudonyms.secrets.token_bytes
+
+    def slowly(size: int) -> bytes:
+        time.sleep(0.3)
+        return made(size)
+
+    # Long enough for all of them to see that there is none.
+    monkeypatch.setattr(pseudonyms.secrets, "token_bytes", slowly)
     context = multiprocessing.get_context("fork")
     answers, barrier = context.SimpleQueue(), context.Barrier(4)
     processes = [context.Process(target=_say, args=(tmp_path / "key", answers, barrier)) for _ in range(4)]
@@ -105,9 +114,17 @@ def test_another_homes_secret_is_refused(tmp_path: Path) -> None:
     assert "another secret than the one that was used here before" in refused(tmp_path / "a" / "key")
 
 
-def test_nobody_else_may_read_it_also_after_it_was_copied_back(tmp_path: Path) -> None:
+def test_nobody_else_may_read_it_also_after_it_was_copied_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: dict[str, bool] = {}
+
+    def noted(path: Path, data: bytes, *, private: bool = False) -> None:
+        written[path.name] = private
+        write_atomically(path, data, private=private)
+
+    monkeypatch.setattr(pseudonyms, "write_atomically", noted)
     first = token(tmp_path / "key")
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert written == {"key": True, "key.id": False}, "from its first byte on"
     (tmp_path / "key").chmod(0o644)
     assert token(tmp_path / "key") == first
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600

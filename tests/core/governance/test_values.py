@@ -75,6 +75,9 @@ def test_what_a_column_is_called_says_what_its_numbers_are(screener: Screener) -
 
 
 def test_event_numbers_are_names_and_no_telephone_number(screener: Screener) -> None:
+    whole = kinds(["4111 1111 1111 1111 5 6"], Reading.PROSE, screener)
+    assert [kind for _, kind, _ in whole] == ["CREDIT_CARD"]
+    assert kinds(["4111 1111 1111 1111 5 6"], Reading.ACTIONS, screener) == []
     sequences = ["212 555 0143 6 33 5", "E5 E22 E5 E11", f"E5 E22 {MAIL} E11 {MAIL}", f"5 22 11 {CARD} 9"]
     assert kinds(sequences, Reading.ACTIONS, screener) == [
         (2, "EMAIL", MAIL),
