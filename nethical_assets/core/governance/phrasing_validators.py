@@ -135,6 +135,27 @@ _OTHER_RULES = re.compile(
 )
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_AROUND_WORDS = "\"'\u201c\u2018:,"
+_LAST_OF_REPORTS = _words(
+    "i we he she they one people to users often usually sometimes never always tend had have students employees drivers"
+    " children kids teenagers say says said write writes type types send sends enter enters tell tells ask asks you"
+    " it"
+)
+_LAST_OF_DENIALS = _words(
+    "never not don't dont doesn't doesnt didn't didnt won't wont wouldn't wouldnt can't cant cannot mustn't mustnt"
+    " shouldn't shouldnt ever"
+)
+_LAST_OF_CAUSES = _words(
+    "to into from it model models llm llms ai ais bot bots chatbot chatbots assistant assistants agent agents gpt"
+    " chatgpt system systems"
+)
+"""Words of which one is among the last two where the patterns of the same name match: looking is cheaper."""
+
+
 def _is_retracted(value: str, before: str, after: str) -> bool:
     """Whether somebody takes back what they wrote themselves ("..., I found the answer")."""
     if _RETRACTED.match(after) is not None:
@@ -146,12 +167,13 @@ def _is_told(value: str, before: str, after: str) -> bool:
     """Whether somebody tells or asks what others do, what nobody shall do, or takes something back: no demand."""
     if _THIRD_PERSON.match(value) and _WHO_IGNORES.search(before) is None:
         return True
+    if _OTHER_RULES.search(value) is not None or _is_retracted(value, before, after):
+        return True
+    last = frozenset(word.strip(_AROUND_WORDS) for word in before.lower().split()[-2:])
     return (
-        _OTHER_RULES.search(value) is not None
-        or _is_retracted(value, before, after)
-        or _REPORTED.search(before) is not None
-        or _NEGATED.search(before) is not None
-        or _MADE_TO.search(before) is not None
+        (not last.isdisjoint(_LAST_OF_REPORTS) and _REPORTED.search(before) is not None)
+        or (not last.isdisjoint(_LAST_OF_DENIALS) and _NEGATED.search(before) is not None)
+        or (not last.isdisjoint(_LAST_OF_CAUSES) and _MADE_TO.search(before) is not None)
         or _is_question_of_others(before, after)
     )
 
@@ -260,18 +282,22 @@ _DEVICE = re.compile(
 _SUCH = re.compile(r"(?i)\b(?:such|known|like|called)\s*\Z")
 
 
-_DEVICE_WORDS = re.compile(
-    r"(?i)\b(?:iphones?|ipads?|ios|phones?|smartphones?|kindles?|android|nintendo|playstation|ps[345]|xbox"
-    r"|fire ?(?:stick|tv)|consoles?|cydia|tweaks?|devices?|routers?|apple|samsung|usb|adb|chromebooks?|cables?"
-    r"|firmware|bootloader)\b"
+_WORD = re.compile(r"[a-z0-9]+")
+_DEVICES = _words(
+    "iphone iphones ipad ipads ios phone phones smartphone smartphones kindle kindles android nintendo playstation ps3"
+    " ps4 ps5 xbox firestick console consoles cydia tweak tweaks device devices router routers apple samsung usb adb"
+    " chromebook chromebooks cable cables firmware bootloader"
 )
-_MODELS = re.compile(r"(?i)\b(?:ai|gpt|chatgpt|llms?|models?|bots?|chatbots?|assistants?|prompts?|dan|yourself)\b")
+_MODELS = _words(
+    "ai gpt chatgpt llm llms model models bot bots chatbot chatbots assistant assistants prompt prompts dan yourself"
+)
 
 
 def _is_about_device(before: str, after: str) -> bool:
     """Whether the sentence names a device that people unlock, and no model."""
     sentence = _sentence(before) + "|" + _SENTENCE_END.split(after, maxsplit=1)[0]
-    return _DEVICE_WORDS.search(sentence) is not None and _MODELS.search(sentence) is None
+    words = frozenset(_WORD.findall(sentence.lower()))
+    return not words.isdisjoint(_DEVICES) and words.isdisjoint(_MODELS)
 
 
 def persona(value: str, before: str, after: str) -> bool:

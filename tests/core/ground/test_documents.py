@@ -28,6 +28,8 @@ ADDED: Mapping[str, tuple[str, ...]] = {
     "gate": ("groups",),
     "gate_without_numbers": ("groups",),
     "regression": ("groups",),
+    "reading": ("notes",),
+    "discovery": ("guessed_encoding",),
 }
 """What documents say since then; an older one does without."""
 WRONG: tuple[Any, ...] = ("text", 7, 0.5, True, None, [], {}, ["text"], {"key": None})
