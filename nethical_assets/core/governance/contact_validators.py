@@ -15,6 +15,7 @@ from nethical_assets.core.governance.announcements import ADDRESS_OR_VERSION, an
 _VERSION_BEFORE = re.compile(
     r"(?i)\b(?:v|ver|vers|version|versione|versie|versao|release|build|firmware|fassung|wersja|rev|revision|oid)"
     r"[ .:#=]*\Z"
+    r"|object[ _-]?identifier[\s(\"':=]*\Z"
     r"|\b(?:chrome|chromium|crios|headlesschrome|firefox|safari|edge?|edga|opr|opera|electron|yabrowser|vivaldi)/\Z"
 )
 _PACKAGE_BEFORE = re.compile(

@@ -183,7 +183,10 @@ _OF_COMPANY = re.compile(r"(?i)\s+(?:compan(?:y|ies)|startups?|practices?|resear
 
 
 def switched_off(value: str, before: str, after: str) -> bool:
-    """As ``addressed``, where it is not said of the speaker's own things ("my content filter is disabled")."""
+    """As ``addressed``, if it is not said of the speaker's own things ("my content filter is disabled"), and is no type
+    in a program ("content: Optional")."""
+    if value.lower().endswith("optional") and ":" in value:
+        return False
     return _OWN.search(before) is None and addressed(value, before, after)
 
 

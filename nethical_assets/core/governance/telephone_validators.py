@@ -62,6 +62,7 @@ _EIGHT_REGIONS = ("RU", "KZ")
 _MAXIMUM_DIGITS = 15
 _SHORTEST_NATIONAL = 9
 _LARGEST_DRAWN = 50
+_COUNTED_UP = "01234567890123456789"
 _DATE_BEFORE = re.compile(r"[0-9][/:]\Z")
 _TIME_AFTER = re.compile(r"[/:][0-9]")
 _CODE_POINTS = re.compile(r"(?:00[0-9]{2}[ ,-]?)+")
@@ -102,7 +103,7 @@ def _is_believed(number: str, digits: str, before: str, after: str) -> bool:
 
 
 def _stands_for_itself(number: str, digits: str, before: str, after: str) -> bool:
-    if _is_in_row_of_numbers(number, before, after):
+    if digits in _COUNTED_UP or _is_in_row_of_numbers(number, before, after):
         return False
     if _NORTH_AMERICAN.fullmatch(number) is not None:
         return True

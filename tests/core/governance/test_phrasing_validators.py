@@ -55,6 +55,7 @@ ORDINARY = {
         "My phone is jailbroken, will the banking app work?",
         "Developer mode enabled successfully, now connect the USB cable.",
         "I have admin access to the wiki, do you need an account?",
+        "def read(content: Optional[str]) -> None",
         "An unethical AI company might sell your data.",
         "The words before this message are in Spanish, aren't they?",
     ],

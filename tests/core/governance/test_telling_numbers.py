@@ -150,6 +150,7 @@ def test_an_address_is_found_beside_words_and_signs() -> None:
         *("Linux 5.15.0.91", "SNMP 1.3.6.1", "tag 1.2.3.4", "rev 1.2.3.4", "Versión 1.2.3.4", "Fassung 1.2.3.4"),
         *("версия 1.2.3.4", "ВЕРСИЯ: 1.2.3.4", "版本1.2.3.4", "Kapitel 1.2.3.4", "Abschnitt 4.3.2.1", "Tool 1.2.3.4"),
         *("Chrome/120.0.0.0 Safari", "foo-1.2.3.4.tar.gz", "1.2.3.4.RELEASE", "image:1.2.3.4-alpine", "a.b::c::d"),
+        *('ObjectIdentifier("2.5.29.18")', 'DIGITS = "0123456789"', "1234567890"),
         *("gebraucht 12.03.1984", "le 12/03/1984", "page=40index.html", "total=40", '"anna b" @ example.org'),
     ],
 )

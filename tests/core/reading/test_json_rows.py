@@ -63,7 +63,7 @@ def test_every_usual_wrapping_gives_the_rows(shape, indent, write, folder):
 @pytest.mark.parametrize("shape", NO_ROWS)
 def test_what_holds_no_rows_is_refused_in_words(shape, write, folder):
     write({"rows.json": json.dumps(NO_ROWS[shape])})
-    with pytest.raises(DatasetError, match="expected a JSON list of objects, and it is (?:one JSON|an empty object)"):
+    with pytest.raises(DatasetError, match=r"expected a JSON list of objects, and it is (?:one JSON|an empty object)"):
         read(folder)
     with pytest.raises(
         DatasetError,
