@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import os
 import subprocess
-import sys
 import typing
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import load_settings
 from nethical_assets.home.stores import open_model_keys
 from nethical_assets.home.workspace import Workspace
+from tests.command_line.programs import Run, in_this_process
 
 SECRET = "anna.berg@example.org"
 PNG = b"\x89PNG\r\n\x1a\n" + SECRET.encode() + bytes(range(256)) * 8
@@ -35,7 +35,6 @@ WRITTEN = {"output", "new_key_file", "folder"}
 """What a command makes when it is not there."""
 
 Command = tuple[str, ...]
-Run = Callable[..., tuple[int, str, str]]
 
 
 def commands(app: typer.Typer, above: Command = ()) -> Iterator[tuple[Command, Callable[..., object]]]:
@@ -155,16 +154,7 @@ def nethical(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     monkeypatch.setenv("NETHICAL_HOME", material["home"])
     for name in ("NETHICAL_CONFIG", "NETHICAL_AUDIT_KEY_FILE", "NETHICAL_MODEL_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nethical", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return in_this_process(monkeypatch, capsys)
 
 
 @pytest.fixture

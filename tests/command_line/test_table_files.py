@@ -5,16 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nethical_assets.command_line import app as cli
+from tests.command_line.programs import Run, in_this_process
 
-Run = Callable[..., tuple[int, str, str]]
 SECRET = "anna.berg@example.org"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
 
@@ -58,16 +55,7 @@ def nethical(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     (tmp_path / "home" / "models" / "store").mkdir(parents=True)
     monkeypatch.setenv("NETHICAL_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("NETHICAL_CONFIG", raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nethical", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
+    return in_this_process(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

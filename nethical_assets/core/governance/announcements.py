@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nethical_assets.core.governance.normalise import fold_characters
+from nethical_assets.core.governance.words import vocabulary
 
 _LETTERS = re.compile(r"[A-Za-z]+")
 _DIGIT = re.compile(r"[0-9]")
@@ -23,10 +24,6 @@ _READINGS = 16
 _REMEMBERED_WORDS = 1 << 12
 _PHRASE_WORDS = 5
 _PHRASE_CHARACTERS = 40
-
-
-def _words(*lines: str) -> frozenset[str]:
-    return frozenset(" ".join(lines).split())
 
 
 @dataclass(frozen=True)
@@ -152,11 +149,11 @@ def _folded(words: str) -> list[str]:
 
 def _other_scripts(*lines: str) -> str:
     """An alternation of words that are found inside others, folded as texts are before they are matched."""
-    spellings = {spelled for word in _words(*lines) for spelled in (word, word.upper(), word.capitalize())}
+    spellings = {spelled for word in vocabulary(*lines) for spelled in (word, word.upper(), word.capitalize())}
     return "|".join(sorted({re.escape(fold_characters(word)) for word in spellings}))
 
 
-_PHONE_WORDS = _words(
+_PHONE_WORDS = vocabulary(
     "phone phones phoned telephone telephones tel mobile mobiles mob cell cellphone fax call calls called calling",
     "callback text texted texting txt sms whatsapp viber telegram signal dial dialed dialled dialing ring rang",
     "landline",
@@ -170,7 +167,7 @@ _PHONE_WORDS = _words(
     "telephonique llamar llame bellen",
 )
 _PHONE_STEM = re.compile(r"telefon|telephon|phonen|phone\Z|mobilf|mobiln|handyn|rufn|faxn")
-_OTHER_NUMBER_WORDS = _words(
+_OTHER_NUMBER_WORDS = vocabulary(
     "order orders invoice ticket id ids account acct reference ref case tracking serial model version isbn issn zip",
     "postal postcode claim policy passport license licence card visa mastercard amex iban ssn social",
     "lat latitude longitude seed timestamp port pid error code part sku patent rfc article articles chapter contract",
@@ -180,11 +177,13 @@ _OTHER_NUMBER_WORDS = _words(
     "capitulo capitolo contrat contrato contratto dossier expediente tarif seriennummer sn item product produkt",
     "coordinates coordinate gps vat abn ein isin doi arxiv",
 )
-_AMOUNT_WORDS = _words(
+_AMOUNT_WORDS = vocabulary(
     "year years since between population score price cost usd eur gbp total sum amount budget nr jahr jahre preis",
     "pages pp vol volume rows lines epoch ratio length width height dimensions resolution",
 )
-_HOLDER_WORDS = _words("user users userid uid customer customers member members employee student patient kunde client")
+_HOLDER_WORDS = vocabulary(
+    "user users userid uid customer customers member members employee student patient kunde client"
+)
 _NUMBER_ENDING = re.compile(r"[a-z]{2}(?:nr|nrn|nummer|nummern)\Z")
 _PHONE_PHRASE = re.compile(
     r"(?i)(?:\b(?:my|your|our|his|her|their|contact|direct|work|home|emergency|new|old)"
@@ -197,7 +196,7 @@ _PHONE_PHRASE = re.compile(
     r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj) (?:nummer|numero|telefon|mobil)\b[^A-Za-z]*"
     r"(?:(?:is|ist|es|est)\b[^A-Za-z]*)?\Z"
 )
-_PHONE_PHRASE_WORDS = _words(
+_PHONE_PHRASE_WORDS = vocabulary(
     "number num no nr digits nummer numero telefon mobil home work direct main day evening t f p m c id me"
 )
 _PHONE_SCRIPTS = re.compile(
@@ -237,13 +236,13 @@ PHONE_OR_OTHER = Announcement(
 )
 
 CARD_OR_OTHER = Announcement(
-    _words(
+    vocabulary(
         "card cards visa mastercard amex maestro jcb diners discover unionpay credit debit cc pan karte",
         "kreditkarte carte creditcards kreditkarten kartennummer kartennr kreditkartennummer kreditkartennr",
         "tarjeta carta creditcard pay paid paying payment charge charged charges billing cartao kort kaart",
         *_folded("карта карты карте карту картой"),
     ),
-    _words(
+    vocabulary(
         "order orders invoice ticket tracking track tracked parcel parcels shipment shipping consignment waybill",
         "package purchase sn serials model part article item product contract policy case",
         "serial device imei imsi iccid isbn ean upc gtin sku barcode booking reservation reference ref id ids meter",
@@ -262,7 +261,7 @@ CARD_OR_OTHER = Announcement(
 )
 
 ADDRESS_OR_VERSION = Announcement(
-    _words(
+    vocabulary(
         "ip ips ipv address addresses addr host hosts hostname server servers client clients peer peers remote",
         "login logged",
         "connect connected connection connections ping ssh ftp gateway router node nodes dns ssl tls port source",
@@ -270,7 +269,7 @@ ADDRESS_OR_VERSION = Announcement(
         "destination traffic request requests blocked banned attacker listening listen bind inet socket proxy vpn",
         "resolver nameserver adresse direccion indirizzo endereco rechner",
     ),
-    _words(
+    vocabulary(
         "version versions upgrade upgraded upgrading upgrades update updated updating updates downgrade",
         "downgraded release",
         "released releases bump bumped bumps changelog firmware build builds package packages install installed",
@@ -297,10 +296,10 @@ _SECTION_BEFORE = re.compile(
 )
 
 _NUMBER_SIGN = re.compile(r"(?i)(?:\b[spa]/[nc]|3aka3[a-z]{0,2})\W{0,4}(?:no\W{0,3})?\Z")
-_SMALL = _words(
+_SMALL = vocabulary(
     "number num numbers no nr nummer numero id code is was are at on the to my your our as with of for von vom du de"
 )
-_BETWEEN = _words(
+_BETWEEN = vocabulary(
     "me us him her them you number numbers num no nr is at on to the my your our under via now please back or and",
     "am from sent an sie mich uns b i em strong span td th li br div label value",
 )

@@ -18,9 +18,9 @@ from nethical_assets.core.governance.placeholders import (
     holds_known_word,
     is_directory,
     is_placeholder,
-    vocabulary,
     words_of,
 )
+from nethical_assets.core.governance.words import vocabulary
 
 _SHORTEST = 6
 _LEAST_ENTROPY = 2.0

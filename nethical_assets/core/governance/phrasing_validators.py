@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from nethical_assets.core.governance.words import vocabulary
+
 _SENTENCE_ENDS = ".!?\n;"
 _SENTENCE_END = re.compile(f"[{_SENTENCE_ENDS}]")
 _ABOUT_MODELS = re.compile(
@@ -86,7 +88,7 @@ _INTRODUCTION_CHARACTERS = 16
 _QUOTE_AFTER = re.compile(r"[^\n\"`\u201d]{0,40}[\"'`\u201d\u2019]")
 
 
-def _is_about_words(value: str, before: str, after: str) -> bool:
+def _is_aboutvocabulary(value: str, before: str, after: str) -> bool:
     """Whether the words are mentioned and not used: two signs of it (asked about, introduced, quoted, said of)."""
     quoted = before[-2:].rstrip()[-1:] in _QUOTES and _QUOTE_AFTER.match(after) is not None
     said_of = _SAID_OF_WORDS.match(after) is not None
@@ -135,21 +137,17 @@ _OTHER_RULES = re.compile(
 )
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_AROUND_WORDS = "\"'\u201c\u2018:,"
-_LAST_OF_REPORTS = _words(
+_LAST_WORD = re.compile(r"\w+(?:'t)?")
+_LAST_OF_REPORTS = vocabulary(
     "i we he she they one people to users often usually sometimes never always tend had have students employees drivers"
     " children kids teenagers say says said write writes type types send sends enter enters tell tells ask asks you"
     " it"
 )
-_LAST_OF_DENIALS = _words(
+_LAST_OF_DENIALS = vocabulary(
     "never not don't dont doesn't doesnt didn't didnt won't wont wouldn't wouldnt can't cant cannot mustn't mustnt"
     " shouldn't shouldnt ever"
 )
-_LAST_OF_CAUSES = _words(
+_LAST_OF_CAUSES = vocabulary(
     "to into from it model models llm llms ai ais bot bots chatbot chatbots assistant assistants agent agents gpt"
     " chatgpt system systems"
 )
@@ -163,13 +161,17 @@ def _is_retracted(value: str, before: str, after: str) -> bool:
     return re.search(r"(?i)\bmy\b", value) is not None and _SORRY.search(before) is not None
 
 
+def _last_words(before: str) -> frozenset[str]:
+    return frozenset(_LAST_WORD.findall(before.lower())[-2:])
+
+
 def _is_told(value: str, before: str, after: str) -> bool:
     """Whether somebody tells or asks what others do, what nobody shall do, or takes something back: no demand."""
     if _THIRD_PERSON.match(value) and _WHO_IGNORES.search(before) is None:
         return True
     if _OTHER_RULES.search(value) is not None or _is_retracted(value, before, after):
         return True
-    last = frozenset(word.strip(_AROUND_WORDS) for word in before.lower().split()[-2:])
+    last = _last_words(before)
     return (
         (not last.isdisjoint(_LAST_OF_REPORTS) and _REPORTED.search(before) is not None)
         or (not last.isdisjoint(_LAST_OF_DENIALS) and _NEGATED.search(before) is not None)
@@ -197,7 +199,7 @@ def cast(value: str, before: str, after: str) -> bool:
 
 def addressed(value: str, before: str, after: str) -> bool:
     """A demand that is made of the reader: not reported, denied, mentioned or about the rules of some other thing."""
-    return not (_is_about_thing(after) or _is_told(value, before, after) or _is_about_words(value, before, after))
+    return not (_is_about_thing(after) or _is_told(value, before, after) or _is_aboutvocabulary(value, before, after))
 
 
 _GOES_ON = re.compile(
@@ -286,12 +288,12 @@ _SUCH = re.compile(r"(?i)\b(?:such|known|like|called)\s*\Z")
 
 
 _WORD = re.compile(r"[a-z0-9]+")
-_DEVICES = _words(
+_DEVICES = vocabulary(
     "iphone iphones ipad ipads ios phone phones smartphone smartphones kindle kindles android nintendo playstation ps3"
     " ps4 ps5 xbox firestick console consoles cydia tweak tweaks device devices router routers apple samsung usb adb"
     " chromebook chromebooks cable cables firmware bootloader"
 )
-_MODELS = _words(
+_MODELS = vocabulary(
     "ai gpt chatgpt llm llms model models bot bots chatbot chatbots assistant assistants prompt prompts dan yourself"
 )
 
@@ -310,12 +312,12 @@ def persona(value: str, before: str, after: str) -> bool:
         return _ABOUT_MODELS.search(place[:40]) is not None
     if "mode" in value.lower() and _is_about_device(before, after):
         return False
-    return not (_SUCH.search(before) or _is_about_words(value, before, after))
+    return not (_SUCH.search(before) or _is_aboutvocabulary(value, before, after))
 
 
 def not_mentioned(value: str, before: str, after: str) -> bool:
     """Words that are used: no question or explanation is about them."""
-    return not _is_about_words(value, before, after)
+    return not _is_aboutvocabulary(value, before, after)
 
 
 _STUDY = re.compile(
@@ -328,7 +330,7 @@ _STUDY = re.compile(
 def not_studied(value: str, before: str, after: str) -> bool:
     """A word such as "jailbreak" where nobody asks what it is, how to defend against it, or does it to a telephone."""
     sentence = _sentence(before)
-    return not (_STUDY.match(sentence) or _is_about_device(before, after) or _is_about_words(value, before, after))
+    return not (_STUDY.match(sentence) or _is_about_device(before, after) or _is_aboutvocabulary(value, before, after))
 
 
 _SENSITIVE = re.compile(

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 
+from nethical_assets.core.governance.words import vocabulary
+
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\WA-Za-z_]+")
 _DIVIDERS = frozenset("-_ .,/:;'()|=?\\<>[]{}\"")
 _ROW_OF_SIGNS = re.compile(r"(?i)(?:[x*#?.\u2022\u25cf_0-]+[-_. ]?)+")
-
-
-def vocabulary(*lines: str) -> frozenset[str]:
-    """The words of ``lines``, which blanks divide."""
-    return frozenset(" ".join(lines).split())
 
 
 _NAMES = vocabulary(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from nethical_assets.core.governance import phrasing_validators as phrasing
 from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.screener import Screener
 
@@ -112,3 +115,18 @@ def test_ordinary_words_are_no_injection(kind: str, screener: Screener) -> None:
 def test_demands_of_the_reader_are(screener: Screener) -> None:
     rows = {finding["row"] for finding in screener.screen(ATTACKS).to_records()}
     assert not [text for row, text in enumerate(ATTACKS) if row not in rows]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        (phrasing._REPORTED, phrasing._LAST_OF_REPORTS),
+        (phrasing._NEGATED, phrasing._LAST_OF_DENIALS),
+        (phrasing._MADE_TO, phrasing._LAST_OF_CAUSES),
+    ],
+    ids=["reports", "denials", "causes"],
+)
+@given(data=st.data())
+def test_where_a_pattern_matches_one_of_its_last_words_stands(pattern, words, data) -> None:
+    before = data.draw(st.from_regex(pattern, alphabet=st.characters(min_codepoint=32, max_codepoint=126)))
+    assert phrasing._last_words(before) & words

@@ -252,7 +252,7 @@ KEY_FORMS = (
     ),
     *("access token: %s", "client secret: %s", "[api_key] => %s", "api_key -> %s", "config['api_key'] = '%s'"),
     *("- name: API_KEY\n  value: %s", '<add key="ApiKey" value="%s"/>', "api_key: |\n  %s", "the api key is %s"),
-    *("//registry.npmjs.org/:_authToken=%s", "SharedAccessKey=%s", "api_key\t%s", "**API key:** %s", "| token | %s |"),
+    *("//npm.example.org/:_authToken=%s", "SharedAccessKey=%s", "api_key\t%s", "**API key:** %s", "| token | %s |"),
     *("os.getenv('API_KEY', '%s')", "secretAccessKey: %s", "<td>API key</td><td>%s</td>", "API_KEY=${API_KEY:-%s}"),
 )
 
