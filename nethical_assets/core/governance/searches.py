@@ -144,9 +144,13 @@ class ProseSearch:
         """Look at ``texts``, as :meth:`NumberSearch.add` does."""
         column = read_column(texts)
         self._parts.append(moved(self._screener.screen_each(column), places))
-        bare = pc.fill_null(pc.match_substring_regex(column.texts, BARE_NUMBER), True)
-        self._only_numbers = self._only_numbers and not column.outcomes and bool(pc.all(bare).as_py())
-        self._numbers.add(column.texts, places, times)
+        bare = pc.match_substring_regex(column.texts, BARE_NUMBER)
+        self._only_numbers = (
+            self._only_numbers and not column.outcomes and bool(pc.all(pc.fill_null(bare, True)).as_py())
+        )
+        numbers = np.flatnonzero(pc.fill_null(bare, False).to_numpy(zero_copy_only=False))
+        if len(numbers):
+            self._numbers.add(column.texts.take(pa.array(numbers)), places[numbers], times[numbers])
 
     def add_numbers(self, texts: pa.LargeStringArray, places: Integers, times: Integers) -> None:
         """Look at numbers that are typed as such, by their digits."""

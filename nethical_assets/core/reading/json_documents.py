@@ -29,10 +29,9 @@ def unwrapped(document: Any, shown: str) -> Iterable[Any]:
         UnreadableError: it is of none of the known shapes; says what it is.
     """
     if isinstance(document, dict):
-        for shape in (_split, _records_within, _lists_by_column, _by_columns_or_index):
-            rows = shape(document)
-            if rows is not None:
-                return rows
+        rows = _rows_of(document)
+        if rows is not None:
+            return rows
         shown_names = shown_columns(document) if all(map(looks_like_name, document)) else f"{len(document)} of them"
         what = f"one JSON object, in whose members ({shown_names}) no rows are found" if document else "an empty object"
     else:
@@ -52,8 +51,7 @@ def refuse_wrapped(value: Any, shown: str, text_column: str | None) -> None:
     """
     if not isinstance(value, dict) or text_column in value:
         return
-    shapes = (_split, _records_within, _lists_by_column, _by_columns_or_index)
-    rows = next((rows for shape in shapes if (rows := shape(value)) is not None), None)
+    rows = _rows_of(value)
     if rows is not None and len(rows) > 1:
         raise UnreadableError(
             f"{shown}: it is one JSON object around {len(rows)} rows, not one object a line",
@@ -94,6 +92,11 @@ def refuse_several_lines(block: bytes, decoder: json.JSONDecoder, shown: str) ->
         "write one object a line",
         "write one object a line (for example with jq -c .)",
     )
+
+
+def _rows_of(document: dict[str, Any]) -> list[Any] | None:
+    shapes = (_split, _records_within, _lists_by_column, _by_columns_or_index)
+    return next((rows for shape in shapes if (rows := shape(document)) is not None), None)
 
 
 def _split(document: dict[str, Any]) -> list[Any] | None:
