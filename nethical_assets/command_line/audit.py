@@ -9,7 +9,6 @@ import contextlib
 import getpass
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ import typer
 
 from nethical_assets.command_line.opening import load_home
 from nethical_assets.command_line.output import JsonOption, errors, minute, print_json, print_table, say, tell
-from nethical_assets.command_line.status_line import StatusLine, clock, fit
+from nethical_assets.command_line.status_line import StatusLine
 from nethical_assets.core.ground.errors import AuditError, SettingsError
 
 if TYPE_CHECKING:
@@ -296,16 +295,13 @@ def lock(
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """Shows on a terminal how far a verification is, on standard error; elsewhere nothing."""
-    started, at = time.monotonic(), "opening"
-
-    def line(width: int) -> str:
-        return fit(f"{clock(time.monotonic() - started):>5}", [at], width)
+    at = "opening"
 
     def show(what: str, done: int, total: int) -> None:
         nonlocal at
         at = f"{what} {done}/{total}"
 
-    with StatusLine(line).shown():
+    with StatusLine(lambda: ("", [at])).shown():
         yield show
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nethical_assets.command_line.output import say, show_table
-from nethical_assets.command_line.status_line import StatusLine, clock, fit
+from nethical_assets.command_line.status_line import Said, StatusLine
 from nethical_assets.home.progress import Event, observed_by
 
 _SIGNS = {"promoted": "green", "candidate": "yellow", "unchanged": "cyan", "error": "red"}
@@ -27,11 +27,10 @@ class CycleDisplay:
     line a stage elsewhere."""
 
     def __init__(self) -> None:
-        self.started = time.monotonic()
         self.planned: Collection[tuple[str, str]] = ()
         self.done: set[tuple[str, str]] = set()
         self.at_work: dict[tuple[str, str], float] = {}
-        self.status = StatusLine(self._line, _SECONDS_BETWEEN_LINES)
+        self.status = StatusLine(self._said, _SECONDS_BETWEEN_LINES)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -59,14 +58,12 @@ class CycleDisplay:
         if (stage, subject) in self.planned:
             self.done.add((stage, subject))
         if not self.status.on_terminal or event == "failed":
-            self.status.print(f"{self._head():<14} {stage:<12} {subject:<28} {event} in {now - began:.1f}s")
+            heading = self.status.heading()
+            self.status.print(f"{heading:<14} {stage:<12} {subject:<28} {event} in {now - began:.1f}s")
 
-    def _head(self) -> str:
-        elapsed = clock(time.monotonic() - self.started)
-        return f"{elapsed:>5}  {len(self.done)}/{len(self.planned)}" if self.planned else f"{elapsed:>5}  preparing"
-
-    def _line(self, width: int) -> str:
-        return fit(self._head(), [" ".join(one) for one in list(self.at_work)], width)
+    def _said(self) -> Said:
+        head = f"{len(self.done)}/{len(self.planned)}" if self.planned else "preparing"
+        return head, [" ".join(one) for one in list(self.at_work)]
 
 
 def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:

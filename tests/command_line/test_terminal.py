@@ -7,12 +7,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nethical_assets.command_line.status_line import clock, fit
+from nethical_assets.command_line.drawing import clock, fit
 from nethical_assets.core.detectors.registry import family_names
 from tests.orchestration import clean_environment
 from tests.terminal import Screen, Shown, in_terminal, resize
@@ -30,6 +31,7 @@ CYCLE = """
 import os, subprocess, sys, time
 from nethical_assets.command_line.console import CycleDisplay
 from nethical_assets.home.progress import stage
+{first}
 display = CycleDisplay()
 stages = [(name, family) for name in ("datasets", "evaluations", "model_cards") for family in {families}]
 with display.running():
@@ -46,13 +48,24 @@ with display.running():
             print("a library prints this")
             os.write(2, b"a library warns, with a bar:  10 %\\rwith a bar: 100 %\\n")
             subprocess.run(["sh", "-c", "echo a process says this; echo and this >&2"])
-    time.sleep({longest})
+    {last}
+    time.sleep(0.3)
 print("the end")
 """
 
 
-def cycle(longest: float = 0.3) -> list[str]:
-    return [sys.executable, "-c", CYCLE.format(families=family_names(), longest=longest)]
+HOLDING = "import ctypes; ctypes.PyDLL(None).sleep(3)"
+"""What a library does that computes without letting another thread of its process run."""
+KILLED = (
+    "time.sleep(0.3); import signal; "
+    "os.kill(int(open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read().split()[0]), signal.SIGKILL); "
+    "time.sleep(0.5); print('after the kill'); os.write(2, b'also after it\\n'); time.sleep(1.5)"
+)
+NOT_STARTED = "sys.executable = '/nowhere/python'"
+
+
+def cycle(first: str = "", last: str = "") -> list[str]:
+    return [sys.executable, "-c", CYCLE.format(families=family_names(), first=first, last=last)]
 
 
 @pytest.fixture
@@ -109,6 +122,55 @@ def test_the_clock_moves_and_what_others_write_stays_whole(
         assert "\x1b" not in shown.written
     if variables:
         assert not shown.screen.styles
+
+
+def test_the_clock_moves_while_nothing_else_in_the_process_does(tmp_path: Path) -> None:
+    shown = in_terminal([*cycle(last=HOLDING), str(tmp_path / "step")], clean_environment({}), columns=80)
+    assert shown.code == 0
+    assert shown.longest_silence() < 2
+    assert_readable(shown.screen)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which processes another one started is read from Linux's /proc")
+@pytest.mark.parametrize("without", [{"last": KILLED}, {"first": NOT_STARTED}])
+def test_a_terminal_without_a_process_that_draws_on_it_shows_the_same(without: dict[str, str], tmp_path: Path) -> None:
+    shown = in_terminal([*cycle(**without), str(tmp_path / "step")], clean_environment({}), columns=80)
+    assert shown.code == 0
+    assert re.search(r" \d:\d\d  15/15", shown.written)
+    lines = shown.screen.text.split("\n")
+    assert [lines.count(line) for line in ("a library prints this", "with a bar: 100 %", "and this")] == [15] * 3
+    if without == {"last": KILLED}:
+        assert shown.longest_silence() < 2
+        assert [lines.count(line) for line in ("after the kill", "also after it")] == [1, 1]
+        assert len(re.findall(r"\r\x1b\[K +\d:\d\d  15/15", shown.written.partition("also after it")[2])) > 1
+    else:
+        assert_readable(shown.screen)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which processes another one started is read from Linux's /proc")
+def test_what_draws_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
+    drawing: list[Path] = []
+
+    def kill(process: subprocess.Popen[bytes], screen: Screen) -> None:
+        if "evaluations" in screen.line and not drawing:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            drawing.extend(Path("/proc", child) for child in children)
+            process.kill()
+
+    shown = in_terminal([*cycle(), str(tmp_path / "step")], clean_environment({}), columns=80, watch=kill)
+    assert shown.code == -signal.SIGKILL
+    assert drawing
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(map(is_alive, drawing)):
+        time.sleep(0.05)
+    assert not any(map(is_alive, drawing))
+
+
+def is_alive(process: Path) -> bool:
+    try:
+        return "\nState:\tZ" not in (process / "status").read_text()
+    except OSError:
+        return False
 
 
 def test_a_terminal_that_becomes_narrow_gets_shorter_lines(tmp_path: Path) -> None:
