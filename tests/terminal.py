@@ -6,6 +6,7 @@ may use. What does not: what is expected of it. Whatever is not known here fails
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import itertools
@@ -22,6 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _SEQUENCE = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])")
+_BEGUN = re.compile(r"\x1b(?:\[[0-9;?]*)?$")
+"""The beginning of a sequence, at the end of what was read: the rest comes with the next piece."""
 
 
 @dataclass
@@ -39,9 +42,14 @@ class Screen:
     column: int = 0
     wrapped: set[int] = field(default_factory=set)
     styles: set[str] = field(default_factory=set)
+    begun: str = ""
 
     def feed(self, text: str) -> None:
-        """Show ``text``."""
+        """Show ``text``, which may end within a sequence."""
+        text = self.begun + text
+        begun = _BEGUN.search(text)
+        self.begun = begun[0] if begun else ""
+        text = text[: len(text) - len(self.begun)]
         position = 0
         while position < len(text):
             sequence = _SEQUENCE.match(text, position)
@@ -131,6 +139,7 @@ def in_terminal(
     master, slave = pty.openpty()
     resize(master, columns)
     screen, pieces = Screen(columns), []
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     started = time.monotonic()
     process = subprocess.Popen(
         command,
@@ -150,7 +159,7 @@ def in_terminal(
                     break
                 continue
             try:
-                text = os.read(master, 65536).decode(errors="replace")
+                text = decoder.decode(os.read(master, 65536))
             except OSError:  # the last process has closed it
                 break
             pieces.append((time.monotonic() - started, text))

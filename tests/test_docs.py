@@ -6,8 +6,10 @@ What belongs here: cheap facts that a text can be held against. What does not: w
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from pydantic import BaseModel
 
 from nethical_assets.command_line.app import app
 from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.quality.checks import CHECKS
 from nethical_assets.home.settings import ScheduleFile
 
@@ -147,6 +150,66 @@ def test_every_file_of_the_project_that_a_page_names_exists(page: Path) -> None:
         if not (CHECKOUT / span).exists() and not (PACKAGE / span).exists():
             missing.append(span)
     assert missing == []
+
+
+def test_make_help_lists_every_target_that_is_described_and_the_readme_names_it() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text()
+    described = re.findall(r"^([^\s:#.]+):.*## ", makefile, re.MULTILINE)
+    listed = subprocess.run(["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"^  make (\S+) ", listed, re.MULTILINE) == described
+    readme = (CHECKOUT / "README.md").read_text()
+    assert [name for name in described if not re.search(rf"`{name}`|`?make {name}\b", readme)] == []
+
+
+def test_the_page_of_screening_lists_every_pack_and_who_covers_what() -> None:
+    ruleset = load_ruleset(CHECKOUT / "config" / "screening")
+    page = (CHECKOUT / "docs" / "screening.md").read_text()
+    packs = re.findall(r"^\| `(\w+)` \| (\w+) \| (\d+) \| [^|]+ \| ([A-Z_, ]+) \|$", page, re.MULTILINE)
+    assert packs == [
+        (
+            pack,
+            next(rule.role for rule in ruleset.rules if rule.pack == pack),
+            str(sum(rule.pack == pack for rule in ruleset.rules)),
+            ", ".join(sorted({rule.kind for rule in ruleset.rules if rule.pack == pack})),
+        )
+        for pack in ruleset.packs
+    ]
+    for entry in ruleset.coverage:
+        owner = f"{entry.owner}: {', '.join(entry.names)}" if entry.names else entry.owner
+        assert f"| {entry.violation} | {owner} | {entry.statement} |" in page
+
+
+def test_speeds_in_the_texts_are_those_of_the_measured_output() -> None:
+    measured = json.loads((CHECKOUT / "docs" / "benchmarks.md").read_text().split("```json\n")[1].split("```")[0])
+    readme, page = (" ".join((CHECKOUT / name).read_text().split()) for name in ("README.md", "docs/screening.md"))
+    screening, cycle, audit = measured["screening"], measured["cycle"], measured["audit"]
+    one, two = (measured["processes"][f"{count}_process{'es' * (count == 'two')}"] for count in ("one", "two"))
+    made_up, tweets, long = (part["screening"] for part in (screening, screening["tweets"], screening["long_texts"]))
+    for said in (
+        f"{cycle['full_cycle']['wall_seconds']} s",
+        f"{cycle['unchanged_cycle']['wall_seconds']} s, {cycle['unchanged_cycle']['cpu_ratio_to_imports']} times",
+        f"{two['wall_seconds']} s, {two['peak_memory_mb']:_.0f} MB in all; {one['wall_seconds']} s, ",
+        f"{cycle['load_definitions_again']['wall_seconds']} s",
+        f"{made_up['texts_per_second']:_} a second; 1 M in {made_up['seconds']} s, {screening['peak_megabytes']} MB; "
+        f"{screening['python_re']['screening_is_times_faster']} times Python's `re`",
+        f"{tweets['texts_per_second']:_} a second; {long['texts_per_second']:_} a second",
+        f"{measured['validation']['seconds']} s",
+        f"{measured['label_errors']['ratio_of_processor_seconds']:.2f} of the CPU time",
+        f"{audit['tree_appends_per_second']:_} a second; {audit['inclusion_proof_microseconds']} microseconds",
+    ):
+        assert f"| {said}".replace("_", " ") in readme
+    thousands = [round(part["texts_per_processor_second"], -3) for part in (made_up, tweets)]
+    for said in (
+        f"all {screening['rules']} rules",
+        f"{thousands[0]:_} made-up texts a second",
+        f"{screening['python_re']['screening_is_times_faster']:.0f} times as fast",
+        f"{screening['processor_time_for_ten_times_the_rows']:.0f} times the time for ten times the rows",
+        f"{screening['peak_megabytes']} MB at the peak",
+        f"{thousands[1]:_} tweets a second, {screening['tweets']['screening_is_times_faster']} times",
+        f"{round(long['texts_per_processor_second'], -2):_} long prompts a second, "
+        f"{screening['long_texts']['screening_is_times_faster']:.1f} times",
+    ):
+        assert said.replace("_", " ") in page
 
 
 def test_every_check_is_explained() -> None:

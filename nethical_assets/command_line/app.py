@@ -23,6 +23,7 @@ from nethical_assets.command_line.output import (
     DelimiterOption,
     EncodingOption,
     JsonOption,
+    SourceOption,
     errors,
     first_digits,
     minute,
@@ -38,7 +39,7 @@ from nethical_assets.core.detectors.registry import check_family
 from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.core.ground.unexpected import describe_unexpected, may_quote_data
-from nethical_assets.home.options import CycleOptions, SourceChoice
+from nethical_assets.home.options import CycleOptions
 
 # typer carries a click of its own, whose general usage error it does not export.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
@@ -86,7 +87,7 @@ def nethical(
 @app.command()
 def run(
     families: Annotated[str | None, typer.Option(help="Comma-separated; all when not given.")] = None,
-    source: Annotated[SourceChoice, typer.Option(help="Where data may come from.")] = "auto",
+    source: SourceOption = "auto",
     force: Annotated[bool, typer.Option("--force", help="Train again although nothing changed.")] = False,
     no_download: Annotated[bool, typer.Option("--no-download", help="Use the snapshots that are there.")] = False,
     samples: Annotated[int, typer.Option(min=0, help="At most this many rows a family; 0: as in the settings.")] = 0,
@@ -179,13 +180,14 @@ def score(
 @app.command()
 def retention(as_json: JsonOption = False) -> None:
     """Remove Dagster's records of runs that the settings keep no longer, and what killed processes left."""
-    from nethical_assets.home.workspace import utc_now
-    from nethical_assets.orchestration.instance import open_instance, storage_failures
-    from nethical_assets.orchestration.run_history import apply_retention
+    with working("removing what is kept no longer"):
+        from nethical_assets.home.workspace import utc_now
+        from nethical_assets.orchestration.instance import open_instance, storage_failures
+        from nethical_assets.orchestration.run_history import apply_retention
 
-    settings = load_home()
-    with storage_failures(settings), open_instance(settings) as instance:
-        removed = apply_retention(settings, instance, now=utc_now())
+        settings = load_home()
+        with storage_failures(settings), open_instance(settings) as instance:
+            removed = apply_retention(settings, instance, now=utc_now())
     if as_json:
         print_json({"runs": removed.runs, "files": removed.files})
     else:

@@ -12,9 +12,9 @@ import typer
 
 from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings, open_workspace
-from nethical_assets.command_line.output import JsonOption, minute, print_json, print_table, tell
+from nethical_assets.command_line.output import JsonOption, SourceOption, minute, print_json, print_table, tell
 from nethical_assets.command_line.status_line import working
-from nethical_assets.home.options import CycleOptions, SourceChoice
+from nethical_assets.home.options import CycleOptions
 
 if TYPE_CHECKING:
     from nethical_assets.core.rows.catalog import DatasetEntry
@@ -69,7 +69,7 @@ def list_datasets(as_json: JsonOption = False) -> None:
 @app.command()
 def fetch(
     names: Names = None,
-    source: Annotated[SourceChoice, typer.Option(help="Where data may come from.")] = "auto",
+    source: SourceOption = "auto",
     force: Annotated[bool, typer.Option("--force", help="Download even when nothing changed upstream.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,13 +104,14 @@ def restore(
     as_json: JsonOption = False,
 ) -> None:
     """Bring back a dataset from a verified copy. The next run validates it before anything trains on it."""
-    from nethical_assets.operations.restoring import restore as restore_dataset
-    from nethical_assets.stages.sealing import finish_errand
+    with working(f"restoring {name}"):
+        from nethical_assets.operations.restoring import restore as restore_dataset
+        from nethical_assets.stages.sealing import finish_errand
 
-    settings = load_home()
-    workspace = _workspace(settings)
-    record = restore_dataset(workspace, settings.catalog.entry(name), origin)
-    finish_errand(workspace)
+        settings = load_home()
+        workspace = _workspace(settings)
+        record = restore_dataset(workspace, settings.catalog.entry(name), origin)
+        finish_errand(workspace)
     if as_json:
         print_json({"name": record.subject, **record.facts})
         return
@@ -125,8 +126,7 @@ def validate(names: Names = None, as_json: JsonOption = False) -> None:
     Exits with 1 when a check fails, or when there is nothing of a dataset that was named.
     """
     with working("validating"):
-        from nethical_assets.core.quality.checks import CHECKS
-        from nethical_assets.core.quality.report import DatasetReport, render_validation_report
+        from nethical_assets.core.quality.report import DatasetReport, render_validation_report, unremarkable
         from nethical_assets.stages.checking import assess_raw, family_reports
         from nethical_assets.stages.sealing import finish_errand
 
@@ -150,9 +150,8 @@ def validate(names: Names = None, as_json: JsonOption = False) -> None:
             }
         )
     else:
-        held = {check for report in reports for check, status in report.to_row().items() if status in ("warn", "fail")}
-        passed = [check.replace("_", " ") for check in CHECKS if check not in held]
-        print_document(render_validation_report(reports), least=passed)
+        idle, passed = unremarkable(reports)
+        print_document(render_validation_report(reports), least=[check.replace("_", " ") for check in (*idle, *passed)])
     absent = [report for report in reports if names and report.status("available") != "pass"]
     if absent or any(outcome.status == "fail" for report in reports for outcome in report.outcomes):
         raise typer.Exit(1)

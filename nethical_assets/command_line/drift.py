@@ -33,12 +33,12 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Compare every column of two tables. Exits with 1 when they drifted apart; too few rows are no verdict."""
-    from nethical_assets.core.drift.tables import compare_tables
-    from nethical_assets.core.governance.names import with_plain_columns
-    from nethical_assets.core.reading.tables import layouts_of_two, read_records, reading_of
-    from nethical_assets.core.rows.labels import FILE_COLUMN
-
     with working("comparing"):
+        from nethical_assets.core.drift.tables import compare_tables
+        from nethical_assets.core.governance.names import with_plain_columns
+        from nethical_assets.core.reading.tables import layouts_of_two, read_records, reading_of
+        from nethical_assets.core.rows.labels import FILE_COLUMN
+
         settings = load_settings()
         limits = settings.file
         files = (reference, window)

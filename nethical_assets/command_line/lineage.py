@@ -38,9 +38,9 @@ def lineage(
     as_json: JsonOption = False,
 ) -> None:
     """The chain from raw data to the model's pointer, every link verified. Exits with 1 at a broken one."""
-    from nethical_assets.operations.lineage import trace_model
-
     with working(f"verifying {model}"):
+        from nethical_assets.operations.lineage import trace_model
+
         found = trace_model(load_home(), model, key)
     broken = found.broken
     if as_json:
@@ -75,9 +75,9 @@ def lineage(
 
 def reproduce(model: Model, as_json: JsonOption = False) -> None:
     """Train a model again from its stored splits. Exits with 1 when the result is not the same, byte by byte."""
-    from nethical_assets.operations.lineage import reproduce_model
-
     with working(f"training {model} again"):
+        from nethical_assets.operations.lineage import reproduce_model
+
         pointer, outcome = reproduce_model(load_home(), model)
     if as_json:
         print_json({"family": pointer.family, "version": pointer.version, **outcome.to_json()})

@@ -14,6 +14,7 @@ import typer
 
 from nethical_assets.command_line.opening import load_home, open_workspace
 from nethical_assets.command_line.output import JsonOption, first_digits, minute, print_json, print_table, tell
+from nethical_assets.command_line.status_line import working
 from nethical_assets.core.detectors.registry import family_names
 
 app = typer.Typer(no_args_is_help=True, help="Models: list, prune, rotate-key.")
@@ -76,10 +77,11 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Remove candidates older than the settings keep them; every removal is an audit event."""
-    from nethical_assets.operations.retention import remove_expired
+    with working("removing what expired"):
+        from nethical_assets.operations.retention import remove_expired
 
-    workspace = open_workspace(load_home(), f"retention-{uuid.uuid4()}")
-    rows = remove_expired(workspace, archived_too=archived)
+        workspace = open_workspace(load_home(), f"retention-{uuid.uuid4()}")
+        rows = remove_expired(workspace, archived_too=archived)
     if as_json:
         print_json({"removed": rows})
     else:

@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nethical_assets.core.detectors.registry import check_family, family_names
+from nethical_assets.home.options import SourceChoice
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs go to stderr.")]
 DelimiterOption = Annotated[
@@ -33,6 +34,11 @@ DelimiterOption = Annotated[
 ]
 EncodingOption = Annotated[
     str | None, typer.Option(help="The encoding of a text file: utf-8 by default, cp1252, utf-16, gb18030, ...")
+]
+# The choices stand in the text: as the name of the value they are broken within a word on a terminal of 80 columns.
+SourceOption = Annotated[
+    SourceChoice,
+    typer.Option(metavar="<source>", help="Where data may come from: auto, kaggle, mirror or synthetic."),
 ]
 
 errors = Console(stderr=True)

@@ -24,7 +24,14 @@ def screen(
     file: Annotated[Path, typer.Argument(help="CSV, TSV, JSON, JSONL, Parquet, or lines of text.")],
     text_column: Annotated[str, typer.Option(help="The column that holds the text.")],
     output: Annotated[Path | None, typer.Option(help="Where the findings go: .csv, .jsonl or .parquet.")] = None,
-    file_format: Annotated[Format | None, typer.Option("--format", help="When the name does not say it.")] = None,
+    file_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            metavar="<format>",
+            help="When the name does not say it: csv, tsv, json, jsonl, lines or parquet.",
+        ),
+    ] = None,
     delimiter: DelimiterOption = None,
     encoding: EncodingOption = None,
     names: Annotated[bool, typer.Option("--names", help="Also names and addresses, through presidio (slow).")] = False,
@@ -34,18 +41,18 @@ def screen(
     as_json: JsonOption = False,
 ) -> None:
     """Screen one column of a file: row, kind, rule, offsets, severity and decision of every finding."""
-    from nethical_assets.core.governance.files import screen_file, write_findings
-    from nethical_assets.core.reading.tables import refuse_source
-
-    if output is not None:
-        refuse_source(output, file)
-    workspace = open_workspace(load_settings(), "screen")
-    recogniser = None
-    if names:
-        from nethical_assets.core.governance.recogniser import PresidioRecogniser
-
-        recogniser = PresidioRecogniser(language_model)
     with working(f"screening {file.name}"):
+        from nethical_assets.core.governance.files import screen_file, write_findings
+        from nethical_assets.core.reading.tables import refuse_source
+
+        if output is not None:
+            refuse_source(output, file)
+        workspace = open_workspace(load_settings(), "screen")
+        recogniser = None
+        if names:
+            from nethical_assets.core.governance.recogniser import PresidioRecogniser
+
+            recogniser = PresidioRecogniser(language_model)
         result = screen_file(
             file,
             text_column,
@@ -87,13 +94,13 @@ def error_card(
 
     Exits with 1 when an aim is not met.
     """
-    from nethical_assets.core.evaluation.error_card import build_error_card, render_error_card
-
-    settings = load_settings()
-    root = data_root or settings.mirror
-    if root is None:
-        raise SettingsError("the error card needs the labelled corpora: name a folder with --data-root")
     with working("measuring the screening rules"):
+        from nethical_assets.core.evaluation.error_card import build_error_card, render_error_card
+
+        settings = load_settings()
+        root = data_root or settings.mirror
+        if root is None:
+            raise SettingsError("the error card needs the labelled corpora: name a folder with --data-root")
         card = build_error_card(root, open_workspace(settings, "error-card").screener, half=half)
     if as_json:
         print_json(card)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import re
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args
 
 import pytest
+import typer.main
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
+from typer.testing import CliRunner
 
 from nethical_assets.command_line import documents, output
+from nethical_assets.command_line.app import app
 from nethical_assets.command_line.documents import print_document
 from nethical_assets.command_line.output import first_digits, minute, print_table, say, show_table, stdout_console
 from nethical_assets.core.detectors.registry import family_names
@@ -196,3 +200,47 @@ def test_output_is_as_wide_as_the_terminal_is(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("COLUMNS", "93")
     monkeypatch.setattr(output.sys.stdout, "isatty", lambda: True, raising=False)
     assert stdout_console().width == 93
+
+
+def values_of(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Every command, each of its options that take one of several values, and each of these."""
+    for name, node in getattr(group, "commands", {}).items():
+        yield from values_of(node, (*path, name))
+        for option in node.params:
+            for value in literals_of(getattr(option, "type_descriptor", None)):
+                yield (*path, name), option.opts[0], value
+
+
+def literals_of(descriptor: Any) -> list[str]:
+    parts, found = [getattr(descriptor, "annotation", None)], []
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            found.append(part)
+        parts += get_args(part)
+    return found
+
+
+def test_help_breaks_no_value_on_a_terminal_of_80_columns() -> None:
+    values = list(values_of(typer.main.get_command(app)))
+    assert {(("run",), "--source", "synthetic"), (("screen",), "--format", "lines")} <= set(values)
+    pages = {
+        path: CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+        for path, _, _ in values
+    }
+    broken = [
+        f"{' '.join(path)} {option}: {value}"
+        for path, option, value in values
+        if not re.search(rf"\b{value}\b", pages[path])
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_what_a_terminal_is_sent_may_be_cut_anywhere(size: int) -> None:
+    sent = "\x1b[1m\x1b[38;5;39mverdict\x1b[0m: promoted\r\n 0:31  14/51\r\x1b[Kthe end"
+    screen = Screen(40)
+    for start in range(0, len(sent), size):
+        screen.feed(sent[start : start + size])
+    assert screen.text == "verdict: promoted\nthe end"
+    assert screen.styles == {"1", "38;5;39", "0"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nethical_assets import command_line
 from nethical_assets.command_line.drawing import clock, fit
 from nethical_assets.core.detectors.registry import family_names
 from tests.orchestration import clean_environment
@@ -299,6 +301,29 @@ def test_ctrl_c_is_for_the_run_and_everything_it_started(environment: dict[str, 
     assert shown.code == 128 + signal.SIGINT, shown.screen.text
     (line,) = [line for line in shown.screen.text.splitlines() if line.strip()]
     assert line == "nethical: interrupted; what was finished is kept, start it again to go on"
+
+
+def test_the_clock_moves_from_the_first_import_on() -> None:
+    """A command that shows a clock imports what it needs behind it: on a busy machine that takes seconds."""
+    shown, late = 0, []
+    for path in sorted(Path(command_line.__file__).parent.glob("*.py")):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            clocks = [
+                one.lineno
+                for one in ast.walk(function)
+                if isinstance(one, ast.With)
+                and re.match(r"working\(|_progress\(", ast.unparse(one.items[0].context_expr))
+            ]
+            shown += bool(clocks)
+            late += [
+                f"{path.name}: {one.module}"
+                for one in ast.walk(function)
+                if isinstance(one, ast.ImportFrom) and clocks and one.lineno < min(clocks)
+            ]
+    assert shown >= 12
+    assert late == []
 
 
 def test_a_clock_is_short() -> None:

@@ -38,13 +38,14 @@ class DatasetReport:
 
 
 def render_validation_report(reports: Sequence[DatasetReport]) -> str:
-    """One table over all datasets, their shares as bars, then what to do about everything that did not pass."""
+    """One table over all datasets, which checks all of them passed, their shares as bars, then what to do about
+    everything that did not pass."""
     header = ["Dataset", *(check.replace("_", " ") for check in CHECKS)]
     lines = ["# Dataset validation", "", f"| {' | '.join(header)} |", f"| {' | '.join('---' for _ in header)} |"]
     for report in reports:
         cells = [_SIGNS.get(report.status(check), "") for check in CHECKS]
         lines.append(f"| `{report.name}` | {' | '.join(cells)} |")
-    lines += ["", *_bars(reports)]
+    lines += ["", *_all_passed(reports), "", *_bars(reports)]
     for report in reports:
         problems = [outcome for outcome in report.outcomes if outcome.status != "pass"]
         if problems:
@@ -52,6 +53,19 @@ def render_validation_report(reports: Sequence[DatasetReport]) -> str:
             for problem in problems:
                 lines += _problem(problem)
     return "\n".join([*lines, ""])
+
+
+def unremarkable(reports: Sequence[DatasetReport]) -> tuple[list[str], list[str]]:
+    """The checks that had nothing to look at in any of the reports, and those that passed wherever they looked."""
+    found = {check: {report.status(check) for report in reports} - {""} for check in CHECKS}
+    return [check for check in CHECKS if not found[check]], [check for check in CHECKS if found[check] == {"pass"}]
+
+
+def _all_passed(reports: Sequence[DatasetReport]) -> list[str]:
+    """Said in words, because a narrow terminal has no room for their columns."""
+    idle, passed = (", ".join(check.replace("_", " ") for check in checks) for checks in unremarkable(reports))
+    parts = [f"Passed wherever they looked: {passed}."] if passed else []
+    return [" ".join([*parts, f"Nothing to look at: {idle}."] if idle else parts)]
 
 
 def bar(share: float, cells: int = 10) -> str:

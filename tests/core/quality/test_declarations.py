@@ -17,7 +17,7 @@ from nethical_assets.core.datasets.canonical import synthetic_dataset
 from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.quality.checks import BLOCKABLE, CHECKS, CheckOutcome, enforced, stopping
 from nethical_assets.core.quality.declarations import QualityThresholds, assess, canonical_schema, freshness, raw_schema
-from nethical_assets.core.quality.report import DatasetReport, render_validation_report
+from nethical_assets.core.quality.report import DatasetReport, render_validation_report, unremarkable
 from nethical_assets.core.rows.catalog import DatasetEntry, load_catalog
 from tests.core.conftest import ENTRY
 
@@ -287,6 +287,11 @@ def test_the_report_shows_every_check_and_what_to_do() -> None:
     assert "## Good set" not in text
     assert "- **FAIL** schema: wrong columns: y. What to do: compare the file with its catalog entry" in text
     assert "  - column `y`: column is present, 20 rows" in text
+    idle, passed = unremarkable([good, bad])
+    assert f"Passed wherever they looked: {', '.join(passed).replace('_', ' ')}. Nothing to look at: " in text
+    seen = [{report.status(check) for report in (good, bad)} - {""} for check in CHECKS]
+    assert passed == [check for check, found in zip(CHECKS, seen, strict=True) if found == {"pass"}] != []
+    assert idle == [check for check, found in zip(CHECKS, seen, strict=True) if not found] != []
     assert bad.to_row()["schema"] == "fail"
     assert good.to_row() == {"dataset": "good", **dict.fromkeys(CHECKS, ""), "freshness": "pass"}
 
