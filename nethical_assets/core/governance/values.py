@@ -89,17 +89,18 @@ def find_in(
         return FoundValues(np.full(len(column), -1), pd.Series([], dtype="str"), Findings.empty())
     codes, values = _distinct(column)
     every = 1 if maximum is None else max(1, -(-len(values) // maximum))
-    if every > 1:
-        values = values.where(np.arange(len(values)) % every == 0, None)
+    # Without the others, not with nulls in their place: those would fill batches, and each costs its compilations.
+    some, places = values.iloc[::every], np.arange(0, len(values), every)
+    times = np.bincount(codes[codes >= 0], minlength=len(values))[::every]
     match Reading.VALUES if numeric else reading:
         case Reading.PROSE:
             prose = ProseSearch(str(column.name), screener, alone=alone)
-            prose.add(values, np.arange(len(values)), np.bincount(codes[codes >= 0], minlength=len(values)))
+            prose.add(some, places, times)
             findings = prose.findings()
         case Reading.VALUES:
-            findings = _in_values(str(column.name), codes, values, screener, alone)
+            findings = moved(_in_values(str(column.name), some, times, screener, alone), places)
         case Reading.ACTIONS:
-            findings = _in_actions(values, screener, alone)
+            findings = moved(_in_actions(some, screener, alone), places)
     return FoundValues(codes, values, findings, sampled=every > 1)
 
 
@@ -129,14 +130,14 @@ def _in_texts(texts: TextColumn, screener: Screener, alone: bool) -> Findings:
     return screener.screen_each(read_column(texts)) if alone else screener.screen(texts)
 
 
-def _in_values(name: str, codes: Codes, values: pd.Series, screener: Screener, alone: bool) -> Findings:
+def _in_values(name: str, values: pd.Series, times: Codes, screener: Screener, alone: bool) -> Findings:
     texts = read_column(values).texts
     numeric = _are_numbers(texts)
     others = np.flatnonzero(~numeric)
     parts = [moved(_in_texts(values.iloc[others], screener, alone), others)]
     if numeric.any():
         numbers = NumberSearch(name, screener, alone=alone)
-        numbers.add(texts, np.arange(len(texts)), np.bincount(codes[codes >= 0], minlength=len(values)))
+        numbers.add(texts, np.arange(len(texts)), times)
         parts.append(numbers.findings())
     return _ordered(parts)
 
@@ -158,7 +159,7 @@ def _in_names(sequences: pa.LargeStringArray, screener: Screener, alone: bool) -
     """Findings in single names of actions, at their places in the sequences."""
     flat = pc.list_flatten(pc.utf8_split_whitespace(sequences))
     names = pd.Series(pc.unique(flat).to_pylist(), dtype="object")
-    found = _in_values("", np.arange(len(names)), names, screener, alone)
+    found = _in_values("", names, np.ones(len(names), dtype=np.int64), screener, alone)
     if len(found) == 0:
         return found
     of_name: dict[str, list[int]] = {}

@@ -101,3 +101,21 @@ def test_of_too_many_values_some_are_looked_at(screener: Screener) -> None:
     part = find_in(column, Reading.VALUES, screener, maximum=30)
     assert (part.sampled, len(part.findings)) == (True, 25)
     assert np.all(part.findings.rows % 4 == 0)
+
+
+@pytest.mark.parametrize("reading", list(Reading))
+def test_values_that_are_not_looked_at_are_not_handed_to_the_screener(ruleset: Ruleset, reading: Reading) -> None:
+    memo = ScreeningMemo()
+    column = pd.Series([f"person{row // 2}@example.com" for row in range(200)], dtype="str")
+    part = find_in(column, reading, Screener(ruleset, memo=memo), maximum=30)
+    assert part.on_rows().rows.tolist() == [row for row in range(200) if row // 2 % 4 == 0]
+    assert memo.texts_asked == 25
+
+
+def test_numbers_that_are_looked_at_keep_their_rows_and_times(screener: Screener) -> None:
+    column = pd.Series([CARD, *(f"411111111111{row:04}" for row in range(99))] + [CARD] * 300, name="number")
+    part = find_in(column, Reading.VALUES, screener, maximum=50)
+    rows = set(part.on_rows().rows.tolist())
+    # The card is one of the 50 values that are looked at, and 301 of the 350 rows that these stand for.
+    assert {0, *range(100, 400)} <= rows
+    assert all(row % 2 == 0 for row in rows if row < 100)
