@@ -31,6 +31,7 @@ _SHINGLE_WORDS = 3
 _BANDS, _BAND_ROWS = 16, 4
 _SIGNATURE = _BANDS * _BAND_ROWS
 _PAIRS_AT_ONCE = 1 << 14
+_SHINGLES_AT_ONCE = 1 << 13
 _SEED = 20_260_102
 
 
@@ -90,11 +91,21 @@ def minhash(tokens: FlatTokens) -> HashArray:
     rows, hashes = rows[order], hashes[order]
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     found = np.empty((_SIGNATURE, len(starts)), dtype=np.uint64)
-    if len(starts):
-        generator = np.random.default_rng(_SEED)
-        for number, (factor, addend) in enumerate(generator.integers(0, 2**64, (_SIGNATURE, 2), dtype=np.uint64)):
-            # An odd factor permutes the 64-bit numbers; the shingles are well mixed already.
-            found[number] = np.minimum.reduceat(hashes * (factor | np.uint64(1)) + addend, starts)
+    factors, addends = np.random.default_rng(_SEED).integers(0, 2**64, (_SIGNATURE, 2), dtype=np.uint64).T
+    # An odd factor permutes the 64-bit numbers; the shingles are well mixed already.
+    factors = factors | np.uint64(1)
+    ends = np.append(starts[1:], len(hashes))
+    first = 0
+    # So many at once as stay in the processor's cache over all 64 passes.
+    while first < len(starts):
+        last = max(first + 1, int(np.searchsorted(ends, starts[first] + _SHINGLES_AT_ONCE, side="right")))
+        piece = hashes[starts[first] : ends[last - 1]]
+        within, permuted = starts[first:last] - starts[first], np.empty_like(piece)
+        for number in range(_SIGNATURE):
+            np.multiply(piece, factors[number], out=permuted)
+            permuted += addends[number]
+            np.minimum.reduceat(permuted, within, out=found[number, first:last])
+        first = last
     return found
 
 
@@ -146,15 +157,21 @@ def _components(signatures: HashArray) -> IndexArray:
     from scipy.sparse.csgraph import connected_components
 
     count = signatures.shape[1]
+    bits = np.uint64(count.bit_length())
+    numbers = np.arange(count, dtype=np.uint64)
     edges: list[IndexArray] = []
     for band in range(_BANDS):
         key = np.zeros(count, dtype=np.uint64)
         for column in range(band * _BAND_ROWS, (band + 1) * _BAND_ROWS):
             key = mix(key ^ signatures[column])
-        order = np.argsort(key, kind="stable")
-        same = np.flatnonzero(np.diff(key[order]) == 0) if count else np.zeros(0, dtype=np.int64)
-        opened = np.flatnonzero(np.diff(key[order], prepend=~key[order][:1]) != 0)
-        first = order[opened[np.searchsorted(opened, same, side="right") - 1]] if len(same) else same
+        # Key and row in one number: sorting those is several times as fast as an order of the keys. What is cut off
+        # of the keys makes no bucket smaller, and the pairs are compared below.
+        packed = np.sort(key >> bits << bits | numbers)
+        key, order = packed >> bits, (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+        repeats = key[1:] == key[:-1]
+        same = np.flatnonzero(repeats)
+        opened = np.flatnonzero(np.concatenate([np.ones(min(count, 1), dtype=bool), ~repeats]))
+        first = order[opened[np.searchsorted(opened, same, side="right") - 1]]
         # Each row of a bucket is compared with its neighbour and with the bucket's first row.
         edges += [np.stack([order[same], order[same + 1]]), np.stack([first, order[same + 1]])]
     one, other = np.concatenate(edges, axis=1)

@@ -17,7 +17,7 @@ from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.governance.values import Reading
-from nethical_assets.core.quality import label_errors
+from nethical_assets.core.quality import label_errors, near_duplicates
 from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
 from nethical_assets.core.quality.label_errors import find_label_errors, label_errors_outcome
@@ -30,6 +30,7 @@ from nethical_assets.core.quality.near_duplicates import (
 )
 from nethical_assets.core.quality.overlap import source_overlap_outcome
 from nethical_assets.core.quality.personal_data import personal_data_outcome
+from nethical_assets.core.rows.ngrams import FlatTokens
 from tests.tiny_mirror import CHECKOUT
 
 LIMITS = DriftLimits(threshold=0.15, alpha=0.01, minimum_rows=200)
@@ -94,6 +95,24 @@ class TestNearDuplicates:
             assert len(found.repeated) == 1
         if similarity <= SIMILARITY - 0.25:
             assert len(found.repeated) == 0
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.lists(st.integers(0, 60), max_size=12), st.integers(1, 70), st.integers(0, 1000))
+    def test_a_signature_is_the_least_of_every_permutation(self, lengths: list[int], at_once: int, seed: int) -> None:
+        counts = np.array(lengths, dtype=np.int64)
+        hashes = np.random.default_rng(seed).integers(0, 2**64, counts.sum(), dtype=np.uint64)
+        tokens = FlatTokens(hashes, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        whole = near_duplicates.minhash(tokens)
+        # As many at once as one text has, or less: the signatures stay.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(near_duplicates, "_SHINGLES_AT_ONCE", at_once)
+            assert near_duplicates.minhash(tokens).tolist() == whole.tolist()
+        assert whole.shape == (64, np.count_nonzero(counts))
+        # Texts alone have the signatures that they have among others.
+        starts = tokens.offsets[:-1][counts > 0]
+        for place, (start, length) in enumerate(zip(starts, counts[counts > 0], strict=True)):
+            alone = FlatTokens(hashes[start : start + length], np.array([0, length]))
+            assert near_duplicates.minhash(alone)[:, 0].tolist() == whole[:, place].tolist()
 
     def test_a_sample_is_said_to_be_one(self) -> None:
         texts = pd.Series([" ".join(words(8, seed)) for seed in range(40)], dtype="str")
@@ -337,22 +356,63 @@ class TestLabelErrors:
         assert f"about {found.estimated} of 12000 labels" in outcome.message
         assert outcome.numbers["compared"] == 12_000
 
-    @pytest.mark.parametrize("noise", [0.0, 0.03, 0.2])
-    def test_the_findings_are_those_of_cleanlab(self, noise: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    @settings(max_examples=200, deadline=None)
+    @given(
+        seed=st.integers(0, 100_000),
+        rows=st.integers(4, 400),
+        shape=st.tuples(st.floats(0.05, 3.0), st.floats(0.05, 3.0)),
+        noise=st.sampled_from([0.0, 0.03, 0.2, 0.5]),
+        digits=st.sampled_from([None, 2, 1, 0]),
+        positives=st.one_of(st.none(), st.floats(0.01, 0.3)),
+    )
+    def test_the_findings_are_those_of_cleanlab(
+        self,
+        seed: int,
+        rows: int,
+        shape: tuple[float, float],
+        noise: float,
+        digits: int | None,
+        positives: float | None,
+    ) -> None:
         from cleanlab.count import num_label_issues
         from cleanlab.filter import find_label_issues
 
-        generator = np.random.default_rng(2)
-        probabilities = generator.beta(0.4, 0.4, 3000)
-        labels = ((generator.random(3000) < probabilities) ^ (generator.random(3000) < noise)).astype(np.int8)
-        monkeypatch.setattr(label_errors, "out_of_fold", lambda *_: probabilities)
-        found = find_label_errors(pd.DataFrame({"x": labels}), labels, pd.Series([""] * 3000), "records")
+        generator = np.random.default_rng(seed)
+        probabilities = generator.beta(*shape, rows)
+        if digits is not None:
+            probabilities = probabilities.round(digits)
+        told = generator.random(rows) < (probabilities if positives is None else positives)
+        labels = (told ^ (generator.random(rows) < noise)).astype(np.int64)
+        labels[:4] = [0, 0, 1, 1]
         both = np.column_stack([1 - probabilities, probabilities])
-        given = labels.astype(int)
-        expected = find_label_issues(given, both, return_indices_ranked_by="self_confidence", n_jobs=1)
-        assert found is not None
-        assert found.suspects.tolist() == expected.tolist()
-        assert found.estimated == num_label_issues(given, both)
+        expected = find_label_issues(labels, both, return_indices_ranked_by="self_confidence", n_jobs=1)
+        suspects, estimated = label_errors.confident_learning(labels, probabilities)
+        assert estimated == num_label_issues(labels, both)
+        own = both[np.arange(rows), labels]
+        # Of rows that are equally doubtful cleanlab takes and shows any.
+        assert [(own[row], labels[row]) for row in sorted(suspects, key=lambda row: (own[row], labels[row]))] == [
+            (own[row], labels[row]) for row in sorted(expected, key=lambda row: (own[row], labels[row]))
+        ]
+        assert np.all(np.diff(own[suspects]) >= 0)
+        if len(np.unique(own)) == rows:
+            assert suspects.tolist() == expected.tolist()
+
+    def test_only_rows_that_can_be_suspects_are_given_to_cleanlab(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import cleanlab.filter
+
+        given_to_it: list[int] = []
+
+        def find(
+            labels: Any, *rest: Any, whole: Callable[..., Any] = cleanlab.filter.find_label_issues, **how: Any
+        ) -> Any:
+            given_to_it.append(len(labels))
+            return whole(labels, *rest, **how)
+
+        monkeypatch.setattr(cleanlab.filter, "find_label_issues", find)
+        frame, labels, _ = self.flipped(3000)
+        found = find_label_errors(frame, labels, pd.Series("", index=frame.index), "records")
+        assert found is not None and len(found.suspects) > 50
+        assert given_to_it[0] < 600
 
     def test_too_few_rows_of_a_class_say_nothing(self) -> None:
         frame, labels, _ = self.flipped()
