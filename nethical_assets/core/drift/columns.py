@@ -230,7 +230,8 @@ class ColumnValues:
         """How often each text occurs, numbers by their value and other texts as they are."""
         _, distinct, counts = self._factors
         spelled = [_by_value(text) if text[0] in _STARTS_OF_NUMBERS else text for text in distinct]
-        return pd.Series(counts, index=pd.Index(spelled, dtype="str")).groupby(level=0).sum()
+        series = pd.Series(counts, index=pd.Index(spelled, dtype="str"))
+        return series if series.index.is_unique else series.groupby(level=0).sum()
 
     def two_values(self) -> frozenset[str]:
         """The distinct values in lower case where there are two, else nothing."""

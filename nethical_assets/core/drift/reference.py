@@ -81,9 +81,9 @@ class ColumnSketch:
             alone = quantiles[1:][_rounded(quantiles[1:], -1, exact=exact) <= quantiles[:-1]]
             edges = np.concatenate([_rounded(alone, -1, exact=exact), _rounded(quantiles, 1, exact=exact)])
         edges = np.unique(edges)
-        empty = cls(name, tuple(edges.tolist()), (), 0)
-        *counts, missing = empty.histogram(values).tolist()
-        return cls(name, empty.edges, tuple(counts), missing)
+        # As ``histogram`` counts, which would look for the place of every value; these are sorted.
+        counts = np.diff(np.searchsorted(present, edges, side="right"), prepend=0, append=len(present))
+        return cls(name, tuple(edges.tolist()), tuple(counts.tolist()), len(values) - len(present))
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,8 @@ def _by_number(
 ) -> HistogramPair:
     # Bins of both together treat the tables alike, which is what makes the permutation test exact.
     sketch = ColumnSketch.of(name, np.concatenate([reference, window]), exact=exact)
-    return HistogramPair(sketch.histogram(reference), sketch.histogram(window))
+    counts = sketch.histogram(reference)
+    return HistogramPair(counts, sketch.own_histogram() - counts)
 
 
 def _by_category(values: ColumnValues, counts: pd.Series, frequent: pd.Index) -> npt.NDArray[np.int64]:
