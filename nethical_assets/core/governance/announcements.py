@@ -163,8 +163,9 @@ _PHONE_WORDS = vocabulary(
     "festnetz telf telef tlf tlfn tfno tfn fono cellulari celulares celulaire portables kom komorka puhelin puh",
     "matkapuhelin mobiilinumero simi natel dect thoai dienthoai sdt telpon ponsel hp zap ligue liga chiama rufe",
     "buro anruf anrufen ruf rufen durchwahl portable portatile cellulare cel celular movil gsm mobiel appel",
-    "appelez appeler",
-    "telephonique llamar llame bellen",
+    "appelez appeler rappeler rappelez joindre joignable telephonique telefonisch telefonicamente telefonicznie",
+    "erreichbar llamar llame llamen llamame llameme llamenos llamanos chiamami chiamare chiamatemi chiamateci",
+    "fon telm tlm kontakt contacto contatto bel bellen bereikbaar dzwonic dzwon dzwoncie zadzwon zadzwonic telefonuj ligar ligue liguem",
 )
 _PHONE_STEM = re.compile(r"telefon|telephon|phonen|phone\Z|mobilf|mobiln|handyn|rufn|faxn")
 _OTHER_NUMBER_WORDS = vocabulary(
@@ -175,14 +176,17 @@ _OTHER_NUMBER_WORDS = vocabulary(
     "artikel commande facture pedido factura ordine fattura build revision commit hash barcode ean upc gtin lot batch",
     "lotto lottery loto lotterie lottozahlen gewinnzahlen aktenzeichen az kapitel vertrag vorgang auftrag lieferschein",
     "capitulo capitolo contrat contrato contratto dossier expediente tarif seriennummer sn item product produkt",
-    "coordinates coordinate gps vat abn ein isin doi arxiv",
+    "coordinates coordinate gps vat abn ein isin doi arxiv siret siren nip regon piva iva cnpj cif nif kvk btw pesel krs",
+    "ust ustid ustidnr steuernummer blz zamowienie zamowienia przesylki przesylka paczka faktura faktury bestelling",
+    "bestelnummer factuur factuurnummer encomenda fatura colis pacco paquete paket pakket sendung sendungsnummer",
 )
 _AMOUNT_WORDS = vocabulary(
     "year years since between population score price cost usd eur gbp total sum amount budget nr jahr jahre preis",
     "pages pp vol volume rows lines epoch ratio length width height dimensions resolution",
 )
 _HOLDER_WORDS = vocabulary(
-    "user users userid uid customer customers member members employee student patient kunde client"
+    "user users userid uid customer customers member members employee student patient kunde kunden client clients",
+    "cliente clientes clienti klant klanten klient klienta",
 )
 _NUMBER_ENDING = re.compile(r"[a-z]{2}(?:nr|nrn|nummer|nummern)\Z")
 _PHONE_PHRASE = re.compile(
@@ -190,14 +194,15 @@ _PHONE_PHRASE = re.compile(
     r"(?: (?:new|old|own|private|personal|work|home|direct))? (?:number|num|no|nr|digits)"
     r"|'s? (?:(?:new|private|own|cell|mobile|phone|home|work|direct|office) )?(?:number|num|digits)"
     r"|\b(?:number|num) (?:to|for) (?:call|reach|text))\b[^A-Za-z]*(?:(?:is|are|at|was)\b[^A-Za-z]*)?\Z"
-    r"|\b(?:home|work|direct|main|day|evening|[tfpm]) ?[:=] ?\Z"
+    r"|\b(?:home|work|direct|main|day|evening|privat|dienstlich|[tfpm]) ?[:=] ?\Z"
     r"|(?-i:(?:\A|[|\n]|\s{2})\s{0,2}[TMFPC]\.?\s{1,2}\Z)"
     r"|\bcaller[ _-]?id\b[^0-9,;\n]{0,12}\Z|\b(?:wa\.me|t\.me)/\+?\Z"
-    r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj) (?:nummer|numero|telefon|mobil)\b[^A-Za-z]*"
-    r"(?:(?:is|ist|es|est)\b[^A-Za-z]*)?\Z"
+    r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj)"
+    r"(?: (?:nieuwe|neue|nouveau|nouvel|nuevo|nuovo|nowy|novo|eigene|private))? (?:nummer|num|numer|numero|telefon|mobil)\b[^A-Za-z]*"
+    r"(?:(?:is|ist|lautet|es|est|e|to|jest)\b[^A-Za-z]*)?\Z"
 )
 _PHONE_PHRASE_WORDS = vocabulary(
-    "number num no nr digits nummer numero telefon mobil home work direct main day evening t f p m c id me"
+    "number num no nr digits nummer numer numero telefon mobil privat dienstlich home work direct main day evening t f p m c id me"
 )
 _PHONE_SCRIPTS = re.compile(
     r"(?<![^\W\d_])(?:"
@@ -248,7 +253,8 @@ CARD_OR_OTHER = Announcement(
         "serial device imei imsi iccid isbn ean upc gtin sku barcode booking reservation reference ref id ids meter",
         "timestamp epoch seed bestellung bestellnummer sendung sendungsnummer commande colis pedido",
         "rechnung rechnungsnummer kundennummer artikel vertrag auftrag aktenzeichen vorgang lieferschein konto",
-        "facture factura fattura ordine contrat contrato contratto seriennummer",
+        "facture factura fattura ordine contrat contrato contratto seriennummer paket pakket paczka paczki przesylki",
+        "pacco paquete encomenda zamowienie zamowienia bestelling bestelnummer",
     ),
     scripts=re.compile(
         "(?:"

@@ -15,6 +15,8 @@ from nethical_assets.core.governance.announcements import ADDRESS_OR_VERSION, an
 _VERSION_BEFORE = re.compile(
     r"(?i)\b(?:v|ver|vers|version|versione|versie|versao|release|build|firmware|fassung|wersja|rev|revision|oid)"
     r"[ .:#=]*\Z"
+    r"|\b(?:upgrad(?:e|ed|ing|es)|updat(?:e|ed|ing|es)|downgrad(?:e|ed|ing)|aktualisier\w+|aggiorna\w+|actuali\w+|aktualizac\w+"
+    r"|atualiza\w+|mise a jour|migrat(?:e|ed|ing))(?: [a-z]+)? (?:to|auf|zu|vers|alla|al|a|do|para|naar|till) \Z"
     r"|object[ _-]?identifier[\s(\"':=]*\Z"
     r"|\b(?:chrome|chromium|crios|headlesschrome|firefox|safari|edge?|edga|opr|opera|electron|yabrowser|vivaldi)/\Z"
 )
@@ -68,7 +70,7 @@ def ip_address(value: str, before: str, after: str) -> bool:
 
 
 def _is_network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, after: str) -> bool:
-    prefix = re.match(r"/(\d{1,3})(?![\d.])", after)
+    prefix = re.match(r"/(\d{1,3})(?!\.?\d)", after)
     if prefix is None or int(prefix[1]) >= address.max_prefixlen:
         return False
     host_bits = address.max_prefixlen - int(prefix[1])

@@ -1,4 +1,4 @@
-"""Tables written inside a text: a value gets the label that stands above it, as if it stood before it.
+"""Tables written inside a text, SQL among them: a value gets the label of its column, as if that stood before it.
 
 What belongs here: which lines are a header and rows below it, and the label before each cell, with offsets kept. What
 does not: which labels make a value personal data (the rule files), tables that are files (``core/reading``).
@@ -14,11 +14,16 @@ from nethical_assets.core.governance.rules import compile_pattern
 
 _LABEL = (
     r"(?:dob|ssn|nhs|sin|tel|pwd|birth(?:[ _-]?(?:date|day|dt))?|date[ _-]of[ _-]birth|social[ _-]security|passport"
-    r"|phone|telephone|mobile|fax|password|passwd|secret|token|geburtsdatum|geb[ _]datum|telefon|fecha[ _]nacimiento)"
+    r"|phone|telephone|mobile|fax|password|passwd|secret|token|geburtsdatum|geb[ _]datum|telefon[eo]?|fecha[ _]nacimiento"
+    r"|handy|rufnummer|telefonnummer|telefoon|celular|cellulare|movil|portable|gsm|whatsapp|passwort|contrasena|senha)"
 )
-HEADER_PATTERN = r'[,;|\t][ "A-Za-z_-]+\|?\r?\n'
+HEADER_PATTERN = r'[,;|\t][ "A-Za-z_-]+\|?\r?\n|\)\s*(?i:values)\s*\(|[A-Za-z"]\r?\n["+(]{0,2}[0-9]'
 """RE2: ``with_labels`` finds nothing in a text without a match; the last name of a header has no other characters."""
 
+_INSERT = re.compile(r"(?i)\binsert\s+(?:ignore\s+)?into\s+[^\s()]{1,160}\s*\(([^()]{1,4000})\)\s*values\s*(?=\()")
+_SQL_VALUE = re.compile(r"\s*(N?'(?:[^'\\]|''|\\.)*'|\"[^\"]*\"|[^\s'\"(),;][^,();'\"]*|)\s*([,)])")
+_SQL_NEXT_ROW = re.compile(r"\s*,\s*(?=\()")
+_ONE_CELL = re.compile(r"[\"(+]{0,2}[0-9](?:[0-9 ./()+-]{0,24}[0-9])?\"?\Z")
 _SOME_LABEL = compile_pattern(rf"(?i){_LABEL}[^,;|\t\n]{{0,12}}[,;|\t\n]")
 _LABELS = re.compile(rf"(?i)\A(?:[a-z]+[ _-])?{_LABEL}(?:[ _-](?:no|number|nr))?\Z")
 _NAMES = re.compile(r"[^\W\d](?:[\w .()/#-]{0,40}\w)?\Z")
@@ -31,9 +36,41 @@ def with_labels(text: str) -> Rewritten | None:
     """``text`` with the label of its column, on a line of its own, before each cell that has one; None without any.
 
     A header is a line of two or more names divided by one sign (comma, semicolon, tab or bar), one of which labels
-    personal data or a secret, with a line of as many cells below it.
+    personal data or a secret, with a line of as many cells below it; or one such name alone above lines of digits; or
+    the columns of an SQL ``INSERT``.
     """
-    insertions: list[tuple[int, int, str]] = []
+    insertions = [*_in_inserts(text), *_in_lines(text)]
+    return rewrite(text, sorted(insertions)) if insertions else None
+
+
+def _in_inserts(text: str) -> Iterator[tuple[int, int, str]]:
+    """Insertions for the values of SQL ``INSERT INTO table (names) VALUES (values), (values)``."""
+    for insert in _INSERT.finditer(text):
+        names = [name.strip(' \t\r\n"`[]') for name in insert[1].split(",")]
+        labels = [name if _LABELS.match(name) else "" for name in names]
+        position = insert.end()
+        while any(labels) and text[position : position + 1] == "(":
+            values, position = _sql_row(text, position + 1)
+            if len(values) != len(names):
+                break
+            yield from ((at, at, f"\n{label}: ") for at, label in zip(values, labels, strict=True) if label)
+            following = _SQL_NEXT_ROW.match(text, position)
+            position = following.end() if following else len(text)
+
+
+def _sql_row(text: str, position: int) -> tuple[list[int], int]:
+    """``(where the values begin, where the row ends)`` of the row whose first value is at ``position``."""
+    values: list[int] = []
+    while (value := _SQL_VALUE.match(text, position)) is not None:
+        values.append(value.start(1))
+        position = value.end()
+        if value[2] == ")":
+            return values, position
+    return [], position
+
+
+def _in_lines(text: str) -> Iterator[tuple[int, int, str]]:
+    """Insertions for the cells below a header of names."""
     read_until = 0
     for position in _label_positions(text):
         if position < read_until:
@@ -42,6 +79,14 @@ def with_labels(text: str) -> Rewritten | None:
         lines = _lines(text, start)
         start, line = next(lines)
         read_until = start + len(line) + 1
+        name = line.strip(' "')
+        if _LABELS.match(name):
+            for start, cell in lines:
+                if not _ONE_CELL.match(cell):
+                    break
+                yield start, start, f"\n{name}: "
+                read_until = start + len(cell) + 1
+            continue
         delimiter, header = _header(line)
         if not header:
             continue
@@ -51,13 +96,12 @@ def with_labels(text: str) -> Rewritten | None:
             cells = list(_cells(line, delimiter))
             if len(cells) != len(header):
                 break
-            insertions += [
+            yield from (
                 (start + position, start + position, f"\n{name}: ")
                 for (position, _), name in zip(cells, header, strict=True)
                 if _LABELS.match(name)
-            ]
+            )
             read_until = start + len(line) + 1
-    return rewrite(text, insertions) if insertions else None
 
 
 def _label_positions(text: str) -> Iterator[int]:

@@ -204,6 +204,16 @@ def _runs_on(value: str, after: str) -> bool:
     return after != "" and not after[0].isspace() and after[0] not in _ENDS and not _NEXT_FIELD.match(after)
 
 
+def bare_password(value: str, before: str, after: str) -> bool:
+    """What stands behind the word itself and is neither a word nor a name such as OAuth2Client.
+
+    It has letters and either digits in two places or digits and signs.
+    """
+    groups = re.findall("[0-9]+", value)
+    beyond_words = len(groups) > 1 or (bool(groups) and not value.isalnum())
+    return re.search("[A-Za-z]", value) is not None and beyond_words and not is_placeholder(value, after, quoted=False)
+
+
 def basic_credentials(value: str, before: str, after: str) -> bool:
     """The user and password of HTTP Basic authentication (RFC 7617): base64 of ``user:password``."""
     try:

@@ -137,6 +137,10 @@ _OTHER_RULES = re.compile(
 )
 
 
+_SUBJECT_OF_OTHERS = re.compile(
+    r"(?i)\b(?:css|firewall|lint(?:er|ing)?|eslint|grammar|build|make|routing|iptables|crontab|style ?sheet)"
+    r" (?:rules?|settings|directives?|entries|policies) (?:[\w.-]+ ){0,4}\Z"
+)
 _LAST_WORD = re.compile(r"\w+(?:'t)?")
 _LAST_OF_REPORTS = vocabulary(
     "i we he she they one people to users often usually sometimes never always tend had have students employees drivers"
@@ -169,6 +173,8 @@ def _is_told(value: str, before: str, after: str) -> bool:
     """Whether somebody tells or asks what others do, what nobody shall do, or takes something back: no demand."""
     if _THIRD_PERSON.match(value) and _WHO_IGNORES.search(before) is None:
         return True
+    if _SUBJECT_OF_OTHERS.search(before) is not None:
+        return True
     if _OTHER_RULES.search(value) is not None or _is_retracted(value, before, after):
         return True
     last = _last_words(before)
@@ -184,6 +190,12 @@ _OWN = re.compile(r"(?i)\b(?:my|his|her|the \w+'s) \Z")
 _OF_COMPANY = re.compile(r"(?i)\s+(?:compan(?:y|ies)|startups?|practices?|research|labs?|vendors?|use)\b")
 
 
+_STORY = re.compile(
+    r"(?i)\b(?:story|stories|tale|novel|poem|essay|article|song|film|movie|script|plot|book|comic) (?:about|on|of|with)"
+    r"(?: an?| the| some| one)? \Z"
+)
+
+
 def switched_off(value: str, before: str, after: str) -> bool:
     """As ``addressed``, if it is not said of the speaker's own things ("my content filter is disabled"), and is no type
     in a program ("content: Optional")."""
@@ -193,7 +205,9 @@ def switched_off(value: str, before: str, after: str) -> bool:
 
 
 def cast(value: str, before: str, after: str) -> bool:
-    """As ``addressed``, where the model is cast as somebody: not "an unethical AI company"."""
+    """As ``addressed``, where the model is cast as somebody: not "an unethical AI company", not a story's subject."""
+    if _STORY.search(before) is not None and re.fullmatch(r"\W*", after):
+        return False
     return _OF_COMPANY.match(after) is None and addressed(value, before, after)
 
 
@@ -327,9 +341,24 @@ _STUDY = re.compile(
 )
 
 
+_DECLINED = re.compile(
+    r"(?i) (?:an?|the|some|my|your|his|her|their) "
+    r"((?!(?:commands?|humans?|demands?|wish|wishes|masters?|inputs?|single|user'?s?)\b)(?:[\w'-]+[ ,]?){1,4})"
+)
+"""What one may refuse: "a slice of cake" is nothing a model is asked."""
+
+
+def dictated(value: str, before: str, after: str) -> bool:
+    """Words that shall open an answer: not a choice between two ("with yes or no")."""
+    return re.match(r"(?i)['\"]?,? or \W?\w+", after) is None
+
+
 def not_studied(value: str, before: str, after: str) -> bool:
     """A word such as "jailbreak" where nobody asks what it is, how to defend against it, or does it to a telephone."""
     sentence = _sentence(before)
+    declined = _DECLINED.match(after) if value.lower().endswith(("refuse", "decline")) else None
+    if declined is not None and _ABOUT_MODELS.search(declined[1]) is None:
+        return False
     return not (_STUDY.match(sentence) or _is_about_device(before, after) or _is_aboutvocabulary(value, before, after))
 
 

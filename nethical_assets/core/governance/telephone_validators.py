@@ -22,12 +22,16 @@ _EXTENSION = re.compile(
 _MAY_HAVE_EXTENSION = re.compile(r"[A-Za-z#]")
 _GLUED_BEFORE = re.compile(r"(?:[0-9][.-]|[0-9A-Za-z$%@])\Z|[$\u00a3\u20a0] ?\Z")
 _DECIMAL_BEFORE = re.compile(r"(?:[^0-9A-Za-z.]|\A)\.\Z")
-_GLUED_AFTER = re.compile(r"[0-9A-Za-z%@]|[.-]\d| ?[$\u00a3\u20a0](?![0-9])")
+_GLUED_AFTER = re.compile(
+    r"[0-9A-Za-z%@]|[.-]\d| ?[$\u00a3\u20a0](?![0-9])| (?:rows|records|bytes|items|entries|zl|pln)\b", re.IGNORECASE
+)
+_HEXADECIMAL_BEFORE = re.compile(r"(?i)[0-9a-f]{4}-\Z")
+_HEXADECIMAL_AFTER = re.compile(r"(?i)-[0-9a-f]{4}")
 _WHOLE_FLOAT_AFTER = re.compile(r"\.0(?![0-9.])")
 _BARE_BEFORE = re.compile(r"[0-9][,:/=]\Z")
 _BARE_AFTER = re.compile(r"[,:/=]\d")
 _PHONE_LABEL_AFTER = re.compile(
-    r"(?i)[ \t,;:(-]{0,3}(?:office|mobile|mob|fax|home|work|cell|direct|desk|tel|phone|handy|landline)\b"
+    r"(?i)[ \t,;:(-]{0,3}(?:(?:as |for )(?:a |the )?callback|office|mobile|mob|fax|home|work|cell|direct|desk|tel|phone|handy|landline)\b"
 )
 _BESIDE_EMAIL_AFTER = re.compile(r"[\"']? ?[,;|\t] ?[\"']?[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9]")
 _BESIDE_EMAIL_BEFORE = re.compile(r"@[A-Za-z0-9.-]{3,63}[\"']? ?[,;|\t] ?[\"']?\Z")
@@ -44,20 +48,27 @@ _HOLDS_DATE = re.compile(
     r"|(?:19|20)\d\d([-/.])(?:0?[1-9]|1[0-2])\2(?:0?[1-9]|[12]\d|3[01])|(?:0[1-9]|1[0-2])[/.](?:19|20)\d\d)(?![0-9])"
 )
 _DOTTED = re.compile(r"\d{3,4}\.\d{4}|0[1-9]\d{1,4}\.\d{5,8}")
+_MOBILE_DOTTED = re.compile(r"0[1-9]\.\d{8}")
 _SPACED = re.compile(r"(?:\d\d ){2,4}\d\d")
 _DECIMAL = re.compile(r"\A(?=[^.]* )[^.]*\.[^.]*\Z|\A[^.]*\.[^.]* [^.]*\Z")
 _CENTS = re.compile(r"\.\d{1,2}\Z")
 _NORTH_AMERICAN = re.compile(r"(?:\+?1[ .-]{0,2})?(?:\([2-9]\d\d\)[ ./-]?|(?<!\d)[2-9]\d\d[ ./-])\d{3}[ .-]\d{4}")
 _NATIONAL = re.compile(
     r"(?:\(0\d{0,5}\)[ ./-]{0,3}|0\d{1,5}[ ./-]{1,3})\d{2,8}(?:[ ./-]\d{2,5}){0,4}(?:-\d{1,4})?|0\d{8,10}"
+    r"|0 ?\d{2,4} ?/ ?\d(?: \d\d){2,4}"
 )
-_EIGHT = re.compile(r"8[ -]{0,2}(?:\([3-9]\d\d\)|[3-9]\d\d)[ -]{1,2}\d{3}[ -]?\d{2}[ -]?\d{2}")
-_BRACKETED = re.compile(r"(?:8 ?)?\(\d{2,4}\) ?\d{3,5}(?:[ -]\d{2,4}){1,2}")
+_EIGHT = re.compile(r"8[ -]{0,2}(?:\([3-9]\d\d\)[ -]{0,2}|[3-9]\d\d[ -]{1,2})\d{3}[ -]?\d{2}[ -]?\d{2}")
+_BRACKETED = re.compile(r"(?:8 ?)?\(\d{2,4}\) ?(?:9 )?\d{3,5}(?:[ -]\d{2,4}){1,2}")
+_COMPANY_NUMBER = re.compile(r"\d{2}\.\d{3}\.\d{3}/\d{4}-\d{2}")
+_ROW_BEFORE = re.compile(r"(?:[0-9]+ )+\Z")
+_OF_A_YEAR = re.compile(r"/(?:19|20)[0-9]{2}\Z")
+_NUMBER_LABEL = re.compile(r"(?i)(?:\A|[^a-z ] ?)n[ro]\.?:? ?\Z")
+_FOURS_BEFORE = re.compile(r"(?:\b[0-9]{4} ){2,}\Z")
 _TRUNK_REGIONS = (
     *("GB", "DE", "FR", "IT", "CH", "AT", "NL", "BE", "AU", "NZ", "ZA", "IN", "JP", "SE", "FI", "IE", "PL"),
     *("IL", "TR", "KR", "TW", "UA", "RO", "HR", "RS", "BG", "SK", "SI", "PK", "PH", "ID", "MY", "TH", "VN", "EG", "NG"),
 )
-_BRACKETED_REGIONS = ("BR", "RU", "AR", "MX", "UA", "KZ")
+_BRACKETED_REGIONS = ("BR", "RU", "AR", "MX", "UA", "KZ", "PL")
 _EIGHT_REGIONS = ("RU", "KZ")
 _MAXIMUM_DIGITS = 15
 _SHORTEST_NATIONAL = 9
@@ -86,20 +97,49 @@ def phone(value: str, before: str, after: str) -> bool:
     ):
         return False
     if international and (_possible_internationally(number) or "+" in number):
-        return _possible_internationally(number)
+        return _possible_internationally(number) and ("+" in number or not _is_numbered(number, before, after))
     return _is_shaped_like_phone(number) and _is_believed(number, digits, before, after)
 
 
 def _is_believed(number: str, digits: str, before: str, after: str) -> bool:
     telling = True if _PHONE_LABEL_AFTER.match(after) else announced(before, PHONE_OR_OTHER)
+    if _COMPANY_NUMBER.fullmatch(number) is not None:
+        return False
     if telling:
         directly = follows_phone_word(before)
+        if not directly and _is_amid_fours(number, before, after):
+            return False
         return (6 if directly else 7) <= len(digits) <= _MAXIMUM_DIGITS and not _is_date_or_range(number, directly)
-    if telling is False and (number.isdigit() or is_called_otherwise(before, PHONE_OR_OTHER)):
+    if telling is False and _is_another_number(number, before):
         return False
     return not _is_date_or_range(number, directly=False) and (
         _stands_for_itself(number, digits, before, after) or _is_beside_email(number, digits, before, after)
     )
+
+
+def _is_numbered(number: str, before: str, after: str) -> bool:
+    """Whether a number that begins with two zeros is that of an order or an article, and no international one."""
+    if _is_amid_fours(number, before, after) or _OF_A_YEAR.search(number) is not None:
+        return announced(before, PHONE_OR_OTHER) is not True
+    if announced(before, PHONE_OR_OTHER) is not False or _NUMBER_LABEL.search(before) is not None:
+        return False
+    return _is_another_number(number, before)
+
+
+def _is_amid_fours(number: str, before: str, after: str) -> bool:
+    """Whether ``number`` is some of many groups of four digits, as those of parcels and cards."""
+    if number.startswith("+") or re.fullmatch(r"[0-9 ]+", number) is None:
+        return False
+    behind = re.match(r"(?: [0-9]{4}){1,4}", after)
+    return _FOURS_BEFORE.search(before) is not None or (
+        behind is not None and re.fullmatch(r"[0-9]{4}(?: [0-9]{4})+", number) is not None
+    )
+
+
+def _is_another_number(number: str, before: str) -> bool:
+    """Whether what stands before ``number``, or before the groups of digits that it goes on, calls it something else."""
+    row = _ROW_BEFORE.search(before) if re.fullmatch(r"[0-9 ]+", number) else None
+    return number.isdigit() or is_called_otherwise(before[: row.start()] if row else before, PHONE_OR_OTHER)
 
 
 def _stands_for_itself(number: str, digits: str, before: str, after: str) -> bool:
@@ -172,6 +212,8 @@ def _is_date_or_range(number: str, directly: bool) -> bool:
     """Whether ``number`` is a date, a range or a decimal; right behind a word such as ``phone`` some look like one."""
     if _DATE_OR_RANGE.fullmatch(number) is None:
         return False
+    if directly and _MOBILE_DOTTED.fullmatch(number) is not None:
+        return False
     if _DOTTED.fullmatch(number) is not None:
         return not (directly or number.startswith("0"))
     return not (directly and _SPACED.fullmatch(number) is not None)
@@ -184,6 +226,8 @@ def _is_part_of_something(number: str, before: str, after: str, *, international
         if _BARE_BEFORE.search(before) is not None or _BARE_AFTER.match(after) is not None:
             return True
     if _GLUED_BEFORE.search(before[-3:]) is not None or _GLUED_AFTER.match(after) is not None:
+        return True
+    if _HEXADECIMAL_BEFORE.search(before[-5:]) is not None and _HEXADECIMAL_AFTER.match(after) is not None:
         return True
     if "+" in number.lstrip("( +") and _FORM_BEFORE.search(before) is None:
         return True

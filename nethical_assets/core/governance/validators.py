@@ -36,11 +36,12 @@ from nethical_assets.core.governance.identifier_validators import (
     us_itin,
     us_ssn,
 )
-from nethical_assets.core.governance.password_validators import basic_credentials, password
+from nethical_assets.core.governance.password_validators import bare_password, basic_credentials, password
 from nethical_assets.core.governance.phrasing_validators import (
     addressed,
     addressed_without_object,
     cast,
+    dictated,
     extraction,
     not_mentioned,
     not_studied,
@@ -83,6 +84,7 @@ VALIDATORS: Mapping[str, Validator] = {
         swedish_personal_number,
         generic_secret,
         password,
+        bare_password,
         basic_credentials,
         provider_key,
         provider_token,
@@ -97,6 +99,7 @@ VALIDATORS: Mapping[str, Validator] = {
         addressed,
         addressed_without_object,
         cast,
+        dictated,
         extraction,
         persona,
         switched_off,

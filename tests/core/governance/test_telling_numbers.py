@@ -277,3 +277,66 @@ def test_the_nearest_announcing_word_tells(before: str, words: object, telling: 
 def test_the_euro_sign_is_a_letter_within_a_word_only() -> None:
     assert fold_characters("h\u20acllo 69\u20ac73") == "hello 69e73"
     assert "e" not in fold_characters("5\u20ac \u20ac5 5 \u20ac, \u20ac 5")
+
+
+OTHER_LABELS = (
+    *("<td>ssn</td><td>{}</td>", "<b>Social Security</b> <i>{}</i>", '<a href="x">employeeSsn</a> <b>{}</b>'),
+    *("The SSN for the employee is {}.", "SSN of Jo Berg: {}", "my social is {} ok", "soc sec no: {}", "ss# {}"),
+    *("SSN/TIN: {}", "Número de seguro social: {}", "SSN no. {}", "Soc. Sec. No.: {}"),
+    "INSERT INTO customers (id, ssn, tel) VALUES (7, '{}', '030 1234567');",
+    'insert into x."people" ([id], [ssn])\nvalues (1, {}),\n(2, NULL);',
+    "INSERT INTO p (name, ssn) VALUES ('O''Berg, (Jo)', '000'), ('x', '{}')",
+    "ssn\n000\n{}\n",
+)
+
+
+@pytest.mark.parametrize("form", OTHER_LABELS)
+def test_a_number_is_told_by_its_label_in_markup_prose_and_sql(form: str) -> None:
+    assert ("SSN", "536228726") in found(form.replace("{}", "536228726"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("INSERT INTO t (id, total) VALUES (536228726, 7)", "INSERT INTO t (id, ssn) VALUES (536228726)"),
+        *("INSERT INTO t (ssn) SELECT 536228726", "social media 536228726", "ssn\nand then\n536228726 x"),
+        "INSERT INTO t (id, ssn) VALUES (536228726, 7), (",
+    ],
+)
+def test_no_value_is_labelled_by_what_is_no_column_of_it(text: str) -> None:
+    assert not any(kind == "SSN" for kind, _ in found(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("Telefon: 040/4 11 97 74", "040/4 11 97 74"), ("Llámame al 636 35 92 25", "636 35 92 25")),
+        *(("Proszę dzwonić: 22 241 81 52", "22 241 81 52"), ("Chiamami al 11 93691-0423", "11 93691-0423")),
+        *(("Il mio numero è 350 8809706", "350 8809706"), ("mijn nieuwe nummer: 350 8809706", "350 8809706")),
+        *(("Customer left 621 55 76 91 as callback", "621 55 76 91"), ("Privat: 22 387 63 81", "22 387 63 81")),
+        *(("tel 8(916)2155301", "8(916)2155301"), ("Bel me op (22) 476 81 48", "(22) 476 81 48")),
+        *(("al (11) 9 2152-1287 stasera", "(11) 9 2152-1287"), ("phone->06.39438827", "06.39438827")),
+        *(("Rufnummer: 0086 138 1510 2479", "0086 138 1510 2479"), ("Nr.: 0030 210 183 9188", "0030 210 183 9188")),
+    ],
+)
+def test_a_telephone_is_told_by_words_of_many_languages(text: str, number: str) -> None:
+    assert ("PHONE", number) in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("SIRET 204 033 447 35389", "NIP 091-245-23-40", "P.IVA 03959602633", "CNPJ 09.628.232/3793-25"),
+        *("nr klienta 0834166477", "n.º de cliente 082658332", "EAN 0074297395361", "Zamówienie nr 00486031/2019"),
+        *("Pedido 006147230 enviado", "039 255 916 rows inserted", "USPS 9400 6632 5128 0070 0038 48"),
+        *("my contact: x, USPS 9400 7141 2485 9051 3950 04", "call c581db0b-5ecb-6573-7198-a8dad390b483"),
+        *("Paket 38696962744851 unterwegs", "Update auf 10.15.8.5 installieren", "upgraded it to 10.1.2.3"),
+        *("AS15978 10.0.0.0/8. Then", "mise à jour vers 10.2.1.2", "Bestellnummer 007-2526606-0430693"),
+    ],
+)
+def test_what_is_announced_as_something_else_in_many_languages_is_none(text: str) -> None:
+    assert found(text) == []
+
+
+def test_a_brand_may_stand_joined_before_a_card() -> None:
+    assert missed("CREDIT_CARD", CARD, [f"{brand}-{CARD}" for brand in ("MC", "cc", "CB", "KK")]) == []
