@@ -165,7 +165,8 @@ _PHONE_WORDS = vocabulary(
     "buro anruf anrufen ruf rufen durchwahl portable portatile cellulare cel celular movil gsm mobiel appel",
     "appelez appeler rappeler rappelez joindre joignable telephonique telefonisch telefonicamente telefonicznie",
     "erreichbar llamar llame llamen llamame llameme llamenos llamanos chiamami chiamare chiamatemi chiamateci",
-    "fon telm tlm kontakt contacto contatto bel bellen bereikbaar dzwonic dzwon dzwoncie zadzwon zadzwonic telefonuj ligar ligue liguem",
+    "fon telm tlm kontakt contacto contatto bel bellen bereikbaar dzwonic dzwon dzwoncie zadzwon zadzwonic",
+    "telefonuj ligar ligue liguem",
 )
 _PHONE_STEM = re.compile(r"telefon|telephon|phonen|phone\Z|mobilf|mobiln|handyn|rufn|faxn")
 _OTHER_NUMBER_WORDS = vocabulary(
@@ -176,7 +177,8 @@ _OTHER_NUMBER_WORDS = vocabulary(
     "artikel commande facture pedido factura ordine fattura build revision commit hash barcode ean upc gtin lot batch",
     "lotto lottery loto lotterie lottozahlen gewinnzahlen aktenzeichen az kapitel vertrag vorgang auftrag lieferschein",
     "capitulo capitolo contrat contrato contratto dossier expediente tarif seriennummer sn item product produkt",
-    "coordinates coordinate gps vat abn ein isin doi arxiv siret siren nip regon piva iva cnpj cif nif kvk btw pesel krs",
+    "coordinates coordinate gps vat abn ein isin doi arxiv siret siren nip regon piva iva cnpj cif nif kvk btw pesel",
+    "krs",
     "ust ustid ustidnr steuernummer blz zamowienie zamowienia przesylki przesylka paczka faktura faktury bestelling",
     "bestelnummer factuur factuurnummer encomenda fatura colis pacco paquete paket pakket sendung sendungsnummer",
 )
@@ -198,11 +200,13 @@ _PHONE_PHRASE = re.compile(
     r"|(?-i:(?:\A|[|\n]|\s{2})\s{0,2}[TMFPC]\.?\s{1,2}\Z)"
     r"|\bcaller[ _-]?id\b[^0-9,;\n]{0,12}\Z|\b(?:wa\.me|t\.me)/\+?\Z"
     r"|\b(?:mijn|meine|mein|mi|mon|mio|minha|meu|moj)"
-    r"(?: (?:nieuwe|neue|nouveau|nouvel|nuevo|nuovo|nowy|novo|eigene|private))? (?:nummer|num|numer|numero|telefon|mobil)\b[^A-Za-z]*"
+    r"(?: (?:nieuwe|neue|nouveau|nouvel|nuevo|nuovo|nowy|novo|eigene|private))?"
+    r" (?:nummer|num|numer|numero|telefon|mobil)\b[^A-Za-z]*"
     r"(?:(?:is|ist|lautet|es|est|e|to|jest)\b[^A-Za-z]*)?\Z"
 )
 _PHONE_PHRASE_WORDS = vocabulary(
-    "number num no nr digits nummer numer numero telefon mobil privat dienstlich home work direct main day evening t f p m c id me"
+    "number num no nr digits nummer numer numero telefon mobil privat dienstlich home work direct main day evening",
+    "t f p m c id me",
 )
 _PHONE_SCRIPTS = re.compile(
     r"(?<![^\W\d_])(?:"

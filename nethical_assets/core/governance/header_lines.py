@@ -14,8 +14,9 @@ from nethical_assets.core.governance.rules import compile_pattern
 
 _LABEL = (
     r"(?:dob|ssn|nhs|sin|tel|pwd|birth(?:[ _-]?(?:date|day|dt))?|date[ _-]of[ _-]birth|social[ _-]security|passport"
-    r"|phone|telephone|mobile|fax|password|passwd|secret|token|geburtsdatum|geb[ _]datum|telefon[eo]?|fecha[ _]nacimiento"
-    r"|handy|rufnummer|telefonnummer|telefoon|celular|cellulare|movil|portable|gsm|whatsapp|passwort|contrasena|senha)"
+    r"|phone|telephone|mobile|fax|password|passwd|secret|token|geburtsdatum|geb[ _]datum"
+    r"|fecha[ _]nacimiento|telefon[eo]?|handy|rufnummer|telefonnummer|telefoon|celular|cellulare|movil|portable|gsm"
+    r"|whatsapp|passwort|contrasena|senha)"
 )
 HEADER_PATTERN = r'[,;|\t][ "A-Za-z_-]+\|?\r?\n|\)\s*(?i:values)\s*\(|[A-Za-z"]\r?\n["+(]{0,2}[0-9]'
 """RE2: ``with_labels`` finds nothing in a text without a match; the last name of a header has no other characters."""

@@ -94,7 +94,9 @@ def _ends_with_security_code(value: str, digits: str) -> bool:
 def _is_part_of_number(value: str, before: str, after: str, *, called_card: bool) -> bool:
     if re.search(r"[0-9][.-]?\Z|[A-Za-z+]\Z|(?<![0-9A-Za-z.])\.\Z", before):
         return True
-    if re.search(r"[A-Za-z][.-]\Z", before) and not (called_card or re.search(r"(?i)\b(?:no|nr|num|mc|cc|cb|kk)[.-]\Z", before)):
+    if re.search(r"[A-Za-z][.-]\Z", before) and not (
+        called_card or re.search(r"(?i)\b(?:no|nr|num|mc|cc|cb|kk)[.-]\Z", before)
+    ):
         return True
     if re.match(r"\.0(?![0-9.])", after) and value.isdigit():
         return False

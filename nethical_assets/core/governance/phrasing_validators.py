@@ -349,8 +349,8 @@ _DECLINED = re.compile(
 
 
 def dictated(value: str, before: str, after: str) -> bool:
-    """Words that shall open an answer: not a choice between two ("with yes or no")."""
-    return re.match(r"(?i)['\"]?,? or \W?\w+", after) is None
+    """Words that shall open an answer: not a choice between two ("begin each message with yes or no")."""
+    return re.match(r"(?i)start|begin", value) is None or re.match(r"(?i)['\"]?,? or \W?\w+", after) is None
 
 
 def not_studied(value: str, before: str, after: str) -> bool:

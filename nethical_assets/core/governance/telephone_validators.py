@@ -31,7 +31,8 @@ _WHOLE_FLOAT_AFTER = re.compile(r"\.0(?![0-9.])")
 _BARE_BEFORE = re.compile(r"[0-9][,:/=]\Z")
 _BARE_AFTER = re.compile(r"[,:/=]\d")
 _PHONE_LABEL_AFTER = re.compile(
-    r"(?i)[ \t,;:(-]{0,3}(?:(?:as |for )(?:a |the )?callback|office|mobile|mob|fax|home|work|cell|direct|desk|tel|phone|handy|landline)\b"
+    r"(?i)[ \t,;:(-]{0,3}(?:(?:as |for )(?:a |the )?callback|"
+    r"office|mobile|mob|fax|home|work|cell|direct|desk|tel|phone|handy|landline)\b"
 )
 _BESIDE_EMAIL_AFTER = re.compile(r"[\"']? ?[,;|\t] ?[\"']?[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9]")
 _BESIDE_EMAIL_BEFORE = re.compile(r"@[A-Za-z0-9.-]{3,63}[\"']? ?[,;|\t] ?[\"']?\Z")
@@ -137,7 +138,7 @@ def _is_amid_fours(number: str, before: str, after: str) -> bool:
 
 
 def _is_another_number(number: str, before: str) -> bool:
-    """Whether what stands before ``number``, or before the groups of digits that it goes on, calls it something else."""
+    """Whether what stands before ``number``, or before the digits that it goes on, calls it something else."""
     row = _ROW_BEFORE.search(before) if re.fullmatch(r"[0-9 ]+", number) else None
     return number.isdigit() or is_called_otherwise(before[: row.start()] if row else before, PHONE_OR_OTHER)
 
