@@ -88,7 +88,7 @@ _INTRODUCTION_CHARACTERS = 16
 _QUOTE_AFTER = re.compile(r"[^\n\"`\u201d]{0,40}[\"'`\u201d\u2019]")
 
 
-def _is_aboutvocabulary(value: str, before: str, after: str) -> bool:
+def _is_about_words(value: str, before: str, after: str) -> bool:
     """Whether the words are mentioned and not used: two signs of it (asked about, introduced, quoted, said of)."""
     quoted = before[-2:].rstrip()[-1:] in _QUOTES and _QUOTE_AFTER.match(after) is not None
     said_of = _SAID_OF_WORDS.match(after) is not None
@@ -213,7 +213,7 @@ def cast(value: str, before: str, after: str) -> bool:
 
 def addressed(value: str, before: str, after: str) -> bool:
     """A demand that is made of the reader: not reported, denied, mentioned or about the rules of some other thing."""
-    return not (_is_about_thing(after) or _is_told(value, before, after) or _is_aboutvocabulary(value, before, after))
+    return not (_is_about_thing(after) or _is_told(value, before, after) or _is_about_words(value, before, after))
 
 
 _GOES_ON = re.compile(
@@ -326,12 +326,12 @@ def persona(value: str, before: str, after: str) -> bool:
         return _ABOUT_MODELS.search(place[:40]) is not None
     if "mode" in value.lower() and _is_about_device(before, after):
         return False
-    return not (_SUCH.search(before) or _is_aboutvocabulary(value, before, after))
+    return not (_SUCH.search(before) or _is_about_words(value, before, after))
 
 
 def not_mentioned(value: str, before: str, after: str) -> bool:
     """Words that are used: no question or explanation is about them."""
-    return not _is_aboutvocabulary(value, before, after)
+    return not _is_about_words(value, before, after)
 
 
 _STUDY = re.compile(
@@ -359,7 +359,7 @@ def not_studied(value: str, before: str, after: str) -> bool:
     declined = _DECLINED.match(after) if value.lower().endswith(("refuse", "decline")) else None
     if declined is not None and _ABOUT_MODELS.search(declined[1]) is None:
         return False
-    return not (_STUDY.match(sentence) or _is_about_device(before, after) or _is_aboutvocabulary(value, before, after))
+    return not (_STUDY.match(sentence) or _is_about_device(before, after) or _is_about_words(value, before, after))
 
 
 _SENSITIVE = re.compile(
