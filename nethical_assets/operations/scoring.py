@@ -43,7 +43,14 @@ def score_file(
     from nethical_assets.core.governance.predictions import screen_outputs
     from nethical_assets.core.governance.scoring import score_records
     from nethical_assets.core.models.loading import load_detector
-    from nethical_assets.core.reading.tables import TextLayout, check_output, read_records, reading_of, write_records
+    from nethical_assets.core.reading.tables import (
+        TextLayout,
+        check_output,
+        read_records,
+        reading_of,
+        unchanged,
+        write_records,
+    )
 
     check_output(output, file)
     entries = settings.catalog.for_family(family)
@@ -51,7 +58,9 @@ def score_file(
     spec = load_family(family)
     declared = {one.text_column for entry in entries for one in entry.files if one.text_column}
     reading = reading_of(file, objects=frozenset({*spec.text_columns, *declared} if spec.text_columns else ()))
-    records = read_records(file, entries, layout or TextLayout(), reading)
+    with unchanged(file):
+        records = read_records(file, entries, layout or TextLayout(), reading)
+        read_from = digest_file(file)
     workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
     workspace.acts.settle()
     champion = workspace.evidence.champion(family)
@@ -83,7 +92,7 @@ def score_file(
             scores=scored.prediction.score,
             sketch=detector.sketch(scored.inputs),
             # Scoring a file again is a retry, unless another decision made the model champion in between.
-            occasion=f"{digest_file(file)} {champion.decision}",
+            occasion=f"{read_from} {champion.decision}",
             when=utc_now(),
             record=lambda name, digest: workspace.record_batch(name, digest, champion.model, told),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -107,23 +108,50 @@ def every_row(path: Path, layout: FileEntry, reading: FileReading) -> Iterator[p
     A JSON file may also hold one object a line.
 
     Raises:
-        DatasetError: there is no such file, or its content cannot be used; one line, without anything of it.
+        DatasetError: there is no such file, or its content cannot be used, or somebody wrote to it meanwhile; one line,
+            without anything of it.
     """
     _check_there(path)
     tally = reading.tally
+    with unchanged(path):
+        try:
+            if layout.format == "json" and not is_one_document(path, layout.encoding):
+                layout = layout.model_copy(update={"format": "jsonl"})
+            yield from stream_rows(path, layout, reading)
+        except UnreadableError as error:
+            raise error.for_command("name a readable file of records") from None
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror}); name another file") from None
+        if tally.rows_rejected:
+            raise DatasetError(
+                f"{path}: {tally.rows_rejected} malformed rows, the first is row {tally.first_rejected_row} "
+                f"({tally.first_rejection}); every record counts, so correct them first"
+            )
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """What is done with a file of records while nobody writes to it: half of one state and half of another is neither.
+
+    Raises:
+        DatasetError: the file was written to, replaced or removed meanwhile, whatever else went wrong because of that.
+    """
+    before = _stamp(path)
     try:
-        if layout.format == "json" and not is_one_document(path, layout.encoding):
-            layout = layout.model_copy(update={"format": "jsonl"})
-        yield from stream_rows(path, layout, reading)
-    except UnreadableError as error:
-        raise error.for_command("name a readable file of records") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror}); name another file") from None
-    if tally.rows_rejected:
-        raise DatasetError(
-            f"{path}: {tally.rows_rejected} malformed rows, the first is row {tally.first_rejected_row} "
-            f"({tally.first_rejection}); every record counts, so correct them first"
-        )
+        yield
+    except DatasetError:
+        if _stamp(path) == before:
+            raise
+    if _stamp(path) != before:
+        raise DatasetError(f"{path}: it was changed while it was read; wait until it is written, then try again")
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def layout_of(path: Path, file_format: FileFormat | None = None, *, text_column: str | None = None) -> FileEntry:

@@ -7,6 +7,7 @@ import json
 import os
 import string
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,14 @@ from hypothesis import strategies as st
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.ground.storage import write_atomically
-from nethical_assets.core.reading.tables import OUTPUT_SUFFIXES, read_records, reading_of, write_records
+from nethical_assets.core.reading.tables import (
+    OUTPUT_SUFFIXES,
+    every_row,
+    layout_of,
+    read_records,
+    reading_of,
+    write_records,
+)
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.cells import tallied
 from tests.core.conftest import entry_of
@@ -189,3 +197,42 @@ def test_errors_of_writing_name_the_file_that_was_to_be_written(
         write_atomically(tmp_path / "scores.csv", b"x")
     assert refused.value.filename == str(tmp_path / "scores.csv")
     assert ".partial" not in str(refused.value)
+
+
+def _append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"1,2\n")
+
+
+def _replace(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".json", ".parquet"])
+@pytest.mark.parametrize("change", [_append, _replace, _cut, Path.unlink])
+def test_a_file_that_changes_while_it_is_read_is_neither_of_both(tmp_path: Path, suffix: str, change: Any) -> None:
+    path = tmp_path / f"records{suffix}"
+    frame = pd.DataFrame({"a": range(40_000), "b": "x"})
+    if suffix == ".json":
+        path.write_text(frame.to_json(orient="records"))
+    else:
+        write_records(frame, path)
+    batches = every_row(path, layout_of(path), reading_of(path))
+    next(batches)
+    change(path)
+    with pytest.raises(DatasetError, match="it was changed while it was read; wait until it is written"):
+        list(batches)
+
+
+def test_what_is_wrong_with_a_file_at_rest_is_said_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "records.csv"
+    path.write_text('a,b\n"1,2\n')
+    with pytest.raises(DatasetError) as refused:
+        read_records(path)
+    assert "changed" not in str(refused.value)
