@@ -1,15 +1,18 @@
-"""Child processes of a test that are killed where it hurts.
+"""Processes of a test that are killed where it hurts, or that can store nothing more.
 
-What belongs here: forking, and a kill at the n-th call of a function of ``os``. What does not: what they do.
+What belongs here: forking, a kill at the n-th call of a function of ``os``, and files that do not grow. What does not:
+what they do.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +62,18 @@ def start_child(work: Callable[[], Any]) -> Child:
             os._exit(1)
         os._exit(0)
     return Child(child)
+
+
+@contextmanager
+def no_room(size: int = 0) -> Iterator[None]:
+    """No file of this process grows beyond ``size`` bytes: a real error of the system where data is written, not where
+    a file is named. Python ignores the signal that comes with it."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
 
 
 def _arm(moment: str, survived: int) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import filelock
 
 from nethical_assets.core.ground.errors import BusyError
+from nethical_assets.core.ground.storage import write_atomically
 
 _POLL_SECONDS = 0.2
 _held: dict[Path, filelock.BaseFileLock] = {}
@@ -124,6 +125,7 @@ def hold_family(
 
     Raises:
         BusyError: another run still has it after ``waiting_seconds``.
+        OSError: the disk is full or not writable; the family is not held.
     """
     path = _family_path(home, family)
     if path in _held or path in _lent:
@@ -141,8 +143,13 @@ def hold_family(
             raise BusyError(
                 f"family {family} is in use by run {_holder(path)}; wait for it to end and run again"
             ) from None
+    try:
+        write_atomically(path.with_suffix(".holder"), run_id.encode(), durable=False)
+    except BaseException:
+        # Nobody could tell whose it is, not even this process.
+        lock.release()
+        raise
     _held[path] = lock
-    path.with_suffix(".holder").write_text(run_id)
 
 
 def release_families(home: Path, run_id: str) -> None:

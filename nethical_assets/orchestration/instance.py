@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nethical_assets.assets.roots import roots_of
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.sqlite_copies import readable_copy
 from nethical_assets.core.ground.storage import exclusive_lock
@@ -47,7 +48,8 @@ def prepare_home(settings: Settings) -> Path:
                 shutil.copyfile(PROJECT_ROOT / "dagster.yaml", link)
     except OSError as error:
         raise SettingsError(
-            f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({error.strerror}); name another folder"
+            f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({error.strerror}); {advice(error)}, or name "
+            "another folder"
         ) from None
     return home
 

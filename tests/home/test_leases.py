@@ -14,7 +14,7 @@ import pytest
 
 from nethical_assets.core.ground.errors import BusyError
 from nethical_assets.home import leases
-from tests.processes import Child, in_child, start_child
+from tests.processes import Child, in_child, no_room, start_child
 
 FAMILY = "logistic"
 Holder = Callable[[Callable[[], None]], Child]
@@ -232,3 +232,16 @@ def test_looking_whether_a_run_is_alive_does_not_keep_it_from_being_held(tmp_pat
     threading.Timer(0.1, looking.release).start()
     leases.hold_run(tmp_path, "run-1")
     assert path in leases._held
+
+
+def test_a_family_whose_holder_cannot_be_written_down_is_free(tmp_path: Path) -> None:
+    """Held without a name it would be nobody's: this process could neither use it nor let go of it."""
+    hold(tmp_path, "run-1")
+    leases.end_run(tmp_path, "run-1")
+    with no_room(), pytest.raises(OSError, match="File too large") as told:
+        hold(tmp_path, "run-2")
+    assert told.value.filename == str(tmp_path / "runs" / "families" / f"{FAMILY}.holder")
+    assert not in_child(lambda: hold(tmp_path, "run-3")), "another process takes it"
+    hold(tmp_path, "run-4")
+    with pytest.raises(BusyError, match="in use by run run-4"):
+        hold(tmp_path, "run-5")

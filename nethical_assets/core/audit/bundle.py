@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from nethical_assets.core.audit.proofs import rotation_proofs
 from nethical_assets.core.audit.reader import CHECKPOINT, KEYS, PAYLOADS, LogReader
 from nethical_assets.core.ground.digests import digest_file, pretty_json
 from nethical_assets.core.ground.errors import AuditError, SettingsError
-from nethical_assets.core.ground.storage import temporary_prefix
+from nethical_assets.core.ground.storage import named_errors, temporary_folder
 from nethical_assets.core.tlog.checkpoint import open_checkpoint
 from nethical_assets.core.tlog.merkle import inclusion_proof
 
@@ -58,6 +57,7 @@ def export_bundle(
     Raises:
         SettingsError: the destination exists.
         AuditError: the run is not in the log, or no event of the run names an attachment.
+        OSError: the disk is full or not writable.
     """
     log = LogReader(Path(folder))
     if os.path.lexists(destination):
@@ -114,10 +114,7 @@ def export_bundle(
 
 
 def _write(files: Mapping[str, bytes], attachments: Mapping[str, Path], destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = destination.parent / f"{temporary_prefix()}{secrets.token_hex(8)}"
-    temporary.mkdir()
-    try:
+    with named_errors(destination), temporary_folder(destination.parent) as temporary:
         for name, data in files.items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +126,3 @@ def _write(files: Mapping[str, bytes], attachments: Mapping[str, Path], destinat
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, path)
         temporary.rename(destination)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

@@ -78,7 +78,7 @@ class LogWriter:
         except OSError as error:
             raise AuditError(
                 f"{self._folder}: the audit log was not extended ({error.strerror}); nothing was lost: "
-                f"{advice(error)} and finalise again"
+                f"{advice(error)} and run again"
             ) from None
 
     def open(self) -> tuple[SignedView, Ed25519PrivateKey]:

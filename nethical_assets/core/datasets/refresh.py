@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from nethical_assets.core.datasets.availability import Cause, cause_of, gravest
 from nethical_assets.core.datasets.snapshots import Snapshot, SnapshotStore, timestamp
 from nethical_assets.core.ground.digests import digest_json
-from nethical_assets.core.ground.disk import advice
+from nethical_assets.core.ground.disk import advice, is_out_of_room
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError, NethicalError, SourceUnavailableError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.reading.version import READING_VERSION
@@ -183,7 +183,7 @@ class _Refresh:
             try:
                 return self._through(source)
             except (NethicalError, OSError) as error:
-                problem = _one_line(error)
+                problem = _one_line(error, self.folder)
                 self.problems.append(problem if problem.startswith(source.name) else f"{source.name}: {problem}")
                 self.causes.append(cause_of(error))
         return self._without_source(asked=bool(sources))
@@ -357,8 +357,11 @@ def _remove_leftovers(folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, folder: Path | None = None) -> str:
+    """What is wrong, of an error while files were put into ``folder``: the system says what was named, such as a file
+    that was to be opened, and not what was open when its disk was full."""
     if isinstance(error, OSError):
-        name = "" if error.filename is None else f"{error.filename}: "
+        where = error.filename or (folder if is_out_of_room(error) else None)
+        name = "" if where is None else f"{where}: "
         return f"{name}{error.strerror or error}; {advice(error)} and run again"
     return str(error)

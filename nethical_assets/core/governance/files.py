@@ -24,6 +24,7 @@ from nethical_assets.core.governance.columns import is_numeric, whole_numbers
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate, moved
 from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.governance.searches import ProseSearch
+from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.core.reading.parquet_batches import parquet_batches
@@ -178,4 +179,4 @@ def write_findings(screening: FileScreening, path: Path) -> None:
     try:
         write_atomically(Path(path).absolute(), buffer.getvalue())
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+        raise DatasetError(f"{path}: cannot be written ({error.strerror}); {advice(error)}, or name another file") from None

@@ -97,18 +97,21 @@ def write_atomically(path: UPath | Path, data: bytes, *, durable: bool = True, p
         path.write_bytes(data)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _named(target):
+    with named_errors(target):
         _replace(target, data, durable=durable, private=private)
     if durable:
         sync_folder(target.parent)
 
 
 @contextlib.contextmanager
-def _named(target: Path) -> Iterator[None]:
-    """Errors name the file that was to be written, and not a temporary one that nobody knows."""
+def named_errors(target: Path) -> Iterator[None]:
+    """Errors name what was to be written, and neither a temporary file that nobody knows nor, as those of a disk that
+    is full while a file is open, none at all."""
     try:
         yield
     except OSError as error:
+        if error.errno is None:
+            raise
         raise type(error)(error.errno, error.strerror, str(target)) from None
 
 

@@ -17,6 +17,7 @@ from typing import Literal
 import pandas as pd
 import pyarrow as pa
 
+from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.ground.storage import write_atomically
 from nethical_assets.core.reading.json_rows import is_one_document
@@ -257,7 +258,7 @@ def write_records(frame: pd.DataFrame, path: Path) -> None:
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error.strerror}); name another file") from None
+        raise DatasetError(f"{path}: cannot be written ({error.strerror}); {advice(error)}, or name another file") from None
 
 
 def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:

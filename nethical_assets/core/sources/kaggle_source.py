@@ -6,7 +6,6 @@ not: containing the client (``kaggle_client``), unpacking (``archives``), other 
 
 from __future__ import annotations
 
-import errno
 import random
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import requests
 import urllib3
 
+from nethical_assets.core.ground.disk import is_out_of_room
 from nethical_assets.core.ground.errors import SourceUnavailableError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.rows.catalog import DatasetEntry
@@ -242,7 +242,7 @@ class KaggleSource:
             archives.extract(archive, unpacked, self._limits)
         except BaseException as error:
             shutil.rmtree(unpacked, ignore_errors=True)
-            if not isinstance(error, KeyboardInterrupt | SystemExit) and not _disk_problem(error):
+            if not isinstance(error, KeyboardInterrupt | SystemExit) and not is_out_of_room(error):
                 _discard(archive)
             if isinstance(error, archives.DamagedArchiveError):
                 raise _TemporaryError(
@@ -255,10 +255,6 @@ class KaggleSource:
         return FetchedFiles(
             folder=unpacked, upstream=upstream, temporary=True, upstream_date=_iso_date(upstream.last_modified)
         )
-
-
-def _disk_problem(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _discard(archive: Path) -> None:

@@ -25,6 +25,8 @@ from nethical_assets.core.audit.keys import write_private_key
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import AuditError, SettingsError
 
+from tests.processes import no_room
+
 from .conftest import open_log, private_key, record
 
 
@@ -281,6 +283,17 @@ def test_an_export_is_complete_or_absent(filled: AuditLog, tmp_path: Path) -> No
     export_bundle(filled.folder, "run-a", target)
     with pytest.raises(SettingsError, match="exists already"):
         export_bundle(filled.folder, "run-a", target)
+
+
+@pytest.mark.parametrize("size", [0, 6000])
+def test_a_bundle_that_finds_no_room_is_named_and_leaves_nothing(filled: AuditLog, tmp_path: Path, size: int) -> None:
+    """Without room the first file, or a later one, is not written: the error is about the bundle."""
+    target = tmp_path / "out" / "bundle"
+    with no_room(size), pytest.raises(OSError, match="File too large") as told:
+        export_bundle(filled.folder, "run-a", target)
+    assert told.value.filename == str(target)
+    assert list(target.parent.iterdir()) == []
+    export_bundle(filled.folder, "run-a", target)
 
 
 def test_an_omitted_event_is_found_by_reconciliation(filled: AuditLog) -> None:

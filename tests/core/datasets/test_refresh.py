@@ -446,6 +446,13 @@ def test_repeated_columns_are_said_where_the_dataset_is_fetched(refresh):
     assert "column 'value' is there more than once" in refresh(FakeSource(content=content)).reason
 
 
+def test_a_disk_that_is_full_while_a_file_is_open_is_named(refresh, tmp_path):
+    """The system names what was to be opened, and nothing where an open file cannot grow, as in a download."""
+    unnamed = refresh(FakeSource(failure=OSError(errno.EDQUOT, "Disk quota exceeded"))).reason
+    assert unnamed.startswith(f"mirror: {tmp_path / 'work' / 'toy'}: Disk quota exceeded; free space and run again")
+    assert str(tmp_path) not in refresh(FakeSource(failure=OSError(errno.EIO, "Input/output error"))).reason
+
+
 def test_advice_about_the_disk_fits_what_is_wrong_with_it(refresh):
     for number, advised in ((errno.EACCES, "correct permissions and run"), (errno.ENOSPC, "free space and run")):
         failure = OSError(number, os.strerror(number), "/x/y")

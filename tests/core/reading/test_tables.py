@@ -87,7 +87,8 @@ def test_an_existing_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(DatasetError, match=r"out\.csv: cannot be written \(No space left on device\); name another"):
+    advised = r"out\.csv: cannot be written \(No space left on device\); free space, or name another file"
+    with pytest.raises(DatasetError, match=advised):
         write_records(pd.DataFrame({"a": [1]}), path)
     assert path.read_text() == "old"
     assert [found.name for found in tmp_path.iterdir()] == ["out.csv"]
