@@ -26,6 +26,8 @@ from nethical_assets.orchestration.sqlite_storage import PooledEventLogStorage
 from nethical_assets.orchestration.unwritten import told_once
 
 _CREATION_SECONDS = 60.0
+_KIND_OF_ERROR = 0xFF
+"""The bits of an extended result code of SQLite that say which kind of error it is."""
 _EVENTS_A_BATCH = 200
 """Events that Dagster hands over together, such as those it plans at the start of a run, in one transaction."""
 
@@ -80,6 +82,14 @@ def _limit_pools(instance: dg.DagsterInstance) -> None:
         storage.initialize_concurrency_limit_to_default(family)
 
 
+def _advice(error: SQLAlchemyError | OSError) -> str:
+    """What to do first about a home that cannot be written, whether the file system says so or SQLite."""
+    if isinstance(error, OSError):
+        return advice(error)
+    kind = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & _KIND_OF_ERROR
+    return "correct permissions" if kind == sqlite3.SQLITE_READONLY else "free space there"
+
+
 _DAMAGED = ("malformed", "not a database")
 """What SQLite says of a file that is not what it wrote."""
 
@@ -103,8 +113,8 @@ def storage_failures(settings: Settings) -> Iterator[None]:
                 "nothing that models rest on"
             ) from error
         raise SettingsError(
-            f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({cause}); free space there, or name another "
-            "folder, and run again: what was finished is kept"
+            f"NETHICAL_HOME = {str(settings.home)!r} cannot be written ({cause}); {_advice(error)}, or name "
+            "another folder, and run again: what was finished is kept"
         ) from error
 
 

@@ -82,6 +82,7 @@ def test_whoever_may_only_read_reads_everything_and_changes_nothing(
         answer = foreign.nethical(*command, injection=reader)
         assert answer.code in (1, 2), (command, answer)
         assert len(answer.err.strip().splitlines()) == 1, (command, answer)
+        assert "space" not in answer.err.replace("check space and rights", ""), "a permission is no space"
     # What was scored must be in the log before anybody has it.
     own = Path(tempfile.mkdtemp())
     own.chmod(0o777)

@@ -20,6 +20,7 @@ from nethical_assets.core.alerts.kinds import Alert, Resolution
 from nethical_assets.core.alerts.local_schema import open_to_read, prepare
 from nethical_assets.core.alerts.steps import Journal, Leaf, Record, step_document, step_of
 from nethical_assets.core.alerts.tracker import Issue, Recorded, State, TrackerError
+from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import AuditError, BusyError, IntegrityError
 
 _BUSY_SECONDS = 30.0
@@ -245,4 +246,6 @@ class LocalIssueTracker:
                 f"{self.path}: the issue tracker is damaged ({error}); restore it from a backup or move it away"
             ) from None
         except OSError as error:
-            raise TrackerError(f"{self.path}: cannot use the issue tracker ({error}); check the folder") from None
+            raise TrackerError(
+                f"{self.path}: cannot use the issue tracker ({error.strerror or error}); {advice(error)}"
+            ) from None

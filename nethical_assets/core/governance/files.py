@@ -179,4 +179,6 @@ def write_findings(screening: FileScreening, path: Path) -> None:
     try:
         write_atomically(Path(path).absolute(), buffer.getvalue())
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error.strerror}); {advice(error)}, or name another file") from None
+        raise DatasetError(
+            f"{path}: cannot be written ({error.strerror}); {advice(error)}, or name another file"
+        ) from None

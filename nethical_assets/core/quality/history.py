@@ -6,7 +6,7 @@ which the orchestrator keeps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -30,21 +30,34 @@ class ValidationHistory:
     ) -> tuple[CheckOutcome, ...]:
         """The outcomes of a validation with ``failing_since`` filled in; what passes now is forgotten.
 
-        A damaged file is written anew: since when is then now.
+        A damaged file is written anew: since when is then now. Where nothing changed nothing is written, not even a
+        lock: data in a home that cannot be written is validated too.
 
         Raises:
             BusyError: another process holds the file for long.
+            OSError: something changed, and the disk is full or not writable.
         """
         path = self.folder / stage / f"{subject}.json"
-        with exclusive_lock(path.with_suffix(".lock"), waiting_seconds=_WAITING_SECONDS, what=f"the history {path}"):
-            known = _read(path)
-            failing = {o.name: known.get(o.name, timestamp(now)) for o in outcomes if o.status != "pass"}
-            # A check that had nothing to look at this time says nothing about the problem it found before.
-            evaluated = {outcome.name for outcome in outcomes}
-            kept = {name: since for name, since in known.items() if name not in evaluated}
-            if {**kept, **failing} != known:
-                write_json(path, dict(sorted({**kept, **failing}.items())))
+        known = _read(path)
+        following = _following(known, outcomes, now)
+        if following != known:
+            with exclusive_lock(
+                path.with_suffix(".lock"), waiting_seconds=_WAITING_SECONDS, what=f"the history {path}"
+            ):
+                known = _read(path)
+                following = _following(known, outcomes, now)
+                if following != known:
+                    write_json(path, dict(sorted(following.items())))
+        failing = {outcome.name: following[outcome.name] for outcome in outcomes if outcome.status != "pass"}
         return tuple(replace(outcome, failing_since=failing.get(outcome.name, "")) for outcome in outcomes)
+
+
+def _following(known: Mapping[str, str], outcomes: Sequence[CheckOutcome], now: datetime) -> dict[str, str]:
+    """What is known after a validation."""
+    # A check that had nothing to look at this time says nothing about the problem it found before.
+    evaluated = {outcome.name for outcome in outcomes}
+    kept = {name: since for name, since in known.items() if name not in evaluated}
+    return kept | {o.name: known.get(o.name, timestamp(now)) for o in outcomes if o.status != "pass"}
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -258,7 +258,9 @@ def write_records(frame: pd.DataFrame, path: Path) -> None:
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be written ({error.strerror}); {advice(error)}, or name another file") from None
+        raise DatasetError(
+            f"{path}: cannot be written ({error.strerror}); {advice(error)}, or name another file"
+        ) from None
 
 
 def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:

@@ -24,7 +24,6 @@ from nethical_assets.core.audit import (
 from nethical_assets.core.audit.keys import write_private_key
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.ground.errors import AuditError, SettingsError
-
 from tests.processes import no_room
 
 from .conftest import open_log, private_key, record

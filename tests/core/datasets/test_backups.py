@@ -287,6 +287,17 @@ class TestHistory:
         assert self.since(history, 5, good) == {"schema": ""}
         assert self.since(history, 6, bad) == {"schema": "2026-11-29"}
 
+    def test_what_is_known_is_not_written_again(self, tmp_path: Path) -> None:
+        history = ValidationHistory(tmp_path)
+        assert self.since(history, 0, self.outcome("schema", "pass")) == {"schema": ""}
+        assert list(tmp_path.iterdir()) == [], "no file and no lock: a home that cannot be written is validated too"
+        self.since(history, 1, self.outcome("schema", "fail"))
+        for path in (tmp_path / "raw").iterdir():
+            path.chmod(0o444)
+        (tmp_path / "raw" / "toy.lock").unlink(missing_ok=True)
+        assert self.since(history, 2, self.outcome("schema", "fail")) == {"schema": "2026-11-24"}
+        assert [path.name for path in (tmp_path / "raw").iterdir()] == ["toy.json"]
+
     @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"schema": 3}', b"\xff\xfe"])
     def test_a_damaged_file_is_written_anew(self, content: bytes, tmp_path: Path) -> None:
         history = ValidationHistory(tmp_path)
