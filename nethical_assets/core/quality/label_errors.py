@@ -94,7 +94,8 @@ def confident_learning(labels: npt.NDArray[np.int64], probabilities: FloatArray)
     likelier = (probabilities > of_class[0]).astype(np.int8)
     guessed = np.where(confident[0] & confident[1], likelier, confident[1])
     known = confident[0] | confident[1]
-    counts = np.bincount((2 * labels + guessed)[known], minlength=4).reshape(2, 2)
+    # Transposed, as cleanlab has it: halves are rounded by the last bit of a sum, whose order is that of the memory.
+    counts = np.bincount((2 * guessed + labels)[known], minlength=4).reshape(2, 2).T
     np.fill_diagonal(counts, counts.diagonal().clip(min=1))
     joint = calibrate_confident_joint(counts, labels)
 
