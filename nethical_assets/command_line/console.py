@@ -114,6 +114,8 @@ def print_cycle(console: Console, summary: Mapping[str, Any]) -> None:
             f"Issues are not filed yet: {summary['unfiled']}. The next run, or the daemon of the UI, files them.",
             style="yellow",
         )
+    for line in summary["told_elsewhere"]:
+        say(console, f"Alerts to {line}")
     if summary["status"] == "failed":
         say(console, _failure(summary["failures"]), style="bold red")
 

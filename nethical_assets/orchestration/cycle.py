@@ -22,6 +22,7 @@ from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.audit.keys import SigningKeys
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
+from nethical_assets.home.deliveries import deliver_quietly
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.stores import open_model_keys
@@ -103,22 +104,24 @@ def run_cycle(
         if finished.canceled:
             # What its checks found is filed by the next cycle or sensor tick: whoever interrupts does not wait.
             raise KeyboardInterrupt
-        unfiled = _file_results(settings, instance, finished.told)
+        unfiled, told_elsewhere = _file_results(settings, instance, finished.told)
         audit = _audit_head(workspace)
         audit["key_created"] = None if had_key else str(signing_key)
         audit["model_key_created"] = str(model_key) if model_key.exists() and not had_model_key else None
         summary = _summary(workspace, tuple(families), finished, audit, time.monotonic() - started)
-        return {**summary, "unfiled": unfiled}
+        return {**summary, "unfiled": unfiled, "told_elsewhere": told_elsewhere}
 
 
-def _file_results(settings: Settings, instance: dg.DagsterInstance, told: RunEvents) -> str | None:
-    """File what the run told with the issue tracker. A tracker that does not work costs no cycle its summary: one line
-    that says why, and the next cycle or sensor tick files it from the event log."""
+def _file_results(settings: Settings, instance: dg.DagsterInstance, told: RunEvents) -> tuple[str | None, list[str]]:
+    """File what the run told with the issue tracker, and tell it to the targets that the environment names. A tracker
+    that does not work costs no cycle its summary: one line that says why, and the next cycle or sensor tick files it
+    from the event log. A target that does not work is a line as well, and is tried again."""
     try:
-        file_cycle(instance, IssueTrackerResource.of(settings).open(settings), told.run.run_id, told)
+        tracker = IssueTrackerResource.of(settings).open(settings)
+        file_cycle(instance, tracker, told.run.run_id, told)
     except NethicalError as error:
-        return str(error)
-    return None
+        return str(error), []
+    return None, deliver_quietly(settings.home, tracker)
 
 
 def _execute(

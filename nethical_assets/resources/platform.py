@@ -24,7 +24,7 @@ from nethical_assets.home.workspace import FAMILY_WAITING_SECONDS, Workspace
 from nethical_assets.stages.fetching import RAW
 
 if TYPE_CHECKING:
-    from nethical_assets.core.alerts import IssueTracker
+    from nethical_assets.core.alerts import LocalIssueTracker
 
 
 class DataSourcesResource(dg.ConfigurableResource):
@@ -80,7 +80,7 @@ class IssueTrackerResource(dg.ConfigurableResource):
         """The tracker of a home."""
         return cls(path=str(tracker_path(settings.home)))
 
-    def open(self, settings: Settings) -> IssueTracker:
+    def open(self, settings: Settings) -> LocalIssueTracker:
         """The tracker, whose changes are acts of its home; the file is created on first use."""
         home = Path(self.path).parents[1]
         return Workspace(dataclasses.replace(settings, home=home), CycleOptions(), "alerts").tracker

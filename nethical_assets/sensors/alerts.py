@@ -14,6 +14,7 @@ import dagster as dg
 
 from nethical_assets.assets.roots import witness_root
 from nethical_assets.core.alerts import IssueTracker, Recorded
+from nethical_assets.home.deliveries import deliver_quietly
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
@@ -39,8 +40,8 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         name="check_alert_sensor",
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Files failed checks and failed runs with the issue tracker, and closes their issues when they "
-        "pass again.",
+        description="Files failed checks and failed runs with the issue tracker, closes their issues when they "
+        "pass again, and tells the targets that the environment names.",
     )
     def check_alert_sensor(context: dg.SensorEvaluationContext, issue_tracker: IssueTrackerResource) -> dg.SkipReason:
         witness_root(context.instance, settings.home)
@@ -50,7 +51,8 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         position = tracker.position(READER)
         if position is not None:
             context.update_cursor(position)
-        return dg.SkipReason(f"{recorded.filed} occurrences filed, {recorded.closed} issues closed")
+        told = deliver_quietly(settings.home, tracker)
+        return dg.SkipReason("; ".join([f"{recorded.filed} occurrences filed, {recorded.closed} issues closed", *told]))
 
     @dg.run_failure_sensor(
         name="run_failure_alert_sensor",

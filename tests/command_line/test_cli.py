@@ -328,6 +328,8 @@ NEED_A_HOME = (
     ("alerts", "list"),
     ("alerts", "show", "1"),
     ("alerts", "close", "1", "--reason", "r"),
+    ("alerts", "ack", "1", "--reason", "r"),
+    ("alerts", "deliver"),
     ("quarantine", "list"),
     ("quarantine", "show", "logistic", "0" * 64),
     ("quarantine", "release", "logistic", "0" * 64, "--reason", "r"),

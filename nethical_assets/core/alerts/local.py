@@ -18,6 +18,7 @@ from nethical_assets.core.alerts import local_rows as rows
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, sanitise
 from nethical_assets.core.alerts.kinds import Alert, Resolution
 from nethical_assets.core.alerts.local_schema import open_to_read, prepare
+from nethical_assets.core.alerts.outbox import Outbox
 from nethical_assets.core.alerts.steps import Journal, Leaf, Record, step_document, step_of
 from nethical_assets.core.alerts.tracker import Issue, Recorded, State, TrackerError
 from nethical_assets.core.ground.disk import advice
@@ -137,6 +138,29 @@ class LocalIssueTracker:
             rows.add_comment(connection, number, at, sanitise(actor), sanitise(text, COMMENT_LIMIT))
             connection.execute("UPDATE issues SET updated_at = ? WHERE number = ?", (at, number))
             return rows.read(connection, number)
+
+    def acknowledge(self, number: int, reason: str, actor: str) -> Issue:
+        """Note who works on an open issue.
+
+        Raises:
+            IssueNotFoundError: there is no such issue.
+            TrackerError: it is closed.
+        """
+        at, by = rows.as_text(datetime.now(UTC)), sanitise(actor)
+        with self._transaction() as connection:
+            if rows.read(connection, number).state == "closed":
+                raise TrackerError(f"issue {number} is closed; there is nothing to acknowledge")
+            said = f"Acknowledged: {sanitise(reason, COMMENT_LIMIT)}"
+            rows.add_comment(connection, number, at, by, said)
+            connection.execute(
+                "UPDATE issues SET acknowledged_at = ?, acknowledged_by = ?, updated_at = ? WHERE number = ?",
+                (at, by, at, number),
+            )
+            return rows.read(connection, number)
+
+    def outbox(self, target: str) -> Outbox:
+        """What waits to be delivered to ``target``."""
+        return Outbox(target, self._transaction)
 
     def close(self, number: int, reason: str, actor: str) -> Issue:
         """Close the issue; closing a closed one changes nothing.

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, render_body, render_recurrence, sanitise
 from nethical_assets.core.alerts.kinds import Alert, Resolution
 from nethical_assets.core.alerts.steps import Closing, Leaf, Logged, Step
-from nethical_assets.core.alerts.tracker import Comment, Issue, IssueNotFoundError, text_digest
+from nethical_assets.core.alerts.tracker import Change, Comment, Issue, IssueNotFoundError, text_digest
 
-_PLATFORM = "nethical"
+PLATFORM = "nethical"
 """The actor of comments that no person wrote."""
 LATE = "late"
 """The change that a leaf tells of when it was made while the log took no event."""
@@ -139,9 +139,16 @@ def read(connection: sqlite3.Connection, number: int) -> Issue:
     )
 
 
-def add_comment(connection: sqlite3.Connection, number: int, at: str, actor: str, body: str) -> None:
-    """Add an entry to an issue's history; the texts are sanitised already."""
-    connection.execute("INSERT INTO comments (issue, at, actor, body) VALUES (?, ?, ?, ?)", (number, at, actor, body))
+def add_comment(
+    connection: sqlite3.Connection, number: int, at: str, actor: str, body: str, change: Change = "commented"
+) -> None:
+    """Add an entry to an issue's history, which is delivered as ``change``; the texts are sanitised already."""
+    cursor = connection.execute(
+        "INSERT INTO comments (issue, at, actor, body) VALUES (?, ?, ?, ?)", (number, at, actor, body)
+    )
+    connection.execute(
+        "INSERT INTO changes (issue, change, comment) VALUES (?, ?, ?)", (number, change, cursor.lastrowid)
+    )
 
 
 def as_text(when: datetime) -> str:
@@ -255,7 +262,7 @@ def _closing_leaf(issue: Issue, at: str, reason: str, actor: str) -> Leaf:
 
 def _close(connection: sqlite3.Connection, issue: Issue, at: str, reason: str, actor: str) -> None:
     said, by = sanitise(reason, COMMENT_LIMIT), sanitise(actor)
-    add_comment(connection, issue.number, at, by, f"Closed: {said}")
+    add_comment(connection, issue.number, at, by, f"Closed: {said}", "closed")
     connection.execute(
         "UPDATE issues SET state = 'closed', updated_at = ?, closed_at = ?, closed_by = ?, close_reason = ?"
         " WHERE number = ?",
@@ -294,6 +301,7 @@ def _open(connection: sqlite3.Connection, alert: Alert) -> None:
         ),
     )
     connection.execute("INSERT INTO occurrences VALUES (?, ?)", (cursor.lastrowid, sanitise(alert.occurrence)))
+    connection.execute("INSERT INTO changes (issue, change) VALUES (?, 'opened')", (cursor.lastrowid,))
 
 
 def _update(
@@ -302,13 +310,15 @@ def _update(
     """The problem occurred again, later than anything known of it."""
     number, at = int(known["number"]), as_text(alert.when)
     severity = alert.effective_severity
+    if reopened or _SEVERITIES.index(severity) > _SEVERITIES.index(known["severity"]):
+        connection.execute("UPDATE issues SET acknowledged_at = '', acknowledged_by = '' WHERE number = ?", (number,))
     if reopened:
-        add_comment(connection, number, at, _PLATFORM, "Reopened: the problem occurred again.\n")
+        add_comment(connection, number, at, PLATFORM, "Reopened: the problem occurred again.\n", "reopened")
     else:
         severity = max(severity, known["severity"], key=_SEVERITIES.index)
     summary = sanitise(alert.summary, COMMENT_LIMIT)
     if summary != known["last_summary"] or reopened:
-        add_comment(connection, number, at, _PLATFORM, render_recurrence(alert))
+        add_comment(connection, number, at, PLATFORM, render_recurrence(alert))
     connection.execute(
         "UPDATE issues SET state = 'open', severity = ?, occurrences = occurrences + ?, last_summary = ?,"
         " updated_at = ?, closed_at = '', closed_by = '', close_reason = '', failed = ? WHERE number = ?",

@@ -14,7 +14,7 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.sqlite_copies import readable_copy
 from nethical_assets.core.ground.storage import exclusive_lock
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE issues (
@@ -78,7 +78,42 @@ UPDATE issues SET failed = CASE state WHEN 'open' THEN updated_at ELSE created_a
 _SCHEMA_3 = """
 ALTER TABLE issues ADD COLUMN unlogged INTEGER NOT NULL DEFAULT 0;
 """
-_UPGRADES = {0: _SCHEMA + _SCHEMA_2 + _SCHEMA_3, 1: _FROM_1 + _SCHEMA_2 + _SCHEMA_3, 2: _SCHEMA_3}
+# ``changes`` is what is delivered elsewhere, in its order; ``comment`` is what the change says, empty where an issue
+# was opened. A target has been given all changes up to ``delivered``; those up to ``since`` were there before it was.
+_SCHEMA_4 = """
+ALTER TABLE issues ADD COLUMN acknowledged_at TEXT NOT NULL DEFAULT '';
+ALTER TABLE issues ADD COLUMN acknowledged_by TEXT NOT NULL DEFAULT '';
+CREATE TABLE changes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    issue INTEGER NOT NULL REFERENCES issues (number),
+    change TEXT NOT NULL CHECK (change IN ('opened', 'commented', 'closed', 'reopened')),
+    comment INTEGER REFERENCES comments (id)
+) STRICT;
+CREATE INDEX changes_of_issue ON changes (issue, change);
+CREATE TABLE targets (
+    target TEXT PRIMARY KEY,
+    since INTEGER NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    attempted INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    not_before TEXT NOT NULL DEFAULT '',
+    problem TEXT NOT NULL DEFAULT ''
+) STRICT, WITHOUT ROWID;
+CREATE TABLE deliveries (
+    target TEXT NOT NULL REFERENCES targets (target),
+    issue INTEGER NOT NULL REFERENCES issues (number),
+    known_as TEXT NOT NULL,
+    PRIMARY KEY (target, issue)
+) STRICT, WITHOUT ROWID;
+INSERT INTO changes (issue, change) SELECT number, 'opened' FROM issues WHERE state = 'open' ORDER BY number;
+"""
+_STEPS = (_SCHEMA + _SCHEMA_2, _SCHEMA_3, _SCHEMA_4)
+_UPGRADES = {
+    0: "".join(_STEPS),
+    1: "".join((_FROM_1, _SCHEMA_2, *_STEPS[1:])),
+    2: "".join(_STEPS[1:]),
+    3: _SCHEMA_4,
+}
 
 
 def prepare(connection: sqlite3.Connection, path: Path, waiting_seconds: float) -> None:

@@ -28,6 +28,7 @@ from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import NethicalError
 
 State = Literal["open", "closed"]
+Change = Literal["opened", "commented", "closed", "reopened"]
 
 
 class TrackerError(NethicalError):
@@ -53,7 +54,8 @@ class Comment:
 class Issue:
     """A problem as it stands. Times are ISO 8601 in UTC; ``closed_*`` are empty while it is open.
 
-    ``severity`` is the highest of its occurrences since it was last opened.
+    ``severity`` is the highest of its occurrences since it was last opened. ``acknowledged_by`` is who works on it, until
+    it occurs again graver or after it was closed.
     """
 
     number: int
@@ -72,6 +74,8 @@ class Issue:
     closed_at: str
     closed_by: str
     close_reason: str
+    acknowledged_at: str
+    acknowledged_by: str
     comments: tuple[Comment, ...]
 
     @property
@@ -130,6 +134,9 @@ class IssueTracker(Protocol):
 
     def comment(self, number: int, text: str, actor: str) -> Issue:
         """Add a comment. Raises IssueNotFoundError."""
+
+    def acknowledge(self, number: int, reason: str, actor: str) -> Issue:
+        """Note who works on an open issue. Raises IssueNotFoundError, and TrackerError where it is closed."""
 
     def close(self, number: int, reason: str, actor: str) -> Issue:
         """Close the issue; closing a closed one changes nothing. Raises IssueNotFoundError."""
