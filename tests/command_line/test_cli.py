@@ -27,6 +27,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.stores import open_audit_log, open_model_keys
 from nethical_assets.home.workspace import Workspace
 from tests.across.platform import Answer, ForkServer
+from tests.core.alerts.github_double import REPOSITORY, TOKEN, GitHubDouble
 from tests.orchestration import Start, clean_environment, enter, environment_of, write_settings
 from tests.tiny_mirror import CATALOG, connections, texts
 
@@ -410,6 +411,35 @@ def test_alerts_are_listed_shown_and_closed(environment: dict[str, str], a_home:
     assert [i["number"] for i in command("alerts", "list", "--json").document["issues"]] == [2]
     assert [i["number"] for i in command("alerts", "list", "--state", "closed", "--json").document["issues"]] == [1]
     assert_one_line(command("alerts", "show", "7"), "7")
+
+
+def test_alerts_are_acknowledged_and_told_elsewhere(
+    environment: dict[str, str], a_home: Path, command: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker = LocalIssueTracker(Path(environment["NETHICAL_HOME"]) / "alerts" / "issues.sqlite")
+    tracker.file(Alert("drift", "logistic", "drift", "score 0.4 is above 0.15", datetime.now(UTC), "run-1"))
+    for name in ("deliver", "test"):
+        assert_one_line(command("alerts", name), "no target is named", "NETHICAL_GITHUB_REPOSITORY", "docs/alerts.md")
+    assert command("alerts", "ack", "1", "--reason", "looking", "--actor", "kim", "--json").document[
+        "acknowledged_by"
+    ] == ("kim")
+    assert "Acknowledged by kim" in command("alerts", "show", "1").out
+    with GitHubDouble().serving() as github:
+        monkeypatch.setenv("NETHICAL_GITHUB_REPOSITORY", REPOSITORY)
+        assert_one_line(command("alerts", "deliver"), "NETHICAL_GITHUB_TOKEN")
+        monkeypatch.setenv("NETHICAL_GITHUB_TOKEN", TOKEN)
+        monkeypatch.setenv("NETHICAL_GITHUB_URL", github.address)
+        github.fail("GET", f"/repos/{REPOSITORY}", (401, {}, {"message": "Bad credentials"}))
+        refused = command("alerts", "deliver", "--json")
+        assert refused.code == 1
+        assert refused.document["targets"][0]["waiting"] == 2
+        assert "NETHICAL_GITHUB_TOKEN" in refused.document["targets"][0]["problem"]
+        told = command("alerts", "deliver")
+        assert (told.code, told.out) == (0, f"github:{REPOSITORY}: 2 delivered, 0 waiting\n")
+        assert "looking" in github.texts()[0] and TOKEN not in told.out + told.err
+        assert command("alerts", "test").code == 0 and github.issues[2]["state"] == "closed"
+        assert command("alerts", "close", "1", "--reason", "retrained").code == 0
+        assert_one_line(command("alerts", "ack", "1", "--reason", "late"), "closed", code=1)
 
 
 def test_expired_candidates_are_pruned_and_recorded(

@@ -1,8 +1,8 @@
 """What waits to be told elsewhere: the changes of issues that a target has not been given yet, in their order.
 
 What belongs here: which change is next, how far a target is, and what happened when it was tried. What does not:
-sending (``delivery``), targets (``github``, ``webhook``), or what makes a change (``local_rows``, which writes it in the
-transaction in which the issue changes, so that neither is there without the other).
+sending (``delivery``), targets (``github``, ``webhook``), or what makes a change (``local_rows``, which writes it in
+the transaction in which the issue changes, so that neither is there without the other).
 """
 
 from __future__ import annotations

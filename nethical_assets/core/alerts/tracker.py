@@ -54,8 +54,8 @@ class Comment:
 class Issue:
     """A problem as it stands. Times are ISO 8601 in UTC; ``closed_*`` are empty while it is open.
 
-    ``severity`` is the highest of its occurrences since it was last opened. ``acknowledged_by`` is who works on it, until
-    it occurs again graver or after it was closed.
+    ``severity`` is the highest of its occurrences since it was last opened. ``acknowledged_by`` is who works on it,
+    until it occurs again graver or after it was closed.
     """
 
     number: int
