@@ -26,6 +26,14 @@ _LABEL_SEPARATOR = ","
 _AHEAD = timedelta(days=1)
 """How far clocks may be ahead: what is known of a problem from a later time counts for nothing, or a clock that was
 wrong once, or an edited time, would silence it until then."""
+_FLAPPING_TIMES = 3
+_FLAPPING_PERIOD = timedelta(days=1)
+"""A problem that was reopened so often in this time comes and goes,"""
+_CALM = timedelta(hours=6)
+"""and is closed when it has been gone for so long."""
+_COMES_AND_GOES = (
+    "The problem comes and goes: it passes now, and this stays open until it passes six hours after it last occurred."
+)
 _INTERNAL = {"labels", "last_summary", "failed", "unlogged"}
 _Filing = Literal["opened", "reopened", "graver", "counted", "older"]
 
@@ -44,7 +52,7 @@ def take(connection: sqlite3.Connection, step: Step, *, unlogged: bool = False) 
             taken = _file(connection, step)
         case Resolution():
             _remember(connection, step)
-            taken = _end(connection, step)
+            taken = _end(connection, step) or _explained(connection, step)
         case Closing():
             taken = _end(connection, step)
         case Logged():
@@ -237,10 +245,37 @@ def _ended(connection: sqlite3.Connection, step: Resolution | Closing) -> Issue 
     if row is None:
         return None
     if isinstance(step, Resolution):
-        ends = _believed(row["failed"], step.moment) < step.moment
+        failed = _believed(row["failed"], step.moment)
+        ends = failed < step.moment and not _flaps(connection, row["number"], failed, step)
     else:
         ends = row["failed"] <= step.knew
     return read(connection, int(row["number"])) if ends else None
+
+
+def _flaps(connection: sqlite3.Connection, number: int, failed: str, step: Resolution) -> bool:
+    """Whether the problem comes and goes, and has not been gone for long: who is told each time stops to listen."""
+    calm_since = datetime.fromisoformat(failed.partition(" ")[0]) if failed else step.when - _CALM
+    if step.when - calm_since >= _CALM:
+        return False
+    reopened = connection.execute(
+        "SELECT count(*) AS times FROM changes JOIN comments ON comments.id = comment"
+        " WHERE changes.issue = ? AND change = 'reopened' AND comments.at > ?",
+        (number, as_text(step.when - _FLAPPING_PERIOD)),
+    ).fetchone()["times"]
+    return bool(reopened >= _FLAPPING_TIMES)
+
+
+def _explained(connection: sqlite3.Connection, step: Resolution) -> bool:
+    """Say once, where a problem is over for now and its issue stays open, why; nothing counts as changed by it."""
+    row = connection.execute(
+        "SELECT number, failed FROM issues WHERE fingerprint = ? AND state = 'open'", (step.fingerprint,)
+    ).fetchone()
+    if row is not None and (failed := _believed(row["failed"], step.moment)) < step.moment:
+        key = f"comes and goes {failed[:10]}"
+        noted = connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (row["number"], key)).rowcount
+        if noted:
+            add_comment(connection, row["number"], as_text(step.when), PLATFORM, _COMES_AND_GOES)
+    return False
 
 
 def _closed_at(step: Resolution | Closing) -> str:

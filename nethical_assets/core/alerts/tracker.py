@@ -10,6 +10,8 @@ in between. A problem's identity is its fingerprint, so titles, dates and number
 Order. Results may become known in any order, several times, and to several readers. What counts is when they happened:
 a problem is open exactly when its newest occurrence is newer than its newest resolution and than any closing by a
 person who knew of it. So an older pass never closes the issue of a newer failure, and an older failure never reopens.
+One that was reopened three times within a day comes and goes: it stays open until a resolution six hours after its
+newest occurrence, or until a person closes it.
 
 Record. The audit log is told before an issue is opened, reopened, made graver or closed (``steps.Journal``). Where it
 takes no event, the platform files and closes all the same, since its issues are what tells people so; the log is told

@@ -323,3 +323,34 @@ def test_a_file_of_the_first_version_is_upgraded_with_its_issues(tmp_path: Path)
     assert [issue.state for issue in tracker.list()] == ["open", "closed"]
     tracker.record([result(PASS, 1), result(FAIL, 1, subject="raw/guide")])
     assert [issue.state for issue in tracker.list()] == ["closed", "open"]
+
+
+def test_a_problem_that_comes_and_goes_is_told_until_it_is_clear_that_it_does(tracker, alert):
+    first = alert()
+
+    def fails(hours: float) -> None:
+        tracker.record([alert(occurrence=f"run {hours}", when=first.when + timedelta(hours=hours), summary=f"{hours}")])
+
+    def passes(hours: float) -> str:
+        when = first.when + timedelta(hours=hours)
+        tracker.record([Resolution(first.kind, first.subject, first.check, "passed", when, "check sensor")])
+        return tracker.show(1).state
+
+    tracker.file(first)
+    for hours in (1, 2, 3):
+        assert passes(hours - 0.5) == "closed"
+        fails(hours)
+    assert passes(3.5) == "open", "it was reopened three times in three hours"
+    changes = len(tracker.show(1).comments)
+    assert "comes and goes" in tracker.show(1).comments[-1].body
+    fails(4)
+    assert passes(4.5) == passes(9.9) == "open"
+    assert len(tracker.show(1).comments) == changes + 1, "only that it occurred again with other numbers"
+    assert passes(10.1) == "closed"
+    fails(40)
+    assert passes(40.5) == "closed", "what happened more than a day ago does not count"
+    for hours in (41, 42, 43):
+        fails(hours)
+        passes(hours + 0.5)
+    assert tracker.show(1).state == "open"
+    assert tracker.close(1, "seen", "person").state == "closed"
