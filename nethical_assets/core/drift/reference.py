@@ -7,12 +7,16 @@ What belongs here: the reference document and the binning that makes a later win
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nethical_assets.core.drift.probability_grid import ProbabilityGrid
+from nethical_assets.core.drift.reliability import Reliability
+from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError
 
@@ -27,6 +31,7 @@ _HUGE = 1e300
 _ROUNDING = 2e-5
 """Values that are nearer to each other than this share of their size may be one value, rounded in two ways."""
 _ROUNDING_OF_ZERO = 1e-12
+_CHUNK = 1 << 16
 SCORE, PROBABILITY = "score", "probability"
 
 
@@ -51,9 +56,15 @@ class ColumnSketch:
 
     def histogram(self, values: FloatArray) -> IntArray:
         """Counts of ``values`` (NaN: missing) in this sketch's bins, the last one for missing: shape (edges + 2,)."""
-        present = _within_range(values[~np.isnan(values)])
-        counts = np.bincount(np.searchsorted(self.edges, present, side="left"), minlength=len(self.edges) + 1)
-        return np.append(counts, len(values) - len(present))
+        missing = int(np.isnan(values).sum())
+        # Of the few edges there are, counting the values above each is several times faster than a search for each
+        # value. Missing values are above none.
+        above = np.zeros(len(self.edges) + 2, dtype=np.int64)
+        above[0] = len(values) - missing
+        for start in range(0, len(values), _CHUNK):
+            part = _within_range(values[start : start + _CHUNK])
+            above[1:-1] += [np.count_nonzero(part > edge) for edge in self.edges]
+        return np.append(above[:-1] - above[1:], missing)
 
     def own_histogram(self) -> IntArray:
         """The reference's own counts in the form of ``histogram``."""
@@ -91,22 +102,43 @@ class Reference:
     """The window that later ones are compared with: predictions and input sketch of ``rows`` rows.
 
     ``columns`` holds ``score``, ``probability`` and the sketch's columns; ``positives`` counts rows whose probability
-    reaches ``decision_threshold``.
+    reaches ``decision_threshold``. References of older versions lack what follows: ``probability_counts``, in the cells
+    of ``grid``, and ``reliability``, of the rows whose labels were known.
     """
 
     rows: int
     positives: int
     decision_threshold: float
     columns: tuple[ColumnSketch, ...]
+    probability_counts: tuple[int, ...] = ()
+    reliability: Reliability | None = None
 
     @property
     def positive_rate(self) -> float:
         """Share of rows called positive, in [0, 1]; 0 without rows."""
         return self.positives / self.rows if self.rows else 0.0
 
+    def column(self, name: str) -> ColumnSketch | None:
+        """The histogram of one column, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    @cached_property
+    def grid(self) -> ProbabilityGrid:
+        """The cells that later probabilities are counted in; its edges include those of the probability's histogram."""
+        column = self.column(PROBABILITY)
+        return ProbabilityGrid(np.array(column.edges if column else (), dtype=np.float64), self.decision_threshold)
+
+    @cached_property
+    def digest(self) -> str:
+        """The name of the document: that of the stored object, whichever version stored it."""
+        return digest_bytes(pretty_json(self.to_json()))
+
     def to_json(self) -> dict[str, Any]:
-        """A JSON object; beside the fields it says the ``positive_rate``."""
-        return {**to_document(self), "positive_rate": self.positive_rate}
+        """A JSON object; beside the fields it says the ``positive_rate``. What is absent is left out, so that what an
+        older version stored comes out as it was."""
+        document = {**to_document(self), "positive_rate": self.positive_rate}
+        absent = [name for name in ("probability_counts", "reliability") if not document[name]]
+        return {name: value for name, value in document.items() if name not in absent}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any], where: str = "drift reference") -> Reference:
@@ -119,26 +151,35 @@ class Reference:
 
 
 def build_reference(
-    scores: FloatArray, probabilities: FloatArray, sketch: pd.DataFrame, *, decision_threshold: float = 0.5
+    scores: FloatArray,
+    probabilities: FloatArray,
+    sketch: pd.DataFrame,
+    *,
+    labels: FloatArray | npt.NDArray[np.int8] | None = None,
+    decision_threshold: float = 0.5,
 ) -> Reference:
     """The reference of one batch of predictions, stored when its model is promoted.
 
     Args:
         scores, probabilities: shape (rows,).
         sketch: numeric columns that describe the inputs (``Detector.sketch``), one row a prediction.
+        labels: of the rows, 0, 1 or NaN where unknown; what changes of accuracy and calibration are judged against.
         decision_threshold: a row counts as positive at or above it.
 
     Raises:
-        DatasetError: there are no rows, lengths differ, or a sketch column is not numeric or has a reserved name.
+        DatasetError: there are no rows, lengths differ, a label is neither 0 nor 1, or a sketch column is not numeric
+            or has a reserved name.
     """
     columns = prediction_columns(scores, probabilities, sketch)
     if len(probabilities) == 0:
         raise DatasetError("a drift reference needs rows: the model has scored none")
-    return Reference(
-        rows=len(probabilities),
-        positives=int((np.asarray(probabilities) >= decision_threshold).sum()),
-        decision_threshold=decision_threshold,
-        columns=tuple(ColumnSketch.of(name, values) for name, values in columns.items()),
+    histograms = tuple(ColumnSketch.of(name, values) for name, values in columns.items())
+    values = columns[PROBABILITY]
+    bare = Reference(len(values), int((values >= decision_threshold).sum()), decision_threshold, histograms)
+    return replace(
+        bare,
+        probability_counts=tuple(bare.grid.counts(values).tolist()),
+        reliability=None if labels is None else Reliability.of(values, labels, decision_threshold),
     )
 
 

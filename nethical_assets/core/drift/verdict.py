@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nethical_assets.core.drift.reference import PROBABILITY, FloatArray, IntArray, Reference, prediction_columns
+from nethical_assets.core.drift.rule import is_significant, outcome
 from nethical_assets.core.drift.statistics.holm import holm
 from nethical_assets.core.drift.statistics.jensen_shannon import drift_effect
 from nethical_assets.core.drift.statistics.rate_difference import rate_difference_interval
@@ -194,9 +195,10 @@ def judge(
     A column that was lost is named in the reasons, and keeps the verdict from being ``stable``.
     """
     columns = _columns(pairs, threshold, alpha) if window_rows else ()
-    significant = [column for column in columns if column.adjusted_p_value < alpha]
+    outcomes = [outcome(column.effect, column.adjusted_p_value, threshold=threshold, level=alpha) for column in columns]
+    significant = [column for column, found in zip(columns, outcomes, strict=True) if is_significant(found)]
     drifted = [column for column in columns if column.drifted]
-    suspected = [column for column in columns if column.effect > threshold and not column.drifted]
+    suspected = [column for column, found in zip(columns, outcomes, strict=True) if found == "suspected"]
     lost = [_lost(str(column)) for column in not_compared if column.lost]
     lost += [reason for name, pair in pairs.items() if window_rows and (reason := _emptied(name, pair, alpha))]
     verdict: Verdict
@@ -242,7 +244,7 @@ def _columns(pairs: Mapping[str, HistogramPair], threshold: float, alpha: float)
             adjusted_p_value=adjusted_p_value,
             missing_share_reference=_missing_share(pair.reference, pair.has_missing_bin),
             missing_share_window=_missing_share(pair.window, pair.has_missing_bin),
-            drifted=effect > threshold and adjusted_p_value < alpha,
+            drifted=outcome(effect, adjusted_p_value, threshold=threshold, level=alpha) == "drifted",
         )
         for (name, pair), (effect, p_value), adjusted_p_value in zip(pairs.items(), measured, adjusted, strict=True)
     ]

@@ -1,0 +1,156 @@
+"""The change of calibration: whether rows of a predicted probability are positive as often as they were.
+
+What belongs here: the test and the de-biased change. What does not: the bins (``core.drift.probability_grid``).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from nethical_assets.core.drift.reliability import FIXED_POINT, Reliability
+from nethical_assets.core.drift.statistics.jensen_shannon import resampled_p_value
+from nethical_assets.core.drift.statistics.measurement import Measurement, too_few
+from nethical_assets.core.drift.statistics.quadratic_form import tail
+
+FloatArray = npt.NDArray[np.float64]
+
+DRAWS = 2000
+_SEED = 20_260_102
+_NO_DECISION = 0.01
+
+
+def calibration_change(
+    reference: Reliability,
+    window: Reliability,
+    *,
+    covariance: FloatArray | None = None,
+    degrees: float = math.inf,
+    minimum_rows: int = 1,
+) -> Measurement:
+    """The gaps between predicted and observed rates of the window, less those of the reference, over fixed bins.
+
+    ``effect`` is the expected calibration error (Naeini et al. 2015) of the window against the reference's own
+    calibration - the mean size of the change of the gap, by the window's rows - less what binomial counts of these
+    sizes show without a change, in [0, 1]. ``statistic`` is the de-biased calibration error of the window less the
+    reference's, in [-1, 1]; the interval is of the effect, from binomial counts at the observed rates.
+
+    The p-value is twice the smaller of two. One is the chi-square of the gaps' changes over bins (Hosmer and Lemeshow
+    1980, here of two samples), which finds any change; its null is drawn at the samples' real sizes. The other is
+    Spiegelhalter's Z (1986), which finds predictions that became too certain or not certain enough.
+
+    Args:
+        covariance: of the positives of one labelled row of the window less their probability, shape (bins, bins), as
+            ``core.drift.traffic_noise`` estimates it with ``degrees`` degrees of freedom; None for independent rows.
+    """
+    first, second = reference.total, window.total
+    if min(first, second) < max(minimum_rows, 1):
+        return too_few(first, second, f"{second} labelled rows in the window and {first} in the reference")
+    kept = (np.array(reference.rows) > 0) & (np.array(window.rows) > 0)
+    shared = int(np.array(window.rows)[kept].sum())
+    if shared < max(minimum_rows, 1):
+        return too_few(first, second, f"{shared} labelled rows of the window have probabilities that the reference had")
+    before, now = _Bins.of(reference, kept), _Bins.of(window, kept)
+    pooled = (before.rows * before.gap + now.rows * now.gap) / (before.rows + now.rows)
+    change = now.gap - before.gap
+    expected = before.under(pooled), now.under(pooled)
+    variances = expected[0] * (1 - expected[0]) / before.rows + expected[1] * (1 - expected[1]) / now.rows
+    variances = np.maximum(variances, 1e-300)
+    own = now.rows * expected[1] * (1 - expected[1])
+    correlated = np.diag(own) if covariance is None else covariance[np.ix_(kept, kept)] * second
+    generator = np.random.default_rng(_SEED)
+    draws = _changes(before, now, expected, generator)
+    binned = _binned(change, variances, draws, correlated, before, now, expected[0], degrees)
+    slope = _spiegelhalter(change, before, now, expected, correlated, degrees)
+    weights = now.rows / now.rows.sum()
+    noise = float((np.abs(draws) @ weights).mean())
+    observed = float(weights @ np.abs(change))
+    spread = np.abs(_changes(before, now, (before.rate, now.rate), generator)) @ weights
+    inflation = max(1.0, float(np.trace(correlated)) / max(float(own.sum()), 1e-300))
+    bounds = observed - noise + math.sqrt(inflation) * np.quantile(spread - spread.mean(), (0.025, 0.975))
+    return Measurement(
+        statistic=_debiased_error(now) - _debiased_error(before),
+        effect=max(0.0, observed - noise),
+        p_value=min(1.0, 2.0 * min(binned, slope)),
+        low=float(np.clip(bounds[0], 0.0, 1.0)),
+        high=float(np.clip(bounds[1], 0.0, 1.0)),
+        reference_rows=first,
+        window_rows=second,
+        effective_rows=second / inflation,
+    )
+
+
+class _Bins:
+    """Rows, rates and mean probabilities of bins that both sides have."""
+
+    def __init__(self, rows: FloatArray, rate: FloatArray, probability: FloatArray) -> None:
+        self.rows, self.rate, self.probability = rows, rate, probability
+        self.gap = rate - probability
+
+    @classmethod
+    def of(cls, counts: Reliability, kept: npt.NDArray[np.bool_]) -> _Bins:
+        rows = np.array(counts.rows, dtype=np.float64)[kept]
+        sums = np.array(counts.probability_sums, dtype=np.float64)[kept] / FIXED_POINT
+        return cls(rows, np.array(counts.positives, dtype=np.float64)[kept] / rows, sums / rows)
+
+    def under(self, gap: FloatArray) -> FloatArray:
+        """The rates that this gap makes of the mean probabilities."""
+        return np.asarray(np.clip(self.probability + gap, 0.0, 1.0))
+
+
+def _changes(
+    before: _Bins, now: _Bins, rates: tuple[FloatArray, FloatArray], generator: np.random.Generator
+) -> FloatArray:
+    """Changes of the gaps that binomial counts show at these rates, shape (draws, bins)."""
+    gaps = [
+        generator.binomial(side.rows.astype(np.int64), rate, size=(DRAWS, len(rate))) / side.rows - side.probability
+        for side, rate in ((before, rates[0]), (now, rates[1]))
+    ]
+    return np.asarray(gaps[1] - gaps[0])
+
+
+def _binned(
+    change: FloatArray,
+    variances: FloatArray,
+    draws: FloatArray,
+    correlated: FloatArray,
+    before: _Bins,
+    now: _Bins,
+    expected: FloatArray,
+    degrees: float,
+) -> float:
+    observed = float((change**2 / variances).sum())
+    matrix = correlated / np.outer(now.rows, now.rows) + np.diag(expected * (1 - expected) / before.rows)
+    matrix = matrix / np.sqrt(np.outer(variances, variances))
+    p_value = tail(observed, np.clip(np.linalg.eigvalsh(matrix)[::-1], 0.0, None), degrees)
+    if p_value < _NO_DECISION:
+        p_value = max(p_value, resampled_p_value(observed, np.asarray((draws**2 / variances).sum(axis=1))))
+    return p_value
+
+
+def _spiegelhalter(
+    change: FloatArray,
+    before: _Bins,
+    now: _Bins,
+    expected: tuple[FloatArray, FloatArray],
+    correlated: FloatArray,
+    degrees: float,
+) -> float:
+    """Spiegelhalter's sum of (label - probability) (1 - 2 probability), by bins, less what the reference's gaps say."""
+    slopes = 1.0 - 2.0 * now.probability
+    weights = now.rows * slopes
+    variance = float(slopes @ correlated @ slopes)
+    variance += float((weights**2 * expected[0] * (1 - expected[0]) / before.rows).sum())
+    if variance <= 0.0:
+        return 1.0
+    return tail(float(weights @ change) ** 2 / variance, np.ones(1), degrees)
+
+
+def _debiased_error(side: _Bins) -> float:
+    """The expected calibration error less its mean in calibrated rows: the mean size of a normal gap is
+    sqrt(2 / pi) standard deviations."""
+    weights = side.rows / side.rows.sum()
+    noise = np.sqrt(2.0 / np.pi * side.probability * (1.0 - side.probability) / side.rows)
+    return max(0.0, float(weights @ (np.abs(side.gap) - noise)))
