@@ -26,7 +26,7 @@ class Totals:
     Attributes:
         rows, positives: scored rows and those called positive, shape (B,).
         columns: counts of each column in the reference's own bins, missing values last, shape (B, bins + 1).
-        bin_rows, bin_sums: rows and sums of probabilities (multiples of 2^-30) of the reliability bins, shape (B, bins).
+        bin_rows, bin_sums: rows and sums of probabilities (multiples of 2^-30) of reliability bins, shape (B, bins).
         labelled_rows, labelled_positives, labelled_sums: the same of the rows whose labels are known.
         probability_cells: counts of all sub-windows together in the cells of ``Reference.grid``, shape (cells,).
     """
@@ -51,11 +51,10 @@ class Totals:
         for sketch in sketches:
             if sketch.reference != reference.digest:
                 raise DatasetError(
-                    f"a sketch of reference {sketch.reference} cannot be compared with {reference.digest}; a window has "
-                    "predictions of one model"
+                    f"a sketch of reference {sketch.reference} cannot be compared with {reference.digest}; a window "
+                    "has predictions of one model"
                 )
         sketches = sketches or (Sketch.empty(reference),)
-
         return cls(
             rows=np.array([sketch.rows for sketch in sketches], dtype=np.int64),
             positives=np.array([sketch.positives(reference) for sketch in sketches], dtype=np.int64),

@@ -17,7 +17,7 @@ quarters of an hour m is 8, so four hours. A daily rhythm is no noise but a chan
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,16 +86,25 @@ def block_noise(parts: Sequence[tuple[FloatArray, IntArray]]) -> Noise | None:
     residuals = np.concatenate(pieces)
     number = len(residuals)
     flat = max(1, math.isqrt(number) // 3)
-    weights = np.clip(2.0 - np.arange(2 * flat) / flat, 0.0, 1.0)
-    total = residuals.T @ residuals
-    for lag in range(1, len(weights)):
-        shifted = residuals[lag:].T @ residuals[:-lag]
-        total = total + weights[lag] * (shifted + shifted.T)
-    spent = len(pieces) * (1.0 + 2.0 * float(weights[1:].sum()))
+    weights = np.convolve(np.ones(flat), np.ones(3 * flat)) / flat
+    total = residuals.T @ _smoothed(residuals, flat)
+    spent = len(pieces) * float(weights.sum())
     rows_in_all = sum(int(rows.sum()) for _, rows in parts)
-    covariance = total / rows_in_all * (number / max(number - spent, 1.0))
-    degrees = filled / (1.0 + 2.0 * float((weights[1:] ** 2).sum()))
+    covariance = (total + total.T) / 2.0 / rows_in_all * (number / max(number - spent, 1.0))
+    degrees = filled / float((weights**2).sum())
     return Noise(_without_negative(np.asarray(covariance, dtype=np.float64)), degrees)
+
+
+def _smoothed(residuals: FloatArray, flat: int) -> FloatArray:
+    """Each sub-window's residual and those around it, added up with the flat-top weights, which are two moving sums."""
+    number, width = residuals.shape
+    sums = np.zeros((number + 4 * flat - 2, width))
+    sums[2 * flat - 1 : 2 * flat - 1 + number] = residuals
+    for length in (flat, 3 * flat):
+        running = np.zeros((len(sums) + 1, width))
+        np.cumsum(sums, axis=0, out=running[1:])
+        sums = running[length:] - running[:-length]
+    return np.asarray(sums / flat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,35 +142,34 @@ def traffic_noise(reference: Reference, before: Sequence[Sketch], window: Sequen
 def noise_of_totals(reference: Reference, periods: Sequence[Totals]) -> TrafficNoise:
     """The same, from the totals of one or more periods."""
 
-    def noise(totals: Callable[[Totals], IntArray | FloatArray], rows: Callable[[Totals], IntArray]) -> Noise | None:
-        taken = [(np.asarray(totals(period), dtype=np.float64), rows(period)) for period in periods]
-        return block_noise([(values.reshape(len(count), -1), count) for values, count in taken])
-
-    def labelled(period: Totals) -> IntArray:
-        return np.asarray(period.labelled_rows.sum(axis=1))
-
+    rows = [period.rows for period in periods]
+    labelled = [np.asarray(period.labelled_rows.sum(axis=1)) for period in periods]
     called = called_positive(reference.decision_threshold)
-    known = reference.reliability
-    confidence = Confidence.of(known, reference.decision_threshold) if known else None
+    confidence = None
+    if reference.reliability:
+        right = Confidence.of(reference.reliability, reference.decision_threshold).right
+        confidence = _noise([right(one.bin_rows, one.bin_sums / FIXED_POINT).sum(axis=1) for one in periods], rows)
+    correct = [
+        np.where(called, one.labelled_positives, one.labelled_rows - one.labelled_positives).sum(axis=1)
+        for one in periods
+    ]
     return TrafficNoise(
         columns={
-            column.name: noise(lambda period, name=column.name: period.columns[name], lambda period: period.rows)
-            for column in reference.columns
+            column.name: _noise([one.columns[column.name] for one in periods], rows) for column in reference.columns
         },
-        positives=noise(lambda period: period.positives, lambda period: period.rows),
-        confidence=noise(
-            lambda period: confidence.right(period.bin_rows, period.bin_sums / FIXED_POINT).sum(axis=1),
-            lambda period: period.rows,
-        )
-        if confidence
-        else None,
-        correct=noise(
-            lambda period: np.where(
-                called, period.labelled_positives, period.labelled_rows - period.labelled_positives
-            ).sum(axis=1),
-            labelled,
-        ),
-        gaps=noise(lambda period: period.labelled_positives - period.labelled_sums / FIXED_POINT, labelled),
+        positives=_noise([one.positives for one in periods], rows),
+        confidence=confidence,
+        correct=_noise(correct, labelled),
+        gaps=_noise([one.labelled_positives - one.labelled_sums / FIXED_POINT for one in periods], labelled),
+    )
+
+
+def _noise(totals: Sequence[IntArray | FloatArray], rows: Sequence[IntArray]) -> Noise | None:
+    return block_noise(
+        [
+            (np.asarray(values, dtype=np.float64).reshape(len(count), -1), count)
+            for values, count in zip(totals, rows, strict=True)
+        ]
     )
 
 

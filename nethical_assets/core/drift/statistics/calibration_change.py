@@ -20,6 +20,7 @@ FloatArray = npt.NDArray[np.float64]
 DRAWS = 2000
 _SEED = 20_260_102
 _NO_DECISION = 0.01
+_Z_95 = 1.959963984540054
 
 
 def calibration_change(
@@ -35,7 +36,7 @@ def calibration_change(
     ``effect`` is the expected calibration error (Naeini et al. 2015) of the window against the reference's own
     calibration - the mean size of the change of the gap, by the window's rows - less what binomial counts of these
     sizes show without a change, in [0, 1]. ``statistic`` is the de-biased calibration error of the window less the
-    reference's, in [-1, 1]; the interval is of the effect, from binomial counts at the observed rates.
+    reference's, in [-1, 1]; the interval is of the effect and rather too wide.
 
     The p-value is twice the smaller of two. One is the chi-square of the gaps' changes over bins (Hosmer and Lemeshow
     1980, here of two samples), which finds any change; its null is drawn at the samples' real sizes. The other is
@@ -53,29 +54,29 @@ def calibration_change(
     if shared < max(minimum_rows, 1):
         return too_few(first, second, f"{shared} labelled rows of the window have probabilities that the reference had")
     before, now = _Bins.of(reference, kept), _Bins.of(window, kept)
-    pooled = (before.rows * before.gap + now.rows * now.gap) / (before.rows + now.rows)
-    change = now.gap - before.gap
+    # One imagined calibrated row keeps a rate from being 0 or 1 for certain.
+    pooled = (before.rows * before.gap + now.rows * now.gap) / (before.rows + now.rows + 1.0)
+    change = _change(before, now, before.rate, now.rate)
     expected = before.under(pooled), now.under(pooled)
     variances = expected[0] * (1 - expected[0]) / before.rows + expected[1] * (1 - expected[1]) / now.rows
-    variances = np.maximum(variances, 1e-300)
+    variances = np.maximum(variances, 1e-12)
     own = now.rows * expected[1] * (1 - expected[1])
     correlated = np.diag(own) if covariance is None else covariance[np.ix_(kept, kept)] * second
-    generator = np.random.default_rng(_SEED)
-    draws = _changes(before, now, expected, generator)
-    binned = _binned(change, variances, draws, correlated, before, now, expected[0], degrees)
+    binned = _binned(change, variances, correlated, before, now, expected, degrees)
     slope = _spiegelhalter(change, before, now, expected, correlated, degrees)
     weights = now.rows / now.rows.sum()
-    noise = float((np.abs(draws) @ weights).mean())
+    # The mean size of a normal variable is sqrt(2 / pi) standard deviations.
+    noise = float(weights @ np.sqrt(2.0 / np.pi * variances))
     observed = float(weights @ np.abs(change))
-    spread = np.abs(_changes(before, now, (before.rate, now.rate), generator)) @ weights
     inflation = max(1.0, float(np.trace(correlated)) / max(float(own.sum()), 1e-300))
-    bounds = observed - noise + math.sqrt(inflation) * np.quantile(spread - spread.mean(), (0.025, 0.975))
+    # A size varies less than what it is the size of.
+    spread = _Z_95 * math.sqrt(inflation * float(weights**2 @ variances))
     return Measurement(
         statistic=_debiased_error(now) - _debiased_error(before),
         effect=max(0.0, observed - noise),
         p_value=min(1.0, 2.0 * min(binned, slope)),
-        low=float(np.clip(bounds[0], 0.0, 1.0)),
-        high=float(np.clip(bounds[1], 0.0, 1.0)),
+        low=min(1.0, max(0.0, observed - noise - spread)),
+        high=min(1.0, max(0.0, observed - noise + spread)),
         reference_rows=first,
         window_rows=second,
         effective_rows=second / inflation,
@@ -100,32 +101,42 @@ class _Bins:
         return np.asarray(np.clip(self.probability + gap, 0.0, 1.0))
 
 
-def _changes(
-    before: _Bins, now: _Bins, rates: tuple[FloatArray, FloatArray], generator: np.random.Generator
-) -> FloatArray:
-    """Changes of the gaps that binomial counts show at these rates, shape (draws, bins)."""
-    gaps = [
-        generator.binomial(side.rows.astype(np.int64), rate, size=(DRAWS, len(rate))) / side.rows - side.probability
-        for side, rate in ((before, rates[0]), (now, rates[1]))
+def _change(before: _Bins, now: _Bins, rate_before: FloatArray, rate_now: FloatArray) -> FloatArray:
+    """The change of the gap as far as the rate moved with it, bins last.
+
+    Where the probabilities of a bin's rows moved, the rate may follow them or stay: then gap and rate move in opposite
+    directions or one of them stands still, and labels need not have changed.
+    """
+    rate = rate_now - rate_before
+    gap = rate - (now.probability - before.probability)
+    return np.where(rate * gap > 0.0, np.where(np.abs(rate) < np.abs(gap), rate, gap), 0.0)
+
+
+def _draws(before: _Bins, now: _Bins, rates: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """Changes that binomial counts show at these rates, shape (draws, bins)."""
+    generator = np.random.default_rng(_SEED)
+    drawn = [
+        generator.binomial(side.rows.astype(np.int64), rate, size=(DRAWS, len(rate))) / side.rows
+        for side, rate in zip((before, now), rates, strict=True)
     ]
-    return np.asarray(gaps[1] - gaps[0])
+    return _change(before, now, drawn[0], drawn[1])
 
 
 def _binned(
     change: FloatArray,
     variances: FloatArray,
-    draws: FloatArray,
     correlated: FloatArray,
     before: _Bins,
     now: _Bins,
-    expected: FloatArray,
+    expected: tuple[FloatArray, FloatArray],
     degrees: float,
 ) -> float:
     observed = float((change**2 / variances).sum())
-    matrix = correlated / np.outer(now.rows, now.rows) + np.diag(expected * (1 - expected) / before.rows)
+    matrix = correlated / np.outer(now.rows, now.rows) + np.diag(expected[0] * (1 - expected[0]) / before.rows)
     matrix = matrix / np.sqrt(np.outer(variances, variances))
     p_value = tail(observed, np.clip(np.linalg.eigvalsh(matrix)[::-1], 0.0, None), degrees)
     if p_value < _NO_DECISION:
+        draws = _draws(before, now, expected)
         p_value = max(p_value, resampled_p_value(observed, np.asarray((draws**2 / variances).sum(axis=1))))
     return p_value
 
