@@ -55,6 +55,7 @@ REPEATED, WANDER, CORRELATION_SUB_WINDOWS = 1 / 3, 0.2, 4.0
 THRESHOLD, ACCURACY_DROP = 0.15, 0.05
 MINIMUM_ROWS, MINIMUM_LABELLED = 200, 50
 LONGEST = 40 * WINDOWS_A_DAY
+LEVELS = (0.05, 0.01, 0.001)
 TRAFFIC = ("independent", "correlated")
 BIG_ROWS, BIG_BATCHES = 10_000_000, 24
 
@@ -219,7 +220,8 @@ def year(seed: int, correlated: bool) -> dict[str, float]:
     """False alerts of one family in a year, and how often intervals of the estimated accuracy held the truth."""
     generator = np.random.default_rng(seed)
     reference, sample = reference_of(generator)
-    found = dict.fromkeys(("drift", "changed", "windows", "covered"), 0.0)
+    found = dict.fromkeys(("drift", "changed", "windows", "covered", "reports"), 0.0)
+    below = dict.fromkeys(LEVELS, 0.0)
     plain = dict.fromkeys(("plain_5_percent", "evidently_half_of_columns", "evidently_any_column", "compared"), 0.0)
     watch = Watch(reference)
     months = 13
@@ -233,6 +235,9 @@ def year(seed: int, correlated: bool) -> dict[str, float]:
             for report in reports:
                 found["drift"] += report.verdict == "drift"
                 found["changed"] += report.verdict == "changed"
+                found["reports"] += 1
+                smallest = min(one.adjusted_p_value or 1.0 for one in report.outcomes)
+                below = {level: count + (smallest < level) for level, count in below.items()}
             cut = slice(limits[number], limits[number + 1])
             estimate = next(one for one in reports[0].outcomes if one.monitor.kind == "estimated_accuracy")
             low, high = estimate.monitor.measurement.low, estimate.monitor.measurement.high
@@ -242,7 +247,7 @@ def year(seed: int, correlated: bool) -> dict[str, float]:
                 for name, alarmed in others(sample, rows, cut).items():
                     plain[name] += alarmed
                 plain["compared"] += 1
-    return {**found, **plain}
+    return {**found, **plain, **{f"below_{level:g}": count for level, count in below.items()}}
 
 
 def others(sample: Rows, rows: Rows, cut: slice) -> dict[str, bool]:
@@ -311,11 +316,15 @@ def simulated(repeats: int, delays: int, workers: int, kinds: Sequence[str]) -> 
             total = {name: sum(one[name] for one in years) for name in years[0]}
             scale = FAMILIES * WINDOWS_A_DAY * DAYS / total["compared"]
             alerts = total["drift"] + total["changed"]
+            print(f"{kind}: {dict(total)}", file=sys.stderr, flush=True)
             document[kind] = {
                 "years_of_five_families": repeats,
                 "false_alerts_a_year": round(alerts / repeats, 3),
                 "upper_95_percent_bound": round(_poisson_bound(alerts) / repeats, 3),
                 "of_them_drift": round(total["drift"] / repeats, 3),
+                "share_of_reports_below_level": {
+                    f"{level:g}": round(total[f"below_{level:g}"] / total["reports"], 5) for level in LEVELS
+                },
                 "covered_by_the_estimated_accuracy": round(total["covered"] / total["windows"], 4),
                 "others_a_year": {
                     name: round(total[name] * scale) for name in total if name.startswith(("plain", "evidently"))
@@ -325,6 +334,7 @@ def simulated(repeats: int, delays: int, workers: int, kinds: Sequence[str]) -> 
                         list(pool.map(delay, range(10**6, 10**6 + delays), [correlated] * delays, [change] * delays))
                     )
                     for change in CHANGES
+                    if delays
                 },
             }
     return document
@@ -400,8 +410,8 @@ def step(name: str, folder: Path) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print one JSON document."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repeats", type=int, default=200, help="simulated years of five families")
-    parser.add_argument("--delays", type=int, default=100, help="changes of each size")
+    parser.add_argument("--repeats", type=int, default=1, help="simulated years of five families")
+    parser.add_argument("--delays", type=int, default=4, help="changes of each size")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", choices=("window", "year"))
     parser.add_argument("--traffic", choices=TRAFFIC, nargs="+", default=TRAFFIC)

@@ -18,7 +18,7 @@ from nethical_assets.core.drift.probability_grid import ProbabilityGrid
 from nethical_assets.core.drift.reliability import Reliability
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.documents import from_document, to_document
-from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,9 +145,17 @@ class Reference:
         """The inverse of ``to_json``.
 
         Raises:
-            IntegrityError: it is no such document; the line starts with ``where``.
+            IntegrityError: it is no such document, or its counts are of other cells than its own; the line starts with
+                ``where``.
         """
-        return from_document(cls, {name: value for name, value in document.items() if name != "positive_rate"}, where)
+        stored = {name: value for name, value in document.items() if name != "positive_rate"}
+        reference = from_document(cls, stored, where)
+        bins = len(reference.grid.bins) + 1
+        if len(reference.probability_counts) not in (0, reference.grid.size) or (
+            reference.reliability is not None and {*map(len, vars(reference.reliability).values())} != {bins}
+        ):
+            raise IntegrityError(f"{where}: its counts are not those of its edges; restore it from a backup")
+        return reference
 
 
 def build_reference(

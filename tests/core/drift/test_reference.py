@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from nethical_assets.core.drift.reference import ColumnSketch, Reference, build_reference
 from nethical_assets.core.ground.digests import canonical_json
-from nethical_assets.core.ground.errors import DatasetError
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 
 columns = arrays(np.float64, st.integers(0, 60), elements=st.floats(width=64))
 
@@ -47,6 +47,19 @@ def test_reference_of_a_batch():
     assert reference.rows == 4 and reference.positive_rate == 0.5
     assert {column.name for column in reference.columns} == {"score", "probability", "length", "known"}
     assert next(column for column in reference.columns if column.name == "known").missing == 1
+
+
+def test_counts_of_other_cells_are_refused():
+    probabilities = np.array([0.1, 0.5, 0.9, 0.2])
+    reference = build_reference(probabilities, probabilities, pd.DataFrame(index=range(4)), labels=np.ones(4))
+    document = reference.to_json()
+    assert Reference.from_json(document) == reference
+    for changes in (
+        {"probability_counts": document["probability_counts"][1:]},
+        {"reliability": {**document["reliability"], "rows": [4]}},
+    ):
+        with pytest.raises(IntegrityError, match=r"^home: its counts"):
+            Reference.from_json({**document, **changes}, "home")
 
 
 def test_texts_and_wrong_shapes_never_become_a_reference():

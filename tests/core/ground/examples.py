@@ -11,7 +11,9 @@ from nethical_assets.core.audit.verify import VerificationReport
 from nethical_assets.core.audit.verify_leaves import ChunkSummary
 from nethical_assets.core.datasets.discovery import ColumnFinding, DiscoveryReport, FileFinding
 from nethical_assets.core.datasets.snapshots import Snapshot
+from nethical_assets.core.drift.budget import Spending
 from nethical_assets.core.drift.reference import ColumnSketch, Reference
+from nethical_assets.core.drift.reliability import Reliability
 from nethical_assets.core.drift.verdict import ColumnDrift, DriftReport, RateShift
 from nethical_assets.core.evaluation.estimate import Estimate
 from nethical_assets.core.evaluation.gate import GateDecision
@@ -54,6 +56,15 @@ STORED: dict[str, Any] = {
         "fail", ("worse",), 10, 0.02, 500, (Comparison("f1", 0.8, 0.9, 0.1, 0.05, 0.15), Comparison("ece", *[None] * 5))
     ),
     "reference": Reference(5, 2, 0.5, (ColumnSketch("score", (0.1, 0.2), (1, 2, 1), 1),)),
+    "reference_with_labels": Reference(
+        5,
+        2,
+        0.5,
+        (ColumnSketch("score", (0.1, 0.2), (1, 2, 1), 1),),
+        (0, 3, 2),
+        Reliability((3, 2), (1, 2), (1 << 30, 3 << 29)),
+    ),
+    "spending": Spending("logistic", TIME, "sha256:00", 2, 0.000125),
     "drift": DriftReport(
         "drift",
         ("score moved",),

@@ -65,18 +65,17 @@ def calibration_change(
     binned = _binned(change, variances, correlated, before, now, expected, degrees)
     slope = _spiegelhalter(change, before, now, expected, correlated, degrees)
     weights = now.rows / now.rows.sum()
-    # The mean size of a normal variable is sqrt(2 / pi) standard deviations.
-    noise = float(weights @ np.sqrt(2.0 / np.pi * variances))
+    noise = _mean_size(weights, variances)
     observed = float(weights @ np.abs(change))
     inflation = max(1.0, float(np.trace(correlated)) / max(float(own.sum()), 1e-300))
     # A size varies less than what it is the size of.
     spread = _Z_95 * math.sqrt(inflation * float(weights**2 @ variances))
     return Measurement(
         statistic=_debiased_error(now) - _debiased_error(before),
-        effect=max(0.0, observed - noise),
+        effect=_without_noise(observed, noise),
         p_value=min(1.0, 2.0 * min(binned, slope)),
-        low=min(1.0, max(0.0, observed - noise - spread)),
-        high=min(1.0, max(0.0, observed - noise + spread)),
+        low=_without_noise(observed - spread, noise),
+        high=_without_noise(observed + spread, noise),
         reference_rows=first,
         window_rows=second,
         effective_rows=second / inflation,
@@ -160,8 +159,17 @@ def _spiegelhalter(
 
 
 def _debiased_error(side: _Bins) -> float:
-    """The expected calibration error less its mean in calibrated rows: the mean size of a normal gap is
-    sqrt(2 / pi) standard deviations."""
+    """The expected calibration error, with its mean in calibrated rows taken off."""
     weights = side.rows / side.rows.sum()
-    noise = np.sqrt(2.0 / np.pi * side.probability * (1.0 - side.probability) / side.rows)
-    return max(0.0, float(weights @ (np.abs(side.gap) - noise)))
+    variances = side.probability * (1.0 - side.probability) / side.rows
+    return _without_noise(float(weights @ np.abs(side.gap)), _mean_size(weights, variances))
+
+
+def _mean_size(weights: FloatArray, variances: FloatArray) -> float:
+    """The weighted mean size of normal variables around 0: sqrt(2 / pi) standard deviations each."""
+    return float(weights @ np.sqrt(2.0 / np.pi * variances))
+
+
+def _without_noise(size: float, noise: float) -> float:
+    """What is left of a size when the mean size that noise alone has is taken off, in [0, 1]: squares add up."""
+    return min(1.0, math.sqrt(max(0.0, size**2 - noise**2))) if size > 0.0 else 0.0

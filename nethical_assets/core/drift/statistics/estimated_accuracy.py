@@ -96,6 +96,8 @@ def estimated_accuracy(
         wider = 1.0 if math.isinf(degrees) else float(stdtrit(degrees, 0.975)) / 1.959963984540054
         size = max(accuracy * (1.0 - accuracy) / (spread * wider**2) - 1.0, 1e-6)
         low, high = (float(betaincinv(accuracy * size, (1.0 - accuracy) * size, share)) for share in (0.025, 0.975))
+    # A number of right rows is whole: half a row to either side (the continuity correction of Yates 1934).
+    low, high = max(0.0, low - 0.5 / second), min(1.0, high + 0.5 / second)
     return Measurement(
         statistic=accuracy,
         effect=max(0.0, before - accuracy),

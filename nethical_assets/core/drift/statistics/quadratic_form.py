@@ -14,6 +14,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _STEPS = 200
 _BULK = 0.2
+_NEGLIGIBLE = 1e-9
 
 
 def tail(statistic: float, weights: FloatArray, degrees: float = math.inf) -> float:
@@ -26,13 +27,16 @@ def tail(statistic: float, weights: FloatArray, degrees: float = math.inf) -> fl
     no decision is made, a chi-square of the same mean and variance (Satterthwaite 1946).
 
     Args:
-        weights: shape (k,), not negative.
+        weights: shape (k,), not negative. Where all are 0 nothing varies, and the answer is 1.
     """
     from scipy.special import chdtrc, fdtrc
 
-    weights = weights[weights > 1e-9 * max(float(weights.max(initial=0.0)), 1e-300)]
-    if not len(weights) or statistic <= 0:
+    largest = float(weights.max(initial=0.0))
+    if largest <= 0.0 or statistic <= 0.0:
         return 1.0
+    # Only ratios matter; of the largest weight, so that neither overflows nor vanishes.
+    statistic, weights = statistic / largest, weights / largest
+    weights = weights[weights > _NEGLIGIBLE]
     total, squares = float(weights.sum()), float((weights**2).sum())
     scale, shape = squares / total, total**2 / squares
     if math.isinf(degrees):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nethical_assets.core.drift.statistics import jensen_shannon
-from nethical_assets.core.drift.statistics.jensen_shannon import divergence, drift_effect
+from nethical_assets.core.drift.statistics.jensen_shannon import distance, divergence, drift_effect
 
 counts = arrays(np.int64, 6, elements=st.integers(0, 1000))
 
@@ -78,3 +78,55 @@ def test_p_values_are_uniform_without_drift(monkeypatch):
     for alpha in (0.01, 0.05, 0.2):
         assert np.mean(np.array(p_values) <= alpha) <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / 600)
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
+
+
+def test_distance_answers_as_the_permutation_test_where_rows_are_independent():
+    table = np.array([[1000, 1000, 1000], [130, 100, 70]])
+    found = distance(*table)
+    effect, p_value = drift_effect(*table, generator())
+    assert found.effect == pytest.approx(effect, abs=0.01)
+    assert np.log10(found.p_value) == pytest.approx(np.log10(p_value), abs=0.5)
+    assert found.low < found.effect < found.high and found.effective_rows == 300
+
+
+@pytest.mark.parametrize("rows", [60, 500, 50_000])
+def test_p_values_of_distance_keep_their_level(rows, monkeypatch):
+    monkeypatch.setattr(jensen_shannon, "PERMUTATIONS", 300)
+    random = generator()
+    shares = np.array([0.55, 0.2, 0.1, 0.1, 0.049, 0.001])
+    found = [distance(random.multinomial(3000, shares), random.multinomial(rows, shares)).p_value for _ in range(500)]
+    for alpha in (0.01, 0.05, 0.2):
+        assert np.mean(np.array(found) <= alpha) <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / 500)
+
+
+def test_p_values_of_correlated_rows_keep_their_level_by_their_design_effects(monkeypatch):
+    monkeypatch.setattr(jensen_shannon, "PERMUTATIONS", 300)
+    random = generator()
+    shares = np.full(8, 0.125)
+    right, naive = [], []
+    for _ in range(400):
+        reference, window = random.multinomial(3000, shares), 4 * random.multinomial(100, shares)
+        right.append(distance(reference, window, design_effects=np.full(7, 4.0)).p_value)
+        naive.append(distance(reference, window).p_value)
+    assert np.mean(np.array(right) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+    assert np.mean(np.array(naive) <= 0.05) > 0.5
+
+
+def test_the_interval_of_distance_holds_the_distance():
+    random = generator()
+    first, second = np.array([0.3, 0.3, 0.2, 0.2]), np.array([0.2, 0.25, 0.25, 0.3])
+    truth = float(divergence((first * 1e6).astype(np.int64), (second * 1e6).astype(np.int64))) ** 0.5
+    held = []
+    for _ in range(300):
+        found = distance(random.multinomial(2000, first), random.multinomial(400, second))
+        held.append(found.low <= truth <= found.high)
+    assert np.mean(held) >= 0.9
+
+
+def test_distance_of_nothing():
+    some = np.array([5, 5])
+    assert distance(some, np.array([0, 0])).needs_more_data
+    assert distance(some, some, minimum_rows=11).needs_more_data
+    assert distance(np.array([5, 0]), np.array([9, 0])).p_value == 1.0
+    far = distance(np.array([10**6, 0]), np.array([0, 10**6]))
+    assert far.effect == pytest.approx(1.0, abs=0.01) and far.p_value < 1e-100 and far.high == 1.0
