@@ -63,7 +63,7 @@ class ColumnSketch:
         above[0] = len(values) - missing
         for start in range(0, len(values), _CHUNK):
             part = _within_range(values[start : start + _CHUNK])
-            above[1:-1] += [np.count_nonzero(part > edge) for edge in self.edges]
+            above[1:-1] += np.array([np.count_nonzero(part > edge) for edge in self.edges], dtype=np.int64)
         return np.append(above[:-1] - above[1:], missing)
 
     def own_histogram(self) -> IntArray:
