@@ -33,6 +33,7 @@ def test_repeated_rows_count_once():
     assert np.mean([effect(random, 600, repeats=5) for _ in range(60)]) == pytest.approx(5.0, rel=0.15)
 
 
+@pytest.mark.slow
 def test_sub_windows_that_follow_each_other_count_as_fewer():
     random = np.random.default_rng(2)
     options = {"memory": 0.78, "wander": 0.05}
@@ -43,6 +44,7 @@ def test_sub_windows_that_follow_each_other_count_as_fewer():
     assert truth > 3.0 and found == pytest.approx(truth, rel=0.25)
 
 
+@pytest.mark.slow
 def test_degrees_of_freedom_are_those_of_the_estimates_spread():
     random = np.random.default_rng(3)
     counts, rows = totals(random, 600)

@@ -19,6 +19,7 @@ def sharper(p):
     return p**2 / (p**2 + (1 - p) ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", [lambda p: p, sharper, lambda p: p * 0.7])
 def test_p_values_keep_their_level_whatever_the_references_own_calibration(truth, monkeypatch):
     monkeypatch.setattr(module, "DRAWS", 400)
@@ -42,7 +43,7 @@ def test_changes_are_found_with_their_size(truth, monkeypatch):
     random = np.random.default_rng(3)
     probabilities = 1 / (1 + np.exp(-random.normal(-0.5, 1.5, size=200_000)))
     size = np.abs(truth(probabilities) - probabilities).mean()
-    found = [calibration_change(drawn(random, 4000), drawn(random, 4000, truth)) for _ in range(40)]
+    found = [calibration_change(drawn(random, 4000), drawn(random, 4000, truth)) for _ in range(30)]
     assert max(one.p_value for one in found) < 1e-6
     assert np.mean([one.effect for one in found]) == pytest.approx(size, abs=0.015)
     assert np.mean([one.low <= size <= one.high for one in found]) >= 0.85
