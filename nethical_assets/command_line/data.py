@@ -77,7 +77,6 @@ def fetch(
     rows = []
     with working("fetching") as status:
         from nethical_assets.stages.fetching import DAMAGED, RAW, SKIPPED
-        from nethical_assets.stages.sealing import finish_errand
         from nethical_assets.stages.stage import carry_out
 
         settings = load_settings()
@@ -88,7 +87,7 @@ def fetch(
             rows.append({"name": entry.name, **record.facts})
             if not as_json:
                 status.print(f"{entry.name}: {record.facts['status']} ({record.facts['reason']})")
-        finish_errand(workspace)
+        workspace.finish_errand()
     if as_json:
         print_json({"datasets": rows})
     if names and any(row["status"] in (SKIPPED, DAMAGED) for row in rows):
@@ -106,12 +105,11 @@ def restore(
     """Bring back a dataset from a verified copy. The next run validates it before anything trains on it."""
     with working(f"restoring {name}"):
         from nethical_assets.operations.restoring import restore as restore_dataset
-        from nethical_assets.stages.sealing import finish_errand
 
         settings = load_home()
         workspace = _workspace(settings)
         record = restore_dataset(workspace, settings.catalog.entry(name), origin)
-        finish_errand(workspace)
+        workspace.finish_errand()
     if as_json:
         print_json({"name": record.subject, **record.facts})
         return
@@ -128,7 +126,6 @@ def validate(names: Names = None, as_json: JsonOption = False) -> None:
     with working("validating"):
         from nethical_assets.core.quality.report import DatasetReport, render_validation_report, unremarkable
         from nethical_assets.stages.checking import assess_raw, family_reports
-        from nethical_assets.stages.sealing import finish_errand
 
         settings = load_settings()
         entries = _entries(settings, names)
@@ -136,7 +133,7 @@ def validate(names: Names = None, as_json: JsonOption = False) -> None:
         reports = [DatasetReport(entry.name, entry.title, assess_raw(workspace, entry)) for entry in entries]
         if not names:
             reports += family_reports(workspace)
-        finish_errand(workspace)
+        workspace.finish_errand()
     if as_json:
         print_json(
             {

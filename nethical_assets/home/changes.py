@@ -6,11 +6,12 @@ not: deciding on a change (``core``), or the order of leaf and change (``acts``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
-from nethical_assets.core.ground.storage import write_json, write_object
+from nethical_assets.core.ground.storage import sync_folder, write_json, write_object
 from nethical_assets.home.acts import Change, PostponedError
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def put_in_force(in_force: Mapping[str, str]) -> Change:
 def change_issue(step: Document) -> Change:
     """Open, reopen or close an issue, as a step of ``core.alerts`` says."""
     return Change("issue", {"step": dict(step)})
+
+
+def drop_segments(removed: Sequence[str], damaged: Sequence[str]) -> Change:
+    """Remove segments of the inference log whose rows are in batches, and put damaged ones aside."""
+    return Change("segments", {"removed": list(removed), "damaged": list(damaged)})
 
 
 def apply_change(workspace: Workspace, change: Change) -> None:
@@ -132,6 +138,24 @@ def _change_issue(workspace: Workspace, document: Document) -> None:
         raise PostponedError(str(error)) from error
 
 
+def _drop_segments(workspace: Workspace, document: Document) -> None:
+    from nethical_assets.core.drift.segments import SEGMENT_NAME
+    from nethical_assets.home.stores import segment_folder
+
+    folder = segment_folder(workspace.home)
+    if not all(SEGMENT_NAME.fullmatch(name) for name in (*document["removed"], *document["damaged"])):
+        raise IntegrityError(f"{folder}: an act names a file that is no segment; restore acts/ from a backup")
+    for name in document["removed"]:
+        folder.joinpath(name).unlink(missing_ok=True)
+    if document["damaged"]:
+        folder.joinpath("damaged").mkdir(exist_ok=True)
+    for name in document["damaged"]:
+        with contextlib.suppress(FileNotFoundError):
+            folder.joinpath(name).replace(folder / "damaged" / name)
+    if folder.exists():
+        sync_folder(folder)
+
+
 _CHANGES: Mapping[str, Callable[[Workspace, Document], None]] = {
     "pointer": _place_pointer,
     "removal": _remove_pointer,
@@ -141,4 +165,5 @@ _CHANGES: Mapping[str, Callable[[Workspace, Document], None]] = {
     "quarantine": _decide_quarantined,
     "in_force": _put_in_force,
     "issue": _change_issue,
+    "segments": _drop_segments,
 }

@@ -28,6 +28,8 @@ RECORD_PARAMETER = "record"
 FINGERPRINT_PARAMETER = "fingerprint"
 BATCH_PREFIX = "scores/"
 """Before family and file name, in the subjects of events about scored batches."""
+FEEDBACK_PREFIX = "labels/"
+"""Before the file name of labels that came later, in the subjects of the same events."""
 
 
 class Evidence:
@@ -38,6 +40,7 @@ class Evidence:
         self._registry = registry
         self._provenance = provenance
         self._verified: set[tuple[str, tuple[object, ...]]] = set()
+        self._logged: set[tuple[str, str]] = set()
 
     def check_record(self, record: StageRecord) -> None:
         """Make sure that a signed statement, which a leaf of the log names, says what ``record`` says.
@@ -121,15 +124,27 @@ class Evidence:
     def is_logged_batch(self, name: str, digest: str) -> bool:
         """Whether a leaf, also a verified pending one, is about a scored batch (``family/file name``, digest of its
         bytes). Leaves of older versions name the family only."""
-        names = {BATCH_PREFIX + name, BATCH_PREFIX + name.partition("/")[0]}
+        return self._is_logged({BATCH_PREFIX + name, BATCH_PREFIX + name.partition("/")[0]}, digest)
+
+    def is_logged_feedback(self, name: str, digest: str) -> bool:
+        """Whether a leaf, also a verified pending one, is about a file of labels."""
+        return self._is_logged({FEEDBACK_PREFIX + name}, digest)
+
+    def _is_logged(self, names: set[str], digest: str) -> bool:
+        # A leaf stays; that there is none may change.
+        if any((name, digest) in self._logged for name in names):
+            return True
         events = self._log.pending_events(digest.encode())
         if self._log.checkpoint_bytes() is not None:
             events = [*events, *(one.event for one in self._log.view().naming(digest))]
-        return any(
-            event.type is EventType.BATCH_SCORED and (subject.name, subject.digest) in {(one, digest) for one in names}
+        named = {
+            (subject.name, subject.digest)
             for event in events
+            if event.type is EventType.BATCH_SCORED
             for subject in event.subjects
-        )
+        }
+        self._logged |= named
+        return any((name, digest) in named for name in names)
 
     @staticmethod
     def _is_wanted(event: Event, digest: str, kinds: tuple[EventType, ...]) -> bool:

@@ -142,6 +142,7 @@ class MonitoringSettings(_Strict):
     drift_minimum_rows: int = Field(default=200, ge=30, le=10_000_000)
     drift_false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
     retraining_cooldown_hours: int = Field(default=24, ge=0, le=8760)
+    retry_horizon_hours: int = Field(default=6, ge=0, le=720)
     run_retention_days: int = Field(default=90, ge=1, le=3650)
     run_retention_runs: int = Field(default=50, ge=10, le=100_000)
     run_retention_schedule: Cron = "30 3 * * *"

@@ -1,4 +1,4 @@
-"""Stores of a home that are opened without a run: the log, keys, models, the issue tracker.
+"""Stores of a home that are opened without a run: the log, keys, models, the issue tracker, segments of answers.
 
 What belongs here: where each of them is in a home. What does not: what a run records in them (``workspace``).
 """
@@ -43,3 +43,13 @@ def open_registry(home: Path, recorder: Callable[[], RunRecorder] | None = None)
 
     models = home / "models"
     return ModelRegistry(models, signatures=ModelSignatures(models / "signatures", open_model_keys(home, recorder)))
+
+
+def segment_folder(home: Path) -> Path:
+    """Where the processes of a home write rows as they come."""
+    return home / "serving" / "segments"
+
+
+def damaged_segments(home: Path) -> list[Path]:
+    """The segments that were kept because something of them cannot be read."""
+    return sorted(path for path in segment_folder(home).joinpath("damaged").glob("*") if path.is_file())

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.audit import AuditLog, ChunkReceipt, RunRecorder
     from nethical_assets.core.datasets.backups import BackupStore
     from nethical_assets.core.datasets.snapshots import SnapshotStore
+    from nethical_assets.core.drift.feedback import FeedbackLog
     from nethical_assets.core.drift.inference_log import InferenceLog
     from nethical_assets.core.governance.pseudonyms import Pseudonyms
     from nethical_assets.core.governance.quarantine import QuarantineStore
@@ -162,6 +163,13 @@ class Workspace:
         from nethical_assets.core.drift.inference_log import InferenceLog
 
         return InferenceLog(self.home / "serving" / "inference", counts=self.evidence.is_logged_batch)
+
+    @functools.cached_property
+    def feedback_log(self) -> FeedbackLog:
+        """What became known of requests after they were answered."""
+        from nethical_assets.core.drift.feedback import FeedbackLog
+
+        return FeedbackLog(self.home / "serving" / "feedback", counts=self.evidence.is_logged_feedback)
 
     def record_batch(self, name: str, digest: str, model: str, told: Mapping[str, Any]) -> None:
         """Have the log know a scored batch of ``model``, once, and what was counted when it was scored."""
@@ -359,6 +367,18 @@ class Workspace:
         self._complete_statements(lambda run_id: run_id == self.run_id)
         self._chunks.append(self.audit_log.finalize_run(self.run_id))
         return self._chunks[-1]
+
+    @property
+    def recorded(self) -> bool:
+        """Whether this run recorded something that has not entered the log yet."""
+        return self.run_id in self.audit_log.pending_runs()
+
+    def finish_errand(self) -> None:
+        """Append what a command outside a run recorded, if it recorded anything."""
+        if self.recorded:
+            self.record_event(EventType.RUN_COMPLETED, {})
+            self.seal()
+        self.end()
 
     def finalize_abandoned(self) -> list[str]:
         """Append the events of runs whose process died; the run ids."""

@@ -20,11 +20,11 @@ from nethical_assets.core.governance.quarantine import REASONS_COLUMN
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.parquet import get_values
 from nethical_assets.core.ground.storage import read_json
-from nethical_assets.home.evidence import BATCH_PREFIX
+from nethical_assets.home.evidence import BATCH_PREFIX, FEEDBACK_PREFIX
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.stores import open_model_keys
+from nethical_assets.home.stores import damaged_segments, open_model_keys
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.fetching import ARRIVALS, RAW
 from nethical_assets.stages.screening import QUARANTINE
@@ -220,10 +220,17 @@ def _edited_rows(workspace: Workspace, family: str, record: StageRecord) -> Iter
 
 
 def _inference_problems(workspace: Workspace) -> Iterator[str]:
-    """Every scored batch is what its name says, and every batch that the log names is there. What the log does not name
-    counts for nothing."""
+    """Every batch of scores or labels is what its name says, and every batch that the log names is there. What the log
+    does not name counts for nothing. A segment that was damaged is named until somebody has seen it."""
     yield from workspace.inference_log.problems()
+    yield from workspace.feedback_log.problems()
+    for path in damaged_segments(workspace.home):
+        yield (
+            f"{path}: a segment of the inference log that was damaged; what could be read of it is in the log: remove "
+            "it when you know why (docs/operations.md)"
+        )
     present = workspace.inference_log.batch_digests()
+    labels = workspace.feedback_log.batch_digests()
     digests = set(present.values())
     for found in workspace.audit_log.find_events(event_type=EventType.BATCH_SCORED):
         for subject in found.event.subjects:
@@ -233,6 +240,10 @@ def _inference_problems(workspace: Workspace) -> Iterator[str]:
                 there = present.get(name) == subject.digest if "/" in name else subject.digest in digests
                 if not there:
                     yield f"serving/inference/{name}: the batch of leaf {found.index} is missing; restore it"
+            elif subject.name.startswith(FEEDBACK_PREFIX):
+                name = subject.name.removeprefix(FEEDBACK_PREFIX)
+                if labels.get(name) != subject.digest:
+                    yield f"serving/feedback/{name}: the batch of leaf {found.index} is missing; restore it"
 
 
 def _alert_problems(workspace: Workspace) -> Iterator[str]:

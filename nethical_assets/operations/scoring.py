@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING, Any
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.ground.digests import digest_file
 from nethical_assets.core.ground.errors import NoChampionError
+from nethical_assets.home.inference import InferenceStore
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, utc_now
-from nethical_assets.stages.sealing import finish_errand
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
     from nethical_assets.core.reading.tables import TextLayout
+
+_ROUTE = "score"
+"""By which way the rows of a file were asked."""
 
 
 def score_file(
@@ -60,7 +66,7 @@ def score_file(
     reading = reading_of(file, objects=frozenset({*spec.text_columns, *declared} if spec.text_columns else ()))
     with unchanged(file):
         records = read_records(file, entries, layout or TextLayout(), reading)
-        read_from = digest_file(file)
+        source = digest_file(file)
     workspace = Workspace(settings, CycleOptions(), f"score-{uuid.uuid4()}")
     workspace.acts.settle()
     champion = workspace.evidence.champion(family)
@@ -92,11 +98,13 @@ def score_file(
             scores=scored.prediction.score,
             sketch=detector.sketch(scored.inputs),
             # Scoring a file again is a retry, unless another decision made the model champion in between.
-            occasion=f"{read_from} {champion.decision}",
+            occasion=f"{source} {champion.decision}",
             when=utc_now(),
             record=lambda name, digest: workspace.record_batch(name, digest, champion.model, told),
+            requests=_requests(predictions, source, champion.decision),
         )
-    finish_errand(workspace)
+    InferenceStore(workspace).seal()
+    workspace.finish_errand()
     # Last: whoever has scores can be sure that the log and the drift reports know of them.
     write_records(predictions, output)
     return {
@@ -108,3 +116,23 @@ def score_file(
         "output": str(output),
         "notes": list(reading.tally.notes),
     }
+
+
+def _requests(predictions: pd.DataFrame, source: str, decision: str) -> pa.Table:
+    """What the inference log says of each row of a file beside its prediction: the id of a row is the digest of the
+    file, the beginning of that of the decision by which the model is champion, and the number of the row from 0.
+
+    Without a time of its own: rows of a file that is scored again have to be the same bytes.
+    """
+    import pyarrow as pa
+
+    from nethical_assets.core.drift.inference_log import LABEL, REQUEST_ID, ROUTE
+
+    named = f"{source.partition(':')[2]}-{decision.partition(':')[2][:16]}"
+    return pa.table(
+        {
+            REQUEST_ID: [f"{named}-{row}" for row in range(len(predictions))],
+            LABEL: predictions["label"].to_numpy(),
+            ROUTE: pa.array([_ROUTE]).take(pa.array([0] * len(predictions))),
+        }
+    )

@@ -39,22 +39,10 @@ def finalize_run(workspace: Workspace, *, end: EventType = EventType.RUN_COMPLET
     }
 
 
-def finish_errand(workspace: Workspace) -> None:
-    """Append what a command outside a run recorded, if it recorded anything."""
-    if _recorded(workspace):
-        workspace.record_event(EventType.RUN_COMPLETED, {})
-        workspace.seal()
-    workspace.end()
-
-
 def seal_step(workspace: Workspace) -> None:
     """Append what a step of a run recorded, if it recorded anything: more may follow."""
-    if _recorded(workspace):
+    if workspace.recorded:
         workspace.seal()
-
-
-def _recorded(workspace: Workspace) -> bool:
-    return workspace.run_id in workspace.audit_log.pending_runs()
 
 
 def _record_changes(workspace: Workspace) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.home.inference import InferenceStore
 from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.shown import Bullets, Shown, Table
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
@@ -27,6 +28,8 @@ HOLD = "needs_more_data"
 def _report(work: Work) -> Result:
     """The report about a family's champion. Without champion or traffic the verdict is "needs more data"."""
     workspace, family = work.workspace, work.subject
+    # What was answered up to now is judged too, also by a server that was killed.
+    InferenceStore(workspace).seal()
     champion = workspace.evidence.champion(family)
     if champion is None:
         return _result(workspace, _hold(f"family {family} has no champion to watch"), model="")

@@ -74,7 +74,8 @@ class EventType(StrEnum):
     PROVENANCE_ISSUED = "provenance_issued"
     DRIFT_JUDGED = "drift_judged"
     BATCH_SCORED = "batch_scored"
-    """A batch of predictions entered the inference log; its subject names the file and its bytes."""
+    """Batches of predictions, or of labels that came later, entered the inference log; its subjects name the files and
+    their bytes."""
     ALERT_FILED = "alert_filed"
     ALERT_CLOSED = "alert_closed"
     SETTINGS_CHANGED = "settings_changed"

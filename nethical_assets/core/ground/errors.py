@@ -72,3 +72,9 @@ class NoChampionError(NethicalError):
     """A promoted model is needed and the family has none."""
 
     exit_code = 1
+
+
+class SegmentError(NethicalError):
+    """A row could not be written to the inference log, or not made safe from a power failure."""
+
+    exit_code = 1

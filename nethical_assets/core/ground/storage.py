@@ -74,7 +74,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
             if sys.platform != "win32":
                 descriptor = os.open(folder, os.O_RDONLY)
                 stack.callback(os.close, descriptor)
-                _lock(descriptor)
+                lock_file(descriptor)
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -119,7 +119,7 @@ def _replace(target: Path, data: bytes, *, durable: bool, private: bool) -> None
     descriptor, name = create_temporary(target.parent, private=private)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            _lock(descriptor)
+            lock_file(descriptor)
             stream.write(data)
             stream.flush()
             if durable:
@@ -177,7 +177,7 @@ def _remove_unheld(paths: Iterable[Path], *, at_once: bool = False) -> list[Path
             # A clock that was set back makes files of the future: they are as old as those of the past.
             settled = abs(time.time() - found.st_mtime) > _SETTLED_SECONDS
             left = at_once or settled or _is_orphan(path.name, found.st_mtime)
-            if not left or not _lock(descriptor):
+            if not left or not lock_file(descriptor):
                 continue
             if stat.S_ISREG(found.st_mode):
                 path.unlink(missing_ok=True)
@@ -209,7 +209,7 @@ def _is_orphan(name: str, changed: float) -> bool:
     return False
 
 
-def _lock(descriptor: int) -> bool:
+def lock_file(descriptor: int) -> bool:
     """Lock an open file until it is closed or its process ends; False where it is locked, or cannot be."""
     if sys.platform == "win32":
         return False

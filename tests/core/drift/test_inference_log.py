@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import signal
 import subprocess
 import sys
@@ -8,6 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nethical_assets.core.drift.inference_log import InferenceLog
@@ -68,6 +71,96 @@ def test_another_occasion_model_or_content_is_another_batch(log):
     append(log, seed=1)
     assert log.window("logistic", NOON).batches == 4
     assert append(log, 0) is None
+
+
+def test_requests_on_the_same_occasion_are_the_same_whatever_comes_out(log):
+    """A file that is scored again under new screening rules has other sketches, and its rows are not other requests."""
+    first = append_requests(log, 1, 3, when=NOON)
+    assert append_requests(log, 1, 3, when=NOON, probability=0.75) == first
+    assert log.window("logistic", NOON).probabilities.tolist() == [0.5] * 3
+
+
+def test_a_batch_that_does_not_count_keeps_no_other_of_its_occasion_out(tmp_path):
+    logged = set()
+    log = InferenceLog(tmp_path, counts=lambda name, digest: name in logged)
+    append_requests(log, 1, 3, when=NOON, probability=0.1)
+    second = append_requests(log, 1, 3, when=NOON, probability=0.2)
+    logged.add(f"logistic/{second.name}")
+    assert append_requests(log, 1, 3, when=NOON, probability=0.3) == second
+    assert log.window("logistic", NOON).rows == 3
+    assert len(list((tmp_path / "logistic").iterdir())) == 2
+    log.drop_uncounted("logistic", MODEL, "1")
+    assert list((tmp_path / "logistic").iterdir()) == [second]
+
+
+def requests(first, rows, **columns):
+    ids = [f"request-{first + row}" for row in range(rows)]
+    return pa.table({"request_id": ids, **columns})
+
+
+def append_requests(log, first, rows, *, when, at=None, probability=0.5):
+    ones = np.ones(rows)
+    columns = {} if at is None else {"at": pa.array(at, pa.timestamp("ns", tz="UTC"))}
+    columns["label"] = pa.array([1] * rows)
+    return log.append(
+        "logistic",
+        MODEL,
+        ones * probability,
+        ones,
+        pd.DataFrame({"label": np.arange(first, first + rows), "score ": ones}),
+        occasion=f"{first}",
+        when=when,
+        requests=requests(first, rows, **columns),
+    )
+
+
+def test_requests_are_kept_beside_sketch_columns_of_the_same_names(log):
+    append_requests(log, 5, 2, when=NOON)
+    (part,) = log.parts("logistic", NOON)
+    assert part.sketch().to_pydict() == {"label": [5.0, 6.0], "score ": [1.0, 1.0]}
+    assert part.rows["label"].to_pylist() == [1, 1] and part.model == MODEL
+    assert part.rows["at"].to_pylist() == [pd.Timestamp(NOON)] * 2, "the batch's own, where rows have none"
+    assert log.window("logistic", NOON).request_ids is None
+    assert log.window("logistic", NOON, ids=True).request_ids.to_pylist() == ["request-5", "request-6"]
+
+
+def test_batches_of_older_versions_are_read_with_all_their_columns_as_sketch(log):
+    path = append(log)
+    table = pq.read_table(path).replace_schema_metadata(None)
+    names = [name.removeprefix("sketch.") for name in table.column_names]
+    old = pa.table(dict(zip([*names[:2], "label", "request_id"], table.columns, strict=True)))
+    path.unlink()
+    pq.write_table(old, path)
+    content = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    path.rename(path.with_name(path.name.rpartition("-")[0] + f"-{content}.parquet"))
+    append_requests(log, 1, 1, when=NOON + timedelta(hours=2))
+    window = log.window("logistic", NOON, ids=True)
+    assert (window.rows, window.first, window.last) == (4, NOON, NOON + timedelta(hours=2))
+    assert window.request_ids.to_pylist() == [None, None, None, "request-1"]
+    assert window.sketch["label"].notna().all() and window.sketch["request_id"].notna().sum() == 3
+    first, _ = log.parts("logistic", NOON)
+    assert first.sketch().column_names == ["label", "request_id"]
+    assert log.known("logistic", pa.array(["request-1", "x"]), NOON, NOON + timedelta(days=1)).to_pylist() == [
+        True,
+        False,
+    ]
+    ids = [part.rows.column_names for part in log.parts("logistic", NOON, columns=["request_id"])]
+    assert ids == [["probability", "at"], ["request_id", "at"]]
+
+
+def test_a_window_takes_the_rows_of_its_time_out_of_a_batch(log):
+    times = [NOON + timedelta(minutes=10 * number) for number in range(6)]
+    append_requests(log, 0, 6, when=NOON, at=times)
+    window = log.window("logistic", times[1], until=times[4], ids=True)
+    assert window.request_ids.to_pylist() == ["request-1", "request-2", "request-3"]
+    assert (window.first, window.last) == (times[1], times[3])
+    assert log.window("logistic", times[5] + timedelta(seconds=1)).batches == 0
+
+
+def test_a_window_is_read_in_parts_of_bounded_size(log):
+    append_requests(log, 0, 150_000, when=NOON)
+    parts = [part.rows.num_rows for part in log.parts("logistic", NOON, columns=["probability"])]
+    assert sum(parts) == 150_000 and max(parts) <= 65_536
 
 
 def test_two_writers_that_saw_no_earlier_file_leave_one_batch(log):

@@ -1,0 +1,153 @@
+"""Immutable batches as Parquet files that are named by time, model, occasion and content.
+
+What belongs here: the names, writing a batch once, and finding and reading what is there. What does not: what a batch
+holds (``inference_log``, ``feedback``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
+from nethical_assets.core.ground.parquet import read_table
+from nethical_assets.core.ground.storage import write_atomically
+
+Counts = Callable[[str, str], bool]
+"""Whether a file (its name below a store, the digest of its bytes) counts: the audit log names it."""
+Announce = Callable[[str, str], None]
+"""Told a file as ``Counts`` is."""
+
+_NAME = re.compile(
+    r"(\d{8}T\d{6}\.\d{6}Z)(?:-([0-9a-f]{64}))?(?:-([0-9a-f]{16}))?-([0-9a-f]{16})\.parquet",
+)
+"""Time, model (of predictions), occasion (not in the files of older versions) and content."""
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+
+
+@dataclass(frozen=True)
+class BatchFile:
+    """One file, as its name says; ``model`` is hexadecimal, and empty where the batch is of no model."""
+
+    path: UPath
+    moment: datetime
+    model: str
+    occasion: str | None
+    content: str
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The same for files that hold one batch, which two writers may have appended at the same time."""
+        return (self.path.name,) if self.occasion is None else (self.model, self.occasion, self.content)
+
+    def read(self) -> bytes:
+        """Its bytes.
+
+        Raises:
+            IntegrityError: they are not those that the name says.
+        """
+        data = self.path.read_bytes()
+        if _short_digest(data) != self.content:
+            raise IntegrityError(
+                f"{self.path}: the batch does not match its name; restore it from a backup or move it away"
+            )
+        return data
+
+
+def batch_files(folder: UPath) -> Iterator[BatchFile]:
+    """The batches in ``folder``, oldest first."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else ():
+        if parts := _NAME.fullmatch(path.name):
+            moment = datetime.strptime(parts[1], _TIME).replace(tzinfo=UTC)
+            yield BatchFile(path, moment, parts[2] or "", parts[3], parts[4])
+
+
+def counted_files(
+    folder: UPath, prefix: str, counts: Counts, wanted: Callable[[BatchFile], bool]
+) -> Iterator[tuple[BatchFile, bytes]]:
+    """The batches in ``folder`` that are ``wanted`` and count, each once, with their bytes, oldest first.
+
+    ``prefix`` stands before a file's name where ``counts`` is asked.
+
+    Raises:
+        IntegrityError: a batch was changed or damaged on disk; the message names the file.
+    """
+    seen: set[tuple[str, ...]] = set()
+    for batch in batch_files(folder):
+        if batch.identity not in seen and wanted(batch):
+            data = batch.read()
+            if counts(prefix + batch.path.name, digest_bytes(data)):
+                seen.add(batch.identity)
+                yield batch, data
+
+
+def write_batch(
+    folder: UPath,
+    table: pa.Table,
+    *,
+    moment: datetime,
+    occasion: str,
+    model: str = "",
+    counts: Callable[[BatchFile, bytes], bool] = lambda batch, data: False,
+) -> tuple[UPath, bytes]:
+    """Write a batch, unless the same one is there, or one of the same model and occasion that ``counts``; its file and
+    bytes."""
+    stream = io.BytesIO()
+    pq.write_table(table, stream, compression="zstd")
+    data = stream.getvalue()
+    known = _known_by(model, occasion)
+    for batch in batch_files(folder):
+        if f"-{known}-" in batch.path.name:
+            there = batch.path.read_bytes()
+            if there == data or counts(batch, there):
+                return batch.path, there
+    target = folder / f"{moment.astimezone(UTC).strftime(_TIME)}-{known}-{_short_digest(data)}.parquet"
+    write_atomically(target, data)
+    return target, data
+
+
+def drop_uncounted(
+    folder: UPath, occasion: str, model: str = "", *, counts: Callable[[BatchFile, bytes], bool]
+) -> None:
+    """Remove the batches of a model and an occasion that do not count."""
+    known = _known_by(model, occasion)
+    for batch in batch_files(folder):
+        if f"-{known}-" in batch.path.name and not counts(batch, batch.path.read_bytes()):
+            batch.path.unlink(missing_ok=True)
+
+
+def _known_by(model: str, occasion: str) -> str:
+    return "-".join([*([model] if model else []), _short_digest(occasion.encode())])
+
+
+def batch_problems(folder: UPath) -> Iterator[str]:
+    """The batches in ``folder`` that are not what their names say, one line each."""
+    for batch in batch_files(folder):
+        try:
+            read_table(batch.read())
+        except (IntegrityError, pa.ArrowInvalid) as error:
+            yield str(error)
+
+
+def in_utc(when: datetime) -> datetime:
+    """``when`` in UTC.
+
+    Raises:
+        DatasetError: it has no time zone.
+    """
+    if when.tzinfo is None:
+        raise DatasetError(f"{when.isoformat()} has no time zone; give a time in UTC")
+    return when.astimezone(UTC)
+
+
+def _short_digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

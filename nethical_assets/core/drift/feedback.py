@@ -1,0 +1,202 @@
+"""Labels that came after a request was answered, and which request they are of.
+
+What belongs here: keeping batches of labels, and joining them with logged requests. What does not: rows as they come
+(``segments``), or what labels say about a model (``statistics``).
+
+Labels come later and in any order: the last one by its time counts, of two at the same time the larger one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from upath import UPath
+
+from nethical_assets.core.drift.batch_files import (
+    Announce,
+    BatchFile,
+    Counts,
+    batch_files,
+    batch_problems,
+    counted_files,
+    drop_uncounted,
+    write_batch,
+)
+from nethical_assets.core.drift.inference_log import AT, LABEL, REQUEST_ID, InferenceLog
+from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.parquet import read_table
+
+ACTOR, TRUE_LABEL = "actor", "true_label"
+FEEDBACK_SCHEMA = pa.schema(
+    [(AT, pa.timestamp("ns", tz="UTC")), (REQUEST_ID, pa.string()), (LABEL, pa.int8()), (ACTOR, pa.string())]
+)
+_ROWS_JOINED = 1 << 20
+"""How many request ids are held at once."""
+_LABELS_JOINED = 1 << 18
+"""How many labels, at least, are looked for among them at once."""
+_CLOCKS_DIFFER = timedelta(hours=1)
+_SHORTEST = timedelta(microseconds=1)
+"""Names of files have no shorter times than this."""
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_FOREVER = datetime(2262, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of a window with what became known of them.
+
+    ``rows`` has the columns that were asked for and ``true_label`` (int8, null where none came); ``conflicting`` counts
+    those that were given different labels.
+    """
+
+    rows: pa.Table
+    conflicting: int
+
+    @property
+    def labelled(self) -> int:
+        """How many rows have a label."""
+        return int(self.rows.num_rows - self.rows[TRUE_LABEL].null_count)
+
+
+class FeedbackLog:
+    """Batches of labels under ``folder`` (a folder or a URL), written atomically and never changed.
+
+    Args:
+        counts: whether a file (its name, the digest of its bytes) counts.
+    """
+
+    def __init__(self, folder: UPath | Path | str, *, counts: Counts = lambda name, digest: True):
+        self.folder = UPath(folder)
+        self._counts = counts
+
+    def append_table(self, table: pa.Table, *, occasion: str, when: datetime, record: Announce) -> UPath | None:
+        """Write one batch of labels (``FEEDBACK_SCHEMA``), once for each ``occasion``; None for an empty one.
+
+        Raises:
+            OSError: the batch could not be written; nothing of it is left.
+        """
+        if table.num_rows == 0:
+            return None
+
+        target, data = write_batch(self.folder, table, moment=when, occasion=occasion, counts=self._counts_file)
+        record(target.name, digest_bytes(data))
+        return target
+
+    def drop_uncounted(self, occasion: str) -> None:
+        """Remove what a killed writer left of a batch before anybody recorded it."""
+        drop_uncounted(self.folder, occasion, counts=self._counts_file)
+
+    def _counts_file(self, batch: BatchFile, data: bytes) -> bool:
+        return self._counts(batch.path.name, digest_bytes(data))
+
+    def batches(self, since: datetime) -> Iterator[pa.Table]:
+        """The batches that count and can hold labels given at or after ``since``, oldest first.
+
+        Raises:
+            IntegrityError: a batch was changed or damaged on disk; the message names the file.
+        """
+        # A batch has the time of its newest label.
+        earliest = since - _SHORTEST
+        for _, data in counted_files(self.folder, "", self._counts, lambda batch: batch.moment >= earliest):
+            yield read_table(data)
+
+    def problems(self) -> list[str]:
+        """The batches that are not what their names say, one line each."""
+        return list(batch_problems(self.folder))
+
+    def batch_digests(self) -> dict[str, str]:
+        """Every batch (by file name) with the digest of its bytes."""
+        return {batch.path.name: digest_bytes(batch.path.read_bytes()) for batch in batch_files(self.folder)}
+
+    def labels_of(self, ids: pa.Array, since: datetime) -> tuple[pa.Array, int]:
+        """The label of each request id (int8, null where none came) by feedback from ``since`` on, and how many ids
+        were given different labels."""
+        encoded = ids.dictionary_encode()
+        asked = len(encoded.dictionary)
+        positions, times, labels = [], [], []
+        for table in _in_groups(self.batches(since), _LABELS_JOINED):
+            at = pc.index_in(table[REQUEST_ID].combine_chunks(), value_set=encoded.dictionary)
+            matched = at.is_valid()
+            positions.append(at.filter(matched).to_numpy().astype(np.int64))
+            times.append(table[AT].filter(matched).cast(pa.int64()).to_numpy())
+            labels.append(table[LABEL].filter(matched).to_numpy())
+        if not positions:
+            return pa.nulls(len(ids), pa.int8()), 0
+        position, label = np.concatenate(positions), np.concatenate(labels)
+        order = np.lexsort((label, np.concatenate(times), position))
+        newest, has_one = np.zeros(asked, dtype=np.int8), np.zeros(asked, dtype=bool)
+        newest[position[order]], has_one[position] = label[order], True
+        return pa.array(newest, mask=~has_one).take(encoded.indices), _differing(position, label, asked)
+
+
+def labelled_rows(
+    log: InferenceLog,
+    feedback: FeedbackLog,
+    family: str,
+    since: datetime,
+    model_digest: str | None = None,
+    until: datetime | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+) -> Iterator[LabelledRows]:
+    """The rows of a window (``InferenceLog.parts``) that have a request id, with their labels, a million at a time: a
+    window of any size takes the memory of that.
+
+    Raises:
+        DatasetError, IntegrityError: as ``InferenceLog.parts``.
+    """
+    asked = None if columns is None else [*columns, REQUEST_ID]
+    waiting: list[pa.Table] = []
+    for part in log.parts(family, since, model_digest, until, columns=asked):
+        if REQUEST_ID in part.rows.column_names:
+            waiting.append(part.rows)
+        if sum(map(len, waiting)) >= _ROWS_JOINED:
+            yield _joined(waiting, feedback, since)
+            waiting = []
+    if waiting:
+        yield _joined(waiting, feedback, since)
+
+
+def unknown_feedback(log: InferenceLog, feedback: FeedbackLog, since: datetime = _EVER) -> int:
+    """How many labels, of the batches from ``since`` on, are of no request that was logged. They are kept: the request
+    may yet be sealed."""
+    count = 0
+    for table in _in_groups(feedback.batches(since), _LABELS_JOINED):
+        ids = table[REQUEST_ID].combine_chunks()
+        known = np.zeros(len(ids), dtype=bool)
+        for family in log.families():
+            known |= log.known(family, ids, _EVER, _FOREVER).to_numpy(zero_copy_only=False)
+        count += int((~known).sum())
+    return count
+
+
+def _in_groups(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Small tables put together to such of at least so many rows."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= rows:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _joined(tables: list[pa.Table], feedback: FeedbackLog, since: datetime) -> LabelledRows:
+    rows = pa.concat_tables(tables, promote_options="default")
+    labels, conflicting = feedback.labels_of(rows[REQUEST_ID].combine_chunks(), since - _CLOCKS_DIFFER)
+    return LabelledRows(rows.append_column(TRUE_LABEL, labels), conflicting)
+
+
+def _differing(positions: npt.NDArray[np.int64], labels: npt.NDArray[np.int8], size: int) -> int:
+    lowest, highest = np.full(size, 1000, dtype=np.int16), np.full(size, -1000, dtype=np.int16)
+    np.minimum.at(lowest, positions, labels)
+    np.maximum.at(highest, positions, labels)
+    return int((lowest < highest).sum())

@@ -1,0 +1,283 @@
+"""The inference log of a home: sealing what processes wrote into batches, through the audit log.
+
+What belongs here: which segments are sealed, in which order files, leaf and removal come, and what is told. What does
+not: the bytes of a segment, or which row becomes which batch (``core.drift``).
+
+Batches are written first, and count for nothing until one leaf of the audit log names them all; the same act removes
+the segments. Killed before the leaf, the next pass makes the batches again and removes what was left of these; killed
+after it, whoever acts next removes the segments. A pass looks up, whatever happened, which requests the log has.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.documents import from_document, to_document
+from nethical_assets.core.ground.errors import DatasetError, IntegrityError
+from nethical_assets.core.ground.storage import exclusive_lock, read_json, write_json
+from nethical_assets.home.changes import drop_segments
+from nethical_assets.home.evidence import BATCH_PREFIX, FEEDBACK_PREFIX
+from nethical_assets.home.options import CycleOptions
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.stores import segment_folder
+from nethical_assets.home.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from nethical_assets.core.drift.sealing import Gathered
+    from nethical_assets.core.drift.segment_format import SegmentRead
+    from nethical_assets.core.drift.segments import SegmentWriter
+
+_LOGGER = logging.getLogger(__name__)
+_WAITING_SECONDS = 120.0
+_BYTES_AT_ONCE = 32 << 20
+_SEGMENTS_AT_ONCE = 64
+_BATCHES_A_LEAF = 150
+
+
+@dataclass(frozen=True)
+class SealedRows:
+    """What a sealing pass did.
+
+    Attributes:
+        rows, feedback: predictions and labels that entered the log.
+        batches: files that they are in.
+        segments: files that were sealed and removed.
+        again: rows left out because the log has their request.
+        torn: bytes of rows that were being written when their writer died.
+        missing: rows that were written and cannot be read.
+        lost_at_most: rows behind the last readable one of a segment that a power failure may have taken.
+        damaged: segments kept aside because something of them cannot be read.
+        unreadable: segments left where they are: of another version, or on a disk that does not read them.
+    """
+
+    rows: int = 0
+    feedback: int = 0
+    batches: int = 0
+    segments: int = 0
+    again: int = 0
+    torn: int = 0
+    missing: int = 0
+    lost_at_most: int = 0
+    damaged: int = 0
+    unreadable: int = 0
+
+    def __add__(self, other: SealedRows) -> SealedRows:
+        return SealedRows(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """By what the batches of a pass are known: family, model and occasion, and the occasion of the labels."""
+
+    predictions: tuple[tuple[str, str, str], ...]
+    feedback: str
+
+
+class InferenceStore:
+    """The segments and batches of one home."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._serving = workspace.home / "serving"
+        self.segments = segment_folder(workspace.home)
+
+    def writer(self) -> SegmentWriter:
+        """A writer for this process, of predictions and labels."""
+        from nethical_assets.core.drift.segments import SegmentWriter
+
+        return SegmentWriter(self.segments)
+
+    def seal(self, *, waiting_seconds: float = _WAITING_SECONDS) -> SealedRows:
+        """Turn every segment that nobody writes any more into batches, each row once, and remove it. One event of this
+        workspace's run for every 32 MiB of segments names all that they became. Nothing is written where there is none.
+
+        Raises:
+            BusyError: another process seals for longer than ``waiting_seconds``.
+            AuditError: the event could not be recorded; the segments are still there.
+            IntegrityError: a batch of the same time was changed on disk.
+            OSError: a batch could not be written; the segments are still there.
+        """
+        from nethical_assets.core.drift.segments import ended_segments
+
+        if not self.segments.exists():
+            return SealedRows()
+        done = SealedRows()
+        lock = exclusive_lock(self._serving / "sealing.lock", waiting_seconds=waiting_seconds, what="the inference log")
+        with lock:
+            # Segments whose leaf was recorded by somebody who died before they were removed.
+            self._workspace.acts.settle()
+            self._drop_unrecorded()
+            for paths in _groups(ended_segments(self.segments)):
+                done += self._seal(paths)
+        return done
+
+    def _seal(self, paths: Sequence[Path]) -> SealedRows:
+        from nethical_assets.core.drift.sealing import gather
+
+        reads, unreadable = _read(paths)
+        if not reads:
+            return SealedRows(unreadable=unreadable)
+        gathered = gather(reads, self._known)
+        batches = self._write(gathered, digest_json([read.path.name for read in reads]))
+        damaged = [read for read in reads if read.damage]
+        for line in (line for read in damaged for line in read.damage):
+            _LOGGER.warning("%s; the rows around it are in the log, and the file is kept in damaged/", line)
+        sealed = SealedRows(
+            rows=gathered.rows,
+            feedback=0 if gathered.feedback is None else gathered.feedback.num_rows,
+            batches=len(batches),
+            segments=len(reads),
+            again=gathered.again,
+            torn=sum(read.torn for read in reads),
+            missing=sum(read.missing_rows for read in reads),
+            lost_at_most=sum(read.lost_at_most for read in reads),
+            damaged=len(damaged),
+        )
+        if sealed.missing or sealed.lost_at_most:
+            _LOGGER.warning(
+                "inference log: %d rows are missing and at most %d more were lost", sealed.missing, sealed.lost_at_most
+            )
+        self._record(batches, gathered, reads, sealed)
+        return sealed + SealedRows(unreadable=unreadable)
+
+    def _write(self, gathered: Gathered, source: str) -> dict[str, str]:
+        """Write all batches; subject of the leaf -> digest."""
+        written: dict[str, str] = {}
+
+        def record(prefix: str) -> Any:
+            return lambda name, digest: written.update({f"{prefix}{name}": digest})
+
+        planned = tuple((one.family, one.model, one.occasion(source)) for one in gathered.predictions)
+        write_json(self._plan, to_document(_Plan(planned, source)))
+        for one in gathered.predictions:
+            self._workspace.inference_log.append_table(
+                one.family,
+                one.model,
+                one.table,
+                occasion=one.occasion(source),
+                when=one.moment,
+                record=record(BATCH_PREFIX),
+            )
+        if gathered.feedback is not None:
+            self._workspace.feedback_log.append_table(
+                gathered.feedback, occasion=source, when=_newest(gathered.feedback), record=record(FEEDBACK_PREFIX)
+            )
+        return written
+
+    def _record(
+        self, batches: Mapping[str, str], gathered: Gathered, reads: Sequence[SegmentRead], sealed: SealedRows
+    ) -> None:
+        """One act: the leaf that names the batches, and the removal of their segments. What does not fit into a leaf is
+        named by leaves before it: killed in between, the next pass finds these rows in the log."""
+        removed = [read.path.name for read in reads if not read.damage]
+        kept = [read.path.name for read in reads if read.damage]
+        told = {name: value for name, value in asdict(sealed).items() if value}
+        rows: dict[str, int] = {}
+        for one in gathered.predictions:
+            rows[one.family] = rows.get(one.family, 0) + one.table.num_rows
+        models = sorted({one.model for one in gathered.predictions})
+        *before, last = _leaves(batches)
+        for subjects in before:
+            self._workspace.record_event(EventType.BATCH_SCORED, subjects, parents=models)
+        self._workspace.act(
+            EventType.BATCH_SCORED,
+            last,
+            drop_segments(removed, kept),
+            parents=models,
+            payload={"sealed": told, "rows_by_family": rows},
+        )
+        self._plan.unlink(missing_ok=True)
+
+    def _known(self, family: str, ids: pa.Array, first: datetime, last: datetime) -> pa.Array:
+        horizon = timedelta(hours=self._workspace.settings.file.monitoring.retry_horizon_hours)
+        return self._workspace.inference_log.known(family, ids, first - horizon, last + horizon)
+
+    @property
+    def _plan(self) -> Path:
+        return self._serving / "sealing.json"
+
+    def _drop_unrecorded(self) -> None:
+        """Remove the batches that a killed pass wrote and no leaf names."""
+        try:
+            plan = from_document(_Plan, read_json(self._plan), str(self._plan))
+            for family, model, occasion in plan.predictions:
+                self._workspace.inference_log.drop_uncounted(family, model, occasion)
+            self._workspace.feedback_log.drop_uncounted(plan.feedback)
+        except FileNotFoundError:
+            return
+        except (DatasetError, IntegrityError) as error:
+            # What it would have removed counts for nothing where it stays.
+            _LOGGER.warning("inference log: %s", error)
+        self._plan.unlink(missing_ok=True)
+
+
+def seal_segments(settings: Settings) -> SealedRows:
+    """A sealing pass by itself, as an errand outside a run: for a server that seals what its workers write.
+
+    Raises:
+        NethicalError, OSError: as ``InferenceStore.seal``.
+    """
+    workspace = Workspace(settings, CycleOptions(), f"seal-{uuid.uuid4()}")
+    try:
+        return InferenceStore(workspace).seal()
+    finally:
+        workspace.finish_errand()
+
+
+def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Segments in groups that fit into memory."""
+    group: list[Path] = []
+    size = 0
+    for path in paths:
+        more = path.stat().st_size
+        if group and (size + more > _BYTES_AT_ONCE or len(group) == _SEGMENTS_AT_ONCE):
+            yield group
+            group, size = [], 0
+        group.append(path)
+        size += more
+    if group:
+        yield group
+
+
+def _read(paths: Sequence[Path]) -> tuple[list[SegmentRead], int]:
+    """The segments that can be read, and how many cannot."""
+    from nethical_assets.core.drift.segments import read_segment
+
+    reads, unreadable = [], 0
+    for path in paths:
+        try:
+            read = read_segment(path)
+            # All rows are of this version, or none is taken.
+            for _ in read:
+                pass
+        except (IntegrityError, OSError) as error:
+            unreadable += 1
+            _LOGGER.warning("inference log: %s", error)
+            continue
+        reads.append(read)
+    return reads, unreadable
+
+
+def _leaves(batches: Mapping[str, str]) -> list[dict[str, str]]:
+    names = list(batches)
+    return [
+        {name: batches[name] for name in names[start : start + _BATCHES_A_LEAF]}
+        for start in range(0, len(names), _BATCHES_A_LEAF)
+    ] or [{}]
+
+
+def _newest(feedback: pa.Table) -> datetime:
+    from nethical_assets.core.drift.inference_log import AT
+
+    at_ns = feedback[AT][-1].value
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_ns // 1000)

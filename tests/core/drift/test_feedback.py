@@ -1,0 +1,132 @@
+"""Labels that come later: which request they are of, which one counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nethical_assets.core.drift import feedback as module
+from nethical_assets.core.drift.feedback import FeedbackLog, labelled_rows, unknown_feedback
+from nethical_assets.core.drift.inference_log import InferenceLog
+from nethical_assets.core.drift.sealing import gather
+from nethical_assets.core.ground.errors import IntegrityError
+from tests.core.drift.logged import NOON, at, scored, told
+
+
+def nobody(family, ids, first, last):
+    return pa.array(np.zeros(len(ids), dtype=bool))
+
+
+def nothing(name, digest):
+    """Nobody is told."""
+
+
+class Logs:
+    """Both logs in one folder."""
+
+    def __init__(self, folder):
+        self.log, self.feedback = InferenceLog(folder / "inference"), FeedbackLog(folder / "feedback")
+        self._batches = 0
+
+    def add(self, *rows):
+        self._batches += 1
+        gathered, occasion = gather([rows], nobody), str(self._batches)
+        for one in gathered.predictions:
+            known_by = one.occasion(occasion)
+            self.log.append_table(one.family, one.model, one.table, occasion=known_by, when=one.moment, record=nothing)
+        if gathered.feedback is not None:
+            newest = gathered.feedback["at"][-1].as_py().to_pydatetime()
+            self.feedback.append_table(gathered.feedback, occasion=occasion, when=newest, record=nothing)
+
+    def labels(self, since=NOON, **options):
+        found = list(labelled_rows(self.log, self.feedback, "logistic", since, **options))
+        labels = {
+            request: label
+            for one in found
+            for request, label in zip(
+                one.rows["request_id"].to_pylist(), one.rows["true_label"].to_pylist(), strict=True
+            )
+        }
+        return labels, sum(one.labelled for one in found), sum(one.conflicting for one in found)
+
+
+@pytest.fixture
+def logs(tmp_path):
+    return Logs(tmp_path)
+
+
+def test_the_last_label_by_its_time_counts_in_whatever_order_they_come(logs):
+    logs.add(told(1, 1, later=300))
+    logs.add(told(1, 0, later=100), told(2, 0, later=50))
+    logs.add(scored(1), scored(2), scored(3))
+    logs.add(told(1, 0, later=200), told(2, 0, later=70))
+    assert logs.labels() == ({"request-1": 1, "request-2": 0, "request-3": None}, 2, 1)
+
+
+def test_labels_of_a_window_are_those_of_its_requests(logs):
+    logs.add(*(scored(number) for number in (1, 10, 4000)), told(1, 1), told(10, 1), told(4000, 1, later=5000))
+    assert logs.labels(at(5), until=at(20), columns=["probability"])[0] == {"request-10": 1}
+    assert logs.labels(at(20))[0] == {"request-4000": 1}
+
+
+def test_labels_of_no_request_are_kept_and_counted_and_found_when_the_request_comes(logs):
+    logs.add(told(7, 1), told(8, 0), told(8, 1))
+    assert unknown_feedback(logs.log, logs.feedback) == 3
+    logs.add(scored(7, family="anomaly"), scored(1))
+    assert unknown_feedback(logs.log, logs.feedback) == 2
+    logs.add(scored(8))
+    assert unknown_feedback(logs.log, logs.feedback) == 0
+    assert logs.labels()[0] == {"request-1": None, "request-8": 1}
+
+
+def test_batches_without_request_ids_have_no_labels(logs):
+    import pandas as pd
+
+    ones = np.ones(2)
+    logs.log.append("logistic", "sha256:" + "a" * 64, ones, ones, pd.DataFrame(index=[0, 1]), occasion="o", when=NOON)
+    assert logs.labels() == ({}, 0, 0)
+    logs.add(scored(1), told(1, 1))
+    assert logs.labels() == ({"request-1": 1}, 1, 0)
+
+
+def test_a_changed_batch_of_labels_is_named_and_one_that_does_not_count_is_not_read(logs, tmp_path):
+    logs.add(scored(1), told(1, 1))
+    assert FeedbackLog(logs.feedback.folder, counts=lambda name, digest: False).labels_of(
+        pa.array(["request-1"]), NOON
+    )[0].to_pylist() == [None]
+    (path,) = logs.feedback.folder.iterdir()
+    assert list(logs.feedback.batch_digests()) == [path.name] and logs.feedback.problems() == []
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(IntegrityError, match=path.name):
+        logs.labels()
+    assert path.name in logs.feedback.problems()[0]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 1), st.integers(0, 50)), max_size=30),
+    st.integers(1, 8),
+    st.integers(1, 8),
+)
+def test_joining_in_rounds_is_joining_at_once(tmp_path_factory, labels, rows, size):
+    logs = Logs(tmp_path_factory.mktemp("logs"))
+    for number in range(8):
+        logs.add(scored(number))
+    for start in range(0, len(labels), size):
+        logs.add(*(told(number, label, later) for number, label, later in labels[start : start + size]))
+    wanted, given_labels = {}, {}
+    for number, label, _ in sorted(labels, key=lambda one: (one[2], one[1])):
+        wanted[f"request-{number}"] = label
+        given_labels.setdefault(number, set()).add(label)
+    expected = {f"request-{number}": wanted.get(f"request-{number}") for number in range(8)}
+    conflicting = sum(len(given_labels.get(number, ())) > 1 for number in range(8))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "_ROWS_JOINED", rows)
+        patched.setattr(module, "_LABELS_JOINED", size)
+        found, _, differing = logs.labels()
+    assert (found, differing) == (expected, conflicting)
