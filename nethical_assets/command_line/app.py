@@ -138,6 +138,9 @@ def status(as_json: JsonOption = False) -> None:
     audit_head = document["audit"]
     tell(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")
     tell(f"Open alerts: {document['alerts']['open']}")
+    segments = {name: number for name, number in document["inference_log"].items() if number}
+    if segments:
+        tell("Inference log, segments: " + ", ".join(f"{number} {name}" for name, number in segments.items()))
 
 
 @app.command()

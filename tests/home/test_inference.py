@@ -21,6 +21,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.stores import damaged_segments, segment_folder
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.operations.kept import kept_problems
+from nethical_assets.operations.status import read_status
 from nethical_assets.operations.verification import verify
 from tests.core.drift.logged import NOON, NOON_NS, SECOND, scored, told
 from tests.processes import DURABLE, in_child, start_child
@@ -84,8 +85,11 @@ def test_what_a_living_process_writes_is_left(settings: Settings) -> None:
     writer = InferenceStore(open_workspace(settings)).writer()
     writer.append([scored(1)])
     assert seal_segments(settings) == SealedRows()
+    assert read_status(settings)["inference_log"] == {"writing": 1, "waiting": 0, "damaged": 0}
     writer.close()
+    assert read_status(settings)["inference_log"] == {"writing": 0, "waiting": 1, "damaged": 0}
     assert seal_segments(settings).rows == 1
+    assert read_status(settings)["inference_log"] == {"writing": 0, "waiting": 0, "damaged": 0}
 
 
 def test_a_retry_is_one_row_within_a_pass_and_across_passes(settings: Settings) -> None:

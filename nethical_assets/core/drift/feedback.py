@@ -49,7 +49,7 @@ _FOREVER = datetime(2262, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class LabelledRows:
+class LabelledRequests:
     """Rows of a window with what became known of them.
 
     ``rows`` has the columns that were asked for and ``true_label`` (int8, null where none came); ``conflicting`` counts
@@ -145,7 +145,7 @@ def labelled_rows(
     until: datetime | None = None,
     *,
     columns: Sequence[str] | None = None,
-) -> Iterator[LabelledRows]:
+) -> Iterator[LabelledRequests]:
     """The rows of a window (``InferenceLog.parts``) that have a request id, with their labels, a million at a time: a
     window of any size takes the memory of that.
 
@@ -189,10 +189,10 @@ def _in_groups(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def _joined(tables: list[pa.Table], feedback: FeedbackLog, since: datetime) -> LabelledRows:
+def _joined(tables: list[pa.Table], feedback: FeedbackLog, since: datetime) -> LabelledRequests:
     rows = pa.concat_tables(tables, promote_options="default")
     labels, conflicting = feedback.labels_of(rows[REQUEST_ID].combine_chunks(), since - _CLOCKS_DIFFER)
-    return LabelledRows(rows.append_column(TRUE_LABEL, labels), conflicting)
+    return LabelledRequests(rows.append_column(TRUE_LABEL, labels), conflicting)
 
 
 def _differing(positions: npt.NDArray[np.int64], labels: npt.NDArray[np.int8], size: int) -> int:

@@ -110,10 +110,11 @@ class _Segment:
 
     def write(self, data: bytes) -> None:
         """Append all of ``data`` or, where that fails, nothing of it."""
-        view, done = memoryview(data), 0
+        done = 0
         try:
+            done = os.write(self.descriptor, data)
             while done < len(data):
-                done += os.write(self.descriptor, view[done:])
+                done += os.write(self.descriptor, memoryview(data)[done:])
         except BaseException:
             if done:
                 # A file that cannot even be shortened ends in a torn frame: its owner must not append behind it.
@@ -185,14 +186,15 @@ class SegmentWriter:
         """
         if not rows:
             return
-        parts = [rows[start : start + ROWS_PER_FRAME] for start in range(0, len(rows), ROWS_PER_FRAME)]
-        payloads = [encode_rows(part) for part in parts]
-        while not self._appended(parts, payloads, len(rows)):
+        starts = range(0, len(rows), ROWS_PER_FRAME)
+        payloads = [encode_rows(rows[start : start + ROWS_PER_FRAME] if len(starts) > 1 else rows) for start in starts]
+        while not self._appended(payloads, len(rows)):
             self._commit(room=len(rows))
-        self._wake.set()
+        if not self._wake.is_set():
+            self._wake.set()
 
-    def _appended(self, parts: Sequence[Sequence[Row]], payloads: Sequence[bytes], rows: int) -> bool:
-        """Append frames, unless the disk has to hear first that so many rows may come."""
+    def _appended(self, payloads: Sequence[bytes], rows: int) -> bool:
+        """Append frames of ``rows`` rows, unless the disk has to hear first that so many may come."""
         with self._guard:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
@@ -203,17 +205,13 @@ class SegmentWriter:
                     segment = self._segment = self._begin(rows)
                 if segment.rows + rows > segment.promised:
                     return False
-                first, frames = segment.rows, []
-                for part, payload in zip(parts, payloads, strict=True):
-                    frames.append(frame(Kind.ROWS, payload, rows=len(part), first=first))
-                    first += len(part)
-                before = segment.size
-                segment.write(b"".join(frames))
+                before, first = segment.size, segment.rows
+                segment.write(_frames(payloads, rows, first))
             except OSError as error:
                 if segment is not None and not _is_whole(segment, before):
                     self._abandon(segment)
                 raise self._failed(error, "the rows were not logged") from None
-            segment.rows = first
+            segment.rows += rows
             self.rows += rows
             if segment.size >= self._rotate_bytes:
                 self._segment = None
@@ -330,6 +328,14 @@ class SegmentWriter:
                 # Told to whoever appends next.
                 with self._guard:
                     self._failure = error
+
+
+def _frames(payloads: Sequence[bytes], rows: int, first: int) -> bytes:
+    """The frames of so many rows, all but the last full."""
+    return b"".join(
+        frame(Kind.ROWS, payload, rows=min(rows - before, ROWS_PER_FRAME), first=first + before)
+        for before, payload in zip(range(0, rows, ROWS_PER_FRAME), payloads, strict=True)
+    )
 
 
 def _is_whole(segment: _Segment, size: int) -> bool:
