@@ -26,7 +26,7 @@ from nethical_assets.home import changes
 from nethical_assets.home.acts import ACT_SUBJECT, Acts, Change
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
-from nethical_assets.home.stores import tracker_path
+from nethical_assets.home.stores import segment_folder, tracker_path
 from nethical_assets.home.workspace import Workspace
 from tests.core.alerts.conftest import make_alert
 from tests.core.conftest import add_snapshot
@@ -121,6 +121,20 @@ def a_closing(workspace: Workspace) -> Change:
     return changes.change_issue(step_document(Closing(issue.fingerprint, NOW.isoformat(), "mended", "ada", moment)))
 
 
+def sealed_segments(workspace: Workspace) -> Change:
+    names = [f"20260301T120000.000000Z-{number:016x}-000000.segment" for number in range(3)]
+    folder = segment_folder(workspace.home)
+    folder.mkdir(parents=True)
+    for name in names:
+        folder.joinpath(name).write_text(name)
+    return changes.drop_segments(names[:1], names[1:2])
+
+
+def segments_state(workspace: Workspace) -> Any:
+    folder = segment_folder(workspace.home)
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
 def what_is_in_force(workspace: Workspace) -> Change:
     return changes.put_in_force({"settings": digest_bytes(b"settings")})
 
@@ -154,6 +168,7 @@ CASES = {
     "confirmation": Case(EventType.DATA_CONFIRMED, a_confirmation, lambda w: w.snapshots.latest("nslkdd")),
     "quarantine": Case(EventType.DATA_RELEASED, a_decision, quarantine_state),
     "issue": Case(EventType.ALERT_CLOSED, a_closing, lambda w: w.tracker.list()),
+    "segments": Case(EventType.BATCH_SCORED, sealed_segments, segments_state),
     "in force": Case(EventType.SETTINGS_CHANGED, what_is_in_force, in_force),
 }
 
@@ -253,6 +268,14 @@ def test_a_change_that_is_made_twice_is_as_one_that_is_made_once(home: Home) -> 
     once = home.case.look(workspace)
     changes.apply_change(workspace, home.change)
     assert home.case.look(workspace) == once != home.before
+
+
+@pytest.mark.parametrize("name", ["../../audit/checkpoint", "x.segment", "20260301T120000.000000Z-0.open"])
+def test_an_act_on_segments_touches_nothing_else(settings: Settings, name: str) -> None:
+    workspace = open_workspace(settings, "actor")
+    for change in (changes.drop_segments([name], []), changes.drop_segments([], [name])):
+        with pytest.raises(IntegrityError, match="no segment"):
+            changes.apply_change(workspace, change)
 
 
 def test_the_leaf_holds_the_change(home: Home) -> None:

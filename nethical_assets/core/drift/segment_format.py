@@ -35,6 +35,8 @@ ROWS_PER_FRAME = 4096
 FAMILY_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Label = Annotated[int, Meta(ge=-128, le=127)]
+_RESERVED = frozenset({"probability", "score"})
+"""What no drift report takes for a column of a sketch (``reference``, which is not imported here: it brings numpy)."""
 RequestId = Annotated[str, Meta(min_length=1, max_length=256)]
 _MARKER = b"\xffNF\xfe"
 _HEAD = struct.Struct("<4sBxxxIIQ")
@@ -151,6 +153,10 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
         raise DatasetError(
             f"a row for the inference log holds what cannot be written ({type(error).__name__})"
         ) from None
+    if any(isinstance(row, LoggedRow) and not _RESERVED.isdisjoint(row.sketch) for row in rows):
+        raise DatasetError(
+            "a row for the inference log has a sketch column named as a prediction is; rename the column"
+        )
     if len(payload) > MAXIMUM_PAYLOAD:
         raise DatasetError(f"rows for the inference log take {len(payload)} bytes, at most {MAXIMUM_PAYLOAD} at once")
     return payload

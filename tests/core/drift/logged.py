@@ -27,7 +27,7 @@ def scored(number: int, **changes: Any) -> LoggedRow:
         "label": number % 2,
         "probability": (number % 10) / 10,
         "score": float(number),
-        "sketch": {"length": float(number), "score": 0.5},
+        "sketch": {"length": float(number), "known": 0.5},
         "latency_us": 100 + number,
         "findings": {"EMAIL": 1} if number % 3 == 0 else {},
     }

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.drift import segments as module
+from nethical_assets.core.drift.reference import PROBABILITY, SCORE
 from nethical_assets.core.drift.segment_format import MAGIC, ROWS_PER_FRAME
 from nethical_assets.core.drift.segments import (
     FeedbackRow,
@@ -101,7 +102,7 @@ WRONG = {
     "label": (1000, "positive", 0.5),
     "probability": (1.5, "high"),
     "score": (None, "2"),
-    "sketch": ({"length": "my password"}, [1.0], {1: 2.0}),
+    "sketch": ({"length": "my password"}, [1.0], {1: 2.0}, {SCORE: 1.0}, {PROBABILITY: 1.0}),
     "latency_us": (-1, 0.5),
     "findings": ({"EMAIL": "a@b"},),
 }

@@ -8,7 +8,14 @@ import pytest
 
 from nethical_assets.core.ground import errors
 
-NEGATIVE = {"SourceUnavailableError", "IntegrityError", "TrainingError", "AuditError", "NoChampionError"}
+NEGATIVE = {
+    "SourceUnavailableError",
+    "IntegrityError",
+    "TrainingError",
+    "AuditError",
+    "NoChampionError",
+    "SegmentError",
+}
 KINDS = [
     kind
     for _, kind in inspect.getmembers(errors, inspect.isclass)
