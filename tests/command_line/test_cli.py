@@ -22,6 +22,7 @@ from nethical_assets.command_line import app as cli
 from nethical_assets.core.alerts import Alert, LocalIssueTracker
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.drift.inference_log import InferenceLog
+from nethical_assets.core.ground.digests import digest_file
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.stores import open_audit_log, open_model_keys
@@ -486,6 +487,10 @@ def test_raw_records_are_scored(home: Path, promoted: None, command: Cli, tmp_pa
     assert (scores["label"] == (rows["attack"] != "normal")).mean() > 0.9
     assert answer.document["positives"] == int(scores["label"].sum())
     logged = sorted((home / "serving" / "inference" / "logistic").iterdir())
+    batch = pd.read_parquet(logged[0])
+    digest = digest_file(records).partition(":")[2]
+    assert batch["request_id"].str.fullmatch(f"{digest}-[0-9a-f]{{16}}-[0-9]+").all() and batch["request_id"].is_unique
+    assert batch["label"].tolist() == scores["label"].tolist() and set(batch["route"]) == {"score"}
     assert command("score", "logistic", str(records), "--output", str(tmp_path / "again.csv")).code == 0
     assert sorted((home / "serving" / "inference" / "logistic").iterdir()) == logged != []
 

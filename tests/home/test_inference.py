@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import pytest
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.drift.feedback import labelled_rows
+from nethical_assets.core.drift.inference_log import InferenceLog
 from nethical_assets.core.drift.segment_format import FeedbackRow, LoggedRow
 from nethical_assets.core.drift.segments import SegmentWriter, ended_segments
 from nethical_assets.core.ground.errors import BusyError
@@ -252,6 +254,28 @@ def test_a_killed_pass_that_more_segments_followed_leaves_no_batch_that_counts_f
     write(settings, scored(2))
     assert seal_segments(settings).rows == 2
     assert len(batch_files(settings)) == 1 and logged(settings) == names(1, 2)
+
+
+def test_a_disk_without_room_for_a_batch_leaves_the_segments(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(settings, scored(1), scored(2, family="anomaly"))
+    real = InferenceLog.append_table
+    calls: list[str] = []
+
+    def full(log: InferenceLog, family: str, *arguments: object, **options: object) -> object:
+        calls.append(family)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(log.folder))
+        return real(log, family, *arguments, **options)
+
+    monkeypatch.setattr(InferenceLog, "append_table", full)
+    with pytest.raises(OSError, match="No space left"):
+        seal_segments(settings)
+    assert logged(settings) == [] and len(ended_segments(segment_folder(settings.home))) == 1
+    assert seal_segments(settings).rows == 2
+    assert len(batch_files(settings)) == 2
+    assert verify(settings)["problems"] == []
 
 
 def test_a_plan_that_is_damaged_stops_nothing(settings: Settings) -> None:

@@ -93,7 +93,7 @@ class _Segment:
         temporary = folder / f"{temporary_prefix()}{secrets.token_hex(8)}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         self.descriptor = os.open(temporary, flags, 0o666)
-        self.size = 0
+        self.size, self.broken = 0, False
         try:
             # Nobody sees the file by its name before it is locked and its header safe.
             lock_file(self.descriptor)
@@ -108,19 +108,25 @@ class _Segment:
             raise
         self.durable = self.size
 
-    def write(self, data: bytes) -> None:
-        """Append all of ``data`` or, where that fails, nothing of it."""
-        done = 0
+    def write(self, data: bytes, rows: int = 0) -> None:
+        """Append all of ``data``, which holds so many rows, or, where that fails, nothing of it.
+
+        ``broken`` stays set where the file may now end in something else: after an interruption in the middle, or
+        where it could not be shortened. Nothing may be appended behind that.
+        """
+        done, self.broken = 0, True
         try:
             done = os.write(self.descriptor, data)
             while done < len(data):
                 done += os.write(self.descriptor, memoryview(data)[done:])
-        except BaseException:
+        except OSError:
             if done:
-                # A file that cannot even be shortened ends in a torn frame: its owner must not append behind it.
                 os.ftruncate(self.descriptor, self.size)
+            self.broken = False
             raise
         self.size += len(data)
+        self.rows += rows
+        self.broken = False
 
     def commit(self, promised: int) -> None:
         """Write that more rows may follow, and how much is safe already."""
@@ -136,8 +142,8 @@ class _Segment:
 
 
 class SegmentWriter:
-    """Appends rows to segments in ``folder``, one file at a time; safe for threads, and across a fork: the child writes
-    a file of its own.
+    """Appends rows to segments in ``folder``, one file at a time; safe for threads, not to be called in the handler of
+    a signal. A child that is forked writes a file of its own.
 
     A thread, started with the first row, makes what was appended safe at most ``sync_seconds`` later, and ends a
     segment that is ``rotate_seconds`` old, or has grown to ``rotate_bytes``, so that it can be sealed. Where far more
@@ -170,7 +176,7 @@ class SegmentWriter:
         self._segment: _Segment | None = None
         self._full: list[_Segment] = []
         self._failure: SegmentError | None = None
-        self._guard = threading.RLock()
+        self._guard = threading.Lock()
         self._syncing = threading.Lock()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -199,19 +205,15 @@ class SegmentWriter:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
-            segment = self._segment
+            if self._segment is not None and self._segment.broken:
+                self._abandon(self._segment)
             try:
-                if segment is None:
-                    segment = self._segment = self._begin(rows)
+                segment = self._segment = self._segment or self._begin(rows)
                 if segment.rows + rows > segment.promised:
                     return False
-                before, first = segment.size, segment.rows
-                segment.write(_frames(payloads, rows, first))
+                segment.write(_frames(payloads, rows, segment.rows), rows)
             except OSError as error:
-                if segment is not None and not _is_whole(segment, before):
-                    self._abandon(segment)
                 raise self._failed(error, "the rows were not logged") from None
-            segment.rows += rows
             self.rows += rows
             if segment.size >= self._rotate_bytes:
                 self._segment = None
@@ -271,6 +273,9 @@ class SegmentWriter:
                 self._sync(segment, room)
 
     def _end(self, segment: _Segment) -> None:
+        if segment.broken:
+            self._abandon(segment)
+            return
         unsafe = segment.rows - segment.committed
         segment.close()
         with self._guard:
@@ -278,6 +283,9 @@ class SegmentWriter:
 
     def _sync(self, segment: _Segment, room: int) -> None:
         with self._guard:
+            if segment.broken:
+                self._abandon(segment)
+                return
             new = segment.rows - segment.committed
             if new == 0 and segment.rows + room <= segment.promised:
                 return
@@ -336,14 +344,6 @@ def _frames(payloads: Sequence[bytes], rows: int, first: int) -> bytes:
         frame(Kind.ROWS, payload, rows=min(rows - before, ROWS_PER_FRAME), first=first + before)
         for before, payload in zip(range(0, rows, ROWS_PER_FRAME), payloads, strict=True)
     )
-
-
-def _is_whole(segment: _Segment, size: int) -> bool:
-    """Whether a segment is again as long as before a write that failed."""
-    try:
-        return os.fstat(segment.descriptor).st_size == size
-    except OSError:
-        return False
 
 
 _writers: weakref.WeakSet[SegmentWriter] = weakref.WeakSet()

@@ -416,6 +416,66 @@ def test_what_the_thread_could_not_sync_is_told_to_the_next_caller_once(tmp_path
     writer.close()
 
 
+@pytest.mark.parametrize("interrupted", ["append", "commit", "close"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_an_interruption_at_a_write_spoils_no_row_before_or_after_it(tmp_path, monkeypatch, interrupted, share):
+    """As Ctrl-C is: the bytes may be written, and whoever wrote them is not told."""
+    writer = SegmentWriter(tmp_path, sync_seconds=SLOWLY)
+    writer.append([scored(1)])
+    real = os.write
+
+    def interrupt(descriptor: int, data: bytes) -> int:
+        real(descriptor, bytes(data)[: int(len(data) * share)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        {"append": lambda: writer.append([scored(2)]), "commit": writer.sync, "close": writer.close}[interrupted]()
+    monkeypatch.undo()
+    if interrupted != "close":
+        writer.append([scored(3)])
+        writer.sync()
+        writer.append([scored(4)])
+        writer.close()
+    reads = [read_segment(path) for path in [*ended_segments(tmp_path), *open_segments(tmp_path)]]
+    assert not any(read.damage or read.missing for read in reads)
+    found = [row.request_id for read in reads for row in read]
+    wanted = ["request-1", "request-3", "request-4"] if interrupted != "close" else ["request-1"]
+    assert [one for one in found if one != "request-2"] == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_happens_to_the_bytes_what_is_read_was_written(segment_bytes, data):
+    for name, content, rows in segment_bytes:
+        changed = bytearray(content)
+        for _ in range(data.draw(st.integers(1, 3))):
+            start = data.draw(st.integers(0, len(changed)))
+            end = min(start + data.draw(st.integers(0, 400)), len(changed))
+            kind = data.draw(st.sampled_from(["cut", "zeros", "noise", "insert", "repeat"]))
+            noise = data.draw(st.binary(max_size=30))
+            new = {"cut": b"", "zeros": bytes(end - start), "noise": noise, "insert": noise + changed[start:end]}
+            changed[start:end] = new.get(kind, 2 * changed[start:end])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(changed)
+            for boot in (None, ANOTHER_BOOT):
+                read = read_segment(path, boot=boot)
+                remaining = iter(rows)
+                assert all(row in remaining for row in read), "each row once, in their order"
+                assert read.rows + read.missing_rows <= len(rows)
+                if read.rows < len(rows) and not read.torn:
+                    assert read.damage or read.missing or read.lost_at_most or boot is None
+
+
+@pytest.fixture(scope="module")
+def segment_bytes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bytes")
+    appends = [[scored(0)], [scored(1), scored(2)], [told(1, 1)], [scored(3)]]
+    paths = [written(folder / str(close), *appends, close=close) for close in (False, True)]
+    return [(path.name, path.read_bytes(), list(read_segment(path))) for path in paths]
+
+
 def test_nothing_is_appended_to_a_closed_writer(tmp_path):
     writer = SegmentWriter(tmp_path)
     writer.append([])
