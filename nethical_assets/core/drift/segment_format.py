@@ -280,7 +280,7 @@ class _Reading:
         while position < len(self._data):
             found = self._frame_at(position)
             if found is None:
-                following = self._following(position + 1)
+                following = self._following(position)
                 if following is None:
                     self._gaps.append(_Gap(position, len(self._data), self._next, None))
                     return

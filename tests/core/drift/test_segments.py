@@ -186,6 +186,15 @@ def test_damage_before_the_end_is_no_tear(tmp_path, close):
     assert str(path) in line and "damaged at byte" in line
 
 
+def test_a_frame_that_was_taken_out_is_missing_and_no_other_row_is(tmp_path):
+    path = written(tmp_path, *([scored(number)] for number in range(4)))
+    parts = path.read_bytes().split(b"\xffNF\xfe")
+    path.write_bytes(b"\xffNF\xfe".join(part for part in parts if b"request-1" not in part))
+    read = read_segment(path)
+    assert [row.request_id for row in read] == ["request-0", "request-2", "request-3"]
+    assert read.damage and read.missing == ((1, 1),)
+
+
 @pytest.mark.parametrize("end", [1, 30, 300])
 def test_a_closed_segment_without_its_end_is_damaged_and_says_how_many_rows_may_be_gone(tmp_path, end):
     path = written(tmp_path, *([scored(number)] for number in range(5)), close=True)
