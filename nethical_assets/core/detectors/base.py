@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pandas as pd
 
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.columns import FloatArray
+from nethical_assets.core.rows.one_record import RecordReader
 
 
 class Features(Protocol):
@@ -51,8 +52,16 @@ class Prediction:
     probability: FloatArray
 
 
+class OnePrediction(NamedTuple):
+    """Score and calibrated probability of one record."""
+
+    score: float
+    probability: float
+
+
 class Detector(Protocol):
-    """A fitted detector. Everything is deterministic: the same rows give the same numbers, whatever their order."""
+    """A fitted detector. Everything is deterministic: the same rows give the same numbers, whatever their order or
+    number; one record by itself too, bit for bit, without a frame around it."""
 
     def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """The uncalibrated score, shape ``(rows,)``: any finite real number, higher is more suspicious.
@@ -68,6 +77,21 @@ class Detector(Protocol):
 
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """A few numeric columns that describe the inputs for drift monitoring; never content that could be personal."""
+
+    def score_one(self, record: Mapping[str, Any]) -> OnePrediction:
+        """Score and probability of one row of input columns (plain values: float, str or None); equal to ``predict`` of
+        a frame of it, bit for bit.
+
+        Raises:
+            DatasetError: an input column is not in ``record``.
+        """
+
+    def sketch_one(self, record: Mapping[str, Any]) -> Mapping[str, float]:
+        """The columns of ``sketch`` for one row of input columns, equal bit for bit.
+
+        Raises:
+            DatasetError: an input column is not in ``record``.
+        """
 
     def to_files(self) -> Mapping[str, bytes]:
         """The artifact: file name -> bytes, without pickle; the same detector always gives the same bytes."""
@@ -87,6 +111,8 @@ class DetectorSpec:
             declares them, ``group`` and ``time``; one output row a record, or a documented aggregate (an incident).
             Never looks at the label to compute an input, and fits nothing.
         inputs_of: raw or canonical records without labels -> input columns, for batch scoring.
+        record_reader: entries -> what reads one record of their layouts strictly (``inputs_of_one``); made once, it
+            looks nothing up again.
         fit: training rows, validation rows (for calibration only), seed -> detector.
         featurise: input columns -> ``Features``; None where reading the inputs costs next to nothing.
         load: artifact files -> detector; raises IntegrityError on anything malformed.
@@ -103,6 +129,7 @@ class DetectorSpec:
     text_columns: tuple[str, ...]
     canonicalise: Callable[[DatasetEntry, pd.DataFrame], pd.DataFrame]
     inputs_of: Callable[[pd.DataFrame, tuple[DatasetEntry, ...]], pd.DataFrame]
+    record_reader: Callable[[tuple[DatasetEntry, ...]], RecordReader]
     fit: Callable[[LabelledRows, LabelledRows, int], Detector]
     load: Callable[[Mapping[str, bytes]], Detector]
     synthesise: Callable[[int, np.random.Generator], pd.DataFrame]
@@ -111,3 +138,14 @@ class DetectorSpec:
     limits: tuple[str, ...]
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     featurise: Callable[[pd.DataFrame], Features] | None = None
+
+    def inputs_of_one(self, record: Mapping[str, Any], entries: tuple[DatasetEntry, ...]) -> Mapping[str, Any] | None:
+        """The input columns of one raw or canonical record, as ``inputs_of`` of a frame of it gives them; None where it
+        means nothing by itself (evidence of an incident, an event with a history) and has to be read as a frame.
+
+        Whoever asks often keeps the ``record_reader`` of its entries.
+
+        Raises:
+            RecordError: a field is of the wrong type, unknown, or missing where it is required.
+        """
+        return self.record_reader(entries).inputs(record)

@@ -11,6 +11,8 @@ ranking by score. Where the validation labels do not rise with the score at all,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from nethical_assets.core.detectors.base import Prediction
+from nethical_assets.core.detectors.base import OnePrediction, Prediction
 from nethical_assets.core.ground.errors import TrainingError
 from nethical_assets.core.rows.columns import FloatArray
 
@@ -57,13 +59,25 @@ class Calibration(BaseModel):
             raise ValueError("knot_probabilities must lie in [0, 1]")
         return self
 
+    @cached_property
+    def knots(self) -> tuple[FloatArray, FloatArray]:
+        """Scores and probabilities of the knots as arrays."""
+        return np.array(self.knot_scores), np.array(self.knot_probabilities)
+
     def probability(self, scores: FloatArray) -> FloatArray:
         """The probability of the positive class for each score, same shape, in [0, 1]."""
         if self.method == "isotonic":
-            return np.interp(scores, self.knot_scores, self.knot_probabilities)
+            return np.interp(scores, *self.knots)
         with np.errstate(over="ignore"):  # an infinite exponent is cut like any other large one
             exponent = np.clip(self.slope * scores + self.intercept, -700.0, 700.0)
         return np.asarray(1.0 / (1.0 + np.exp(-exponent)), dtype=np.float64)
+
+    def probability_of_one(self, score: float) -> float:
+        """The same for one score, bit for bit."""
+        if self.method == "isotonic":
+            return float(np.interp(score, *self.knots))
+        exponent = min(max(self.slope * score + self.intercept, -700.0), 700.0)
+        return float(1.0 / (1.0 + np.exp(-exponent)))
 
 
 class CalibratedDetector(ABC):
@@ -78,6 +92,10 @@ class CalibratedDetector(ABC):
     def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """See ``base.Detector``."""
 
+    @abstractmethod
+    def _score_of_one(self, record: Mapping[str, Any]) -> float:
+        """The score of one row of input columns, equal to ``score`` of a frame of it bit for bit."""
+
     def probability(self, inputs: pd.DataFrame) -> FloatArray:
         """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
         return self.predict(inputs).probability
@@ -86,6 +104,11 @@ class CalibratedDetector(ABC):
         """Score and probability in one pass over the rows."""
         score = self.score(inputs, features)
         return Prediction(score, self.calibration.probability(score))
+
+    def score_one(self, record: Mapping[str, Any]) -> OnePrediction:
+        """Score and probability of one row of input columns, bit for bit as ``predict`` of a frame of it."""
+        score = self._score_of_one(record)
+        return OnePrediction(score, self.calibration.probability_of_one(score))
 
 
 def fit_calibration(scores: FloatArray, labels: npt.NDArray[np.int8]) -> Calibration:

@@ -46,6 +46,19 @@ class DatasetError(NethicalError):
     """The content of a dataset or input file cannot be used: empty, truncated, mis-encoded, no usable label."""
 
 
+class RecordError(DatasetError):
+    """A field of a record that is to be scored is of the wrong type, unknown, or missing where it is required.
+
+    ``field`` is its name, or what may be shown instead of one that looks like somebody's data; ``reason`` says what is
+    wrong, never the value; ``record`` counts from 1 where the record is one of several.
+    """
+
+    def __init__(self, field: str, reason: str, record: int | None = None) -> None:
+        where = "" if record is None else f"record {record}, "
+        super().__init__(f"{where}field {field}: {reason}")
+        self.field, self.reason, self.record = field, reason, record
+
+
 class IntegrityError(NethicalError):
     """Stored bytes do not match the digest they are named by, or are of a form that is refused."""
 

@@ -34,12 +34,12 @@ from nethical_assets.core.rows.naming import shown_columns
 
 _Flags = npt.NDArray[np.bool_]
 
-_NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _MISSING = ("", "nan", "null", "n/a", "#n/a")
 _REASONS = (
     (re.compile(r"(?i)true|false|t|f|yes|no"), "a truth value"),
     (re.compile(r"(?i)[+-]?inf(inity)?"), "infinite"),
-    (re.compile(_NUMBER), "too large for a number"),
+    (re.compile(NUMBER), "too large for a number"),
     (re.compile(r"(?i)[+-]?0[xob][0-9a-f_]+"), "a number of another base than ten"),
     (re.compile(r"[+-]?[0-9][0-9.,' _\u00a0\u202f]*[0-9]"), "digits with separators"),
     (re.compile(r"\[.*\]", re.DOTALL), "a list"),
@@ -167,13 +167,13 @@ def read_numbers(values: pd.Series) -> FloatArray:
             _note(values.name, infinite, lambda: ["infinite"] * int(infinite.sum()))
         return np.where(infinite, np.nan, array)
     texts = _texts(values)
-    numeric = pc.match_substring_regex(texts, _NUMBER)
+    numeric = pc.match_substring_regex(texts, NUMBER)
     digits = pc.replace_substring_regex(texts, r"^\+", "")
     array = pc.cast(pc.if_else(numeric, digits, None), pa.float64()).to_numpy(zero_copy_only=False)
     array = np.where(np.isfinite(array), array, np.nan)
     wrong = np.isnan(array) & ~_are_missing(texts)
     if wrong.any():
-        _note(values.name, wrong, lambda: [_reason(text) for text in texts.filter(pa.array(wrong)).to_pylist()])
+        _note(values.name, wrong, lambda: [reason_of(text) for text in texts.filter(pa.array(wrong)).to_pylist()])
     return np.asarray(array, dtype=np.float64)
 
 
@@ -193,7 +193,7 @@ def read_texts(values: pd.Series) -> pd.Series:
         wrong = _are_blank(values)
         _note(values.name, wrong, lambda: [_NOTHING] * int(wrong.sum()))
         return values.mask(wrong, "")
-    reasons = [_no_text(cell) for cell in values.tolist()]
+    reasons = [no_text(cell) for cell in values.tolist()]
     wrong = np.array([reason is not None for reason in reasons], dtype=np.bool_)
     _note(values.name, wrong, lambda: [reason for reason in reasons if reason is not None])
     return values.astype("object").mask(wrong, "")
@@ -204,7 +204,7 @@ def _are_blank(values: pd.Series) -> _Flags:
     return np.asarray(pc.fill_null(pc.equal(trimmed, ""), True), dtype=np.bool_)
 
 
-def _no_text(cell: object) -> str | None:
+def no_text(cell: object) -> str | None:
     """Why a cell is no text; nothing where it is one, or a number."""
     match cell:
         case str():
@@ -246,5 +246,6 @@ def _are_missing(texts: pa.LargeStringArray) -> _Flags:
     return np.asarray(pc.or_(empty, masked).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def _reason(text: str) -> str:
+def reason_of(text: str) -> str:
+    """What a text is that is no number: never the text itself."""
     return next((reason for pattern, reason in _REASONS if pattern.fullmatch(text)), _TEXT)

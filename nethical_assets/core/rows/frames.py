@@ -165,12 +165,13 @@ def inputs_for_scoring(
     canonical: Sequence[str],
     layout: Callable[[DatasetEntry], Sequence[str]],
     canonicalise: Callable[[DatasetEntry, pd.DataFrame], pd.DataFrame],
+    read: Callable[[pd.Series], Any] | None = None,
     keep: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The input columns of records without labels: canonical already, or in the raw layout of one of ``entries``.
 
     Args:
-        canonical: the family's input columns; a frame that has them all is taken as it is.
+        canonical: the family's input columns; a frame that has them all is taken as it is, or as ``read`` reads them.
         layout: the raw columns by which records of an entry are recognised; none means the entry cannot be.
         keep: columns beside the inputs that are handed through where they exist (the key of an aggregate).
 
@@ -179,7 +180,8 @@ def inputs_for_scoring(
     """
     wanted = [*canonical]
     if set(canonical) <= set(frame.columns):
-        return frame[[*(c for c in keep if c in frame.columns), *wanted]].reset_index(drop=True)
+        own = frame[[*(c for c in keep if c in frame.columns), *wanted]].reset_index(drop=True)
+        return own if read is None else own.assign(**{column: read(own[column]) for column in wanted})
     layouts = {entry.name: (entry, list(layout(entry))) for entry in entries}
     for entry, columns in layouts.values():
         if columns and set(columns) <= set(frame.columns):

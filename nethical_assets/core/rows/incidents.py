@@ -19,6 +19,7 @@ from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import MISSING, categories, record_identity, require_columns, seconds
 from nethical_assets.core.rows.history import earlier_within, seconds_since_previous
+from nethical_assets.core.rows.one_cell import Reads
 
 INCIDENT_COLUMNS = ("OrgId", "IncidentId", "AlertId", "Timestamp", "Category", "EntityType", "EvidenceRole")
 """The columns by which the layout is recognised; further ones are used where they exist."""
@@ -41,6 +42,18 @@ ABSENT_IDENTIFIERS = {
     "ResourceIdName": "3586",
 }
 """GUIDE replaces identifiers by numbers; in each column this number stands for "this evidence has none"."""
+
+_READ_WHERE_THERE = ("MitreTechniques", "SuspicionLevel", "LastVerdict", "CountryCode", "DetectorId")
+_NEVER_READ = (
+    *("Id", "AlertTitle", "ActionGrouped", "ActionGranular", "EmailClusterId", "RegistryKey", "RegistryValueName"),
+    *("RegistryValueData", "ApplicationName", "ThreatFamily", "ResourceType", "Roles", "OSFamily", "OSVersion"),
+    *("AntispamDirection", "State", "City"),
+)
+INCIDENT_FIELDS = {
+    **dict.fromkeys((*INCIDENT_COLUMNS, *_READ_WHERE_THERE, *ABSENT_IDENTIFIERS), Reads.CATEGORY),
+    **dict.fromkeys(_NEVER_READ, Reads.NOTHING),
+}
+"""All columns of the layout; those that a mapping looks at are read as categories."""
 
 Codes = npt.NDArray[np.int64]
 

@@ -9,6 +9,7 @@ The hashes are arithmetic on unsigned 64-bit integers (wrapping), so they are th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ HashArray = npt.NDArray[np.uint64]
 IndexArray = npt.NDArray[np.int64]
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+_HALF_SHIFT = np.uint64(29)
+_LONGEST_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -80,18 +83,51 @@ def characters(texts: pa.Array) -> FlatTokens:
 
 def ngrams(tokens: FlatTokens, size: int) -> NGrams:
     """All runs of ``size`` tokens that lie within one row."""
-    count = len(tokens.hashes) - size + 1
-    if count <= 0:
+    hashes = _run_hashes(tokens.hashes, size)
+    count = len(hashes)
+    if count == 0:
         empty = np.zeros(0, dtype=np.int64)
-        return NGrams(np.zeros(0, dtype=np.uint64), empty, empty)
-    hashes = np.full(count, size, dtype=np.uint64)
-    for shift in range(size):
-        hashes = (hashes ^ tokens.hashes[shift : shift + count]) * _MULTIPLIER
-        hashes ^= hashes >> np.uint64(29)
+        return NGrams(hashes, empty, empty)
     rows = tokens.rows
     inside = rows[:count] == rows[size - 1 :]
     starts = np.flatnonzero(inside)
     return NGrams(mix(hashes[inside]), rows[starts], starts)
+
+
+def ngrams_of_one(tokens: HashArray, size: int) -> HashArray:
+    """The hashes of ``ngrams`` of a single row: of the run that begins at each token."""
+    return mix(_run_hashes(tokens, size))
+
+
+def _run_hashes(tokens: HashArray, size: int) -> HashArray:
+    count = max(len(tokens) - size + 1, 0)
+    hashes = np.full(count, size, dtype=np.uint64)
+    for shift in range(size):
+        hashes = (hashes ^ tokens[shift : shift + count]) * _MULTIPLIER
+        hashes ^= hashes >> _HALF_SHIFT
+    return hashes
+
+
+class TokenHashes:
+    """Hashes of tokens by ``hash_strings``, of which those met before are looked up. Safe for threads."""
+
+    def __init__(self, most: int = 100_000) -> None:
+        """At most ``most`` tokens are remembered, none of more than ``_LONGEST_KEPT`` characters."""
+        self._most = most
+        self._known: dict[str, int] = {}
+
+    def of(self, tokens: Sequence[str]) -> HashArray:
+        """The hash of each token, shape ``(tokens,)``."""
+        known = self._known
+        hashes = [known.get(token) for token in tokens]
+        if None in hashes:
+            new = list(dict.fromkeys(token for token, hashed in zip(tokens, hashes, strict=True) if hashed is None))
+            found = dict(zip(new, hash_strings(pa.array(new, pa.large_string())).tolist(), strict=True))
+            if len(known) + len(found) > self._most:
+                self._known = known = {}
+            known.update((token, hashed) for token, hashed in found.items() if len(token) <= _LONGEST_KEPT)
+            hashes = [found[token] if hashed is None else hashed for token, hashed in zip(tokens, hashes, strict=True)]
+        return np.array(hashes, dtype=np.uint64)
 
 
 def hash_strings(strings: pa.Array) -> HashArray:

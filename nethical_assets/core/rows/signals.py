@@ -10,7 +10,7 @@ column of the same name as a signal no differently from any other. ``history`` s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,9 @@ from nethical_assets.core.rows.frames import (
     with_declared_columns,
 )
 from nethical_assets.core.rows.history import earlier_within, seconds_since_previous
-from nethical_assets.core.rows.incidents import INCIDENT_COLUMNS, group_incidents, incident_frame
+from nethical_assets.core.rows.incidents import INCIDENT_COLUMNS, INCIDENT_FIELDS, group_incidents, incident_frame
+from nethical_assets.core.rows.one_cell import Reads, category_of, number_of
+from nethical_assets.core.rows.one_record import Inputs, RecordLayout, entry_fields
 
 Numbers = npt.NDArray[Any]
 SIGNALS = ("violation_count", "severity_max", "recency_score", "frequency_score", "context_risk")
@@ -48,6 +50,12 @@ ALERT_COLUMNS = (
     *("Timestamp", "Protocol", "Packet Length", "Traffic Type", "Malware Indicators", "Anomaly Scores"),
     *("Alerts/Warnings", "Network Segment", "Proxy Information", "IDS/IPS Alerts", "Destination Port"),
 )
+_FURTHER_ALERT_COLUMNS = (
+    *("Source IP Address", "Destination IP Address", "Source Port", "Packet Type", "Payload Data", "Attack Type"),
+    *("Attack Signature", "Action Taken", "User Information", "Device Information", "Geo-location Data"),
+    *("Firewall Logs", "Log Source"),
+)
+"""What such alerts have beside them, and nobody reads."""
 
 # How badly a connection ended (TCP state at the end, Bro/Zeek conn_state): normal close 0, never answered or torn 1.
 FLAG_SEVERITY = {
@@ -85,10 +93,25 @@ THREAT_VERDICTS = ("Suspicious", "Malicious", "Incriminated")
 
 @dataclass(frozen=True)
 class SignalMapping:
-    """``columns`` recognise the layout; ``compute`` gives the SIGNALS with identity and declared columns."""
+    """A mapping of one layout.
+
+    ``columns`` recognise the layout; ``compute`` gives the inputs with identity and declared columns; ``fields`` says
+    what each column is read as; ``one`` gives the inputs of one record, None where it means nothing by itself.
+    """
 
     columns: tuple[str, ...]
     compute: Callable[[DatasetEntry, pd.DataFrame], pd.DataFrame]
+    fields: Mapping[str, Reads]
+    one: Callable[[Mapping[str, Any]], Inputs] | None = None
+
+
+def record_layouts(entries: Iterable[DatasetEntry], mappings: Mapping[str, SignalMapping]) -> list[RecordLayout]:
+    """The layouts of the ``entries`` that name one of ``mappings``."""
+    known = [(entry, mappings[entry.mapping]) for entry in entries if entry.mapping in mappings]
+    return [
+        RecordLayout(entry.name, mapping.columns, entry_fields(entry, mapping.fields), mapping.one)
+        for entry, mapping in known
+    ]
 
 
 def looked_up(values: pd.Series, table: dict[str, float], default: float) -> FloatArray:
@@ -117,6 +140,30 @@ def _connection_records(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     number = {column: numbers_or_zero(raw, column) for column in CONNECTION_COLUMNS[3:]}
     flag = looked_up(raw["flag"], FLAG_SEVERITY, UNKNOWN_FLAG_SEVERITY)
     exposure = looked_up(raw["service"], EXPOSED_SERVICES, UNLISTED_SERVICE_EXPOSURE)
+    inputs = _connection_signals(number, flag, exposure)
+    frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
+    return with_declared_columns(entry, raw, frame)
+
+
+def _one_connection(record: Mapping[str, Any]) -> dict[str, float]:
+    """The signals of one record of NSL-KDD."""
+    number = one_row_of_numbers(record, CONNECTION_COLUMNS[3:])
+    flag = FLAG_SEVERITY.get(category_of(record["flag"]), UNKNOWN_FLAG_SEVERITY)
+    exposure = EXPOSED_SERVICES.get(category_of(record["service"]), UNLISTED_SERVICE_EXPOSURE)
+    signals = _connection_signals(number, np.array([flag]), np.array([exposure]))
+    return {name: float(values[0]) for name, values in signals.items()}
+
+
+def one_row_of_numbers(record: Mapping[str, Any], columns: Sequence[str]) -> dict[str, FloatArray]:
+    """Each of ``columns`` as an array of one number, zero where it is missing or no finite number."""
+    numbers = np.nan_to_num(np.array([[number_of(record[column])] for column in columns]), nan=0.0)
+    return dict(zip(columns, numbers, strict=True))
+
+
+def _connection_signals(
+    number: Mapping[str, FloatArray], flag: FloatArray, exposure: FloatArray
+) -> dict[str, FloatArray]:
+    """The SIGNALS of connections: their numbers, how badly they ended, how exposed their service is."""
     recent_errors = np.maximum.reduce([number[f"{k}_rate"] for k in ("serror", "srv_serror", "rerror", "srv_rerror")])
     host_errors = np.maximum.reduce(
         [number[f"dst_host_{kind}_rate"] for kind in ("serror", "srv_serror", "rerror", "srv_rerror")]
@@ -153,7 +200,7 @@ def _connection_records(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     )
     flood = saturate(number["count"] * np.where(unanswered, 1.0, 0.1), 60.0)
     sweep = number["srv_diff_host_rate"] * np.where(unanswered, 1.0, 0.2)
-    inputs = {
+    return {
         "violation_count": saturate(np.sum(rules, axis=0), 3.0),
         "severity_max": severity,
         "recency_score": either(recent_errors, flood, 0.5 * sweep, number["diff_srv_rate"]),
@@ -170,8 +217,6 @@ def _connection_records(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
             0.5 * (1.0 - number["same_srv_rate"]),
         ),
     }
-    frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
-    return with_declared_columns(entry, raw, frame)
 
 
 def _incident_evidence(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
@@ -227,8 +272,17 @@ def _attack_alerts(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     return with_declared_columns(entry, raw, frame)
 
 
+_CONNECTION_FIELDS = {
+    **dict.fromkeys(CONNECTION_COLUMNS, Reads.NUMBER),
+    **dict.fromkeys(CONNECTION_COLUMNS[:3], Reads.CATEGORY),
+}
+_ALERT_FIELDS = {
+    **dict.fromkeys(ALERT_COLUMNS, Reads.CATEGORY),
+    **dict.fromkeys(_FURTHER_ALERT_COLUMNS, Reads.NOTHING),
+    **dict.fromkeys(("Anomaly Scores", "Destination Port"), Reads.NUMBER),
+}
 MAPPINGS = {
-    "connection_records": SignalMapping(CONNECTION_COLUMNS, _connection_records),
-    "incident_evidence": SignalMapping(INCIDENT_COLUMNS, _incident_evidence),
-    "attack_alerts": SignalMapping(ALERT_COLUMNS, _attack_alerts),
+    "connection_records": SignalMapping(CONNECTION_COLUMNS, _connection_records, _CONNECTION_FIELDS, _one_connection),
+    "incident_evidence": SignalMapping(INCIDENT_COLUMNS, _incident_evidence, INCIDENT_FIELDS),
+    "attack_alerts": SignalMapping(ALERT_COLUMNS, _attack_alerts, _ALERT_FIELDS),
 }

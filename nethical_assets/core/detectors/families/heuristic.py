@@ -24,13 +24,16 @@ from nethical_assets.core.detectors.fitting import in_content_order, one_thread,
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.cells import read_numbers
 from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     numbers_or_zero,
     require_columns,
 )
-from nethical_assets.core.rows.signals import MAPPINGS, SIGNALS
+from nethical_assets.core.rows.one_cell import number_of
+from nethical_assets.core.rows.one_record import RecordReader, number_layout, require_fields
+from nethical_assets.core.rows.signals import MAPPINGS, SIGNALS, record_layouts
 
 _FAMILY = "heuristic"
 _FILE = "score_table.json"
@@ -68,15 +71,24 @@ class HeuristicDetector(CalibratedDetector):
 
     def __init__(self, table: _ScoreTable) -> None:
         self._table = table
+        self._points = [
+            (signal, np.array([step.signal_at_least for step in steps]), np.array([step.points for step in steps]))
+            for signal, steps in ((signal, table.tables[signal]) for signal in SIGNALS)
+        ]
 
     def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Base points plus the points of each signal, shape ``(rows,)``; a missing signal counts as 0."""
         signals = _signals(inputs)
         total = np.full(len(inputs), self._table.base_points)
-        for column, signal in enumerate(SIGNALS):
-            steps = self._table.tables[signal]
-            positions = [step.signal_at_least for step in steps]
-            total += np.interp(signals[:, column], positions, [step.points for step in steps])
+        for column, (_, positions, points) in enumerate(self._points):
+            total += np.interp(signals[:, column], positions, points)
+        return total
+
+    def _score_of_one(self, record: Mapping[str, Any]) -> float:
+        signals = _signals_of_one(record)
+        total = self._table.base_points
+        for signal, positions, points in self._points:
+            total += float(np.interp(signals[signal], positions, points))
         return total
 
     @property
@@ -87,6 +99,10 @@ class HeuristicDetector(CalibratedDetector):
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """The five signals."""
         return pd.DataFrame(_signals(inputs), columns=list(SIGNALS))
+
+    def sketch_one(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """The five signals of one row of input columns."""
+        return _signals_of_one(record)
 
     def to_files(self) -> Mapping[str, bytes]:
         """``score_table.json``: the readable point tables and the calibration."""
@@ -121,10 +137,16 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
         entries,
         family=_FAMILY,
         canonical=SIGNALS,
+        read=read_numbers,
         layout=lambda entry: MAPPINGS[entry.mapping].columns if entry.mapping in MAPPINGS else (),
         canonicalise=canonicalise,
         keep=("incident",),
     )
+
+
+def record_reader(entries: tuple[DatasetEntry, ...]) -> RecordReader:
+    """Reads one record of any layout that ``inputs_of`` reads; evidence and alerts, which have a history, as frames."""
+    return RecordReader([number_layout(SIGNALS, beside=("incident",)), *record_layouts(entries, MAPPINGS)])
 
 
 @one_thread()
@@ -190,6 +212,16 @@ def _signals(inputs: pd.DataFrame) -> FloatArray:
     return np.column_stack([np.clip(numbers_or_zero(inputs, signal), 0.0, 1.0) for signal in SIGNALS])
 
 
+def _signals_of_one(record: Mapping[str, Any]) -> dict[str, float]:
+    require_fields(record, SIGNALS, f"inputs of family {_FAMILY}")
+    return {signal: _within_unit(number_of(record[signal])) for signal in SIGNALS}
+
+
+def _within_unit(number: float) -> float:
+    """``number`` within [0, 1], 0 for NaN and for a negative zero, as ``np.clip`` of a column gives it."""
+    return min(number, 1.0) if number > 0.0 else 0.0
+
+
 def _knots(signal: FloatArray) -> FloatArray:
     """Where a signal's table has steps: its quantiles among training rows, from 0 to 1, at most _INTERVALS apart."""
     inner = np.round(np.quantile(signal, np.linspace(0.0, 1.0, _INTERVALS + 1)), _DECIMALS)
@@ -209,6 +241,7 @@ SPEC = DetectorSpec(
     text_columns=(),
     canonicalise=canonicalise,
     inputs_of=inputs_of,
+    record_reader=record_reader,
     fit=fit,
     load=load,
     synthesise=synthesise,

@@ -8,7 +8,7 @@ says so, per dataset).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,15 @@ from nethical_assets.core.rows.frames import (
     require_columns,
     unreadable,
     with_declared_columns,
+)
+from nethical_assets.core.rows.one_cell import Reads, category_of, number_of
+from nethical_assets.core.rows.one_record import (
+    Inputs,
+    RecordLayout,
+    RecordReader,
+    entry_fields,
+    number_layout,
+    require_fields,
 )
 from nethical_assets.core.rows.signals import SIGNALS
 
@@ -75,6 +84,9 @@ class LogisticDetector(CalibratedDetector):
         self._centre = centre
         self._scale = scale
         self._coefficients = coefficients
+        self._columns, self._numeric = model.columns, model.numeric_columns
+        self._levels = _level_places(model)
+        self._sketched = _sketched_columns(model, coefficients)
 
     def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Log-odds before calibration, shape ``(rows,)``."""
@@ -84,6 +96,19 @@ class LogisticDetector(CalibratedDetector):
         products = np.einsum("ij,j->i", design, self._coefficients[1:])
         return np.asarray(products + self._coefficients[0], dtype=np.float64)
 
+    def _score_of_one(self, record: Mapping[str, Any]) -> float:
+        require_fields(record, self._columns, f"inputs of family {_FAMILY}")
+        row = np.zeros((1, self._model.width))
+        numbers = np.array([number_of(record[name]) for name in self._numeric])
+        for column, places, rare in self._levels:
+            row[0, places.get(category_of(record[column]), rare)] = 1.0
+        if len(numbers):
+            both = 2 * len(numbers)
+            values, missing = _standardised(signed_log(numbers), self._centre, self._scale)
+            row[0, : len(numbers)], row[0, len(numbers) : both] = values, missing
+        products = np.einsum("ij,j->i", row, self._coefficients[1:])
+        return float(products[0] + self._coefficients[0])
+
     @property
     def calibration(self) -> Calibration:
         """The map from score to probability."""
@@ -91,20 +116,44 @@ class LogisticDetector(CalibratedDetector):
 
     def sketch(self, inputs: pd.DataFrame) -> pd.DataFrame:
         """Signed logarithms of the numeric columns that weigh most in the score, and the share of rare levels."""
-        numeric = list(self._model.numeric_columns)
         require_columns(inputs, self._model.columns, f"inputs of family {_FAMILY}")
-        weight = np.abs(self._coefficients[1 : len(numeric) + 1])
-        chosen = [numeric[i] for i in np.argsort(-weight, kind="stable")[:_SKETCHED_COLUMNS]]
+        chosen = self._sketched
         frame = pd.DataFrame({name: np.nan_to_num(signed_log(read_numbers(inputs[name]))) for name in chosen})
         if self._model.categorical_columns:
             rare = [~categories(inputs[each.column]).isin(each.levels) for each in self._model.categorical_columns]
             frame["rare_level_share"] = np.mean([each.to_numpy(dtype=np.float64) for each in rare], axis=0)
         return frame
 
+    def sketch_one(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """The columns of ``sketch`` for one row of input columns."""
+        require_fields(record, self._columns, f"inputs of family {_FAMILY}")
+        numbers = np.array([number_of(record[name]) for name in self._sketched])
+        unknown = [category_of(record[column]) not in places for column, places, _ in self._levels]
+        sketch = dict(zip(self._sketched, np.nan_to_num(signed_log(numbers)).tolist(), strict=True))
+        if unknown:
+            sketch["rare_level_share"] = sum(unknown) / len(unknown)
+        return sketch
+
     def to_files(self) -> Mapping[str, bytes]:
         """``model.json``: columns, levels, calibration; ``coefficients.safetensors``: scaling and coefficients."""
         tensors = {"centre": self._centre, "scale": self._scale, "coefficients": self._coefficients}
         return {_MODEL_FILE: pretty_json(self._model.model_dump()), _TENSOR_FILE: write_tensors(tensors)}
+
+
+def _level_places(model: _Model) -> list[tuple[str, dict[str, int], int]]:
+    """Of each categorical column the place of each level in a design row, and that of all others."""
+    found, at = [], 2 * len(model.numeric_columns)
+    for each in model.categorical_columns:
+        found.append((each.column, {level: at + n for n, level in enumerate(each.levels)}, at + len(each.levels)))
+        at += len(each.levels) + 1
+    return found
+
+
+def _sketched_columns(model: _Model, coefficients: FloatArray) -> list[str]:
+    """The numeric columns that weigh most in the score."""
+    numeric = model.numeric_columns
+    weight = np.abs(coefficients[1 : len(numeric) + 1])
+    return [numeric[i] for i in np.argsort(-weight, kind="stable")[:_SKETCHED_COLUMNS]]
 
 
 def signed_log(values: FloatArray) -> FloatArray:
@@ -154,6 +203,31 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
     if set(SIGNALS) <= set(frame.columns):
         return pd.DataFrame({signal: read_numbers(frame[signal]) for signal in SIGNALS})
     raise unreadable(_FAMILY, frame, layouts | {"synthetic": SIGNALS})
+
+
+def record_reader(entries: tuple[DatasetEntry, ...]) -> RecordReader:
+    """Reads one record of any layout that ``inputs_of`` reads, in its order."""
+    numeric = {column for entry in entries for column in entry.numeric_columns}
+    own = {entry.name: (*entry.numeric_columns, *entry.categorical_columns) for entry in entries}
+    union = list(dict.fromkeys(column for columns in own.values() for column in columns))
+
+    def layout(name: str, columns: Sequence[str], others: Mapping[str, Reads]) -> RecordLayout:
+        read = {column: Reads.NUMBER if column in numeric else Reads.CATEGORY for column in columns}
+        there = [(column, number_of if column in numeric else category_of) for column in columns]
+        absent = {column: np.nan if column in numeric else MISSING for column in union if column not in read}
+
+        def inputs(record: Mapping[str, Any]) -> Inputs:
+            found = {column: reading(record[column]) for column, reading in there}
+            return (
+                {column: found[column] if column in found else absent[column] for column in union} if absent else found
+            )
+
+        return RecordLayout(name, columns, {**others, **read}, inputs)
+
+    known = {name: reads for entry in entries for name, reads in entry_fields(entry, {}).items()}
+    layouts = [layout("", union, known)] if len(entries) > 1 else []
+    layouts += [layout(entry.name, own[entry.name], entry_fields(entry, {})) for entry in entries]
+    return RecordReader([*layouts, number_layout(SIGNALS)])
 
 
 @one_thread()
@@ -231,14 +305,19 @@ def _levels(values: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(order[:_MAXIMUM_LEVELS]))
 
 
+def _standardised(logs: FloatArray, centre: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Signed logarithms in deviations from the training rows, 0 where missing, and which ones are missing."""
+    missing = np.isnan(logs)
+    values = np.where(missing, 0.0, (logs - centre) / scale)
+    return np.clip(values, -_LARGEST_DEVIATION, _LARGEST_DEVIATION), missing.astype(np.float64)
+
+
 def _design(inputs: pd.DataFrame, model: _Model, centre: FloatArray, scale: FloatArray) -> FloatArray:
     """Standardised values, "was missing" flags, then one-hot levels with a bucket for rare and unseen ones."""
     parts = [np.zeros((len(inputs), 0))]
     if model.numeric_columns:
         logs = np.column_stack([signed_log(read_numbers(inputs[name])) for name in model.numeric_columns])
-        missing = np.isnan(logs)
-        values = np.where(missing, 0.0, (logs - centre) / scale)
-        parts += [np.clip(values, -_LARGEST_DEVIATION, _LARGEST_DEVIATION), missing.astype(np.float64)]
+        parts += _standardised(logs, centre, scale)
     for each in model.categorical_columns:
         place = pd.Index(each.levels, dtype="str").get_indexer(pd.Index(categories(inputs[each.column]), dtype="str"))
         parts.append((place[:, None] == np.array([*range(len(each.levels)), -1])).astype(np.float64))
@@ -253,6 +332,7 @@ SPEC = DetectorSpec(
     text_columns=(),
     canonicalise=canonicalise,
     inputs_of=inputs_of,
+    record_reader=record_reader,
     fit=fit,
     load=load,
     synthesise=synthesise,

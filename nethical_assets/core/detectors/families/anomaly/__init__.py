@@ -7,6 +7,8 @@ anomalies are used for nothing but calibration.
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,6 +40,7 @@ from nethical_assets.core.detectors.fitting import in_content_order, one_thread,
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.characters import CharacterTable
 from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
@@ -47,10 +50,16 @@ from nethical_assets.core.rows.frames import (
     texts,
     with_declared_columns,
 )
+from nethical_assets.core.rows.one_cell import Reads, text_of
+from nethical_assets.core.rows.one_record import Inputs, RecordLayout, RecordReader, entry_fields, require_fields
 
 _FAMILY = "anomaly"
 _MODEL_FILE = "model.json"
 _TENSOR_FILE = "normal_behaviour.safetensors"
+_BLANK = r"[\s\p{Z}]"
+_WITH_SPACES = CharacterTable(_BLANK, " ")
+# What RE2 means by \S; Python's holds fewer characters.
+_TOKEN = re.compile(r"[^\t\n\f\r ]+")
 
 
 class _Model(FileModel):
@@ -64,6 +73,8 @@ class AnomalyDetector(CalibratedDetector):
     def __init__(self, behaviour: NormalBehaviour, calibration: Calibration) -> None:
         self._behaviour = behaviour
         self._calibration = calibration
+        # Score and sketch of a record are asked for one after the other, and measure the same.
+        self._of_one = functools.lru_cache(maxsize=8)(behaviour.of_one)
 
     def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Novelty in standard deviations of normal behaviour, shape ``(rows,)``, within -50 and 50."""
@@ -81,6 +92,15 @@ class AnomalyDetector(CalibratedDetector):
         tokens = pc.count_substring_regex(sequences, r"\S+").to_numpy(zero_copy_only=False)
         measured.insert(0, "log_tokens", np.log1p(tokens.astype(np.float64)))
         return measured
+
+    def _score_of_one(self, record: Mapping[str, Any]) -> float:
+        return self._of_one(_sequence_of(record))[0]
+
+    def sketch_one(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """The columns of ``sketch`` for one row of input columns."""
+        sequence = _sequence_of(record)
+        tokens = float(np.log1p(float(len(_TOKEN.findall(sequence)))))
+        return {"log_tokens": tokens, **dict(zip(MEASURES, self._of_one(sequence)[1], strict=True))}
 
     def to_files(self) -> Mapping[str, bytes]:
         """``model.json``: calibration; ``normal_behaviour.safetensors``: hashed runs, token mixes and modes."""
@@ -106,7 +126,7 @@ def canonicalise(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
         DatasetError: the declared sequence column is missing.
     """
     column = joined_column(entry, raw, [file.sequence_column for file in entry.files])
-    squeezed = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts(column)), r"[\s\p{Z}]+", " ")
+    squeezed = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts(column)), f"{_BLANK}+", " ")
     if entry.token_prefix:
         prefix = entry.token_prefix.replace("\\", "\\\\")
         squeezed = pc.replace_substring_regex(squeezed, r"(\S+)", prefix + r"\1")
@@ -130,6 +150,31 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
         layout=lambda entry: [str(entry.files[0].sequence_column)] if entry.files else [],
         canonicalise=canonicalise,
     )
+
+
+def record_reader(entries: tuple[DatasetEntry, ...]) -> RecordReader:
+    """Reads one record of any layout that ``inputs_of`` reads."""
+
+    def layout(name: str, column: str, others: Mapping[str, Reads], prefix: str | None) -> RecordLayout:
+        def inputs(record: Mapping[str, Any]) -> Inputs:
+            text = text_of(record[column])
+            return {"sequence": text if prefix is None else _squeezed_one(text, prefix)}
+
+        return RecordLayout(name, (column,), {**others, column: Reads.TEXT}, inputs)
+
+    layouts = [layout("", "sequence", {}, None)]
+    for entry in entries:
+        if entry.files:
+            layouts.append(
+                layout(entry.name, str(entry.files[0].sequence_column), entry_fields(entry, {}), entry.token_prefix)
+            )
+    return RecordReader(layouts)
+
+
+def _squeezed_one(text: str, prefix: str) -> str:
+    """The sequence of one record, as ``canonicalise`` writes it."""
+    squeezed = " ".join(filter(None, text.strip().translate(_WITH_SPACES).split(" ")))
+    return _TOKEN.sub(lambda token: prefix + token[0], squeezed) if prefix else squeezed
 
 
 @one_thread()
@@ -196,6 +241,11 @@ def _problem(behaviour: NormalBehaviour) -> str:
     return ""
 
 
+def _sequence_of(record: Mapping[str, Any]) -> str:
+    require_fields(record, ("sequence",), f"inputs of family {_FAMILY}")
+    return text_of(record["sequence"])
+
+
 def _sequences(inputs: pd.DataFrame) -> pa.Array:
     require_columns(inputs, ["sequence"], f"inputs of family {_FAMILY}")
     return texts(inputs["sequence"])
@@ -209,6 +259,7 @@ SPEC = DetectorSpec(
     text_columns=(),
     canonicalise=canonicalise,
     inputs_of=inputs_of,
+    record_reader=record_reader,
     fit=fit,
     load=load,
     synthesise=synthesise,

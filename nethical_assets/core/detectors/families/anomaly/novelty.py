@@ -12,14 +12,24 @@ sources with different habits become comparable.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from nethical_assets.core.rows.columns import FloatArray
-from nethical_assets.core.rows.ngrams import FlatTokens, HashArray, IndexArray, NGrams, ngrams, split_tokens
+from nethical_assets.core.rows.ngrams import (
+    FlatTokens,
+    HashArray,
+    IndexArray,
+    NGrams,
+    TokenHashes,
+    ngrams,
+    split_tokens,
+)
 
 MEASURES = ("surprise", "unseen", "distance")
 CONTEXT_RUN, SURPRISE_RUN, UNSEEN_RUN = 5, 6, 3
@@ -32,6 +42,7 @@ _SMOOTHING = 0.05
 _SMALLEST_SPREAD = 0.01
 _MOST_SPREADS = 50.0
 _ROWS_AT_A_TIME = 2048
+_WHOLE = float(1 << 24)
 
 Counts = npt.NDArray[np.int64]
 
@@ -58,24 +69,41 @@ class NormalBehaviour:
 
     def measures(self, sequences: pa.Array) -> FloatArray:
         """The MEASURES of each sequence, shape ``(rows, 3)``, finite."""
-        return np.vstack([np.zeros((0, len(MEASURES))), *(self._measures(part)[0] for part in _parts(sequences))])
+        return np.vstack(
+            [np.zeros((0, len(MEASURES))), *(self._measures(split_tokens(part))[0] for part in _parts(sequences))]
+        )
 
     def novelty(self, sequences: pa.Array) -> FloatArray:
         """The mean standardised measure of each sequence, shape ``(rows,)``; about 0 for normal ones."""
         results = [np.zeros(0)]
         for part in _parts(sequences):
-            measured, mixes = self._measures(part)
-            mode = _nearest(mixes, self.modes)[0]
-            standard = (measured - self.centre[mode]) / self.spread[mode]
-            results.append(np.clip(standard, -_MOST_SPREADS, _MOST_SPREADS).mean(axis=1))
+            results.append(self._novelty(*self._measures(split_tokens(part))))
         return np.concatenate(results)
 
-    def _measures(self, sequences: pa.Array) -> tuple[FloatArray, FloatArray]:
-        tokens = split_tokens(sequences)
+    def of_one(self, sequence: str) -> tuple[float, list[float]]:
+        """The novelty and the MEASURES of one sequence, equal to those of many bit for bit."""
+        hashes = self._tokens.of(sequence.split())
+        measured, mixes = self._measures(FlatTokens(hashes, np.array([0, len(hashes)])))
+        return float(self._novelty(measured, mixes)[0]), measured[0].tolist()
+
+    @functools.cached_property
+    def _tokens(self) -> TokenHashes:
+        return TokenHashes()
+
+    @functools.cached_property
+    def _centres(self) -> tuple[_Centres, _Centres]:
+        return _Centres(self.references), _Centres(self.modes)
+
+    def _novelty(self, measured: FloatArray, mixes: FloatArray) -> FloatArray:
+        mode = self._centres[1].nearest(mixes)[0]
+        standard = (measured - self.centre[mode]) / self.spread[mode]
+        return np.asarray(np.clip(standard, -_MOST_SPREADS, _MOST_SPREADS).mean(axis=1), dtype=np.float64)
+
+    def _measures(self, tokens: FlatTokens) -> tuple[FloatArray, FloatArray]:
         mixes = _token_mixes(tokens, self.vocabulary)
         runs = {size: ngrams(tokens, size) for size in RUNS}
         counts = {size: _look_up(runs[size].hashes, self.run_hashes[size], self.run_counts[size]) for size in RUNS}
-        return _assemble(runs, counts, _nearest(mixes, self.references)[1]), mixes
+        return _assemble(runs, counts, self._centres[0].nearest(mixes)[1]), mixes
 
 
 def learn_normal_behaviour(sequences: pa.Array) -> NormalBehaviour:
@@ -88,9 +116,9 @@ def learn_normal_behaviour(sequences: pa.Array) -> NormalBehaviour:
     known = {size: _frequent(runs[size].hashes, MAXIMUM_RUNS) for size in RUNS}
     # Left out: a sequence's own runs do not count as seen, and it is not its own nearest neighbour.
     counts = {size: np.maximum(_look_up(runs[size].hashes, *known[size]) - _own_counts(runs[size]), 0) for size in RUNS}
-    measured = _assemble(runs, counts, _nearest(mixes, references, leave_out_same=True)[1])
+    measured = _assemble(runs, counts, _Centres(references).nearest(mixes, leave_out_same=True)[1])
     modes = _modes(mixes).astype(np.float32)
-    mode = _nearest(mixes, modes)[0]
+    mode = _Centres(modes).nearest(mixes)[0]
     centre, spread = np.zeros((len(modes), len(MEASURES))), np.ones((len(modes), len(MEASURES)))
     for number in range(len(modes)):
         own = measured[mode == number] if (mode == number).any() else measured
@@ -164,23 +192,43 @@ def _token_mixes(tokens: FlatTokens, vocabulary: HashArray) -> FloatArray:
     return np.sqrt(counts / np.maximum(tokens.lengths, 1)[:, None])
 
 
-def _nearest(
-    points: FloatArray, centres: npt.NDArray[np.float32], *, leave_out_same: bool = False
-) -> tuple[IndexArray, FloatArray]:
-    """The nearest of ``centres`` to each point and its distance; ``leave_out_same``: row i may not choose centre i."""
-    nearest = np.zeros(len(points), dtype=np.int64)
-    squares = (centres.astype(np.float64) ** 2).sum(axis=1)
-    for at in range(0, len(points), _ROWS_AT_A_TIME):
-        part = points[at : at + _ROWS_AT_A_TIME]
-        closeness = part.astype(np.float32) @ centres.T
-        gap = squares - 2.0 * closeness
-        if leave_out_same:
-            own = np.arange(at, min(at + len(part), len(centres)))
-            gap[own - at, own] = np.inf
-        nearest[at : at + len(part)] = gap.argmin(axis=1)
-    # The products above round differently with the number of rows; the distance itself must not.
-    chosen = centres[nearest].astype(np.float64)
-    return nearest, np.sqrt(((points - chosen) ** 2).sum(axis=1))
+class _Centres:
+    """Token mixes, and which of them is nearest to others.
+
+    Mixes are compared in whole numbers of 2^-24, whose products and sums 64-bit floats hold exactly: what is nearest
+    depends neither on the order in which a library adds nor on how many rows are asked about at once.
+    """
+
+    def __init__(self, centres: npt.NDArray[np.float32]) -> None:
+        self._centres = centres
+        whole = _in_whole_numbers(centres)
+        self._squares = (whole**2).sum(axis=1)
+        self._columns = np.ascontiguousarray(whole.T.astype(np.float32))
+
+    def nearest(self, points: FloatArray, *, leave_out_same: bool = False) -> tuple[IndexArray, FloatArray]:
+        """The nearest centre to each point, the first of several, and its distance; ``leave_out_same``: row i may not
+        choose centre i."""
+        nearest = np.zeros(len(points), dtype=np.int64)
+        for at in range(0, len(points), _ROWS_AT_A_TIME):
+            part = _in_whole_numbers(points[at : at + _ROWS_AT_A_TIME])
+            gap = self._squares - 2.0 * self._products(part)
+            if leave_out_same:
+                own = np.arange(at, min(at + len(part), len(self._centres)))
+                gap[own - at, own] = np.inf
+            nearest[at : at + len(part)] = gap.argmin(axis=1)
+        chosen = self._centres[nearest].astype(np.float64)
+        return nearest, np.sqrt(((points - chosen) ** 2).sum(axis=1))
+
+    def _products(self, whole: FloatArray) -> FloatArray:
+        if len(whole) > 1:
+            return np.asarray(whole @ self._columns.astype(np.float64), dtype=np.float64)
+        # A sequence has few different tokens.
+        there = np.flatnonzero(whole[0])
+        return np.asarray(whole[:, there] @ self._columns[there].astype(np.float64), dtype=np.float64)
+
+
+def _in_whole_numbers(mixes: npt.NDArray[np.floating[Any]]) -> FloatArray:
+    return np.asarray(np.rint(mixes.astype(np.float64) * _WHOLE), dtype=np.float64)
 
 
 def _modes(mixes: FloatArray) -> FloatArray:
@@ -191,6 +239,6 @@ def _modes(mixes: FloatArray) -> FloatArray:
         centres.append(mixes[int(gaps.argmax())])
     found = np.array(centres[1:])
     for _ in range(20):
-        own = _nearest(mixes, found.astype(np.float32))[0]
+        own = _Centres(found.astype(np.float32)).nearest(mixes)[0]
         found = np.array([mixes[own == k].mean(axis=0) if (own == k).any() else found[k] for k in range(len(found))])
     return found

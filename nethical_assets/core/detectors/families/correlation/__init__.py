@@ -22,12 +22,16 @@ from nethical_assets.core.detectors.fitting import in_content_order, one_thread,
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.errors import DatasetError
 from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.cells import read_numbers
 from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
     numbers_or_zero,
     require_columns,
 )
+from nethical_assets.core.rows.one_cell import number_or_zero
+from nethical_assets.core.rows.one_record import RecordReader, number_layout, require_fields
+from nethical_assets.core.rows.signals import record_layouts
 
 _FAMILY = "correlation"
 _MODEL_FILE = "model.json"
@@ -70,6 +74,16 @@ class CorrelationDetector(CalibratedDetector):
         """The five quantities."""
         return pd.DataFrame(_quantities(inputs), columns=list(GROUP_QUANTITIES))
 
+    def _score_of_one(self, record: Mapping[str, Any]) -> float:
+        return float(self._forest.score(np.array([[*self.sketch_one(record).values()]]))[0])
+
+    def sketch_one(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """The five quantities of one row of input columns."""
+        require_fields(record, GROUP_QUANTITIES, f"inputs of family {_FAMILY}")
+        numbers = (number_or_zero(record[name]) for name in GROUP_QUANTITIES)
+        values = np.array([min(max(number, -_LARGEST), _LARGEST) for number in numbers], dtype=np.float32)
+        return dict(zip(GROUP_QUANTITIES, values.tolist(), strict=True))
+
     def to_files(self) -> Mapping[str, bytes]:
         """``model.json``: inputs and calibration; ``forest.safetensors``: the trees."""
         model = _Model(inputs=GROUP_QUANTITIES, calibration=self._calibration)
@@ -105,9 +119,17 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
         entries,
         family=_FAMILY,
         canonical=GROUP_QUANTITIES,
+        read=read_numbers,
         layout=lambda entry: GROUP_MAPPINGS[entry.mapping].columns if entry.mapping in GROUP_MAPPINGS else (),
         canonicalise=canonicalise,
         keep=("incident",),
+    )
+
+
+def record_reader(entries: tuple[DatasetEntry, ...]) -> RecordReader:
+    """Reads one record of any layout that ``inputs_of`` reads; evidence, of which an incident is made, as a frame."""
+    return RecordReader(
+        [number_layout(GROUP_QUANTITIES, beside=("incident",)), *record_layouts(entries, GROUP_MAPPINGS)]
     )
 
 
@@ -164,6 +186,7 @@ SPEC = DetectorSpec(
     text_columns=(),
     canonicalise=canonicalise,
     inputs_of=inputs_of,
+    record_reader=record_reader,
     fit=fit,
     load=load,
     synthesise=synthesise,

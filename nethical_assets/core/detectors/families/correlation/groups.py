@@ -7,6 +7,9 @@ not: the model over them (the package itself). A mapping reads neither label nor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -21,10 +24,12 @@ from nethical_assets.core.rows.frames import (
 from nethical_assets.core.rows.incidents import (
     ABSENT_IDENTIFIERS,
     INCIDENT_COLUMNS,
+    INCIDENT_FIELDS,
     group_incidents,
     incident_frame,
 )
-from nethical_assets.core.rows.signals import SignalMapping
+from nethical_assets.core.rows.one_cell import Reads
+from nethical_assets.core.rows.signals import SignalMapping, one_row_of_numbers
 
 GROUP_QUANTITIES = ("agent_count", "action_rate", "entropy_variance", "time_correlation", "payload_similarity")
 
@@ -58,14 +63,26 @@ def _row_correlation(first: FloatArray, second: FloatArray) -> FloatArray:
 def _connection_records(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
     """NSL-KDD: the group of a connection is what its two-second and its 100-connection window hold."""
     require_columns(raw, WINDOW_COLUMNS, f"dataset {entry.name}")
-    number = {column: numbers_or_zero(raw, column) for column in WINDOW_COLUMNS}
+    inputs = _window_quantities({column: numbers_or_zero(raw, column) for column in WINDOW_COLUMNS})
+    frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
+    return with_declared_columns(entry, raw, frame)
+
+
+def _one_connection(record: Mapping[str, Any]) -> dict[str, float]:
+    """The quantities of one record of NSL-KDD."""
+    quantities = _window_quantities(one_row_of_numbers(record, WINDOW_COLUMNS))
+    return {name: float(values[0]) for name, values in quantities.items()}
+
+
+def _window_quantities(number: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """The GROUP_QUANTITIES of the windows of connections, from their numbers."""
     rates = ("serror_rate", "srv_serror_rate", "rerror_rate", "srv_rerror_rate", "same_srv_rate", "diff_srv_rate")
     short = np.column_stack([number[rate] for rate in (*rates, "srv_diff_host_rate")])
     long = np.column_stack([number[f"dst_host_{rate}"] for rate in (*rates, "srv_diff_host_rate")])
     # Connections without payload are all alike; the more bytes one carries, the more it is one of a kind.
     emptiness = 1.0 / (1.0 + np.log1p(np.maximum(number["src_bytes"] + number["dst_bytes"], 0.0)))
     alike = ("same_srv_rate", "dst_host_same_srv_rate", "dst_host_same_src_port_rate")
-    inputs = {
+    return {
         "agent_count": 1.0
         + number["srv_count"] * number["srv_diff_host_rate"]
         + number["dst_host_srv_count"] * number["dst_host_srv_diff_host_rate"],
@@ -74,8 +91,6 @@ def _connection_records(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
         "time_correlation": _row_correlation(short, long),
         "payload_similarity": (sum(number[rate] for rate in alike) + emptiness) / (len(alike) + 1),
     }
-    frame = pd.DataFrame(inputs, index=raw.index).assign(identity=record_identity(entry, raw))
-    return with_declared_columns(entry, raw, frame)
 
 
 def _incident_evidence(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
@@ -99,7 +114,8 @@ def _incident_evidence(entry: DatasetEntry, raw: pd.DataFrame) -> pd.DataFrame:
 
 _CONTENT = frozenset({"Url", "Sha256", "FileName", "FolderPath", "NetworkMessageId"})
 
+_WINDOW_FIELDS = dict.fromkeys(WINDOW_COLUMNS, Reads.NUMBER)
 GROUP_MAPPINGS = {
-    "connection_records": SignalMapping(WINDOW_COLUMNS, _connection_records),
-    "incident_evidence": SignalMapping(INCIDENT_COLUMNS, _incident_evidence),
+    "connection_records": SignalMapping(WINDOW_COLUMNS, _connection_records, _WINDOW_FIELDS, _one_connection),
+    "incident_evidence": SignalMapping(INCIDENT_COLUMNS, _incident_evidence, INCIDENT_FIELDS),
 }

@@ -10,6 +10,7 @@ fitted on training rows, each half scaled to unit length.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from nethical_assets.core.detectors.fitting import in_content_order, one_thread,
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.cells import read_texts
+from nethical_assets.core.rows.characters import CharacterTable
 from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import (
     inputs_for_scoring,
@@ -39,7 +41,9 @@ from nethical_assets.core.rows.frames import (
     texts,
     with_declared_columns,
 )
-from nethical_assets.core.rows.ngrams import FlatTokens, characters, ngrams, split_tokens
+from nethical_assets.core.rows.ngrams import FlatTokens, TokenHashes, characters, ngrams, ngrams_of_one, split_tokens
+from nethical_assets.core.rows.one_cell import Reads, text_of
+from nethical_assets.core.rows.one_record import RecordLayout, RecordReader, entry_fields, require_fields
 
 _FAMILY = "prompt_injection"
 _MODEL_FILE = "model.json"
@@ -59,7 +63,18 @@ _LOOKALIKES = str.maketrans(
     "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0455\u0458\u04bb\u0501\u0261\u03b1\u03bf\u03b5\u03b9\u03ba\u03bd\u03c1\u03c4\u03c5",
     "aceopxyisjhdgaoeiknptu",
 )
-_INVISIBLE = r"[\p{Cf}\p{Mn}]+"
+_INVISIBLE, _BLANK, _SIGN = r"[\p{Cf}\p{Mn}]", r"[\s\p{Z}\x00-\x1f]", r"[^\pL\pN\s]"
+_WORD = r"\S+"
+_SHARES = {"digits": r"[0-9]", "capitals": r"\p{Lu}", "punctuation": r"\pP", "non_ascii": r"[^\x00-\x7f]"}
+# The same for one text. \S is what RE2 means by it; Python's holds fewer characters.
+_WITHOUT_INVISIBLE = CharacterTable(_INVISIBLE)
+_WITH_SPACES = CharacterTable(_BLANK, " ")
+_SIGNS_APART = CharacterTable(_SIGN, r" \0 ")
+_WORD_OF_ONE = re.compile(r"[^\t\n\f\r ]+")
+_COUNTED = {name: CharacterTable(pattern) for name, pattern in _SHARES.items()}
+_FEW_TEXTS = 32
+"""Up to so many texts each is read by itself: Arrow compiles its patterns at every call."""
+_TOKENS = TokenHashes()
 _NOTHING, _SEPARATOR = pa.scalar("", type=pa.large_string()), pa.scalar(" ", type=pa.large_string())
 
 
@@ -115,10 +130,17 @@ class PromptInjectionDetector(CalibratedDetector):
         result = np.full(len(inputs), self._model.intercept)
         at = 0
         for counts in _counted(inputs) if features is None else features.pieces():
-            weights = _weigh(counts, self._idf) * self._coefficients[counts.buckets]
-            result[at : at + len(counts)] += np.bincount(counts.rows, weights=weights, minlength=len(counts))
+            result[at : at + len(counts)] += self._evidence(counts)
             at += len(counts)
         return result
+
+    def _score_of_one(self, record: Mapping[str, Any]) -> float:
+        return float(self._model.intercept + self._evidence(_count_one(_readable_one(_text_of(record))))[0])
+
+    def _evidence(self, counts: _Counts) -> FloatArray:
+        """What the n-grams of each row add to the log-odds."""
+        weights = _weigh(counts, self._idf) * self._coefficients[counts.buckets]
+        return np.bincount(counts.rows, weights=weights, minlength=len(counts))
 
     @property
     def calibration(self) -> Calibration:
@@ -129,16 +151,21 @@ class PromptInjectionDetector(CalibratedDetector):
         """Lengths (log) and shares of digits, punctuation, capitals and non-ASCII characters."""
         require_columns(inputs, ["text"], f"inputs of family {_FAMILY}")
         raw = texts(inputs["text"])
+        if 0 < len(raw) <= _FEW_TEXTS:
+            return pd.DataFrame([_sketch(text) for text in raw.to_pylist()])
         length = pc.utf8_length(raw).to_numpy(zero_copy_only=False).astype(np.float64)
         frame = {"log_characters": np.log1p(length)}
         frame["log_words"] = np.log1p(
-            pc.count_substring_regex(raw, r"\S+").to_numpy(zero_copy_only=False).astype(np.float64)
+            pc.count_substring_regex(raw, _WORD).to_numpy(zero_copy_only=False).astype(np.float64)
         )
-        shares = {"digits": r"[0-9]", "capitals": r"\p{Lu}", "punctuation": r"\pP", "non_ascii": r"[^\x00-\x7f]"}
-        for name, pattern in shares.items():
+        for name, pattern in _SHARES.items():
             found = pc.count_substring_regex(raw, pattern).to_numpy(zero_copy_only=False).astype(np.float64)
             frame[f"{name}_share"] = found / np.maximum(length, 1.0)
         return pd.DataFrame(frame)
+
+    def sketch_one(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """The columns of ``sketch`` for one row of input columns."""
+        return _sketch(_text_of(record))
 
     def to_files(self) -> Mapping[str, bytes]:
         """``model.json``: bounds, intercept, calibration; ``weights.safetensors``: a weight and an IDF a bucket."""
@@ -183,6 +210,23 @@ def inputs_of(frame: pd.DataFrame, entries: tuple[DatasetEntry, ...]) -> pd.Data
         ),
         canonicalise=canonicalise,
     )
+
+
+def record_reader(entries: tuple[DatasetEntry, ...]) -> RecordReader:
+    """Reads one record of any layout that ``inputs_of`` reads."""
+
+    def layout(name: str, column: str, others: Mapping[str, Reads]) -> RecordLayout:
+        return RecordLayout(
+            name, (column,), {**others, column: Reads.TEXT}, lambda record: {"text": text_of(record[column])}
+        )
+
+    layouts = [layout("", "text", {})]
+    for entry in entries:
+        declared = dict.fromkeys(file.text_column for file in entry.files if file.text_column is not None)
+        layouts += [
+            layout(entry.name, column, entry_fields(entry, dict.fromkeys(declared, Reads.TEXT))) for column in declared
+        ]
+    return RecordReader(layouts)
 
 
 @one_thread()
@@ -243,10 +287,8 @@ def load(files: Mapping[str, bytes]) -> PromptInjectionDetector:
     return PromptInjectionDetector(model, tensors["idf"], tensors["coefficients"])
 
 
-def _readable(inputs: pd.DataFrame) -> pa.Array:
+def _readable(raw: pa.Array) -> pa.Array:
     """Folded texts: head and tail of long ones, NFKC, lower case, look-alike letters as Latin, nothing invisible."""
-    require_columns(inputs, ["text"], f"inputs of family {_FAMILY}")
-    raw = texts(inputs["text"])
     longest = _HEAD_CHARACTERS + _TAIL_CHARACTERS
     tail = pc.utf8_slice_codeunits(raw, -_TAIL_CHARACTERS)
     bounded = pc.binary_join_element_wise(pc.utf8_slice_codeunits(raw, 0, _HEAD_CHARACTERS), tail, _SEPARATOR)
@@ -254,21 +296,43 @@ def _readable(inputs: pd.DataFrame) -> pa.Array:
     folded = pc.utf8_lower(pc.utf8_normalize(raw, form="NFKC"))
     foreign = pc.invert(pc.string_is_ascii(folded))
     if pc.any(foreign).as_py():
-        visible = pc.replace_substring_regex(pc.utf8_normalize(folded, form="NFKD"), _INVISIBLE, "")
+        visible = pc.replace_substring_regex(pc.utf8_normalize(folded, form="NFKD"), f"{_INVISIBLE}+", "")
         latin = [text.translate(_LOOKALIKES) for text in visible.filter(foreign).to_pylist()]
         folded = pc.replace_with_mask(folded, foreign, pa.array(latin, type=folded.type))
-    spaced = pc.replace_substring_regex(folded, r"[\s\p{Z}\x00-\x1f]+", " ")
+    spaced = pc.replace_substring_regex(folded, f"{_BLANK}+", " ")
     return pc.utf8_trim_whitespace(spaced)
 
 
+def _readable_one(text: str) -> str:
+    """As ``_readable`` of one text."""
+    if len(text) > _HEAD_CHARACTERS + _TAIL_CHARACTERS:
+        text = f"{text[:_HEAD_CHARACTERS]} {text[-_TAIL_CHARACTERS:]}"
+    folded = text.lower() if text.isascii() else _folded_one(text)
+    return " ".join(filter(None, folded.translate(_WITH_SPACES).split(" "))).strip()
+
+
+def _folded_one(text: str) -> str:
+    # Through Arrow: Python has other tables of Unicode, and lowers a sigma by its place in the word.
+    folded = pc.utf8_lower(pc.utf8_normalize(pa.scalar(text, pa.large_string()), form="NFKC"))
+    if folded.as_py().isascii():
+        return str(folded.as_py())
+    decomposed: str = pc.utf8_normalize(folded, form="NFKD").as_py()
+    return decomposed.translate(_WITHOUT_INVISIBLE).translate(_LOOKALIKES)
+
+
 def _counted(inputs: pd.DataFrame) -> Iterator[_Counts]:
-    readable = _readable(inputs)
+    require_columns(inputs, ["text"], f"inputs of family {_FAMILY}")
+    raw = texts(inputs["text"])
+    if len(raw) <= _FEW_TEXTS:
+        yield from (_count_one(_readable_one(text)) for text in raw.to_pylist())
+        return
+    readable = _readable(raw)
     for at in range(0, len(readable), _ROWS_AT_A_TIME):
         yield _count(readable.slice(at, _ROWS_AT_A_TIME))
 
 
 def _count(readable: pa.Array) -> _Counts:
-    words = split_tokens(pc.replace_substring_regex(readable, r"([^\pL\pN\s])", r" \1 "))
+    words = split_tokens(pc.replace_substring_regex(readable, f"({_SIGN})", r" \1 "))
     hashed = [(part.rows, part.hashes % np.uint64(_WORD_BUCKETS)) for part in (ngrams(words, n) for n in _WORD_RUNS)]
     padded = characters(pc.binary_join_element_wise(_NOTHING, readable, _NOTHING, _SEPARATOR))
     for size in _CHARACTER_RUNS:
@@ -281,10 +345,45 @@ def _count(readable: pa.Array) -> _Counts:
     return _Counts(offsets, (unique % _BUCKETS).astype(np.int32), counts.astype(np.float32))
 
 
+def _count_one(readable: str) -> _Counts:
+    """As ``_count`` of one text."""
+    words = _TOKENS.of(readable.translate(_SIGNS_APART).split())
+    found = [ngrams_of_one(words, size) % np.uint64(_WORD_BUCKETS) for size in _WORD_RUNS]
+    points = np.frombuffer(f" {readable} ".encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+    spaces = _spaces_before(points)
+    for size in _CHARACTER_RUNS:
+        hashes = ngrams_of_one(points, size)
+        inside = spaces[size - 1 : size - 1 + len(hashes)] == spaces[1 : 1 + len(hashes)]
+        found.append(hashes[inside] % np.uint64(_CHARACTER_BUCKETS) + np.uint64(_WORD_BUCKETS))
+    buckets, counts = np.unique(np.concatenate(found).astype(np.int32), return_counts=True)
+    return _Counts(np.array([0, len(buckets)]), buckets, counts.astype(np.float32))
+
+
+def _spaces_before(points: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """How many of the characters before each place are spaces."""
+    return np.concatenate([[0], np.cumsum(points == _SPACE)])
+
+
+def _text_of(record: Mapping[str, Any]) -> str:
+    require_fields(record, ("text",), f"inputs of family {_FAMILY}")
+    return text_of(record["text"])
+
+
+def _sketch(text: str) -> dict[str, float]:
+    length = float(len(text))
+    sketch = {
+        "log_characters": float(np.log1p(length)),
+        "log_words": float(np.log1p(float(len(_WORD_OF_ONE.findall(text))))),
+    }
+    for name, table in _COUNTED.items():
+        sketch[f"{name}_share"] = table.count(text) / max(length, 1.0)
+    return sketch
+
+
 def _within_words(points: FlatTokens, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
     """Runs of characters that have a space at their ends at most."""
     runs = ngrams(points, size)
-    spaces = np.concatenate([[0], np.cumsum(points.hashes == _SPACE)])
+    spaces = _spaces_before(points.hashes)
     inside = spaces[runs.starts + size - 1] == spaces[runs.starts + 1]
     return runs.rows[inside], runs.hashes[inside]
 
@@ -305,6 +404,7 @@ SPEC = DetectorSpec(
     text_columns=("text",),
     canonicalise=canonicalise,
     inputs_of=inputs_of,
+    record_reader=record_reader,
     fit=fit,
     featurise=featurise,
     load=load,

@@ -1,0 +1,121 @@
+"""One record by itself: which layout it is of, whether its fields are what the layout says, and its input columns.
+
+What belongs here: the strict reading of a single record that all families share, without a frame. What does not: frames
+(``frames``), what one value is (``one_cell``), or a family's own inputs (its module, ``signals``).
+
+Frames are read leniently: a file has columns that nobody reads, and some of its cells may be wrong. Whoever asks about
+one record wrote each of its fields, and is told what is wrong with one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from nethical_assets.core.ground.errors import RecordError
+from nethical_assets.core.rows.catalog import DatasetEntry
+from nethical_assets.core.rows.frames import require_columns
+from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.rows.one_cell import Reads, number_of, refusal
+
+Inputs = Mapping[str, Any]
+
+_LARGEST = 1e300
+
+
+@dataclass(frozen=True)
+class RecordLayout:
+    """A layout in which a family reads records.
+
+    ``name``: its dataset, empty for the family's own input columns; ``required``: the fields by which it is
+    recognised; ``fields``: all that it may have, with what each is read as; ``inputs``: record -> input columns, None
+    where a record means nothing by itself (a row of evidence, an event with a history) and is read as a frame of one.
+    """
+
+    name: str
+    required: Sequence[str]
+    fields: Mapping[str, Reads]
+    inputs: Callable[[Mapping[str, Any]], Inputs] | None
+    keys: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", frozenset(self.required))
+
+
+class RecordReader:
+    """Reads records of the given layouts; of several that fit, the first gives the inputs, as with a frame."""
+
+    def __init__(self, layouts: Iterable[RecordLayout]) -> None:
+        self._layouts = [layout for layout in layouts if layout.required]
+
+    def inputs(self, record: Mapping[str, Any]) -> Inputs | None:
+        """The input columns of ``record``, as ``inputs_of`` of a frame of it would give them, or None where it has to
+        be read as such a frame; it was checked either way.
+
+        Raises:
+            RecordError: a required field is missing, a field is unknown, or its value is not what it is read as.
+        """
+        layout = self._layout_of(record)
+        known = layout.fields
+        for name, value in record.items():
+            reads = known.get(name)
+            kind = type(value)
+            if kind is float or kind is int:
+                if reads is not None and -_LARGEST < value < _LARGEST:
+                    continue
+            elif kind is str and (reads is Reads.CATEGORY or reads is Reads.NOTHING):
+                continue
+            self._check(record, layout, name, value)
+        return None if layout.inputs is None else layout.inputs(record)
+
+    def _layout_of(self, record: Mapping[str, Any]) -> RecordLayout:
+        there = record.keys()
+        for layout in self._layouts:
+            if layout.keys <= there:
+                return layout
+        nearest = max(self._layouts, key=lambda layout: len(layout.keys & there) / len(layout.keys))
+        missing = next(name for name in nearest.required if name not in there)
+        raise RecordError(shown_columns([missing]), f"missing, and required{_of(nearest)}")
+
+    def _check(self, record: Mapping[str, Any], layout: RecordLayout, name: str, value: Any) -> None:
+        fits = (layout, *(other for other in self._layouts if other.keys <= record.keys()))
+        reads = next((each.fields[name] for each in fits if name in each.fields), None)
+        if reads is None:
+            raise RecordError(shown_columns([str(name)]), f"unknown{_of(layout)}")
+        reason = refusal(value, reads)
+        if reason is not None:
+            raise RecordError(shown_columns([str(name)]), reason)
+
+
+def _of(layout: RecordLayout) -> str:
+    return f" in records of {layout.name}" if layout.name else ""
+
+
+def entry_fields(entry: DatasetEntry, read: Mapping[str, Reads]) -> dict[str, Reads]:
+    """The fields of records of ``entry``: those that a family reads, and all others that the catalog names."""
+    names = [*entry.read_columns(), *(column for file in entry.files for column in file.columns)]
+    return {**dict.fromkeys(names, Reads.NOTHING), **read}
+
+
+def require_fields(record: Mapping[str, Any], columns: Sequence[str], what: str) -> None:
+    """Check that ``record`` has ``columns``, as ``frames.require_columns`` does.
+
+    Raises:
+        DatasetError: some are missing; one line that names them and what was expected.
+    """
+    if not all(column in record for column in columns):
+        require_columns(pd.DataFrame(columns=list(record)), columns, what)
+
+
+def number_layout(columns: Sequence[str], beside: Sequence[str] = ()) -> RecordLayout:
+    """A family's own input columns where they all are numbers; ``beside`` are fields that are handed through."""
+
+    def inputs(record: Mapping[str, Any]) -> Inputs:
+        return {column: number_of(record[column]) for column in columns}
+
+    return RecordLayout(
+        "", columns, {**dict.fromkeys(beside, Reads.NOTHING), **dict.fromkeys(columns, Reads.NUMBER)}, inputs
+    )
