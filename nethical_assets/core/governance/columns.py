@@ -21,7 +21,7 @@ from nethical_assets.core.governance.rules import MALFORMED_TEXT, NOT_TEXT, Rule
 TextColumn: TypeAlias = pa.Array | pa.ChunkedArray | pd.Series | Sequence[object]
 
 _LARGEST_NUMBER = 10**40
-_LARGEST_EXACT = 1 << 53
+LARGEST_EXACT = 1 << 53
 _SURROGATES = re.compile("[\ud800-\udfff]")
 BARE_NUMBER = r"^\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*$"
 
@@ -66,7 +66,7 @@ def whole_numbers(column: pa.Array) -> pa.LargeStringArray:
         return column.cast(pa.large_string())
     if pa.types.is_floating(kind):
         numbers = column.cast(pa.float64())
-        exact = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), float(_LARGEST_EXACT)))
+        exact = pc.and_(pc.equal(pc.floor(numbers), numbers), pc.less(pc.abs(numbers), float(LARGEST_EXACT)))
         return pc.if_else(exact, numbers, None).cast(pa.int64()).cast(pa.large_string())
     if pa.types.is_decimal(kind):
         texts = pc.replace_substring_regex(column.cast(pa.large_string()), r"\.0+$", "")

@@ -137,16 +137,20 @@ def screen_frame(
     )
 
 
+def canonical_reading(kind: str) -> Reading:
+    """How the input columns of a family that reads ``kind`` are read."""
+    return {"text": Reading.PROSE, "sequence": Reading.ACTIONS}.get(kind, Reading.VALUES)
+
+
 def canonical_readings(frame: pd.DataFrame, kind: str) -> dict[str, Reading]:
     """Which columns of a canonical frame are screened, and how each is read: all that are not typed as numbers, truth
     values or times, the group included; not what the platform itself writes (identity, label, source).
 
     ``kind`` is what the family reads (``text``, ``sequence``, ``records``).
     """
-    by_kind = {"text": Reading.PROSE, "sequence": Reading.ACTIONS}
     named = [str(name) for name in frame.columns if name == GROUP or name not in COMMON_COLUMNS]
     return {
-        name: Reading.VALUES if name == GROUP else by_kind.get(kind, Reading.VALUES)
+        name: Reading.VALUES if name == GROUP else canonical_reading(kind)
         for name in named
         if not is_numeric(frame[name])
     }

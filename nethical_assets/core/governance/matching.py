@@ -48,11 +48,15 @@ class Pattern:
         """The pattern compiled for UTF-8 bytes."""
         return compile_pattern(self.text)
 
+    def matches(self, text: bytes) -> bool:
+        """Whether the pattern matches somewhere in one UTF-8 text."""
+        return self.compiled.search(text) is not None
+
     def matching(self, texts: pa.LargeStringArray) -> npt.NDArray[np.int64]:
         """The positions of the texts in which the pattern matches somewhere."""
         if len(texts) <= FEW_TEXTS * max(1, len(self.text) // _LONG_PATTERN):
             values = texts.cast(pa.large_binary()).to_pylist()
-            found = [n for n, text in enumerate(values) if text is not None and self.compiled.search(text) is not None]
+            found = [n for n, text in enumerate(values) if text is not None and self.matches(text)]
             return np.asarray(found, dtype=np.int64)
         mask = pc.fill_null(pc.match_substring_regex(texts, self.text), False)
         return np.flatnonzero(mask.to_numpy(zero_copy_only=False))
@@ -107,6 +111,13 @@ class MatchingPlan:
                 for group in groups:
                     yield from group.candidates(subset, positions)
 
+    def matching_one(self, text: bytes) -> Iterator[Rule]:
+        """The rules whose pattern matches somewhere in one UTF-8 text: those that ``candidates`` gives of it."""
+        for gate, groups in self._gated:
+            if gate is None or gate.matches(text):
+                for group in groups:
+                    yield from group.matching_one(text)
+
 
 def _first_fit(chunks: Sequence[list[_Member]]) -> list[list[_Member]]:
     """``chunks`` put together, each with the first larger ones that leave room for it: every group is a pass."""
@@ -148,6 +159,14 @@ class _Group:
                 found = among[member.pattern.matching(narrowed)]
                 if len(found):
                     yield member.number, member.rule, found
+
+    def matching_one(self, text: bytes) -> Iterator[Rule]:
+        """As that of the plan."""
+        if not self._prefilter.matches(text):
+            return
+        for gate, members in self._parts:
+            if gate is None or gate.matches(text):
+                yield from (member.rule for member in members if member.pattern.matches(text))
 
 
 def _parts(members: Sequence[_Member]) -> list[tuple[Pattern | None, list[_Member]]]:

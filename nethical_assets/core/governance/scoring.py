@@ -11,27 +11,35 @@ asked at the time.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from nethical_assets.core.detectors.base import Detector, DetectorSpec, Prediction
 from nethical_assets.core.governance.findings import Token, kind_token
-from nethical_assets.core.governance.frames import canonical_readings
+from nethical_assets.core.governance.frames import canonical_reading, canonical_readings
+from nethical_assets.core.governance.one_value import ValueTest
 from nethical_assets.core.governance.protection import is_protected
 from nethical_assets.core.governance.pseudonyms import PassingPseudonyms
 from nethical_assets.core.governance.records import replaced, without_pseudonyms
 from nethical_assets.core.governance.rules import Role
 from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.governance.values import FoundValues, Reading, find_in
+from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.core.models.loading import DECISION_THRESHOLD
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.cells import CellTally, tallied
+from nethical_assets.core.rows.columns import MASKED_VALUE
 from nethical_assets.core.rows.frames import strings, texts
 from nethical_assets.core.rows.labels import FILE_COLUMN
+from nethical_assets.core.rows.naming import shown_columns
+
+_MASKED_VALUE = re.compile(MASKED_VALUE)
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,124 @@ def _reading(spec: DetectorSpec, entries: tuple[DatasetEntry, ...], column: str)
     return Reading.VALUES
 
 
+@dataclass(frozen=True)
+class ScoredRecord:
+    """One raw record as a detector read it, and what it said: the fields of ``ScoredRecords`` for one row.
+
+    ``inputs``: the family's input columns, masked; ``label``: 0 or 1, by the threshold; ``sketch``: see ``Detector``;
+    ``masked``: kind -> how many findings were masked.
+    """
+
+    inputs: Mapping[str, Any]
+    label: int
+    probability: float
+    score: float
+    sketch: Mapping[str, float]
+    masked: Mapping[str, int]
+
+
+class RecordScorer:
+    """Scores records one by one with one detector: made once for a loaded model, safe for threads.
+
+    A record in which screening certainly finds nothing is read, scored and sketched without a frame; any other goes the
+    way of ``score_records`` as a frame of one. The result is the same either way, bit for bit.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        spec: DetectorSpec,
+        entries: tuple[DatasetEntry, ...],
+        screener: Screener,
+        *,
+        decision_threshold: float = DECISION_THRESHOLD,
+    ) -> None:
+        self._detector, self._spec, self._entries = detector, spec, entries
+        self._screener = screener
+        self._threshold = decision_threshold
+        self._reader = spec.record_reader(entries)
+        self._test = ValueTest(screener, masked_rules(screener))
+        self._readings: dict[str, Reading] = {}
+
+    def score(self, record: Mapping[str, Any]) -> ScoredRecord:
+        """Score one raw or canonical record of plain JSON values.
+
+        Raises:
+            RecordError: a field is of the wrong type, unknown, or missing where it is required; see ``one_record``.
+        """
+        inputs = self._reader.inputs(record)
+        if inputs is None or not self._holds_nothing(record, inputs):
+            return self._scored_as_frame(record)
+        said = self._detector.score_one(inputs)
+        label = int(said.probability >= self._threshold)
+        return ScoredRecord(inputs, label, said.probability, said.score, self._detector.sketch_one(inputs), {})
+
+    def score_many(self, frame: pd.DataFrame) -> ScoredRecords:
+        """Score records as ``score_records`` does, with cells as strict as the fields of one record.
+
+        Raises:
+            RecordError: as :meth:`score`, of the first record that is wrong.
+        """
+        self._reader.check_frame(frame)
+        scored = score_records(
+            self._detector,
+            self._spec,
+            frame,
+            self._entries,
+            self._screener,
+            wrong_share_max=1.0,
+            decision_threshold=self._threshold,
+        )
+        wrong = min(scored.cells.columns.values(), key=lambda cells: cells.first, default=None)
+        if wrong is not None:
+            raise RecordError(shown_columns([wrong.column]), next(iter(wrong.reasons)), wrong.first)
+        return scored
+
+    def _holds_nothing(self, record: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
+        readings, holds_nothing = self._readings, self._test.holds_nothing
+        for name, value in record.items():
+            reading = readings.get(name)
+            if reading is None:
+                reading = readings[name] = _reading(self._spec, self._entries, name)
+            if not holds_nothing(name, reading, value):
+                return False
+        reading = canonical_reading(self._spec.kind)
+        for name, value in inputs.items():
+            if type(value) is not str:
+                continue
+            if "[" in value and _MASKED_VALUE.search(value):
+                return False
+            same = record.get(name) == value and readings[name] is reading
+            if not same and not holds_nothing(name, reading, value):
+                return False
+        return True
+
+    def _scored_as_frame(self, record: Mapping[str, Any]) -> ScoredRecord:
+        scored = self.score_many(pd.DataFrame([record]))
+        columns = [
+            name for name in scored.inputs.columns if name in self._spec.input_columns or not self._spec.input_columns
+        ]
+        said = scored.prediction
+        return ScoredRecord(
+            inputs=_first_row(scored.inputs[columns]),
+            label=int(scored.predictions["label"].iloc[0]),
+            probability=float(said.probability[0]),
+            score=float(said.score[0]),
+            sketch=_first_row(self._detector.sketch(scored.inputs)),
+            masked=scored.masked,
+        )
+
+
+def _first_row(frame: pd.DataFrame) -> dict[str, Any]:
+    return {str(name): value for name, value in frame.to_dict("records")[0].items()}
+
+
+def masked_rules(screener: Screener) -> list[str]:
+    """The rules whose findings are masked in front of a model, by their identifiers."""
+    rules = screener.ruleset.all_rules
+    return [rule.id for rule in rules if is_protected(rule) and rule.role is not Role.ENGINE]
+
+
 class _Masking:
     """Masks what is masked in training rows, each value by itself, and counts it.
 
@@ -115,8 +241,7 @@ class _Masking:
 
     def __init__(self, screener: Screener) -> None:
         self._screener = screener
-        rules = screener.ruleset.all_rules
-        self._rules = [rule.id for rule in rules if is_protected(rule) and rule.role is not Role.ENGINE]
+        self._rules = masked_rules(screener)
         self.counts: Counter[str] = Counter()
 
     def masked(self, column: pd.Series, reading: Reading, token: Token) -> pd.Series:

@@ -62,7 +62,7 @@ _SPACED = Pattern(SPACED_PATTERN)
 _ESCAPED = Pattern(ESCAPED_PATTERN)
 _ENCODED = Pattern(ENCODED_PATTERN)
 _HEADER = Pattern(HEADER_PATTERN)
-_REWRITTEN = Pattern("|".join((ESCAPED_PATTERN, ENCODED_PATTERN, MIXED_PATTERN, SPACED_PATTERN, HEADER_PATTERN)))
+REWRITTEN = Pattern("|".join((ESCAPED_PATTERN, ENCODED_PATTERN, MIXED_PATTERN, SPACED_PATTERN, HEADER_PATTERN)))
 """One pass for the few texts of which another form may have to be made."""
 
 Span = tuple[int, int]
@@ -150,7 +150,7 @@ class Screener:
         rows = np.arange(first, first + len(texts), dtype=np.int64)
         self._match(_View(texts, rows, lambda _, start, end: (start, end)), self._raw, sink)
         folded, locate_folded = _folded(texts)
-        rewritten = _REWRITTEN.matching(folded)
+        rewritten = REWRITTEN.matching(folded)
         plain, locate = self._unescaped(folded, rewritten, first, locate_folded, sink)
         view = _View(plain, rows, locate)
         self._match(view, self._folded, sink)

@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 
 from nethical_assets.core.governance.columns import BARE_NUMBER, ReadColumn, TextColumn, read_column
 from nethical_assets.core.governance.findings import SCHEMA, Findings, concatenate, moved
+from nethical_assets.core.governance.matching import Pattern
 from nethical_assets.core.governance.rules import Role
 from nethical_assets.core.governance.screener import NUMBER_COLUMN_KINDS, Screener
 
 _CARD_DIGITS = r"^\s*[0-9]{13,19}(?:\.0*)?\s*$"
 _IDENTIFIER_DIGITS = r"^\s*[+-]?[0-9]{7,15}(?:\.0*)?\s*$"
 _PLUS_DIGITS = r"^\s*\+[0-9]{8,15}\s*$"
+_CARD, _PLUS, _IDENTIFIER = (Pattern(text) for text in (_CARD_DIGITS, _PLUS_DIGITS, _IDENTIFIER_DIGITS))
 _IDENTIFIER_NAME = re.compile(
     r"(?i)\b(ssn|social security|sin|itin|tax|national|passport|phone|telephone|tel|mobile|cell|cellphone|msisdn|fax"
     r"|card|account|iban)\b"
@@ -71,6 +73,12 @@ class NumberSearch:
         self._named = _IDENTIFIER_NAME.search(self._label) is not None
         self._protected = protected_rules(screener)
         self._cards, self._signed, self._plain, self._grouped = _Found(), _Found(), _Found(), _Found()
+
+    def looks_at(self, text: str) -> bool:
+        """Whether one number is of a form that is looked at: in others nothing is ever found."""
+        written = text.encode()
+        ways = (_CARD, _PLUS, _IDENTIFIER) if self._named else (_CARD, _PLUS)
+        return any(way.matches(written) for way in ways)
 
     def add(self, texts: pa.LargeStringArray, places: Integers, times: Integers) -> None:
         """Look at those of ``texts`` that are numbers; ``places`` are the rows of the findings, ``times`` says how

@@ -38,10 +38,11 @@ class Reading(enum.StrEnum):
     ACTIONS = "actions"
 
 
-_NUMBER = r"^\s*[+-]?[0-9]+(?:\.0*)?\s*$"
+NUMBER = r"^\s*[+-]?[0-9]+(?:\.0*)?\s*$"
 _ACTION = r"\S+"
-_EVENT_NUMBER = r"(?:^|\s)[A-Za-z]{0,8}[0-9]{1,6}(?:\s[A-Za-z]{0,8}[0-9]{1,6})*(?:\s|$)"
-_SMALLEST_IDENTIFIER = 1_000_000
+EVENT_NAME = r"[A-Za-z]{0,8}[0-9]{1,6}"
+_EVENT_NUMBER = rf"(?:^|\s){EVENT_NAME}(?:\s{EVENT_NAME})*(?:\s|$)"
+SMALLEST_IDENTIFIER = 1_000_000
 
 Codes = npt.NDArray[np.int64]
 
@@ -85,7 +86,7 @@ def find_in(
     if pd.api.types.is_bool_dtype(column.dtype) or _is_time(column):
         return FoundValues(np.full(len(column), -1), pd.Series([], dtype="str"), Findings.empty())
     numeric = pd.api.types.is_numeric_dtype(column.dtype)
-    if numeric and not (column.abs() >= _SMALLEST_IDENTIFIER).any():
+    if numeric and not (column.abs() >= SMALLEST_IDENTIFIER).any():
         return FoundValues(np.full(len(column), -1), pd.Series([], dtype="str"), Findings.empty())
     codes, values = _distinct(column)
     every = 1 if maximum is None else max(1, -(-len(values) // maximum))
@@ -188,7 +189,7 @@ def _places(sequences: pa.LargeStringArray, names: dict[str, list[int]]) -> Iter
 
 
 def _are_numbers(texts: pa.LargeStringArray) -> npt.NDArray[np.bool_]:
-    matching = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False)
+    matching = pc.fill_null(pc.match_substring_regex(texts, NUMBER), False)
     return np.asarray(matching.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 

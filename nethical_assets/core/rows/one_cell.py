@@ -70,7 +70,7 @@ def category_of(cell: Any) -> str:
 def text_of(cell: Any) -> str:
     """As ``frames.texts`` of a column of this cell: missing is empty; what UTF-8 cannot hold is a question mark."""
     if type(cell) is not str:
-        missing = cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))  # type: ignore[call-overload]
+        missing = cell is None or (pd.api.types.is_scalar(cell) and bool(pd.isna(cell)))
         cell = "" if missing else str(cell)
     return cell if cell.isascii() else encodable(cell)
 
@@ -86,20 +86,21 @@ def encodable(text: str) -> str:
 
 def refusal(cell: Any, reads: Reads) -> str | None:
     """Why ``cell`` cannot be what a field is read as, or nothing where it can; never the value."""
-    match cell:
-        case bool():
-            return None if reads is Reads.NOTHING else "a truth value"
-        case int():
-            return None if number_of(cell) == number_of(cell) else _TOO_LARGE
-        case float():
-            if math.isfinite(cell):
-                return None
-            return "not a number" if math.isnan(cell) else "infinite"
-        case str():
-            return _refused_text(cell, reads)
-        case None:
-            return no_text(None) if reads is Reads.TEXT else None
+    if isinstance(cell, bool):
+        return None if reads is Reads.NOTHING else "a truth value"
+    if isinstance(cell, int | float):
+        return _refused_number(cell)
+    if isinstance(cell, str):
+        return _refused_text(cell, reads)
+    if cell is None:
+        return no_text(None) if reads is Reads.TEXT else None
     return no_text(cell) or "of a type that JSON does not have"
+
+
+def _refused_number(number: float) -> str | None:
+    if isinstance(number, float) and not math.isfinite(number):
+        return "not a number" if math.isnan(number) else "infinite"
+    return _TOO_LARGE if math.isnan(number_of(number)) else None
 
 
 def _refused_text(text: str, reads: Reads) -> str | None:

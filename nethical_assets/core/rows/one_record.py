@@ -71,6 +71,28 @@ class RecordReader:
             self._check(record, layout, name, value)
         return None if layout.inputs is None else layout.inputs(record)
 
+    def check_frame(self, frame: pd.DataFrame) -> None:
+        """Check the records of ``frame`` as :meth:`inputs` checks one; NaN, which frames have for null, is no value.
+
+        What only the reading of a column shows (a time that is none) is in its ``cells.CellTally``.
+
+        Raises:
+            RecordError: as :meth:`inputs`, with the number of the first record that is wrong.
+        """
+        names = dict.fromkeys(map(str, frame.columns))
+        layout = self._layout_of(names)
+        for name in names:
+            reads = self._reads(names, layout, name)
+            values = frame[name]
+            # Numbers that are no truth values are what they are read as, or counted as cells.
+            if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
+                continue
+            cells = values.astype("object").where(values.notna(), None).tolist()
+            for number, cell in enumerate(cells, start=1):
+                reason = refusal(cell, reads)
+                if reason is not None:
+                    raise RecordError(shown_columns([name]), reason, number)
+
     def _layout_of(self, record: Mapping[str, Any]) -> RecordLayout:
         there = record.keys()
         for layout in self._layouts:
@@ -81,13 +103,16 @@ class RecordReader:
         raise RecordError(shown_columns([missing]), f"missing, and required{_of(nearest)}")
 
     def _check(self, record: Mapping[str, Any], layout: RecordLayout, name: str, value: Any) -> None:
-        fits = (layout, *(other for other in self._layouts if other.keys <= record.keys()))
-        reads = next((each.fields[name] for each in fits if name in each.fields), None)
-        if reads is None:
-            raise RecordError(shown_columns([str(name)]), f"unknown{_of(layout)}")
-        reason = refusal(value, reads)
+        reason = refusal(value, self._reads(record, layout, name))
         if reason is not None:
             raise RecordError(shown_columns([str(name)]), reason)
+
+    def _reads(self, record: Mapping[str, Any], layout: RecordLayout, name: str) -> Reads:
+        """What a field is read as, in whichever layouts the record is of."""
+        for known in (layout, *(other for other in self._layouts if other.keys <= record.keys())):
+            if name in known.fields:
+                return known.fields[name]
+        raise RecordError(shown_columns([str(name)]), f"unknown{_of(layout)}")
 
 
 def _of(layout: RecordLayout) -> str:

@@ -107,7 +107,7 @@ class SignalMapping:
 
 def record_layouts(entries: Iterable[DatasetEntry], mappings: Mapping[str, SignalMapping]) -> list[RecordLayout]:
     """The layouts of the ``entries`` that name one of ``mappings``."""
-    known = [(entry, mappings[entry.mapping]) for entry in entries if entry.mapping in mappings]
+    known = [(entry, mapping) for entry in entries if (mapping := mappings.get(entry.mapping or "")) is not None]
     return [
         RecordLayout(entry.name, mapping.columns, entry_fields(entry, mapping.fields), mapping.one)
         for entry, mapping in known

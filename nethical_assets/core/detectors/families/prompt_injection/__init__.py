@@ -140,7 +140,7 @@ class PromptInjectionDetector(CalibratedDetector):
     def _evidence(self, counts: _Counts) -> FloatArray:
         """What the n-grams of each row add to the log-odds."""
         weights = _weigh(counts, self._idf) * self._coefficients[counts.buckets]
-        return np.bincount(counts.rows, weights=weights, minlength=len(counts))
+        return np.asarray(np.bincount(counts.rows, weights=weights, minlength=len(counts)), dtype=np.float64)
 
     @property
     def calibration(self) -> Calibration:
