@@ -13,7 +13,17 @@ from typing import Any
 
 from benchmarks import cycle, scaling
 
-PROGRAMS = ("audit", "inference_log", "label_errors", "monitors", "processes", "screening", "stages", "validation")
+PROGRAMS = (
+    "audit",
+    "inference_log",
+    "label_errors",
+    "monitors",
+    "processes",
+    "screening",
+    "single_record",
+    "stages",
+    "validation",
+)
 
 
 def main(names: list[str]) -> int:

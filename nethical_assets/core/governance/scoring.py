@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ from nethical_assets.core.rows.columns import MASKED_VALUE
 from nethical_assets.core.rows.frames import strings, texts
 from nethical_assets.core.rows.labels import FILE_COLUMN
 from nethical_assets.core.rows.naming import shown_columns
+from nethical_assets.core.rows.one_record import frame_of_one
 
 _MASKED_VALUE = re.compile(MASKED_VALUE)
 
@@ -70,11 +71,13 @@ def score_records(
     wrong_share_max: float,
     decision_threshold: float = DECISION_THRESHOLD,
     what: str = "the records",
+    clean: Collection[str] = (),
 ) -> ScoredRecords:
     """Score raw records, one or many: the one way for files and for what is asked over the network.
 
     Personal data and secrets are masked in every column before the family reads it. The key of an incident is as it
-    came.
+    came. The columns ``clean`` are known to hold nothing that is masked, and are not looked at before the family reads
+    them.
 
     Raises:
         DatasetError: the records have no layout that the family knows; or in a column that is read as numbers or times
@@ -82,7 +85,7 @@ def score_records(
     """
     masking, pseudonyms = _Masking(screener), PassingPseudonyms()
     screened = records.copy(deep=False)
-    for name in (str(column) for column in records.columns if column != FILE_COLUMN):
+    for name in (str(column) for column in records.columns if column not in (FILE_COLUMN, *clean)):
         reading = _reading(spec, entries, name)
         token = pseudonyms.token if reading is Reading.VALUES else kind_token
         screened[name] = masking.masked(records[name], reading, token)
@@ -160,7 +163,7 @@ class RecordScorer:
             RecordError: a field is of the wrong type, unknown, or missing where it is required; see ``one_record``.
         """
         inputs = self._reader.inputs(record)
-        if inputs is None or not self._holds_nothing(record, inputs):
+        if inputs is None or not self.holds_nothing(record, inputs):
             return self._scored_as_frame(record)
         said = self._detector.score_one(inputs)
         label = int(said.probability >= self._threshold)
@@ -173,6 +176,9 @@ class RecordScorer:
             RecordError: as :meth:`score`, of the first record that is wrong.
         """
         self._reader.check_frame(frame)
+        return self._scored(frame)
+
+    def _scored(self, frame: pd.DataFrame, clean: Collection[str] = ()) -> ScoredRecords:
         scored = score_records(
             self._detector,
             self._spec,
@@ -181,18 +187,19 @@ class RecordScorer:
             self._screener,
             wrong_share_max=1.0,
             decision_threshold=self._threshold,
+            clean=clean,
         )
         wrong = min(scored.cells.columns.values(), key=lambda cells: cells.first, default=None)
         if wrong is not None:
-            raise RecordError(shown_columns([wrong.column]), next(iter(wrong.reasons)), wrong.first)
+            number = wrong.first if len(frame) > 1 else None
+            raise RecordError(shown_columns([wrong.column]), next(iter(wrong.reasons)), number)
         return scored
 
-    def _holds_nothing(self, record: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
+    def holds_nothing(self, record: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
+        """Whether screening certainly finds nothing in ``record`` nor in the ``inputs`` that it becomes."""
         readings, holds_nothing = self._readings, self._test.holds_nothing
         for name, value in record.items():
-            reading = readings.get(name)
-            if reading is None:
-                reading = readings[name] = _reading(self._spec, self._entries, name)
+            reading = readings.get(name) or self._reading(name)
             if not holds_nothing(name, reading, value):
                 return False
         reading = canonical_reading(self._spec.kind)
@@ -206,8 +213,13 @@ class RecordScorer:
                 return False
         return True
 
+    def _reading(self, name: str) -> Reading:
+        return self._readings.setdefault(name, _reading(self._spec, self._entries, name))
+
     def _scored_as_frame(self, record: Mapping[str, Any]) -> ScoredRecord:
-        scored = self.score_many(pd.DataFrame([record]))
+        certain = self._test.holds_nothing
+        clean = [name for name, value in record.items() if certain(name, self._reading(name), value)]
+        scored = self._scored(frame_of_one(record), clean)
         columns = [
             name for name in scored.inputs.columns if name in self._spec.input_columns or not self._spec.input_columns
         ]

@@ -119,7 +119,7 @@ class TokenHashes:
     def of(self, tokens: Sequence[str]) -> HashArray:
         """The hash of each token, shape ``(tokens,)``."""
         known = self._known
-        hashes = [known.get(token) for token in tokens]
+        hashes = list(map(known.get, tokens))
         if None in hashes:
             new = list(dict.fromkeys(token for token, hashed in zip(tokens, hashes, strict=True) if hashed is None))
             found = dict(zip(new, hash_strings(pa.array(new, pa.large_string())).tolist(), strict=True))

@@ -49,7 +49,7 @@ class RecordReader:
     """Reads records of the given layouts; of several that fit, the first gives the inputs, as with a frame."""
 
     def __init__(self, layouts: Iterable[RecordLayout]) -> None:
-        self._layouts = [layout for layout in layouts if layout.required]
+        self.layouts = [layout for layout in layouts if layout.required]
 
     def inputs(self, record: Mapping[str, Any]) -> Inputs | None:
         """The input columns of ``record``, as ``inputs_of`` of a frame of it would give them, or None where it has to
@@ -95,10 +95,10 @@ class RecordReader:
 
     def _layout_of(self, record: Mapping[str, Any]) -> RecordLayout:
         there = record.keys()
-        for layout in self._layouts:
+        for layout in self.layouts:
             if layout.keys <= there:
                 return layout
-        nearest = max(self._layouts, key=lambda layout: len(layout.keys & there) / len(layout.keys))
+        nearest = max(self.layouts, key=lambda layout: len(layout.keys & there) / len(layout.keys))
         missing = next(name for name in nearest.required if name not in there)
         raise RecordError(shown_columns([missing]), f"missing, and required{_of(nearest)}")
 
@@ -109,7 +109,7 @@ class RecordReader:
 
     def _reads(self, record: Mapping[str, Any], layout: RecordLayout, name: str) -> Reads:
         """What a field is read as, in whichever layouts the record is of."""
-        for known in (layout, *(other for other in self._layouts if other.keys <= record.keys())):
+        for known in (layout, *(other for other in self.layouts if other.keys <= record.keys())):
             if name in known.fields:
                 return known.fields[name]
         raise RecordError(shown_columns([str(name)]), f"unknown{_of(layout)}")
@@ -123,6 +123,16 @@ def entry_fields(entry: DatasetEntry, read: Mapping[str, Reads]) -> dict[str, Re
     """The fields of records of ``entry``: those that a family reads, and all others that the catalog names."""
     names = [*entry.read_columns(), *(column for file in entry.files for column in file.columns)]
     return {**dict.fromkeys(names, Reads.NOTHING), **read}
+
+
+def frame_of_one(record: Mapping[str, Any]) -> pd.DataFrame:
+    """``record`` as a frame of one row, with the types that a file of it would have."""
+    try:
+        return pd.DataFrame([record])
+    except UnicodeEncodeError:  # a lone surrogate, which no column of texts holds
+        plain = {name: value for name, value in record.items() if not isinstance(value, str)}
+        others = {name: pd.Series([value], dtype="object") for name, value in record.items() if isinstance(value, str)}
+        return pd.DataFrame([plain], index=[0]).assign(**others)[list(record)]
 
 
 def require_fields(record: Mapping[str, Any], columns: Sequence[str], what: str) -> None:

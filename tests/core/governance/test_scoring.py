@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from nethical_assets.core.detectors.registry import family_names, load_family
 from nethical_assets.core.governance.frames import canonical_readings
 from nethical_assets.core.governance.protection import protect
 from nethical_assets.core.governance.pseudonyms import PassingPseudonyms
-from nethical_assets.core.governance.scoring import ScoredRecords, score_records
+from nethical_assets.core.governance.scoring import RecordScorer, ScoredRecords, score_records
 from nethical_assets.core.governance.screener import Screener
+from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.core.models.loading import input_columns
 from nethical_assets.core.reading.readers import read_dataset
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.labels import labels_of
+from nethical_assets.core.rows.one_record import frame_of_one
 from nethical_assets.core.rows.sources import attach_sources
 from tests.across.planted import CARD, EMAIL, KEY, MANY, NEEDLES, NUMBER, PHONE, TOKEN, found_in, plant
 from tests.core.record_screening import record_screener
@@ -187,3 +190,131 @@ def test_passing_pseudonyms_are_of_one_call_and_know_whose_they_are() -> None:
     keys = pd.Series([f"{token}/7", "[EMAIL 000000000000]/8", "plain"])
     assert first.restored(keys).tolist() == [f"{EMAIL}/7", "[EMAIL 000000000000]/8", "plain"]
     assert second.restored(keys).tolist() == keys.tolist()
+
+
+def bits(value: Any) -> Any:
+    return np.float64(value).tobytes() if isinstance(value, float) else value
+
+
+def json_records(trained: Trained, every: int) -> list[dict[str, Any]]:
+    """Raw rows of every source as JSON holds them: plain types, and the fields that the catalog knows."""
+    found = []
+    for entry, raw in trained.sources.values():
+        layouts = trained.spec.record_reader((entry,)).layouts
+        known = {name for layout in layouts for name in layout.fields}
+        rows = raw[[name for name in raw.columns if name in known]].astype("object")
+        for record in rows.iloc[::every].to_dict("records"):
+            plain = {name: None if value != value else value for name, value in record.items()}
+            texts = trained.spec.kind != "records"
+            found.append({name: value for name, value in plain.items() if value is not None or not texts})
+    return found
+
+
+def same_as_a_frame(trained: Trained, scorer: RecordScorer, record: dict[str, Any]) -> bool:
+    one, frame = scorer.score(record), trained.score(frame_of_one(record))
+    columns = list(trained.spec.input_columns) or list(frame.inputs.columns)
+    rows = ((one.inputs, frame.inputs[columns]), (one.sketch, trained.detector.sketch(frame.inputs)))
+    return all(
+        list(mine) == list(theirs.columns)
+        and [bits(value) for value in mine.values()] == [bits(value) for value in theirs.to_dict("records")[0].values()]
+        for mine, theirs in rows
+    ) and [bits(one.score), bits(one.probability), one.label, one.masked] == [
+        *(bits(float(value[0])) for value in (frame.prediction.score, frame.prediction.probability)),
+        int(frame.predictions["label"].iloc[0]),
+        frame.masked,
+    ]
+
+
+def scorer_of(trained: Trained) -> RecordScorer:
+    entries = CATALOG.for_family(trained.spec.family)
+    return RecordScorer(trained.detector, trained.spec, entries, trained.screener)
+
+
+def test_one_record_is_scored_as_a_frame_of_it(trained: Trained) -> None:
+    """Planted personal data included: in every field that may hold text, in numbers, in what canonical inputs hold."""
+    scorer, masked = scorer_of(trained), 0
+    records = json_records(trained, 101 if trained.spec.kind == "records" else 35)
+    for number, record in enumerate(records):
+        assert same_as_a_frame(trained, scorer, record), record
+        name = list(record)[number % len(record)]
+        for value in ((VALUES[number % len(VALUES)], int(CARD), "[EMAIL 0123456789ab]")[number % 3], EMAIL):
+            try:
+                said = scorer.score({**record, name: value})
+            except RecordError as error:
+                assert error.field == name and str(value) not in str(error)
+                continue
+            assert same_as_a_frame(trained, scorer, {**record, name: value}), (name, value)
+            masked += sum(said.masked.values())
+    assert len(records) >= 3 and masked > 0
+
+
+def test_texts_that_utf_8_cannot_hold_are_scored(trained: Trained) -> None:
+    """JSON can name half of a surrogate pair."""
+    scorer = scorer_of(trained)
+    record = json_records(trained, 150)[0]
+    for name, value in record.items():
+        if isinstance(value, str) and name != "Timestamp":
+            for text in ("\ud83d broken", f"{EMAIL} \udc00"):
+                said = scorer.score({**record, name: text})
+                assert np.isfinite(said.score) and ("EMAIL" in said.masked) == (EMAIL in text)
+
+
+def test_ordinary_records_need_no_frame(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = scorer_of(trained)
+    inputs = next(iter(trained.inputs.values()))
+    rows = inputs[~inputs.apply(lambda column: column.astype("str").str.contains("[", regex=False)).any(axis=1)]
+    records = [{str(name): value for name, value in row.items()} for row in rows.iloc[:20].to_dict("records")]
+    assert all(same_as_a_frame(trained, scorer, record) for record in records[:4])
+    monkeypatch.setattr(pd, "DataFrame", None)
+    assert [scorer.score(record).masked for record in records] == [{}] * 20
+
+
+def test_records_are_scored_the_same_by_many_threads(trained: Trained) -> None:
+    scorer, records = scorer_of(trained), json_records(trained, 150)
+    wanted = [scorer.score(record) for record in records]
+    fresh = scorer_of(trained)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(fresh.score, records * 2)) == wanted * 2
+
+
+def test_many_records_are_read_as_strictly_as_one(screener: Screener, mirror: Path) -> None:
+    trained = train(load_family("logistic"), mirror, screener)
+    scorer = scorer_of(trained)
+    records = pd.DataFrame(json_records(trained, 30))
+    together = scorer.score_many(records)
+    pd.testing.assert_frame_equal(together.predictions, trained.score(records).predictions)
+    wrong: list[tuple[str, Any, str]] = [
+        ("src_bytes", "zquillon", "text"), ("src_bytes", True, "truth value"), ("src_bytes", np.inf, "infinite"),
+        ("src_bytes", 10**400, "too large"), ("service", ["zquillon"], "a list"), ("attack", {"zquillon": 1}, "object"),
+    ]  # fmt: skip
+    for field, value, reason in wrong:
+        column = records[field].astype("object")
+        column.iloc[2] = value
+        with pytest.raises(RecordError) as caught:
+            scorer.score_many(records.assign(**{field: column}))
+        assert (caught.value.field, caught.value.record) == (field, 3) and reason in caught.value.reason
+        assert "zquillon" not in str(caught.value)
+    with pytest.raises(RecordError, match="missing, and required"):
+        scorer.score_many(records.drop(columns="src_bytes"))
+    with pytest.raises(RecordError, match="unknown"):
+        scorer.score_many(records.assign(zusatz=1))
+
+
+def test_an_alert_whose_time_is_none_is_refused_by_itself(screener: Screener, mirror: Path) -> None:
+    trained = train(load_family("heuristic"), mirror, screener)
+    _, raw = trained.sources["cyber_attacks"]
+    record = next(
+        each for each in json_records(trained, 1) if set(raw.columns) >= set(each) and "Network Segment" in each
+    )
+    with pytest.raises(RecordError) as caught:
+        scorer_of(trained).score({**record, "Timestamp": "zquillon"})
+    assert caught.value.field == "Timestamp" and "zquillon" not in str(caught.value)
+
+
+def test_wrong_cells_of_canonical_numbers_are_counted(screener: Screener, mirror: Path) -> None:
+    """They were read where nobody counted, and became zero."""
+    trained = train(load_family("heuristic"), mirror, screener)
+    inputs = pd.DataFrame({name: [0.5, 0.5] for name in trained.spec.input_columns}).astype("object")
+    inputs.iloc[1, 0] = "1,000"
+    (cells,) = trained.score(inputs).cells.columns.values()
+    assert cells.first == 2 and cells.reason == "digits with separators"

@@ -218,8 +218,8 @@ def _signals_of_one(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _within_unit(number: float) -> float:
-    """``number`` within [0, 1], 0 for NaN and for a negative zero, as ``np.clip`` of a column gives it."""
-    return min(number, 1.0) if number > 0.0 else 0.0
+    """``number`` within [0, 1] as ``np.clip`` gives it, which leaves a negative zero; 0 for NaN."""
+    return number if 0.0 <= number <= 1.0 else float(number > 1.0)
 
 
 def _knots(signal: FloatArray) -> FloatArray:
