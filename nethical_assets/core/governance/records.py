@@ -159,8 +159,10 @@ def replaced(column: pd.Series, found: FoundValues, token: Token) -> pd.Series:
     rows = np.isin(found.codes, np.unique(found.findings.rows))
     values = mask(found.values, found.findings, token).to_numpy(dtype=object)
     as_text = categories(column).mask(column.isna()) if pd.api.types.is_numeric_dtype(column.dtype) else column
-    result = as_text.astype("object")
-    result[rows] = values[found.codes[rows]]
+    # In an array: a series infers a type of text of what is put into it, which no lone surrogate has.
+    cells = as_text.astype("object").to_numpy(copy=True)
+    cells[rows] = values[found.codes[rows]]
+    result = pd.Series(cells, index=column.index, name=column.name, dtype="object")
     return result if column.dtype == object else result.astype("str")
 
 

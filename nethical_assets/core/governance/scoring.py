@@ -173,7 +173,7 @@ class RecordScorer:
         """Score records as ``score_records`` does, with cells as strict as the fields of one record.
 
         Raises:
-            RecordError: as :meth:`score`, of the first record that is wrong.
+            RecordError: as :meth:`score`, with the number of the first record of which the field is wrong.
         """
         self._reader.check_frame(frame)
         return self._scored(frame)

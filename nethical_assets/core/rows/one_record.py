@@ -77,7 +77,7 @@ class RecordReader:
         What only the reading of a column shows (a time that is none) is in its ``cells.CellTally``.
 
         Raises:
-            RecordError: as :meth:`inputs`, with the number of the first record that is wrong.
+            RecordError: as :meth:`inputs`, with the number of the first record of which the field is wrong.
         """
         names = dict.fromkeys(map(str, frame.columns))
         layout = self._layout_of(names)
