@@ -25,8 +25,16 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_exit_code_says_bad_input_or_negative_result(kind: type[errors.NethicalError]) -> None:
-    assert kind("wrong").exit_code == (1 if kind.__name__ in NEGATIVE else 2)
+    error = kind("field", "wrong") if kind is errors.RecordError else kind("wrong")
+    assert error.exit_code == (1 if kind.__name__ in NEGATIVE else 2)
 
 
 def test_a_message_is_always_one_line() -> None:
     assert str(errors.DatasetError("first\n  second\tthird\r\nfourth ")) == "first second third fourth"
+
+
+def test_a_record_error_names_field_and_reason() -> None:
+    error = errors.RecordError("src_bytes", "a list", 3)
+    assert (error.field, error.reason, error.record) == ("src_bytes", "a list", 3)
+    assert str(error) == "record 3, field src_bytes: a list"
+    assert str(errors.RecordError("src_bytes", "a list")) == "field src_bytes: a list"
