@@ -148,6 +148,22 @@ class MonitoringSettings(_Strict):
     run_retention_schedule: Cron = "30 3 * * *"
 
 
+class ServingSettings(_Strict):
+    """What the scoring gateway accepts and how long it waits; each limit is that of one worker."""
+
+    body_bytes_max: int = Field(default=16_777_216, ge=1024, le=1_073_741_824)
+    batch_records_max: int = Field(default=100_000, ge=1, le=10_000_000)
+    body_seconds: Annotated[float, Field(ge=0.1, le=600.0)] = 10.0
+    requests_in_flight_max: int = Field(default=256, ge=1, le=100_000)
+    batches_in_flight_max: int = Field(default=4, ge=1, le=1000)
+    text_batch_records_max: int = Field(default=256, ge=1, le=100_000)
+    retry_after_seconds: int = Field(default=1, ge=1, le=3600)
+    champion_poll_seconds: Annotated[float, Field(ge=0.05, le=0.5)] = 0.25
+    log_sync_seconds: Annotated[float, Field(ge=0.05, le=1.0)] = 1.0
+    log_rotate_seconds: Annotated[float, Field(ge=1.0, le=86_400.0)] = 300.0
+    shutdown_seconds: int = Field(default=20, ge=1, le=3600)
+
+
 class ScheduleFile(_Strict):
     """The content of ``training-schedule.json``."""
 
@@ -157,6 +173,7 @@ class ScheduleFile(_Strict):
     datasets: DatasetSettings = DatasetSettings()
     training: TrainingSettings = TrainingSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    serving: ServingSettings = ServingSettings()
 
 
 @dataclass(frozen=True)
