@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening
+from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening, serving
 from nethical_assets.command_line.interrupts import ending, exit_code, first_signal, interruptible
 from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings
 from nethical_assets.command_line.output import (
@@ -65,6 +65,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(audit.app, name="audit")
 app.add_typer(drift.app, name="drift")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(serving.app, name="serve")
 
 
 def _print_version(wanted: bool) -> None:

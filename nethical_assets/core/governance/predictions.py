@@ -6,6 +6,7 @@ of training rows (``frames``), or what follows from the counts.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,6 +77,12 @@ def screen_outputs(predictions: pd.DataFrame, screener: Screener, inputs: pd.Ser
         columns=tuple(carried),
         by_kind={kind: count for kind, count in sorted(counts.items()) if count},
     )
+
+
+def screen_numbers(label: int, probability: float, score: float) -> Mapping[str, int]:
+    """What ``screen_outputs`` counts of one output that carries nothing but these, without a table."""
+    well_formed = {LABEL: label in (0, 1), PROBABILITY: 0.0 <= probability <= 1.0, SCORE: math.isfinite(score)}
+    return {f"{MALFORMED}{name}": 1 for name in sorted(well_formed) if not well_formed[name]}
 
 
 def _well_formed(name: str, values: pd.Series) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,2 @@
+"""The scoring gateway: verified champions behind HTTP. It imports ``home`` and ``core`` only, and never the
+orchestrator."""

@@ -1,0 +1,150 @@
+"""Texts are scored at once when nothing waits, and together when several do.
+
+What belongs here: the queue of one family and when it is emptied. What does not: scoring. There is no window of time in
+which requests are collected: whatever came while the last texts were scored is scored next, so that a single text waits
+for nobody and a crowd is scored at the cost of a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import pandas as pd
+
+from nethical_assets.serving.champions import ServedModel
+from nethical_assets.serving.payloads import Record
+from nethical_assets.serving.record_scorer import RecordError, ScoredRecord
+
+
+@dataclass
+class _Waiting:
+    served: ServedModel
+    record: Record
+    answer: asyncio.Future[ScoredRecord]
+
+
+class Batcher:
+    """The waiting texts of one family, for one event loop.
+
+    How many wait is bounded by how many requests a worker takes at once.
+
+    Args:
+        executor: where several are scored together; one batch at a time.
+        batch_max: how many are scored together.
+    """
+
+    def __init__(self, executor: Executor, batch_max: int) -> None:
+        self._executor = executor
+        self._batch_max = batch_max
+        self._waiting: deque[_Waiting] = deque()
+        self._at_work = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def score(self, served: ServedModel, record: Record) -> ScoredRecord:
+        """Score one text with ``served``, alone or with others.
+
+        Raises:
+            RecordError: it is not what the family reads, whatever the others are.
+        """
+        loop = asyncio.get_running_loop()
+        one = _Waiting(served, record, loop.create_future())
+        self._waiting.append(one)
+        if not self._at_work:
+            self._at_work = True
+            # Whatever else has arrived by now gets to wait here before the first is scored.
+            loop.call_soon(self._go_on)
+        return await one.answer
+
+    def _go_on(self) -> None:
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < self._batch_max:
+            if not (one := self._waiting.popleft()).answer.cancelled():
+                batch.append(one)
+        if len(batch) > 1:
+            task = asyncio.get_running_loop().create_task(self._together(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        if batch:
+            _settle(batch[0], _scored_alone(batch[0].served, batch[0].record))
+        self._again()
+
+    async def _together(self, batch: list[_Waiting]) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            results = await loop.run_in_executor(self._executor, _scored_together, batch)
+            for one, result in zip(batch, results, strict=True):
+                _settle(one, result)
+        except Exception as error:
+            for one in batch:
+                _settle(one, error)
+        finally:
+            self._again()
+
+    def _again(self) -> None:
+        self._at_work = bool(self._waiting)
+        if self._at_work:
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+
+def _settle(one: _Waiting, result: ScoredRecord | Exception) -> None:
+    if one.answer.done():
+        return
+    if isinstance(result, ScoredRecord):
+        one.answer.set_result(result)
+    else:
+        one.answer.set_exception(result)
+
+
+def _scored_alone(served: ServedModel, record: Record) -> ScoredRecord | Exception:
+    try:
+        return served.scorer.score(record)
+    except Exception as error:
+        return error
+
+
+def _scored_together(batch: Sequence[_Waiting]) -> list[ScoredRecord | Exception]:
+    """A result each, in order; texts of one model and one layout in one frame."""
+    groups: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for number, one in enumerate(batch):
+        groups.setdefault((one.served.digest, tuple(one.record)), []).append(number)
+    found: dict[int, ScoredRecord | Exception] = {}
+    for numbers in groups.values():
+        served, records = batch[numbers[0]].served, [batch[number].record for number in numbers]
+        found |= zip(numbers, score_each(served, records), strict=True)
+    return [found[number] for number in range(len(batch))]
+
+
+def score_each(served: ServedModel, records: Sequence[Record]) -> list[ScoredRecord | Exception]:
+    """Records of several clients in one frame; what is wrong with one, or was found in it, is told of no other."""
+    try:
+        scored = served.scorer.score_many(pd.DataFrame([dict(record) for record in records]))
+    except RecordError:
+        return [_scored_alone(served, record) for record in records]
+    if len(scored.predictions) != len(records):
+        return [_scored_alone(served, record) for record in records]
+    predictions, sketch = scored.predictions, served.detector.sketch(scored.inputs)
+    columns = (predictions[name].tolist() for name in ("label", "probability", "score"))
+    changed = _changed(scored.inputs, scored.texts) if scored.masked else [False] * len(records)
+    return [
+        _scored_alone(served, record) if masked else ScoredRecord(read, int(label), probability, score, described, {})
+        for record, read, label, probability, score, described, masked in zip(
+            records,
+            scored.inputs.to_dict("records"),
+            *columns,
+            sketch.to_dict("records"),
+            changed,
+            strict=True,
+        )
+    ]
+
+
+def _changed(inputs: pd.DataFrame, texts: pd.Series | None) -> list[bool]:
+    """Which records hold something that was masked: their counts are asked for one by one."""
+    if texts is None:
+        return [True] * len(inputs)
+    return [read != came for read, came in zip(inputs.iloc[:, 0].tolist(), texts.tolist(), strict=True)]

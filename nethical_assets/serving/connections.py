@@ -1,0 +1,71 @@
+"""One connection of the gateway: what uvicorn's own leaves open.
+
+What belongs here: a limit to how long the head of a request may take, and the shape of the answer to what is no HTTP.
+What does not: requests whose head is there (``endpoints``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from nethical_assets.serving.payloads import JSON
+from nethical_assets.serving.refusals import RefusedError, malformed
+
+
+class Connection(HttpToolsProtocol):
+    """A connection whose requests have to begin and go on; ``head_seconds`` is set by whoever starts the server."""
+
+    head_seconds = 10.0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A request has begun: its head has to follow."""
+        super().on_message_begin()
+        self._wait_for_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in the one shape of errors."""
+        self._refuse(malformed("not an HTTP request"))
+
+    def _wait_for_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        reason = f"the head of the request did not arrive within {self.head_seconds:g} seconds"
+        self._refuse(RefusedError(408, "timeout", reason))
+
+    def _refuse(self, refused: RefusedError) -> None:
+        if self.transport.is_closing():
+            return
+        body = refused.body()
+        head = [(b"content-type", JSON.encode()), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        content: list[Any] = [STATUS_LINE[refused.status]]
+        for name, value in (*self.server_state.default_headers, *head):
+            content += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*content, b"\r\n", body]))
+        self.transport.close()

@@ -1,0 +1,206 @@
+"""One route as an ASGI application: what all routes have in common.
+
+What belongs here: reading a request within its limits, sending the answer, counting it, and turning whatever goes wrong
+into the one shape of errors. What does not: what a route does (``gateway``), or which there are (``application``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from nethical_assets.core.ground.unexpected import describe_unexpected
+from nethical_assets.serving.metrics import GatewayMetrics
+from nethical_assets.serving.payloads import JSON
+from nethical_assets.serving.refusals import RefusedError, busy, invalid, malformed, too_large, unexpected
+
+_LOGGER = logging.getLogger(__name__)
+_CLIENT_LEFT = 499
+"""Counted where the client was gone before its answer; nothing is sent."""
+
+
+class ClientLeftError(Exception):
+    """The client is gone; there is nobody to answer."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one worker takes: bytes of a body, seconds for it to arrive, requests at once, and what a refused client is
+    told to wait."""
+
+    body_bytes: int
+    body_seconds: float
+    in_flight: int
+    retry_after_seconds: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is sent."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass
+class Call:
+    """One request. ``family`` is set by its handler once it is known to be registered: it is counted under it."""
+
+    scope: Scope
+    receive: Receive
+    limits: Limits
+    route: str
+    started_ns: int
+    family: str = ""
+    _headers: dict[bytes, bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._headers = dict(self.scope["headers"])
+
+    def header(self, name: bytes) -> str | None:
+        """A header by its name in lower case."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def parameter(self, name: str) -> str:
+        """A part of the path."""
+        return str(self.scope["path_params"][name])
+
+    def elapsed_us(self) -> int:
+        """Microseconds since the request began."""
+        return (time.perf_counter_ns() - self.started_ns) // 1000
+
+    def request_id(self) -> str:
+        """32 hexadecimal digits: those of the header ``X-Request-Id``, or random ones. The same for a retry that sends
+        the header, so that it is not taken for another request.
+
+        Raises:
+            RefusedError: 422, the header is no UUID: other texts could say something about somebody.
+        """
+        given = self.header(b"x-request-id")
+        if given is None:
+            return uuid.uuid4().hex
+        try:
+            return uuid.UUID(given).hex
+        except ValueError:
+            raise invalid("x-request-id", "not a UUID") from None
+
+    async def body(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            RefusedError: 408, 413 or 415.
+            ClientLeftError: the client is gone.
+        """
+        if self.header(b"content-encoding") not in (None, "identity"):
+            raise RefusedError(415, "media_type", "send the body without an encoding", field="content-encoding")
+        limit = self.limits.body_bytes
+        declared = self.header(b"content-length")
+        if declared is not None and (not declared.isdigit() or int(declared[:20]) > limit):
+            raise too_large(f"a body has at most {limit} bytes", closes=True)
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                return await self._whole(limit)
+        except TimeoutError:
+            reason = f"the body did not arrive within {self.limits.body_seconds:g} seconds"
+            raise RefusedError(408, "timeout", reason, closes=True) from None
+
+    async def _whole(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeftError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise too_large(f"a body has at most {limit} bytes", closes=True)
+            if not message.get("more_body", False):
+                return part if not parts else b"".join((*parts, part))
+            parts.append(part)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+class InFlight:
+    """How many requests a worker is at."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+class Endpoint:
+    """A handler as an ASGI application. With ``in_flight`` it is refused where the worker is at too many."""
+
+    def __init__(
+        self, route: str, handler: Handler, limits: Limits, metrics: GatewayMetrics, in_flight: InFlight | None = None
+    ) -> None:
+        self._route = route
+        self._handler = handler
+        self._limits = limits
+        self._metrics = metrics
+        self._in_flight = in_flight
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; only what cancels it is raised."""
+        started = time.perf_counter_ns()
+        call = Call(scope, receive, self._limits, self._route, started)
+        answer = await self._answer(call)
+        status = _CLIENT_LEFT if answer is None else answer.status
+        self._metrics.answered(self._route, call.family, status, (time.perf_counter_ns() - started) / 1e9)
+        if answer is not None:
+            await send_answer(send, answer)
+
+    async def _answer(self, call: Call) -> Answer | None:
+        bounded = self._in_flight
+        if bounded is None:
+            return await self._guarded(call)
+        if bounded.count >= self._limits.in_flight:
+            return _refusal(busy("too many requests at once", self._limits.retry_after_seconds))
+        bounded.count += 1
+        self._metrics.in_flight.set(bounded.count)
+        try:
+            return await self._guarded(call)
+        finally:
+            bounded.count -= 1
+            self._metrics.in_flight.set(bounded.count)
+
+    async def _guarded(self, call: Call) -> Answer | None:
+        try:
+            return await self._handler(call)
+        except RefusedError as refused:
+            return _refusal(refused)
+        except ClientLeftError:
+            return None
+        except UnicodeError:
+            # A text that has no UTF-8, as a lone surrogate, came through all decoding.
+            return _refusal(malformed("a text is not valid Unicode"))
+        except Exception as error:
+            _LOGGER.error("%s: %s", self._route, describe_unexpected(error))
+            return _refusal(unexpected())
+
+
+def _refusal(refused: RefusedError) -> Answer:
+    return Answer(refused.body(), refused.status, headers=refused.headers)
+
+
+async def send_answer(send: Send, answer: Answer) -> None:
+    """Send a whole answer."""
+    headers: list[Any] = [
+        (b"content-type", answer.content_type.encode()),
+        (b"content-length", b"%d" % len(answer.body)),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,325 @@
+"""Scoring and feedback: from an admitted request to what is logged and answered.
+
+What belongs here: who may ask, which model answers, where it is scored, and that the log knows it before the client
+does. What does not: HTTP (``endpoints``), the forms of requests (``payloads``, ``open_inference``), or scoring itself
+(``core.governance.scoring``).
+
+Every answer is of one model: it is taken once, when the request begins, and its digest is in the answer and in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pandas as pd
+
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.drift.segments import FeedbackRow, LoggedRow
+from nethical_assets.core.governance.predictions import MALFORMED, screen_numbers, screen_outputs
+from nethical_assets.core.governance.scoring import ScoredRecords
+from nethical_assets.core.ground.unexpected import describe_unexpected
+from nethical_assets.home.settings import Settings
+from nethical_assets.serving.answers import FeedbackRequest
+from nethical_assets.serving.api_keys import KeyEntry, KeyRing, now_utc
+from nethical_assets.serving.batching import Batcher
+from nethical_assets.serving.champions import Champions, ServedModel
+from nethical_assets.serving.endpoints import Call, InFlight, Limits
+from nethical_assets.serving.journal import Journal
+from nethical_assets.serving.metrics import GatewayMetrics
+from nethical_assets.serving.payloads import JSON, Record, decode_json, media_type
+from nethical_assets.serving.record_scorer import RecordError, ScoredRecord
+from nethical_assets.serving.refusals import RefusedError, busy, invalid, too_large, unavailable
+
+_LOGGER = logging.getLogger(__name__)
+_LARGE_BYTES = 1 << 16
+"""A larger body keeps the event loop for milliseconds: it is read and scored in a thread."""
+_ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A request that may ask ``served``; ``request_id`` is the family and 32 hexadecimal digits."""
+
+    served: ServedModel
+    request_id: str
+
+
+@dataclass(frozen=True)
+class ScoredMany:
+    """Records scored with one model, which the log knows: ``request_ids`` and ``predictions`` are as long."""
+
+    served: ServedModel
+    request_ids: list[str]
+    predictions: pd.DataFrame
+
+
+class Gateway:
+    """What one worker serves. Only ``close`` is called from outside of its event loop."""
+
+    def __init__(
+        self, settings: Settings, keys: KeyRing, champions: Champions, journal: Journal, metrics: GatewayMetrics
+    ) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.champions = champions
+        self.metrics = metrics
+        self.in_flight = InFlight()
+        self.families = frozenset(family_names())
+        serving = self.serving = settings.file.serving
+        self.limits = Limits(
+            serving.body_bytes_max, serving.body_seconds, serving.requests_in_flight_max, serving.retry_after_seconds
+        )
+        self._journal = journal
+        self._batches = ThreadPoolExecutor(1, "batches")
+        self._texts = ThreadPoolExecutor(1, "texts")
+        self._batchers: dict[str, Batcher] = {}
+        self._batches_in_flight = 0
+        self._ending = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+
+    async def begin(self) -> None:
+        """Look at every champion once, and go on looking in a thread."""
+        await asyncio.get_running_loop().run_in_executor(self._batches, self._look)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """End the threads; what was answered is in the log, and synced."""
+        self._ending.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        self._batches.shutdown()
+        self._texts.shutdown()
+        self._journal.close()
+
+    def _watch(self) -> None:
+        while not self._ending.wait(self.serving.champion_poll_seconds):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            self.keys.look()
+            self.champions.look()
+            for family, standing in self.champions.standings().items():
+                if standing.state != "none":
+                    model = (standing.model.digest, standing.model.version) if standing.model else None
+                    self.metrics.serves(family, model, verified=standing.state == "served")
+        except Exception as error:
+            _LOGGER.error("looking for champions: %s", describe_unexpected(error))
+
+    def authorised(self, call: Call) -> KeyEntry | None:
+        """The key of a request; None where nobody is asked for one.
+
+        Raises:
+            RefusedError: 401.
+        """
+        if not self.keys.required:
+            return None
+        scheme, _, given = (call.header(b"authorization") or "").partition(" ")
+        key = given.strip() if scheme.lower() == "bearer" else call.header(b"x-api-key")
+        entry = self.keys.find(key, now_utc()) if key else None
+        if entry is None:
+            reason = "send a valid API key as Authorization: Bearer KEY or as X-API-Key"
+            raise RefusedError(401, "unauthorised", reason, headers=((b"www-authenticate", b"Bearer"),))
+        return entry
+
+    def registered(self, call: Call) -> str:
+        """The family that the path names.
+
+        Raises:
+            RefusedError: 404, it is none.
+        """
+        family = call.parameter("family")
+        if family not in self.families:
+            raise RefusedError(404, "unknown_family", f"known are {', '.join(sorted(self.families))}", field="family")
+        call.family = family
+        return family
+
+    def admit(self, call: Call) -> Admitted:
+        """Who may ask, and the model that answers.
+
+        Raises:
+            RefusedError: 401, 403, 404, 422 or 503.
+        """
+        entry = self.authorised(call)
+        family = self.registered(call)
+        _check_scope(entry, family)
+        served = self.champions.current(family)
+        if served is None:
+            if self.champions.standing(family).state == "none":
+                raise RefusedError(404, "no_model", "the family has no promoted model yet", field="family")
+            reason = "the family's champion could not be verified; /v1/models says why"
+            raise unavailable("unverified", reason, self.serving.retry_after_seconds)
+        return Admitted(served, f"{family}-{call.request_id()}")
+
+    async def decoded(self, body: bytes) -> object:
+        """The JSON document of a body; a large one is read in a thread.
+
+        Raises:
+            RefusedError: 400 or 422.
+        """
+        if len(body) <= _LARGE_BYTES:
+            return decode_json(body)
+        return await asyncio.get_running_loop().run_in_executor(self._batches, decode_json, body)
+
+    async def score_one(self, call: Call, admitted: Admitted, record: Record, size: int) -> ScoredRecord:
+        """Score one record of ``size`` bytes; the log knows it.
+
+        Raises:
+            RefusedError: 422 or 503.
+        """
+        served = admitted.served
+        try:
+            if size > _LARGE_BYTES:
+                with self._one_more_batch():
+                    loop = asyncio.get_running_loop()
+                    scored = await loop.run_in_executor(self._batches, served.scorer.score, record)
+            elif served.spec.text_columns:
+                scored = await self._batcher(served.family).score(served, record)
+            else:
+                scored = served.scorer.score(record)
+        except RecordError as error:
+            raise invalid(error.field, error.reason) from None
+        _refuse_malformed(screen_numbers(scored.label, scored.probability, scored.score))
+        row = _row(call, admitted, "", scored.label, scored.probability, scored.score, scored.sketch, scored.masked)
+        self._journal.append([row])
+        self.metrics.scored(served.family, scored.label, 1 - scored.label)
+        if scored.masked:
+            self.metrics.found(served.family, scored.masked, {})
+        return scored
+
+    async def score_many(
+        self,
+        call: Call,
+        admitted: Admitted,
+        read: Callable[[], pd.DataFrame],
+        write: Callable[[ScoredMany], bytes],
+    ) -> bytes:
+        """Read, score, log and write many records in a thread.
+
+        Raises:
+            RefusedError: 400, 413, 422 or 503.
+        """
+        with self._one_more_batch():
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._batches, self._score_many, call, admitted, read, write)
+
+    def _score_many(
+        self,
+        call: Call,
+        admitted: Admitted,
+        read: Callable[[], pd.DataFrame],
+        write: Callable[[ScoredMany], bytes],
+    ) -> bytes:
+        served = admitted.served
+        try:
+            scored = served.scorer.score_many(read())
+        except RecordError as error:
+            raise invalid(error.field, error.reason) from None
+        outputs = screen_outputs(scored.predictions, served.screener, scored.texts).by_kind
+        _refuse_malformed(outputs)
+        many = ScoredMany(
+            served, [f"{admitted.request_id}-{n}" for n in range(len(scored.predictions))], scored.predictions
+        )
+        answer = write(many)
+        self._journal.append(list(_rows(call, admitted, scored)))
+        positives = int(scored.predictions["label"].sum())
+        self.metrics.scored(served.family, positives, len(scored.predictions) - positives)
+        self.metrics.found(served.family, scored.masked, outputs)
+        return answer
+
+    async def feedback(self, call: Call) -> int:
+        """Write down labels that came later; how many.
+
+        Raises:
+            RefusedError: 400, 401, 403, 408, 413, 415, 422 or 503.
+        """
+        entry = self.authorised(call)
+        media_type(call.header(b"content-type"), (JSON,))
+        labels = decode_json(await call.body(), FeedbackRequest).labels
+        if len(labels) > self.serving.batch_records_max:
+            raise too_large(f"{len(labels)} labels; send at most {self.serving.batch_records_max} at once")
+        counts: dict[str, int] = {}
+        for number, one in enumerate(labels):
+            family = one.request_id.partition("-")[0]
+            if family not in self.families:
+                raise invalid(f"labels[{number}].request_id", "of no family")
+            counts[family] = counts.get(family, 0) + 1
+        for family in counts:
+            _check_scope(entry, family)
+        actor = _ANONYMOUS if entry is None else f"key:{entry.id}"
+        now = time.time_ns()
+        self._journal.append([FeedbackRow(now, one.request_id, one.label, actor) for one in labels])
+        for family, count in counts.items():
+            self.metrics.labelled(family, count)
+        return len(labels)
+
+    def _batcher(self, family: str) -> Batcher:
+        if family not in self._batchers:
+            self._batchers[family] = Batcher(self._texts, self.serving.text_batch_records_max)
+        return self._batchers[family]
+
+    @contextmanager
+    def _one_more_batch(self) -> Iterator[None]:
+        if self._batches_in_flight >= self.serving.batches_in_flight_max:
+            raise busy("too many requests with many records at once", self.serving.retry_after_seconds)
+        self._batches_in_flight += 1
+        try:
+            yield
+        finally:
+            self._batches_in_flight -= 1
+
+
+def _check_scope(entry: KeyEntry | None, family: str) -> None:
+    if entry is not None and not entry.allows(family):
+        raise RefusedError(403, "forbidden", "the API key is not for this family", field="family")
+
+
+def _refuse_malformed(findings: Mapping[str, int]) -> None:
+    if any(kind.startswith(MALFORMED) for kind in findings):
+        _LOGGER.error("a model gave what is no prediction: %s", ", ".join(findings))
+        raise RefusedError(500, "no_prediction", "the model gave what is no prediction")
+
+
+def _rows(call: Call, admitted: Admitted, scored: ScoredRecords) -> Iterator[LoggedRow]:
+    """A row a prediction. What was masked is counted for the request as a whole: it is with its first row."""
+    predictions = scored.predictions
+    columns = (predictions[name].tolist() for name in ("label", "probability", "score"))
+    described = admitted.served.detector.sketch(scored.inputs).to_dict("records")
+    masked: Mapping[str, int] = scored.masked
+    for number, (label, probability, score, sketch) in enumerate(zip(*columns, described, strict=True)):
+        named = {str(name): float(value) for name, value in sketch.items()}
+        yield _row(call, admitted, f"-{number}", label, probability, score, named, masked)
+        masked = {}
+
+
+def _row(
+    call: Call,
+    admitted: Admitted,
+    number: str,
+    label: int,
+    probability: float,
+    score: float,
+    sketch: Mapping[str, float],
+    masked: Mapping[str, int],
+) -> LoggedRow:
+    served = admitted.served
+    return LoggedRow(
+        at_ns=time.time_ns(),
+        request_id=admitted.request_id + number,
+        family=served.family,
+        model=served.digest,
+        route=call.route,
+        label=label,
+        probability=probability,
+        score=score,
+        sketch=dict(sketch),
+        latency_us=call.elapsed_us(),
+        findings=dict(masked),
+    )

@@ -1,0 +1,114 @@
+"""What the gateway counts, for Prometheus, over all its workers.
+
+What belongs here: the metrics, in a registry of their own. What does not: when they are counted, or what is watched on
+them.
+
+With PROMETHEUS_MULTIPROC_DIR set before this module is imported, every worker counts in files of that folder, and
+whichever answers a scrape adds them all up, those of workers that ended included.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_PREFIX = "nethical_gateway"
+
+
+class GatewayMetrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            f"{_PREFIX}_requests", "Requests answered.", ("route", "family", "status"), registry=registry
+        )
+        self._seconds = Histogram(
+            f"{_PREFIX}_request_seconds",
+            "From the first byte that was read to the answer.",
+            ("route", "family"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._predictions = Counter(f"{_PREFIX}_predictions", "Records scored.", ("family", "label"), registry=registry)
+        self._labels = Counter(f"{_PREFIX}_feedback_labels", "Labels taken.", ("family",), registry=registry)
+        self._inputs = Counter(
+            f"{_PREFIX}_input_findings",
+            "Personal data and secrets found in records, and masked before they were scored.",
+            ("family", "kind"),
+            registry=registry,
+        )
+        self._outputs = Counter(
+            f"{_PREFIX}_output_findings", "What was found in answers.", ("family", "kind"), registry=registry
+        )
+        self.in_flight = Gauge(
+            f"{_PREFIX}_requests_in_flight", "Requests at work.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._served = Gauge(
+            f"{_PREFIX}_model_served",
+            "1 for the model that is served.",
+            ("family", "model", "version"),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._verified = Gauge(
+            f"{_PREFIX}_champion_verified",
+            "1 where the family's champion is the model that every worker serves, 0 where one could not verify it.",
+            ("family",),
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._shown: dict[str, tuple[str, str]] = {}
+
+    def answered(self, route: str, family: str, status: int, seconds: float) -> None:
+        """Count one answer."""
+        self._requests.labels(route, family, str(status)).inc()
+        self._seconds.labels(route, family).observe(seconds)
+
+    def scored(self, family: str, positives: int, negatives: int) -> None:
+        """Count records by the label they got."""
+        if positives:
+            self._predictions.labels(family, "1").inc(positives)
+        if negatives:
+            self._predictions.labels(family, "0").inc(negatives)
+
+    def found(self, family: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> None:
+        """Count findings by kind."""
+        for counter, findings in ((self._inputs, inputs), (self._outputs, outputs)):
+            for kind, count in findings.items():
+                counter.labels(family, kind).inc(count)
+
+    def labelled(self, family: str, count: int) -> None:
+        """Count labels that came later."""
+        self._labels.labels(family).inc(count)
+
+    def serves(self, family: str, model: tuple[str, str] | None, *, verified: bool) -> None:
+        """Show which model (digest, version) of a family is served, and whether it is the champion."""
+        before = self._shown.get(family)
+        if before is not None and before != model:
+            self._served.labels(family, *before).set(0)
+        if model is not None:
+            self._served.labels(family, *model).set(1)
+            self._shown[family] = model
+        self._verified.labels(family).set(1 if verified else 0)
+
+    def text(self) -> bytes:
+        """All metrics, in the text format of Prometheus."""
+        folder = os.environ.get(FOLDER_VARIABLE)
+        if not folder:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
+
+
+def forget_process(pid: int, folder: Path) -> None:
+    """A worker ended: what it was at, as opposed to what it counted, is over."""
+    mark_process_dead(pid, path=str(folder))  # type: ignore[no-untyped-call]
