@@ -15,7 +15,6 @@ import base64
 import hashlib
 import hmac
 import logging
-import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence

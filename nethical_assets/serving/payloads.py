@@ -47,7 +47,9 @@ def decode_json(body: bytes, kind: type[Any] = object) -> Any:
         RefusedError: 400, it is no JSON; 422, of another type.
     """
     try:
-        return msgspec.json.decode(body, type=kind) if kind is not object else msgspec.json.decode(body)
+        document = msgspec.json.decode(body)
+        # Form before content: what is no JSON is that, whatever its beginning says.
+        return document if kind is object else msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `")
         raise invalid(place.rstrip("`").removeprefix("$").lstrip("."), reason) from None

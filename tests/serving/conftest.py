@@ -36,15 +36,21 @@ def built(once: Once) -> Path:
     return once("served", _build)
 
 
+def copied(built: Path, folder: Path, **changes: dict[str, object]) -> ServedHome:
+    """A copy of the home below ``folder``."""
+    shutil.copytree(built / "state", folder, symlinks=True)
+    environment = environment_of(folder, **changes)
+    return ServedHome(load_settings(environment), environment, json.loads((built / "models.json").read_text()))
+
+
 @pytest.fixture
 def make_home(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ServedHome]:
     """A copy of the home; keywords change its settings."""
 
     def make(**changes: dict[str, object]) -> ServedHome:
-        folder = tmp_path / "state"
-        shutil.copytree(built / "state", folder, symlinks=True)
-        environment = enter(monkeypatch, environment_of(folder, **changes))
-        return ServedHome(load_settings(environment), environment, json.loads((built / "models.json").read_text()))
+        home = copied(built, tmp_path / "state", **changes)
+        enter(monkeypatch, home.environment)
+        return home
 
     return make
 
@@ -73,4 +79,17 @@ def serving(home: ServedHome, keys: KeyRing | None = None) -> Iterator[TestClien
 def client(home: ServedHome) -> Iterator[TestClient]:
     """A client of the gateway of the home."""
     with serving(home) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def module_home(built: Path, tmp_path_factory: pytest.TempPathFactory) -> ServedHome:
+    """A copy of the home for the tests of one module: its log grows, and nothing else of it changes."""
+    return copied(built, tmp_path_factory.mktemp("served") / "state")
+
+
+@pytest.fixture(scope="module")
+def door(module_home: ServedHome) -> Iterator[TestClient]:
+    """A client of that home."""
+    with serving(module_home) as opened:
         yield opened

@@ -45,19 +45,19 @@ def numbers(predictions: Any) -> list[tuple[int, float, float]]:
 
 @pytest.mark.parametrize("family", ["logistic", "prompt_injection"])
 def test_every_form_of_a_request_gets_what_the_batch_path_gives(
-    family: str, home: ServedHome, client: TestClient
+    family: str, module_home: ServedHome, door: TestClient
 ) -> None:
     records: list[Any] = signal_records(12) if family == "logistic" else text_records(12)
-    wanted = numbers(expected(home, family, records).to_dict("records"))
-    url, model = f"/v1/score/{family}", home.models[family][0]
-    singles = [client.post(url, json=record).json() for record in records]
+    wanted = numbers(expected(module_home, family, records).to_dict("records"))
+    url, model = f"/v1/score/{family}", module_home.models[family][0]
+    singles = [door.post(url, json=record).json() for record in records]
     assert numbers(singles) == wanted
     assert {(one["family"], one["model"], one["version"]) for one in singles} == {(family, model, "1.0.0")}
     columns = pd.DataFrame(records).to_dict("list")
     for answer in (
-        client.post(url, json={"records": records}),
-        client.post(url, json={"columns": columns}),
-        client.post(url, content=arrow(pd.DataFrame(records)), headers={"content-type": ARROW}),
+        door.post(url, json={"records": records}),
+        door.post(url, json={"columns": columns}),
+        door.post(url, content=arrow(pd.DataFrame(records)), headers={"content-type": ARROW}),
     ):
         assert answer.status_code == 200, answer.text
         document = answer.json()
@@ -68,31 +68,31 @@ def test_every_form_of_a_request_gets_what_the_batch_path_gives(
         assert [int(one.rpartition("-")[2]) for one in ids] == list(range(12))
 
 
-def test_an_arrow_answer_is_given_where_it_is_asked_for(home: ServedHome, client: TestClient) -> None:
+def test_an_arrow_answer_is_given_where_it_is_asked_for(module_home: ServedHome, door: TestClient) -> None:
     records = signal_records(5)
-    answer = client.post(
+    answer = door.post(
         "/v1/score/logistic", content=arrow(pd.DataFrame(records)), headers={"content-type": ARROW, "accept": ARROW}
     )
     assert answer.headers["content-type"] == ARROW
     table = pa.ipc.open_stream(answer.content).read_all()
-    assert table.schema.metadata[b"model"].decode() == home.models["logistic"][0]
-    assert numbers(table.to_pylist()) == numbers(expected(home, "logistic", records).to_dict("records"))
+    assert table.schema.metadata[b"model"].decode() == module_home.models["logistic"][0]
+    assert numbers(table.to_pylist()) == numbers(expected(module_home, "logistic", records).to_dict("records"))
 
 
-def test_open_inference_gives_the_same(home: ServedHome, client: TestClient) -> None:
+def test_open_inference_gives_the_same(module_home: ServedHome, door: TestClient) -> None:
     records = signal_records(4)
     inputs = [
         {"name": name, "datatype": "FP64", "shape": [4, 1] if number else [4], "data": [row[name] for row in records]}
         for number, name in enumerate(SIGNALS)
     ]
-    answer = client.post("/v2/models/logistic/infer", json={"id": "mine", "inputs": inputs}).json()
+    answer = door.post("/v2/models/logistic/infer", json={"id": "mine", "inputs": inputs}).json()
     assert (answer["model_name"], answer["model_version"], answer["id"]) == ("logistic", "1.0.0", "mine")
-    assert answer["parameters"] == {"model": home.models["logistic"][0]}
+    assert answer["parameters"] == {"model": module_home.models["logistic"][0]}
     outputs = {one["name"]: one["data"] for one in answer["outputs"]}
-    assert {one["name"]: one["shape"] for one in answer["outputs"]} == dict.fromkeys(outputs, [4])
+    assert {one["name"]: one["shape"] for one in answer["outputs"]} == {key: [4] for key in outputs}
     rows = [dict(zip(outputs, cells, strict=True)) for cells in zip(*outputs.values(), strict=True)]
-    assert numbers(rows) == numbers(expected(home, "logistic", records).to_dict("records"))
-    described = client.get("/v2/models/prompt_injection").json()
+    assert numbers(rows) == numbers(expected(module_home, "logistic", records).to_dict("records"))
+    described = door.get("/v2/models/prompt_injection").json()
     assert described["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
     assert described["versions"] == ["1.0.0"]
 
@@ -169,27 +169,27 @@ def test_the_metrics_count_what_was_answered(client: TestClient) -> None:
     assert sum(float(line.rpartition(" ")[2]) for line in labels) == 11
 
 
-def test_models_and_readiness_say_what_is_served(home: ServedHome, client: TestClient) -> None:
-    models = {one["family"]: one for one in client.get("/v1/models").json()["models"]}
-    assert models["logistic"]["model"] == home.models["logistic"][0]
+def test_models_and_readiness_say_what_is_served(module_home: ServedHome, door: TestClient) -> None:
+    models = {one["family"]: one for one in door.get("/v1/models").json()["models"]}
+    assert models["logistic"]["model"] == module_home.models["logistic"][0]
     assert {family: one["state"] for family, one in models.items() if one["state"] != "none"} == {
         "logistic": "served",
         "prompt_injection": "served",
     }
     for path in ("/readyz", "/v2/health/ready"):
-        ready = client.get(path)
+        ready = door.get(path)
         assert (ready.status_code, ready.json()["ready"]) == (200, True)
-        assert ready.json()["families"]["logistic"]["model"] == home.models["logistic"][0]
-    assert [client.get(path).json() for path in ("/healthz", "/v2/health/live")] == [{"live": True}] * 2
+        assert ready.json()["families"]["logistic"]["model"] == module_home.models["logistic"][0]
+    assert [door.get(path).json() for path in ("/healthz", "/v2/health/live")] == [{"live": True}] * 2
 
 
-def test_the_description_needs_nothing_from_elsewhere(client: TestClient) -> None:
-    page, document = client.get("/docs"), client.get("/openapi.json").json()
+def test_the_description_needs_nothing_from_elsewhere(door: TestClient) -> None:
+    page, document = door.get("/docs"), door.get("/openapi.json").json()
     assert page.headers["content-type"].startswith("text/html")
     assert not any(mark in page.text for mark in ("<script", "<link", "http://", "https://", "src="))
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     for path in document["paths"]:
         assert path in page.text
     names = set(document["components"]["schemas"])
-    used = set(part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:])
+    used = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert used <= names
