@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -73,6 +74,25 @@ def serving(home: ServedHome, keys: KeyRing | None = None) -> Iterator[TestClien
     """A client of the gateway of a home; unexpected errors are answers, as they are to others."""
     with TestClient(application(make_gateway(home, keys)), raise_server_exceptions=False) as client:
         yield client
+
+
+async def post(app: Any, path: str, body: Any, *, receive: Any = None) -> tuple[int, Any]:
+    """The status and document of one request, in a loop that is there; 0 where nothing is answered. ``receive`` stands
+    in for the body."""
+    sent: list[Any] = []
+
+    async def whole() -> Any:
+        return {"type": "http.request", "body": json.dumps(body).encode()}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [(b"content-type", b"application/json")], "root_path": "", "scheme": "http", "http_version": "1.1",
+    }  # fmt: skip
+    await app(scope, receive or whole, send)
+    return (sent[0]["status"], json.loads(sent[1]["body"])) if sent else (0, None)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from nethical_assets.core.drift import segments
 from nethical_assets.serving import gateway as gateways
 from nethical_assets.serving.application import application
 from nethical_assets.serving.payloads import ARROW
-from tests.serving.conftest import make_gateway, serving
+from tests.serving.conftest import make_gateway, post, serving
 from tests.serving.homes import SIGNALS, ServedHome, signal_records
 from tests.serving.test_scoring import arrow
 
@@ -95,18 +95,18 @@ def test_what_is_no_json_is_400(door: TestClient, body: bytes, path: str) -> Non
 def test_what_is_no_arrow_stream_is_400_and_what_cannot_be_read_422(door: TestClient) -> None:
     whole = arrow(pd.DataFrame(signal_records(3)))
 
-    def post(body: bytes) -> Any:
+    def sent(body: bytes) -> Any:
         return door.post(SCORE, content=body, headers={"content-type": ARROW})
 
     for body in (b"", b"ARROW1", whole[:100], whole[:-20], whole[8:]):
-        refused(post(body), 400, "malformed")
-    refused(post(arrow(pd.DataFrame({"severity_max": pd.Categorical(["a"])}))), 422, "invalid", "severity_max")
-    refused(post(arrow(pd.DataFrame({"severity_max": []}, dtype="float64"))), 422, "invalid")
+        refused(sent(body), 400, "malformed")
+    refused(sent(arrow(pd.DataFrame({"severity_max": pd.Categorical(["a"])}))), 422, "invalid", "severity_max")
+    refused(sent(arrow(pd.DataFrame({"severity_max": []}, dtype="float64"))), 422, "invalid")
     table = pa.table({name: [0.5] * 9000 for name in SIGNALS})
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(table)
-    assert "uncompressed" in refused(post(sink.getvalue()), 422, "invalid")
+    assert "uncompressed" in refused(sent(sink.getvalue()), 422, "invalid")
 
 
 def test_the_offsets_of_an_arrow_stream_are_not_trusted(door: TestClient) -> None:
@@ -200,18 +200,7 @@ def test_more_than_a_request_may_hold_is_413(make_home: Callable[..., ServedHome
 
 def ask(app: Any, receive: Any, path: str = SCORE) -> tuple[int, Any]:
     """One request without a client: what ``receive`` gives is its body."""
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    headers = [(b"content-type", b"application/json")]
-    scope = {
-        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": headers,
-        "query_string": b"", "root_path": "", "scheme": "http", "http_version": "1.1",
-    }  # fmt: skip
-    asyncio.run(app(scope, receive, send))
-    return (sent[0]["status"], json.loads(sent[1]["body"])) if sent else (0, None)
+    return asyncio.run(post(app, path, None, receive=receive))
 
 
 def test_a_body_that_does_not_arrive_is_408(make_home: Callable[..., ServedHome]) -> None:
