@@ -160,7 +160,8 @@ def _frame_of_arrow(body: bytes, records_max: int) -> pd.DataFrame:
             batch.validate(full=True)
             batches.append(batch)
     _check_size(rows, len(schema), records_max)
-    frame: pd.DataFrame = pa.Table.from_batches(batches, schema).to_pandas()
+    # What a schema says beside its columns is for whoever wrote it: it would name indexes and types anew.
+    frame: pd.DataFrame = pa.Table.from_batches(batches, schema).to_pandas(ignore_metadata=True)
     return frame
 
 
