@@ -23,12 +23,12 @@ from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.core.ground.unexpected import describe_unexpected
 from nethical_assets.home.settings import ServingSettings, load_settings
+from nethical_assets.serving.answer_log import AnswerLog
 from nethical_assets.serving.api_keys import KeyRing
 from nethical_assets.serving.application import application
 from nethical_assets.serving.champions import Champions
-from nethical_assets.serving.connections import Connection
+from nethical_assets.serving.connections import connections
 from nethical_assets.serving.gateway import Gateway
-from nethical_assets.serving.journal import Journal
 from nethical_assets.serving.listening import listening_socket
 from nethical_assets.serving.metrics import GatewayMetrics
 
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         settings = load_settings()
         keys = KeyRing(os.environ)
         bound = listening_socket(host, port)
-        gateway = Gateway(settings, keys, Champions(settings, family_names()), Journal(settings), GatewayMetrics())
+        gateway = Gateway(settings, keys, Champions(settings, family_names()), AnswerLog(settings), GatewayMetrics())
     except NethicalError as error:
         _LOGGER.error("%s", error)
         return error.exit_code
@@ -65,11 +65,10 @@ class _Server(uvicorn.Server):
     """uvicorn's server, which says that it listens, and ends with the process that started it."""
 
     def __init__(self, gateway: Gateway, serving: ServingSettings) -> None:
-        Connection.head_seconds = serving.body_seconds
         super().__init__(
             uvicorn.Config(
                 application(gateway),
-                http=Connection,
+                http=connections(serving.body_seconds),
                 ws="none",
                 lifespan="on",
                 access_log=False,

@@ -34,7 +34,7 @@ from nethical_assets.serving.answers import (
     RecordAnswer,
 )
 from nethical_assets.serving.description import describe, page
-from nethical_assets.serving.endpoints import Answer, Call, Endpoint, Handler
+from nethical_assets.serving.endpoints import Call, Endpoint, Handler, Reply
 from nethical_assets.serving.gateway import Gateway, ScoredMany
 from nethical_assets.serving.metrics import CONTENT_TYPE
 from nethical_assets.serving.payloads import ARROW, JSON, frame_of, frame_of_arrow, is_batch, media_type
@@ -74,10 +74,10 @@ def application(gateway: Gateway) -> Starlette:
         "/healthz": _alive,
         "/readyz": partial(_ready, gateway),
         "/metrics": partial(_metrics, gateway),
-        "/openapi.json": partial(_document, Answer(description)),
+        "/openapi.json": partial(_document, Reply(description)),
         "/docs": partial(
             _document,
-            Answer(
+            Reply(
                 page(describe(gateway.settings)),
                 content_type="text/html; charset=utf-8",
                 headers=_NOTHING_FROM_ELSEWHERE,
@@ -98,7 +98,7 @@ def application(gateway: Gateway) -> Starlette:
     return made
 
 
-async def _score(gateway: Gateway, call: Call) -> Answer:
+async def _score(gateway: Gateway, call: Call) -> Reply:
     admitted = gateway.admit(call)
     served = admitted.served
     kind = media_type(call.header(b"content-type"), (JSON, ARROW))
@@ -110,7 +110,7 @@ async def _score(gateway: Gateway, call: Call) -> Answer:
         document = await gateway.decoded(body)
         if not is_batch(document):
             scored = await gateway.score_one(call, admitted, document, len(body))  # type: ignore[arg-type]
-            return Answer(
+            return Reply(
                 _encode(
                     OneAnswer(
                         admitted.request_id,
@@ -126,7 +126,7 @@ async def _score(gateway: Gateway, call: Call) -> Answer:
         read = partial(frame_of, document, records_max)  # type: ignore[arg-type]
     as_arrow = ARROW in (call.header(b"accept") or "")
     answer = await gateway.score_many(call, admitted, read, _as_arrow if as_arrow else _as_json)
-    return Answer(answer, content_type=ARROW if as_arrow else JSON)
+    return Reply(answer, content_type=ARROW if as_arrow else JSON)
 
 
 def _as_json(many: ScoredMany) -> bytes:
@@ -155,11 +155,11 @@ def _as_arrow(many: ScoredMany) -> bytes:
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-async def _feedback(gateway: Gateway, call: Call) -> Answer:
-    return Answer(_encode(FeedbackAnswer(await gateway.feedback(call))), 202)
+async def _feedback(gateway: Gateway, call: Call) -> Reply:
+    return Reply(_encode(FeedbackAnswer(await gateway.feedback(call))), 202)
 
 
-async def _models(gateway: Gateway, call: Call) -> Answer:
+async def _models(gateway: Gateway, call: Call) -> Reply:
     entry = gateway.authorised(call)
     found = []
     for family, standing in sorted(gateway.champions.standings().items()):
@@ -167,10 +167,10 @@ async def _models(gateway: Gateway, call: Call) -> Answer:
         shown = (model.digest, model.version, model.promoted_at, model.loaded_at) if model else ("", "", "", "")
         if entry is None or entry.allows(family):
             found.append(ModelAnswer(family, standing.state, *shown, standing.reason))
-    return Answer(_encode(ModelsAnswer(found)))
+    return Reply(_encode(ModelsAnswer(found)))
 
 
-async def _ready(gateway: Gateway, call: Call) -> Answer:
+async def _ready(gateway: Gateway, call: Call) -> Reply:
     """Ready also where a model is held: a pointer that cannot be verified must not take every gateway away at once."""
     ready = gateway.champions.ready()
     standings = sorted(gateway.champions.standings().items())
@@ -179,19 +179,19 @@ async def _ready(gateway: Gateway, call: Call) -> Answer:
         for family, standing in standings
     }
     retry = ((b"retry-after", b"%d" % gateway.serving.retry_after_seconds),)
-    return Answer(_encode(ReadyAnswer(ready, families)), 200 if ready else 503, headers=() if ready else retry)
+    return Reply(_encode(ReadyAnswer(ready, families)), 200 if ready else 503, headers=() if ready else retry)
 
 
-async def _metrics(gateway: Gateway, call: Call) -> Answer:
+async def _metrics(gateway: Gateway, call: Call) -> Reply:
     gateway.authorised(call)
-    return Answer(gateway.metrics.text(), content_type=CONTENT_TYPE)
+    return Reply(gateway.metrics.text(), content_type=CONTENT_TYPE)
 
 
-async def _alive(call: Call) -> Answer:
-    return Answer(_encode(AliveAnswer()))
+async def _alive(call: Call) -> Reply:
+    return Reply(_encode(AliveAnswer()))
 
 
-async def _document(answer: Answer, call: Call) -> Answer:
+async def _document(answer: Reply, call: Call) -> Reply:
     return answer
 
 

@@ -15,10 +15,15 @@ from nethical_assets.serving.payloads import JSON
 from nethical_assets.serving.refusals import RefusedError, malformed
 
 
-class Connection(HttpToolsProtocol):
-    """A connection whose requests have to begin and go on; ``head_seconds`` is set by whoever starts the server."""
+def connections(head_seconds: float) -> type[Connection]:
+    """The kind of connection of one server, which makes them itself."""
+    return type("Connection", (Connection,), {"head_seconds": head_seconds})
 
-    head_seconds = 10.0
+
+class Connection(HttpToolsProtocol):
+    """A connection whose requests have to begin within ``head_seconds``, and their heads to be there within as many."""
+
+    head_seconds: float
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

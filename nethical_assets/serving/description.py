@@ -138,7 +138,7 @@ def _paths() -> dict[str, Any]:
                 },
             }
         },
-        "/v1/models": _get("models", "What is served, and why not what is promoted.", "ModelsAnswer", of_keys),
+        "/v1/models": _get("served_models", "What is served, and why not what is promoted.", "ModelsAnswer", of_keys),
         "/healthz": _get("alive", "The process answers.", "AliveAnswer", ("500",)),
         "/readyz": _get("ready", "Whether everything that was promoted is served.", "ReadyAnswer", ("500",), "503"),
         "/metrics": _get("metrics", "Metrics of all workers, for Prometheus.", "", of_keys),

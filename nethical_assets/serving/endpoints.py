@@ -42,7 +42,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What is sent."""
 
     body: bytes
@@ -130,7 +130,7 @@ class Call:
             parts.append(part)
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[Reply]]
 
 
 class InFlight:
@@ -162,7 +162,7 @@ class Endpoint:
         if answer is not None:
             await send_answer(send, answer)
 
-    async def _answer(self, call: Call) -> Answer | None:
+    async def _answer(self, call: Call) -> Reply | None:
         bounded = self._in_flight
         if bounded is None:
             return await self._guarded(call)
@@ -176,7 +176,7 @@ class Endpoint:
             bounded.count -= 1
             self._metrics.in_flight.set(bounded.count)
 
-    async def _guarded(self, call: Call) -> Answer | None:
+    async def _guarded(self, call: Call) -> Reply | None:
         try:
             return await self._handler(call)
         except RefusedError as refused:
@@ -191,11 +191,11 @@ class Endpoint:
             return _refusal(unexpected())
 
 
-def _refusal(refused: RefusedError) -> Answer:
-    return Answer(refused.body(), refused.status, headers=refused.headers)
+def _refusal(refused: RefusedError) -> Reply:
+    return Reply(refused.body(), refused.status, headers=refused.headers)
 
 
-async def send_answer(send: Send, answer: Answer) -> None:
+async def send_answer(send: Send, answer: Reply) -> None:
     """Send a whole answer."""
     headers: list[Any] = [
         (b"content-type", answer.content_type.encode()),

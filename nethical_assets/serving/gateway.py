@@ -26,12 +26,12 @@ from nethical_assets.core.governance.predictions import MALFORMED, screen_number
 from nethical_assets.core.governance.scoring import ScoredRecords
 from nethical_assets.core.ground.unexpected import describe_unexpected
 from nethical_assets.home.settings import Settings
+from nethical_assets.serving.answer_log import AnswerLog
 from nethical_assets.serving.answers import FeedbackRequest
 from nethical_assets.serving.api_keys import KeyEntry, KeyRing, now_utc
 from nethical_assets.serving.batching import Batcher
 from nethical_assets.serving.champions import Champions, ServedModel
 from nethical_assets.serving.endpoints import Call, InFlight, Limits
-from nethical_assets.serving.journal import Journal
 from nethical_assets.serving.metrics import GatewayMetrics
 from nethical_assets.serving.payloads import JSON, Record, decode_json, media_type
 from nethical_assets.serving.record_scorer import RecordError, ScoredRecord
@@ -64,7 +64,7 @@ class Gateway:
     """What one worker serves. Only ``close`` is called from outside of its event loop."""
 
     def __init__(
-        self, settings: Settings, keys: KeyRing, champions: Champions, journal: Journal, metrics: GatewayMetrics
+        self, settings: Settings, keys: KeyRing, champions: Champions, journal: AnswerLog, metrics: GatewayMetrics
     ) -> None:
         self.settings = settings
         self.keys = keys

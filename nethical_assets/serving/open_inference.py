@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import pandas as pd
 
-from nethical_assets.serving.endpoints import Answer, Call
+from nethical_assets.serving.endpoints import Call, Reply
 from nethical_assets.serving.payloads import JSON, decode_json, frame_of_columns, media_type
 from nethical_assets.serving.refusals import invalid
 
@@ -84,16 +84,16 @@ class MetadataAnswer(msgspec.Struct, frozen=True):
     outputs: list[TensorMetadata]
 
 
-async def infer(gateway: Gateway, call: Call) -> Answer:
+async def infer(gateway: Gateway, call: Call) -> Reply:
     """``POST /v2/models/{family}/infer``."""
     admitted = gateway.admit(call)
     media_type(call.header(b"content-type"), (JSON,))
     request = decode_json(await call.body(), InferRequest)
     read = partial(_frame, request, gateway.serving.batch_records_max)
-    return Answer(await gateway.score_many(call, admitted, read, partial(_written, request.id)))
+    return Reply(await gateway.score_many(call, admitted, read, partial(_written, request.id)))
 
 
-async def metadata(gateway: Gateway, call: Call) -> Answer:
+async def metadata(gateway: Gateway, call: Call) -> Reply:
     """``GET /v2/models/{family}``."""
     served = gateway.admit(call).served
     entries = gateway.settings.catalog.for_family(served.family)
@@ -105,7 +105,7 @@ async def metadata(gateway: Gateway, call: Call) -> Answer:
         [TensorMetadata(name, kind, [-1]) for name, kind in columns.items()],
         [TensorMetadata(name, kind, [-1]) for name, kind in _OUTPUTS.items()],
     )
-    return Answer(_encode(answer))
+    return Reply(_encode(answer))
 
 
 _OUTPUTS = {"request_id": "BYTES", "label": "INT64", "probability": "FP64", "score": "FP64"}

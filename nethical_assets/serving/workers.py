@@ -33,7 +33,7 @@ _LONGEST_PAUSE_SECONDS = 10.0
 _USAGE = 2
 
 
-class WorkerEndedError(NethicalError):
+class GatewayEndedError(NethicalError):
     """A worker ended while the gateway was started."""
 
     exit_code = 1
@@ -57,7 +57,7 @@ def serve(
     Raises:
         SettingsError: the address is in use or not one of this machine's, others could reach it without a key, or the
             API keys cannot be used.
-        WorkerEndedError: a worker ended before all of them served; all are gone.
+        GatewayEndedError: a worker ended before all of them served; all are gone.
         KeyboardInterrupt: the user interrupted; all workers have ended.
     """
     if workers > 1 and not can_share():
@@ -106,11 +106,11 @@ class _Workers:
             self._stop()
 
     def wait_until_ready(self) -> None:
-        """Raises ``WorkerEndedError`` where one ended instead."""
+        """Raises ``GatewayEndedError`` where one ended instead."""
         while not all(worker.ready for worker in self._workers):
             for worker in self._heard():
                 code = self._ended(worker)
-                error = WorkerEndedError(f"a worker {_how(code)} while it was started; what it wrote above says why")
+                error = GatewayEndedError(f"a worker {_how(code)} while it was started; what it wrote above says why")
                 error.exit_code = code if code == _USAGE else 1
                 raise error
 

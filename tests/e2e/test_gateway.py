@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from nethical_assets.home.settings import load_settings
+from nethical_assets.serving.answer_log import segments_folder
 from nethical_assets.serving.champions import Champions
-from nethical_assets.serving.journal import segments_folder
 from tests.conftest import Once
 from tests.e2e.platform import NETHICAL, running, wait_until
 from tests.orchestration import clean_environment, environment_of

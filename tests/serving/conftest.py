@@ -14,11 +14,11 @@ from starlette.testclient import TestClient
 
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.home.settings import load_settings
+from nethical_assets.serving.answer_log import AnswerLog
 from nethical_assets.serving.api_keys import KeyRing
 from nethical_assets.serving.application import application
 from nethical_assets.serving.champions import Champions
 from nethical_assets.serving.gateway import Gateway
-from nethical_assets.serving.journal import Journal
 from nethical_assets.serving.metrics import GatewayMetrics
 from tests.conftest import Once
 from tests.orchestration import enter, environment_of
@@ -66,7 +66,7 @@ def make_gateway(home: ServedHome, keys: KeyRing | None = None) -> Gateway:
     """The gateway of a home."""
     settings = home.settings
     champions = Champions(settings, family_names())
-    return Gateway(settings, keys or KeyRing({}), champions, Journal(settings), GatewayMetrics())
+    return Gateway(settings, keys or KeyRing({}), champions, AnswerLog(settings), GatewayMetrics())
 
 
 @contextlib.contextmanager

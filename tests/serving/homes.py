@@ -25,7 +25,7 @@ from nethical_assets.home.changes import place_pointer
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.workspace import Workspace
-from nethical_assets.serving.journal import segments_folder
+from nethical_assets.serving.answer_log import segments_folder
 from tests.core.models.conftest import manifest_of, pointer_of
 from tests.orchestration import environment_of
 

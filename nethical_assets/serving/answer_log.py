@@ -23,7 +23,7 @@ def segments_folder(home: Path) -> Path:
     return home / "serving" / "segments"
 
 
-class Journal:
+class AnswerLog:
     """The segment of this process."""
 
     def __init__(self, settings: Settings) -> None:

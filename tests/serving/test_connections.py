@@ -1,0 +1,87 @@
+"""Connections as they are on the wire: what does not arrive, what is no HTTP, and what is kept open."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvicorn
+
+from nethical_assets.serving.application import application
+from nethical_assets.serving.connections import connections
+from nethical_assets.serving.listening import listening_socket
+from tests.serving.conftest import make_gateway
+from tests.serving.homes import SIGNALS, ServedHome
+
+SECONDS = 0.3
+BODY = json.dumps(SIGNALS).encode()
+HEAD = b"POST /v1/score/logistic HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+
+@pytest.fixture
+def port(make_home: Callable[..., ServedHome]) -> Iterator[int]:
+    """A server in a thread of this process."""
+    gateway = make_gateway(make_home(serving={"body_seconds": SECONDS}))
+    config = uvicorn.Config(
+        application(gateway), http=connections(SECONDS), ws="none", log_config=None, access_log=False
+    )
+    server, bound = uvicorn.Server(config), listening_socket("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert time.monotonic() < deadline and thread.is_alive()
+        time.sleep(0.01)
+    yield bound.getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+def answer_to(port: int, *parts: bytes) -> tuple[int, dict[str, str]]:
+    """Send the parts, and read until the other side closes: the status, and the error."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        for part in parts:
+            connection.sendall(part)
+        data = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert b"connection: close" in head.lower()
+    return int(head.split()[1]), json.loads(body)["error"]
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET", HEAD[:40], (HEAD % len(BODY))[:-2]])
+def test_a_head_that_does_not_arrive_is_408_and_the_connection_ends(port: int, sent: bytes) -> None:
+    status, error = answer_to(port, sent)
+    assert (status, error["code"]) == (408, "timeout")
+    assert "head" in error["reason"]
+
+
+def test_a_body_that_does_not_arrive_is_408_and_the_connection_ends(port: int) -> None:
+    status, error = answer_to(port, HEAD % len(BODY), BODY[:-1])
+    assert (status, error["code"]) == (408, "timeout")
+    assert "body" in error["reason"]
+
+
+@pytest.mark.parametrize("sent", [b"nothing like it\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/9.9\r\n\r\n"])
+def test_what_is_no_http_is_400_in_the_same_form(port: int, sent: bytes) -> None:
+    status, error = answer_to(port, sent)
+    assert (status, error["code"]) == (400, "malformed")
+
+
+def test_a_body_that_is_too_large_is_not_waited_for(port: int) -> None:
+    status, error = answer_to(port, HEAD % (1 << 40))
+    assert (status, error["code"]) == (413, "too_large")
+
+
+def test_a_connection_that_is_kept_open_may_rest(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        for _ in range(2):
+            connection.sendall(HEAD % len(BODY) + BODY)
+            data = b""
+            while not data.endswith(b"}"):
+                data += connection.recv(65536)
+            assert data.startswith(b"HTTP/1.1 200 ")
+            time.sleep(2 * SECONDS)
