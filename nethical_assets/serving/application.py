@@ -60,8 +60,7 @@ def application(gateway: Gateway) -> Starlette:
 
     def route(path: str, method: str, handler: Handler, *, bounded: bool) -> Route:
         name = path.replace("/{family}", "").strip("/")
-        limited = gateway.in_flight if bounded else None
-        endpoint = Endpoint(name, handler, gateway.limits, gateway.metrics, limited)
+        endpoint = Endpoint(name, handler, gateway.limits, gateway.metrics, gateway.in_flight, bounded=bounded)
         return Route(path, endpoint, methods=[method], name=f"{method} {path}")
 
     posts: dict[str, Handler] = {
@@ -109,7 +108,7 @@ async def _score(gateway: Gateway, call: Call) -> Reply:
     else:
         document = await gateway.decoded(body)
         if not is_batch(document):
-            scored = await gateway.score_one(call, admitted, document, len(body))  # type: ignore[arg-type]
+            scored = await gateway.score_one(call, admitted, document, len(body))
             return Reply(
                 _encode(
                     OneAnswer(
@@ -123,7 +122,7 @@ async def _score(gateway: Gateway, call: Call) -> Reply:
                     )
                 )
             )
-        read = partial(frame_of, document, records_max)  # type: ignore[arg-type]
+        read = partial(frame_of, document, records_max)
     as_arrow = ARROW in (call.header(b"accept") or "")
     answer = await gateway.score_many(call, admitted, read, _as_arrow if as_arrow else _as_json)
     return Reply(answer, content_type=ARROW if as_arrow else JSON)

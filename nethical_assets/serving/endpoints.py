@@ -22,6 +22,8 @@ from nethical_assets.serving.payloads import JSON
 from nethical_assets.serving.refusals import RefusedError, busy, invalid, malformed, too_large, unexpected
 
 _LOGGER = logging.getLogger(__name__)
+LARGE_BYTES = 1 << 16
+"""A larger body keeps the event loop for milliseconds: it is read and scored in a thread."""
 _CLIENT_LEFT = 499
 """Counted where the client was gone before its answer; nothing is sent."""
 
@@ -32,10 +34,11 @@ class ClientLeftError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker takes: bytes of a body, seconds for it to arrive, requests at once, and what a refused client is
-    told to wait."""
+    """What one worker takes: bytes of a body and of all bodies at once, seconds for one to arrive, requests at once,
+    and what a refused client is told to wait."""
 
     body_bytes: int
+    bytes_in_flight: int
     body_seconds: float
     in_flight: int
     retry_after_seconds: int
@@ -52,15 +55,28 @@ class Reply:
 
 
 @dataclass
+class InFlight:
+    """What a worker is at: requests, and the bytes of their bodies that it holds."""
+
+    count: int = 0
+    bytes: int = 0
+
+
+@dataclass
 class Call:
-    """One request. ``family`` is set by its handler once it is known to be registered: it is counted under it."""
+    """One request. ``held`` of its bytes are counted in ``in_flight``.
+
+    ``family`` is set by its handler once it is known to be registered: it is counted under it.
+    """
 
     scope: Scope
     receive: Receive
     limits: Limits
     route: str
     started_ns: int
+    in_flight: InFlight
     family: str = ""
+    held: int = 0
     _headers: dict[bytes, bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +115,7 @@ class Call:
 
         Raises:
             RefusedError: 408, 413 or 415.
+            RefusedError: 503, too much is held already for a body that is not small.
             ClientLeftError: the client is gone.
         """
         if self.header(b"content-encoding") not in (None, "identity"):
@@ -123,8 +140,12 @@ class Call:
                 raise ClientLeftError
             part = message.get("body", b"")
             size += len(part)
+            self.held += len(part)
+            self.in_flight.bytes += len(part)
             if size > limit:
                 raise too_large(f"a body has at most {limit} bytes", closes=True)
+            if size > LARGE_BYTES and self.in_flight.bytes > self.limits.bytes_in_flight:
+                raise busy("too much is sent at once", self.limits.retry_after_seconds, closes=True)
             if not message.get("more_body", False):
                 return part if not parts else b"".join((*parts, part))
             parts.append(part)
@@ -133,29 +154,30 @@ class Call:
 Handler = Callable[[Call], Awaitable[Reply]]
 
 
-class InFlight:
-    """How many requests a worker is at."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-
 class Endpoint:
-    """A handler as an ASGI application. With ``in_flight`` it is refused where the worker is at too many."""
+    """A handler as an ASGI application. One that is ``bounded`` is refused where the worker is at too many requests."""
 
     def __init__(
-        self, route: str, handler: Handler, limits: Limits, metrics: GatewayMetrics, in_flight: InFlight | None = None
+        self,
+        route: str,
+        handler: Handler,
+        limits: Limits,
+        metrics: GatewayMetrics,
+        in_flight: InFlight,
+        *,
+        bounded: bool,
     ) -> None:
         self._route = route
         self._handler = handler
         self._limits = limits
         self._metrics = metrics
         self._in_flight = in_flight
+        self._bounded = bounded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; only what cancels it is raised."""
         started = time.perf_counter_ns()
-        call = Call(scope, receive, self._limits, self._route, started)
+        call = Call(scope, receive, self._limits, self._route, started, self._in_flight)
         answer = await self._answer(call)
         status = _CLIENT_LEFT if answer is None else answer.status
         self._metrics.answered(self._route, call.family, status, (time.perf_counter_ns() - started) / 1e9)
@@ -163,18 +185,19 @@ class Endpoint:
             await send_answer(send, answer)
 
     async def _answer(self, call: Call) -> Reply | None:
-        bounded = self._in_flight
-        if bounded is None:
+        if not self._bounded:
             return await self._guarded(call)
-        if bounded.count >= self._limits.in_flight:
+        in_flight = self._in_flight
+        if in_flight.count >= self._limits.in_flight:
             return _refusal(busy("too many requests at once", self._limits.retry_after_seconds))
-        bounded.count += 1
-        self._metrics.in_flight.set(bounded.count)
+        in_flight.count += 1
+        self._metrics.in_flight.set(in_flight.count)
         try:
             return await self._guarded(call)
         finally:
-            bounded.count -= 1
-            self._metrics.in_flight.set(bounded.count)
+            in_flight.count -= 1
+            in_flight.bytes -= call.held
+            self._metrics.in_flight.set(in_flight.count)
 
     async def _guarded(self, call: Call) -> Reply | None:
         try:

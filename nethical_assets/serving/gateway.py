@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -31,15 +32,13 @@ from nethical_assets.serving.answers import FeedbackRequest
 from nethical_assets.serving.api_keys import KeyEntry, KeyRing, now_utc
 from nethical_assets.serving.batching import Batcher
 from nethical_assets.serving.champions import Champions, ServedModel
-from nethical_assets.serving.endpoints import Call, InFlight, Limits
+from nethical_assets.serving.endpoints import LARGE_BYTES, Call, InFlight, Limits
 from nethical_assets.serving.metrics import GatewayMetrics
 from nethical_assets.serving.payloads import JSON, Record, decode_json, media_type
 from nethical_assets.serving.record_scorer import RecordError, ScoredRecord
 from nethical_assets.serving.refusals import RefusedError, busy, invalid, too_large, unavailable
 
 _LOGGER = logging.getLogger(__name__)
-_LARGE_BYTES = 1 << 16
-"""A larger body keeps the event loop for milliseconds: it is read and scored in a thread."""
 _ANONYMOUS = "anonymous"
 
 
@@ -74,7 +73,11 @@ class Gateway:
         self.families = frozenset(family_names())
         serving = self.serving = settings.file.serving
         self.limits = Limits(
-            serving.body_bytes_max, serving.body_seconds, serving.requests_in_flight_max, serving.retry_after_seconds
+            body_bytes=serving.body_bytes_max,
+            bytes_in_flight=serving.body_bytes_max * serving.batches_in_flight_max,
+            body_seconds=serving.body_seconds,
+            in_flight=serving.requests_in_flight_max,
+            retry_after_seconds=serving.retry_after_seconds,
         )
         self._journal = journal
         self._batches = ThreadPoolExecutor(1, "batches")
@@ -158,15 +161,15 @@ class Gateway:
             raise unavailable("unverified", reason, self.serving.retry_after_seconds)
         return Admitted(served, f"{family}-{call.request_id()}")
 
-    async def decoded(self, body: bytes) -> object:
-        """The JSON document of a body; a large one is read in a thread.
+    async def decoded(self, body: bytes, kind: type[Any] = object) -> Any:
+        """The JSON document of a body, of the type ``kind`` where one is given; a large one is read in a thread.
 
         Raises:
             RefusedError: 400 or 422.
         """
-        if len(body) <= _LARGE_BYTES:
-            return decode_json(body)
-        return await asyncio.get_running_loop().run_in_executor(self._batches, decode_json, body)
+        if len(body) <= LARGE_BYTES:
+            return decode_json(body, kind)
+        return await asyncio.get_running_loop().run_in_executor(self._batches, decode_json, body, kind)
 
     async def score_one(self, call: Call, admitted: Admitted, record: Record, size: int) -> ScoredRecord:
         """Score one record of ``size`` bytes; the log knows it.
@@ -176,7 +179,7 @@ class Gateway:
         """
         served = admitted.served
         try:
-            if size > _LARGE_BYTES:
+            if size > LARGE_BYTES:
                 with self._one_more_batch():
                     loop = asyncio.get_running_loop()
                     scored = await loop.run_in_executor(self._batches, served.scorer.score, record)
@@ -242,7 +245,7 @@ class Gateway:
         """
         entry = self.authorised(call)
         media_type(call.header(b"content-type"), (JSON,))
-        labels = decode_json(await call.body(), FeedbackRequest).labels
+        labels = (await self.decoded(await call.body(), FeedbackRequest)).labels
         if len(labels) > self.serving.batch_records_max:
             raise too_large(f"{len(labels)} labels; send at most {self.serving.batch_records_max} at once")
         counts: dict[str, int] = {}

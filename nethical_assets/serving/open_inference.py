@@ -15,7 +15,7 @@ import msgspec
 import pandas as pd
 
 from nethical_assets.serving.endpoints import Call, Reply
-from nethical_assets.serving.payloads import JSON, decode_json, frame_of_columns, media_type
+from nethical_assets.serving.payloads import JSON, frame_of_columns, media_type
 from nethical_assets.serving.refusals import invalid
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def infer(gateway: Gateway, call: Call) -> Reply:
     """``POST /v2/models/{family}/infer``."""
     admitted = gateway.admit(call)
     media_type(call.header(b"content-type"), (JSON,))
-    request = decode_json(await call.body(), InferRequest)
+    request: InferRequest = await gateway.decoded(await call.body(), InferRequest)
     read = partial(_frame, request, gateway.serving.batch_records_max)
     return Reply(await gateway.score_many(call, admitted, read, partial(_written, request.id)))
 

@@ -78,14 +78,15 @@ def too_large(reason: str, *, closes: bool = False) -> RefusedError:
     return RefusedError(413, "too_large", reason, closes=closes)
 
 
-def busy(reason: str, retry_after_seconds: int) -> RefusedError:
+def busy(reason: str, retry_after_seconds: int, *, closes: bool = False) -> RefusedError:
     """503: more is asked at once than can be answered; nothing of the request was done."""
-    return unavailable("busy", reason, retry_after_seconds)
+    return unavailable("busy", reason, retry_after_seconds, closes=closes)
 
 
-def unavailable(code: str, reason: str, retry_after_seconds: int) -> RefusedError:
+def unavailable(code: str, reason: str, retry_after_seconds: int, *, closes: bool = False) -> RefusedError:
     """503: it cannot be answered now; nothing of the request was done."""
-    return RefusedError(503, code, reason, headers=((b"retry-after", b"%d" % retry_after_seconds),))
+    headers = ((b"retry-after", b"%d" % retry_after_seconds),)
+    return RefusedError(503, code, reason, headers=headers, closes=closes)
 
 
 def unexpected() -> RefusedError:

@@ -256,6 +256,20 @@ def test_batches_have_a_bound_of_their_own(make_home: Callable[..., ServedHome])
     gateway.close()
 
 
+def test_the_bytes_that_a_worker_holds_have_a_bound(make_home: Callable[..., ServedHome]) -> None:
+    """Many large bodies at once do not add up to all the memory there is; small ones are taken all the same."""
+    home = make_home(serving={"body_bytes_max": 200_000, "batches_in_flight_max": 2})
+    with serving(home) as client:
+        in_flight = client.app.router.routes[0].app._in_flight  # type: ignore[attr-defined]
+        large = {"text": "word " * 30_000}
+        assert client.post("/v1/score/prompt_injection", json=large).status_code == 200
+        assert (in_flight.count, in_flight.bytes) == (0, 0), "what was answered is held no more"
+        in_flight.bytes = 390_000
+        refused(client.post("/v1/score/prompt_injection", json=large), 503, "busy", connection="close")
+        assert client.post(SCORE, json=SIGNALS).status_code == 200
+        assert in_flight.bytes == 390_000
+
+
 def test_what_the_log_cannot_hold_is_not_answered_as_scored(
     home: ServedHome, client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
