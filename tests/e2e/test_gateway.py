@@ -195,8 +195,30 @@ def check(clients: Clients, truth: dict[str, list[float]]) -> None:
         assert one["score"] == truth[one["model"]][at]
 
 
-def test_workers_end_with_the_process_that_started_them(gateway: Served) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(gateway: Served, sent: signal.Signals) -> None:
     workers = gateway.workers()
-    gateway.process.kill()
-    gateway.process.wait()
+    gateway.process.send_signal(sent)
+    code = gateway.process.wait(60)
+    if sent == signal.SIGKILL:
+        assert code == -sent
+    else:
+        assert code == 128 + sent
+        assert gateway.log.read_text().splitlines()[-1].startswith("nethical: interrupted")
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 60, "the end of the workers")
+
+
+def test_a_gateway_that_cannot_begin_says_why_and_leaves_nothing(once: Once, tmp_path: Path) -> None:
+    built, folder = once("served", build_served), tmp_path / "state"
+    shutil.copytree(built / "state", folder, symlinks=True)
+    environment = clean_environment(environment_of(folder))
+    segments = segments_folder(folder / "home")
+    segments.parent.mkdir()
+    segments.write_text("no folder")
+    command = [NETHICAL, "serve", "--port", "0", "--workers", str(WORKERS)]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    lines = ended.stderr.splitlines()
+    assert str(segments) in lines[0]
+    assert lines[-1].startswith("nethical: a worker ended with exit code 2 while it was started")
+    assert [path.name for path in segments.parent.iterdir()] == ["segments"]

@@ -18,6 +18,7 @@ from nethical_assets.serving.payloads import ARROW
 from tests.serving.conftest import make_gateway
 from tests.serving.homes import SIGNALS, ServedHome, text_records
 from tests.serving.test_scoring import arrow
+from tests.sweeping import cases
 
 EXPECTED = {200, 202, 400, 404, 413, 415, 422}
 PIECES = [
@@ -100,7 +101,8 @@ async def statuses(app: Any, requests: list[tuple[str, str, bytes]]) -> dict[int
     return counts
 
 
-@pytest.mark.parametrize("count", [1500, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])])
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("count", cases(1500, more=[100_000]))
 def test_mutated_bodies_break_nothing(count: int, module_home: ServedHome) -> None:
     chance, known = random.Random(20261130), seeds()
     requests = []
