@@ -7,8 +7,10 @@ import hashlib
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nethical_assets.core.governance.predictions import screen_outputs
+from nethical_assets.core.governance.predictions import screen_numbers, screen_outputs
 from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.ground.documents import to_document
 
@@ -85,3 +87,15 @@ def test_missing_values_and_categories_are_fine(screener: Screener) -> None:
 def test_inputs_and_outputs_belong_together(screener: Screener) -> None:
     with pytest.raises(ValueError, match="1 outputs for 2 inputs"):
         screen_outputs(explained("a"), screener, pd.Series(["a", "b"]))
+
+
+@given(
+    label=st.integers(-1, 2),
+    probability=st.floats(-0.5, 1.5) | st.sampled_from([0.0, 1.0, float("nan"), float("inf")]),
+    score=st.floats(allow_nan=True, allow_infinity=True),
+)
+def test_one_output_is_judged_as_a_table_of_one(
+    screener: Screener, label: int, probability: float, score: float
+) -> None:
+    frame = pd.DataFrame({"label": [label], "probability": [probability], "score": [score]})
+    assert screen_numbers(label, probability, score) == screen_outputs(frame, screener).by_kind
