@@ -3,6 +3,9 @@
 What belongs here: how it begins and ends. What does not: starting it (``workers``). It ends when it is told to
 (SIGTERM), or when the process that started it is gone, which it sees by its standard input; it says on its standard
 output that it listens.
+
+One that is started again beside others (``AGAIN``) does not listen before it has verified every champion: the others go
+on with the last model that they could verify, and it has none.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import contextlib
 import gc
 import logging
 import os
+import select
 import socket
 import sys
 import threading
@@ -31,6 +35,7 @@ from nethical_assets.serving.connections import connections
 from nethical_assets.serving.gateway import Gateway
 from nethical_assets.serving.listening import listening_socket
 from nethical_assets.serving.metrics import GatewayMetrics
+from nethical_assets.serving.workers import AGAIN, READY
 
 _OBJECTS_A_COLLECTION = 50_000
 _KEPT_ALIVE_SECONDS = 75
@@ -39,7 +44,7 @@ _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tupl
 
 
 def main(arguments: list[str]) -> int:
-    """Serve on the host and port in ``arguments`` until told to end; the exit code."""
+    """Serve on the host and port in ``arguments``, which ``AGAIN`` may follow, until told to end; the exit code."""
     _begin_logging()
     warnings.simplefilter("ignore")
     gc.set_threshold(_OBJECTS_A_COLLECTION)
@@ -48,7 +53,10 @@ def main(arguments: list[str]) -> int:
         settings = load_settings()
         keys = KeyRing(os.environ)
         bound = listening_socket(host, port)
-        gateway = Gateway(settings, keys, Champions(settings, family_names()), AnswerLog(settings), GatewayMetrics())
+        champions = Champions(settings, family_names())
+        if AGAIN in arguments and not _verified(champions, settings.file.serving.champion_poll_seconds):
+            return 0
+        gateway = Gateway(settings, keys, champions, AnswerLog(settings), GatewayMetrics())
     except NethicalError as error:
         _LOGGER.error("%s", error)
         return error.exit_code
@@ -59,6 +67,16 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=server.end_with_parent, name="parent", daemon=True).start()
     server.run(sockets=[bound])
     return 0 if server.started else 1
+
+
+def _verified(champions: Champions, poll_seconds: float) -> bool:
+    """Wait until every champion is verified; False where the process that started this one is gone before."""
+    champions.look()
+    while any(standing.state == "unverified" for standing in champions.standings().values()):
+        if select.select([0], [], [], poll_seconds)[0]:
+            return False
+        champions.look()
+    return True
 
 
 class _Server(uvicorn.Server):
@@ -89,7 +107,7 @@ class _Server(uvicorn.Server):
             if states == {"none"}:
                 _LOGGER.warning("no family has a promoted model yet; it is served once there is one: nethical run")
             with contextlib.suppress(OSError):
-                os.write(1, b"ready\n")
+                os.write(1, READY)
 
     def end_with_parent(self) -> None:
         """Wait until the process that started this one is gone, and end."""

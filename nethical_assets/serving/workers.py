@@ -25,6 +25,10 @@ from nethical_assets.serving.api_keys import KEYS_FILE_VARIABLE, KEYS_VARIABLE, 
 from nethical_assets.serving.listening import can_share, is_loopback, reserve
 from nethical_assets.serving.metrics import FOLDER_VARIABLE, forget_process
 
+READY = b"ready\n"
+"""What a worker writes when it listens."""
+AGAIN = "again"
+"""What a worker is told that is started beside others which serve."""
 _SECONDS_BETWEEN_LOOKS = 0.5
 _KILLED_AFTER_SECONDS = 5.0
 """How much longer than its requests may go on a worker may take to end."""
@@ -128,13 +132,13 @@ class _Workers:
             due = [one for one in self._due if one[0] <= now]
             self._due = [one for one in self._due if one[0] > now]
             for _, failures in due:
-                self._start(failures)
+                self._start(failures, AGAIN)
 
-    def _start(self, failures: int) -> None:
+    def _start(self, failures: int, *more: str) -> None:
         # In a session of its own: what a terminal sends to this command is told to it by this command. Its standard
         # input stays open as long as this process lives.
         process = subprocess.Popen(
-            self._command,
+            [*self._command, *more],
             env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -150,9 +154,9 @@ class _Workers:
         pause = min((due - time.monotonic() for due, _ in self._due), default=_SECONDS_BETWEEN_LOOKS)
         for key, _ in self._selector.select(min(max(pause, 0.0), _SECONDS_BETWEEN_LOOKS)):
             worker: _Worker = key.data
-            if os.read(_output(worker), 1024):
-                worker.ready = True
-            else:
+            data = os.read(_output(worker), 1024)
+            worker.ready |= READY in data
+            if not data:
                 ended.append(worker)
         return ended
 

@@ -195,6 +195,24 @@ def check(clients: Clients, truth: dict[str, list[float]]) -> None:
         assert one["score"] == truth[one["model"]][at]
 
 
+def test_a_worker_that_is_started_again_waits_for_a_champion_that_it_can_verify(gateway: Served) -> None:
+    pointer = gateway.home.pointer(FAMILY)
+    whole, model = pointer.read_bytes(), gateway.home.models[FAMILY][0]
+    pointer.write_bytes(b"damaged")
+    wait_until(lambda: gateway.log.read_text().count("1.0.0 goes on") == WORKERS, 60, "that both noticed")
+    killed, _ = gateway.workers()
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: "it is not served" in gateway.log.read_text(), 60, "the new worker's look")
+    with Clients(gateway.port) as clients:
+        wait_until(lambda: len(clients.answers) > 5 * CLIENTS, 60, "answers")
+        assert clients.refused == [] and clients.failures == []
+        pointer.write_bytes(whole)
+        wait_until(lambda: gateway.log.read_text().count(f"{FAMILY}: serving") == WORKERS + 1, 60, "the new worker")
+    assert {one["model"] for _, _, one in clients.answers} == {model}
+    assert clients.refused == []
+    assert gateway.get("/readyz")[0] == 200
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_workers_end_with_the_process_that_started_them(gateway: Served, sent: signal.Signals) -> None:
     workers = gateway.workers()

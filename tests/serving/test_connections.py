@@ -6,7 +6,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -14,18 +15,19 @@ import uvicorn
 from nethical_assets.serving.application import application
 from nethical_assets.serving.connections import connections
 from nethical_assets.serving.listening import listening_socket
-from tests.serving.conftest import make_gateway
-from tests.serving.homes import SIGNALS, ServedHome
+from tests.serving.conftest import copied, make_gateway
+from tests.serving.homes import SIGNALS
 
 SECONDS = 0.3
 BODY = json.dumps(SIGNALS).encode()
 HEAD = b"POST /v1/score/logistic HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 
 
-@pytest.fixture
-def port(make_home: Callable[..., ServedHome]) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def port(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A server in a thread of this process."""
-    gateway = make_gateway(make_home(serving={"body_seconds": SECONDS}))
+    home = copied(built, tmp_path_factory.mktemp("connections") / "state", serving={"body_seconds": SECONDS})
+    gateway = make_gateway(home)
     config = uvicorn.Config(
         application(gateway), http=connections(SECONDS), ws="none", log_config=None, access_log=False
     )
