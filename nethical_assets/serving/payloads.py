@@ -160,9 +160,18 @@ def _frame_of_arrow(body: bytes, records_max: int) -> pd.DataFrame:
             batch.validate(full=True)
             batches.append(batch)
     _check_size(rows, len(schema), records_max)
+    table = pa.Table.from_batches(batches, schema)
+    table = table.cast(pa.schema([pa.field(field.name, _widest(field.type)) for field in schema]))
     # What a schema says beside its columns is for whoever wrote it: it would name indexes and types anew.
-    frame: pd.DataFrame = pa.Table.from_batches(batches, schema).to_pandas(ignore_metadata=True)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     return frame
+
+
+def _widest(kind: pa.DataType) -> pa.DataType:
+    """A column's type as numbers have it in JSON and in files, so that they are read alike; no value changes."""
+    if pa.types.is_floating(kind):
+        return pa.float64()
+    return pa.int64() if pa.types.is_integer(kind) and not pa.types.is_uint64(kind) else kind
 
 
 def _is_plain(kind: pa.DataType) -> bool:

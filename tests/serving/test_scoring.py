@@ -68,6 +68,16 @@ def test_every_form_of_a_request_gets_what_the_batch_path_gives(
         assert [int(one.rpartition("-")[2]) for one in ids] == list(range(12))
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32", "int8", "uint16", "uint64", "int64"])
+def test_narrow_numbers_of_an_arrow_stream_are_read_as_others(door: TestClient, kind: str) -> None:
+    frame = pd.DataFrame([dict.fromkeys(SIGNALS, 0.1), dict.fromkeys(SIGNALS, 1.0)]).astype(kind)
+    records = frame.astype("float64").to_dict("records")
+    given = door.post("/v1/score/logistic", content=arrow(frame), headers={"content-type": ARROW})
+    assert given.status_code == 200, given.text
+    wanted = door.post("/v1/score/logistic", json={"records": records}).json()
+    assert numbers(given.json()["predictions"]) == numbers(wanted["predictions"])
+
+
 def test_an_arrow_answer_is_given_where_it_is_asked_for(module_home: ServedHome, door: TestClient) -> None:
     records = signal_records(5)
     answer = door.post(
