@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.alerts import IssueTracker
     from nethical_assets.core.alerts.delivery import Target
 
-app = typer.Typer(no_args_is_help=True, help="The issue tracker: list, show, acknowledge, close, and tell others.")
+app = typer.Typer(no_args_is_help=True, help="The issue tracker: list, show, ack, close, deliver, test.")
 Actor = Annotated[str | None, typer.Option(help="Who does it; the user of this session by default.")]
 Number = Annotated[int, typer.Argument(min=1, help="The number of the issue.")]
 

@@ -161,6 +161,7 @@ class ServingSettings(_Strict):
     champion_poll_seconds: Annotated[float, Field(ge=0.05, le=0.5)] = 0.25
     log_sync_seconds: Annotated[float, Field(ge=0.05, le=1.0)] = 1.0
     log_rotate_seconds: Annotated[float, Field(ge=1.0, le=86_400.0)] = 300.0
+    log_seal_seconds: Annotated[float, Field(ge=1.0, le=86_400.0)] = 60.0
     shutdown_seconds: int = Field(default=20, ge=1, le=3600)
 
 

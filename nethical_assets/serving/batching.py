@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from nethical_assets.core.governance.scoring import ScoredRecord
+from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.serving.champions import ServedModel
 from nethical_assets.serving.payloads import Record
-from nethical_assets.serving.record_scorer import RecordError, ScoredRecord
 
 
 @dataclass
@@ -64,13 +65,15 @@ class Batcher:
         while self._waiting and len(batch) < self._batch_max:
             if not (one := self._waiting.popleft()).answer.cancelled():
                 batch.append(one)
-        if len(batch) > 1:
+        at_once = _at_once(batch[0]) if len(batch) == 1 else None
+        if at_once is not None:
+            _settle(batch[0], at_once)
+        elif batch:
+            # Several, or one in which screening may find something: that takes too long for those who wait.
             task = asyncio.get_running_loop().create_task(self._together(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        if batch:
-            _settle(batch[0], _scored_alone(batch[0].served, batch[0].record))
         self._again()
 
     async def _together(self, batch: list[_Waiting]) -> None:
@@ -98,6 +101,13 @@ def _settle(one: _Waiting, result: ScoredRecord | Exception) -> None:
         one.answer.set_result(result)
     else:
         one.answer.set_exception(result)
+
+
+def _at_once(one: _Waiting) -> ScoredRecord | Exception | None:
+    try:
+        return one.served.scorer.score_at_once(one.record)
+    except Exception as error:
+        return error
 
 
 def _scored_alone(served: ServedModel, record: Record) -> ScoredRecord | Exception:

@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from nethical_assets.core.detectors.registry import load_family
+from nethical_assets.core.governance.scoring import RecordScorer
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.unexpected import describe_unexpected, may_quote_data
 from nethical_assets.core.models.loading import load_detector
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, utc_now
-from nethical_assets.serving.record_scorer import RecordScorer
 
 if TYPE_CHECKING:
     from nethical_assets.core.detectors.base import Detector, DetectorSpec

@@ -24,7 +24,8 @@ import pandas as pd
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.drift.segments import FeedbackRow, LoggedRow
 from nethical_assets.core.governance.predictions import MALFORMED, screen_numbers, screen_outputs
-from nethical_assets.core.governance.scoring import ScoredRecords
+from nethical_assets.core.governance.scoring import ScoredRecord, ScoredRecords
+from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.core.ground.unexpected import describe_unexpected
 from nethical_assets.home.settings import Settings
 from nethical_assets.serving.answer_log import AnswerLog
@@ -35,7 +36,6 @@ from nethical_assets.serving.champions import Champions, ServedModel
 from nethical_assets.serving.endpoints import LARGE_BYTES, Call, InFlight, Limits
 from nethical_assets.serving.metrics import GatewayMetrics
 from nethical_assets.serving.payloads import JSON, Record, decode_json, media_type
-from nethical_assets.serving.record_scorer import RecordError, ScoredRecord
 from nethical_assets.serving.refusals import RefusedError, busy, invalid, too_large, unavailable
 
 _LOGGER = logging.getLogger(__name__)
@@ -179,14 +179,11 @@ class Gateway:
         """
         served = admitted.served
         try:
-            if size > LARGE_BYTES:
-                with self._one_more_batch():
-                    loop = asyncio.get_running_loop()
-                    scored = await loop.run_in_executor(self._batches, served.scorer.score, record)
-            elif served.spec.text_columns:
+            if size <= LARGE_BYTES and served.spec.text_columns:
                 scored = await self._batcher(served.family).score(served, record)
             else:
-                scored = served.scorer.score(record)
+                at_once = served.scorer.score_at_once(record) if size <= LARGE_BYTES else None
+                scored = at_once or await self._score_in_thread(served, record)
         except RecordError as error:
             raise invalid(error.field, error.reason) from None
         _refuse_malformed(screen_numbers(scored.label, scored.probability, scored.score))
@@ -196,6 +193,12 @@ class Gateway:
         if scored.masked:
             self.metrics.found(served.family, scored.masked, {})
         return scored
+
+    async def _score_in_thread(self, served: ServedModel, record: Record) -> ScoredRecord:
+        """A record that is large, or in which screening may find something: nobody else waits for it."""
+        with self._one_more_batch():
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._batches, served.scorer.score, record)
 
     async def score_many(
         self,
@@ -224,7 +227,8 @@ class Gateway:
         try:
             scored = served.scorer.score_many(read())
         except RecordError as error:
-            raise invalid(error.field, error.reason) from None
+            which = "" if error.record is None else f" (first: record {error.record})"
+            raise invalid(error.field, f"{error.reason}{which}") from None
         outputs = screen_outputs(scored.predictions, served.screener, scored.texts).by_kind
         _refuse_malformed(outputs)
         many = ScoredMany(

@@ -23,6 +23,7 @@ from nethical_assets.core.ground.storage import sweep_partial_files, temporary_f
 from nethical_assets.home.settings import Settings
 from nethical_assets.serving.api_keys import KEYS_FILE_VARIABLE, KEYS_VARIABLE, KeyRing
 from nethical_assets.serving.listening import can_share, is_loopback, reserve
+from nethical_assets.serving.log_keeping import Sealing
 from nethical_assets.serving.metrics import FOLDER_VARIABLE, forget_process
 
 READY = b"ready\n"
@@ -76,7 +77,8 @@ def serve(
     sweep_partial_files(folder)
     with reserve(host, port) as reserved, temporary_folder(folder) as counted:
         port = reserved.getsockname()[1]
-        with _Workers(settings, host, port, counted).running(workers) as running:
+        # Left in reverse: the last rows are sealed when the workers have closed their segments.
+        with Sealing(settings, said).going_on(), _Workers(settings, host, port, counted).running(workers) as running:
             running.wait_until_ready()
             many = f"{workers} workers" if workers > 1 else "1 worker"
             said(f"The gateway is at http://{_in_address(host)}:{port} ({many}; /docs says what it offers)")

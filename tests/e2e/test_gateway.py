@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from nethical_assets.home.settings import load_settings
-from nethical_assets.serving.answer_log import segments_folder
+from nethical_assets.home.stores import segment_folder
 from nethical_assets.serving.champions import Champions
 from tests.conftest import Once
 from tests.e2e.platform import NETHICAL, running, wait_until
@@ -151,7 +151,7 @@ def test_swaps_a_killed_worker_and_the_end_under_load(gateway: Served) -> None:
         late = [one["model"] for began, _, one in clients.answers if at + 2.0 < began < until - 1.0]
         assert late and set(late) == {model}, "two seconds after a promotion every answer is of the new model"
 
-    used = [path for path in segments_folder(home.settings.home).iterdir() if path.stat().st_size > 0]
+    used = [path for path in segment_folder(home.settings.home).iterdir() if path.stat().st_size > 0]
     assert len(used) == WORKERS, "clients that keep their connections are spread over the workers"
     metrics = gateway.get("/metrics")[1]
     counted = re.search(r'requests_total\{family="logistic",route="v1/score",status="200"\} ([0-9.]+)', metrics)
@@ -230,7 +230,7 @@ def test_a_gateway_that_cannot_begin_says_why_and_leaves_nothing(once: Once, tmp
     built, folder = once("served", build_served), tmp_path / "state"
     shutil.copytree(built / "state", folder, symlinks=True)
     environment = clean_environment(environment_of(folder))
-    segments = segments_folder(folder / "home")
+    segments = segment_folder(folder / "home")
     segments.parent.mkdir()
     segments.write_text("no folder")
     command = [NETHICAL, "serve", "--port", "0", "--workers", str(WORKERS)]

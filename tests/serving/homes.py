@@ -19,13 +19,13 @@ from nethical_assets.core.delivery.expected import promotion_payload, promotion_
 from nethical_assets.core.detectors.artifact import choose_golden_inputs, pack
 from nethical_assets.core.detectors.base import LabelledRows
 from nethical_assets.core.detectors.registry import load_family
-from nethical_assets.core.drift.segments import read_rows
+from nethical_assets.core.drift.segments import read_segment
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.home.changes import place_pointer
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
+from nethical_assets.home.stores import segment_folder
 from nethical_assets.home.workspace import Workspace
-from nethical_assets.serving.answer_log import segments_folder
 from tests.core.models.conftest import manifest_of, pointer_of
 from tests.orchestration import environment_of
 
@@ -105,7 +105,7 @@ class ServedHome:
 
     def logged(self) -> list[Any]:
         """Every row of the segments."""
-        return [row for path in sorted(segments_folder(self.settings.home).glob("*")) for row in read_rows(path)]
+        return [row for path in sorted(segment_folder(self.settings.home).glob("*.*")) for row in read_segment(path)]
 
 
 def build(folder: Path, families: dict[str, int], **changes: Any) -> dict[str, list[str]]:

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.governance.scoring import RecordScorer, ScoredRecord
+from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.serving.batching import Batcher, score_each
 from nethical_assets.serving.champions import Champions, ServedModel
-from nethical_assets.serving.record_scorer import RecordError, RecordScorer, ScoredRecord
 from tests.serving.homes import ServedHome, text_records
 
 
@@ -38,6 +39,10 @@ class Watched:
     def score(self, record: Any) -> ScoredRecord:
         self.asked.append((1, threading.current_thread() is threading.main_thread()))
         return self.scorer.score(record)
+
+    def score_at_once(self, record: Any) -> ScoredRecord | None:
+        self.asked.append((1, threading.current_thread() is threading.main_thread()))
+        return self.scorer.score_at_once(record)
 
     def score_many(self, frame: pd.DataFrame) -> Any:
         self.asked.append((len(frame), threading.current_thread() is threading.main_thread()))

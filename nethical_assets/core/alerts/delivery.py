@@ -133,4 +133,5 @@ def utc_now() -> datetime:
 
 
 def _wait(failures: int) -> timedelta:
-    return min(_FIRST_WAIT * 2 ** min(failures, _DOUBLINGS), _LONGEST_WAIT)
+    doubled: timedelta = _FIRST_WAIT * (1 << min(failures, _DOUBLINGS))
+    return min(doubled, _LONGEST_WAIT)

@@ -162,9 +162,18 @@ class RecordScorer:
         Raises:
             RecordError: a field is of the wrong type, unknown, or missing where it is required; see ``one_record``.
         """
+        return self.score_at_once(record) or self._scored_as_frame(record)
+
+    def score_at_once(self, record: Mapping[str, Any]) -> ScoredRecord | None:
+        """As :meth:`score`, in microseconds; None where it takes a frame of one: screening may find something, or the
+        family does not read a record by itself.
+
+        Raises:
+            RecordError: as :meth:`score`.
+        """
         inputs = self._reader.inputs(record)
         if inputs is None or not self.holds_nothing(record, inputs):
-            return self._scored_as_frame(record)
+            return None
         said = self._detector.score_one(inputs)
         label = int(said.probability >= self._threshold)
         return ScoredRecord(inputs, label, said.probability, said.score, self._detector.sketch_one(inputs), {})

@@ -30,6 +30,7 @@ ADDED: Mapping[str, tuple[str, ...]] = {
     "regression": ("groups",),
     "reading": ("notes",),
     "discovery": ("guessed_encoding",),
+    "issue": ("acknowledged_at", "acknowledged_by"),
 }
 """What documents say since then; an older one does without."""
 WRONG: tuple[Any, ...] = ("text", 7, 0.5, True, None, [], {}, ["text"], {"key": None})
