@@ -145,8 +145,11 @@ def add_key(path: Path, entry: KeyEntry) -> None:
     """Add an entry to the key file, which is made if it is missing and readable by its owner only.
 
     Raises:
-        SettingsError: the file is something else.
+        SettingsError: the file is something else, or a link, in whose place a file would be put.
     """
+    if path.is_symlink() or path.is_dir():
+        what = "a link" if path.is_symlink() else "a folder"
+        raise SettingsError(f"{path}: is {what}; {_ADVICE}")
     with exclusive_lock(path.with_name(f".{path.name}.lock"), waiting_seconds=_LOCK_SECONDS, what=str(path)):
         known = _read(path).values() if path.exists() else ()
         write_atomically(path, pretty_json(msgspec.to_builtins(_KeyFile((*known, entry)))), private=True)

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +81,7 @@ class Gateway:
         )
         self._journal = journal
         self._batches = ThreadPoolExecutor(1, "batches")
-        self._texts = ThreadPoolExecutor(1, "texts")
+        self._singles = ThreadPoolExecutor(1, "singles")
         self._batchers: dict[str, Batcher] = {}
         self._batches_in_flight = 0
         self._ending = threading.Event()
@@ -98,7 +98,7 @@ class Gateway:
         if self._watcher.is_alive():
             self._watcher.join()
         self._batches.shutdown()
-        self._texts.shutdown()
+        self._singles.shutdown()
         self._journal.close()
 
     def _watch(self) -> None:
@@ -179,11 +179,15 @@ class Gateway:
         """
         served = admitted.served
         try:
-            if size <= LARGE_BYTES and served.spec.text_columns:
+            if size > LARGE_BYTES:
+                with self._one_more_batch():
+                    scored = await self._score_in(self._batches, served, record)
+            elif served.spec.text_columns:
                 scored = await self._batcher(served.family).score(served, record)
             else:
-                at_once = served.scorer.score_at_once(record) if size <= LARGE_BYTES else None
-                scored = at_once or await self._score_in_thread(served, record)
+                # One in which screening may find something takes longer, and nobody else waits for it.
+                at_once = served.scorer.score_at_once(record)
+                scored = at_once or await self._score_in(self._singles, served, record)
         except RecordError as error:
             raise invalid(error.field, error.reason) from None
         _refuse_malformed(screen_numbers(scored.label, scored.probability, scored.score))
@@ -194,11 +198,9 @@ class Gateway:
             self.metrics.found(served.family, scored.masked, {})
         return scored
 
-    async def _score_in_thread(self, served: ServedModel, record: Record) -> ScoredRecord:
-        """A record that is large, or in which screening may find something: nobody else waits for it."""
-        with self._one_more_batch():
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._batches, served.scorer.score, record)
+    @staticmethod
+    async def _score_in(executor: Executor, served: ServedModel, record: Record) -> ScoredRecord:
+        return await asyncio.get_running_loop().run_in_executor(executor, served.scorer.score, record)
 
     async def score_many(
         self,
@@ -269,7 +271,7 @@ class Gateway:
 
     def _batcher(self, family: str) -> Batcher:
         if family not in self._batchers:
-            self._batchers[family] = Batcher(self._texts, self.serving.text_batch_records_max)
+            self._batchers[family] = Batcher(self._singles, self.serving.text_batch_records_max)
         return self._batchers[family]
 
     @contextmanager

@@ -34,7 +34,10 @@ EDITED: dict[str, Any] = {
     "close_reason": "it was nothing",
     "unlogged": 1,
 }
-APPENDED = {"number", "occurrences", "last_summary", "created_at", "updated_at", "failed"}
+APPENDED = {
+    *("number", "occurrences", "last_summary", "created_at", "updated_at", "failed"),
+    *("acknowledged_at", "acknowledged_by"),
+}
 """What an issue's history is made of: in no leaf."""
 
 

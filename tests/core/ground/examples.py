@@ -116,7 +116,7 @@ PRINTED: dict[str, Any] = {
     "reproduction": Reproduction("sha256:a", "sha256:b", ("library",), ("one file",), 0.125),
     "issue": Issue(
         1, "print", "drift", "logistic", "drift_score", "Drift", "body", ("drift-alert",), "high", "closed", 2, TIME,
-        TIME, TIME, "me", "mended", TIME, "me", (Comment(TIME, "me", "text"),),
+        TIME, TIME, "me", "mended", "", "", (Comment(TIME, "me", "text"),),
     ),
     "receipt": ChunkReceipt("run", 1, 2, 4, "aa", "bb", "note", "older note", 1, "cc", ("dd", "ee")),
     "verification": VerificationReport(
