@@ -16,7 +16,18 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from nethical_assets.command_line import alerts, audit, data, drift, lineage, models, quarantine, screening, serving
+from nethical_assets.command_line import (
+    alerts,
+    audit,
+    data,
+    drift,
+    lineage,
+    models,
+    quarantine,
+    screening,
+    serving,
+    traffic,
+)
 from nethical_assets.command_line.interrupts import ending, exit_code, first_signal, interruptible
 from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings
 from nethical_assets.command_line.output import (
@@ -201,6 +212,7 @@ def retention(as_json: JsonOption = False) -> None:
 app.command("lineage")(lineage.lineage)
 app.command("reproduce")(lineage.reproduce)
 app.command("screen")(screening.screen)
+app.command("traffic")(traffic.traffic)
 app.command("error-card")(screening.error_card)
 
 
