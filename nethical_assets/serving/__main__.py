@@ -18,6 +18,7 @@ import select
 import socket
 import sys
 import threading
+import time
 import warnings
 from types import TracebackType
 
@@ -39,6 +40,8 @@ from nethical_assets.serving.workers import AGAIN, READY
 
 _OBJECTS_A_COLLECTION = 50_000
 _KEPT_ALIVE_SECONDS = 75
+_LONGEST_WAIT_SECONDS = 30.0
+"""As long as a worker that is started again waits for champions that cannot be verified; then it serves the others."""
 _LOGGER = logging.getLogger(__name__)
 _Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -70,9 +73,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _verified(champions: Champions, poll_seconds: float) -> bool:
-    """Wait until every champion is verified; False where the process that started this one is gone before."""
+    """Wait until every champion is verified, but not for ever: the others may be gone by now. False where the process
+    that started this one is gone before."""
+    deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
     champions.look()
     while any(standing.state == "unverified" for standing in champions.standings().values()):
+        if time.monotonic() >= deadline:
+            return True
         if select.select([0], [], [], poll_seconds)[0]:
             return False
         champions.look()

@@ -104,9 +104,10 @@ class KeyRing:
         stamp = _stamp_of(self._path)
         if stamp == self._stamp:
             return
-        self._stamp = stamp
         try:
             self._entries = {**self._given, **_read(self._path)}
+            # Only now: rights that are mended later change nothing that could be seen.
+            self._stamp = stamp
             self._told = ""
         except NethicalError as error:
             if str(error) != self._told:

@@ -37,7 +37,7 @@ from nethical_assets.serving.description import describe, page
 from nethical_assets.serving.endpoints import Call, Endpoint, Handler, Reply
 from nethical_assets.serving.gateway import Gateway, ScoredMany
 from nethical_assets.serving.metrics import CONTENT_TYPE
-from nethical_assets.serving.payloads import ARROW, JSON, frame_of, frame_of_arrow, is_batch, media_type
+from nethical_assets.serving.payloads import ARROW, JSON, check_records, frame_of, frame_of_arrow, is_batch, media_type
 from nethical_assets.serving.refusals import RefusedError, unexpected
 
 _STATUS_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -102,6 +102,7 @@ async def _score(gateway: Gateway, call: Call) -> Reply:
     served = admitted.served
     kind = media_type(call.header(b"content-type"), (JSON, ARROW))
     body = await call.body()
+    admitted = admitted.with_body(body)
     records_max = gateway.serving.batch_records_max
     if kind == ARROW:
         read: Callable[[], pd.DataFrame] = partial(frame_of_arrow, body, records_max)
@@ -122,6 +123,7 @@ async def _score(gateway: Gateway, call: Call) -> Reply:
                     )
                 )
             )
+        check_records(document, records_max)
         read = partial(frame_of, document, records_max)
     as_arrow = ARROW in (call.header(b"accept") or "")
     answer = await gateway.score_many(call, admitted, read, _as_arrow if as_arrow else _as_json)

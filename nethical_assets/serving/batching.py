@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from nethical_assets.core.governance.scoring import ScoredRecord
-from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.serving.champions import ServedModel
 from nethical_assets.serving.payloads import Record
 
@@ -133,13 +132,17 @@ def score_each(served: ServedModel, records: Sequence[Record]) -> list[ScoredRec
     """Records of several clients in one frame; what is wrong with one, or was found in it, is told of no other."""
     try:
         scored = served.scorer.score_many(pd.DataFrame([dict(record) for record in records]))
-    except RecordError:
+    except Exception:
+        # What is wrong with one is no matter of the others, whatever it is.
         return [_scored_alone(served, record) for record in records]
     if len(scored.predictions) != len(records):
         return [_scored_alone(served, record) for record in records]
     predictions, sketch = scored.predictions, served.detector.sketch(scored.inputs)
     columns = (predictions[name].tolist() for name in ("label", "probability", "score"))
-    changed = _changed(scored.inputs, scored.texts) if scored.masked else [False] * len(records)
+    changed = [False] * len(records)
+    if scored.masked:
+        only_texts = all(len(record) == 1 for record in records)
+        changed = _changed(scored.inputs, scored.texts) if only_texts else [True] * len(records)
     return [
         _scored_alone(served, record) if masked else ScoredRecord(read, int(label), probability, score, described, {})
         for record, read, label, probability, score, described, masked in zip(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +23,9 @@ from nethical_assets.serving.refusals import RefusedError, busy, invalid, malfor
 _LOGGER = logging.getLogger(__name__)
 LARGE_BYTES = 1 << 16
 """A larger body keeps the event loop for milliseconds: it is read and scored in a thread."""
+LARGE_TEXT_BYTES = 1 << 12
+"""A text in a larger body is: it is looked through for what has to be masked, as it is and decoded."""
+_LONGEST_NAME = 200
 _CLIENT_LEFT = 499
 """Counted where the client was gone before its answer; nothing is sent."""
 
@@ -95,20 +97,17 @@ class Call:
         """Microseconds since the request began."""
         return (time.perf_counter_ns() - self.started_ns) // 1000
 
-    def request_id(self) -> str:
-        """32 hexadecimal digits: those of the header ``X-Request-Id``, or random ones. The same for a retry that sends
-        the header, so that it is not taken for another request.
+    def name(self) -> str:
+        """What the client calls the request: the header ``X-Request-Id``; empty where there is none. It is kept
+        nowhere.
 
         Raises:
-            RefusedError: 422, the header is no UUID: other texts could say something about somebody.
+            RefusedError: 422, it is too long.
         """
-        given = self.header(b"x-request-id")
-        if given is None:
-            return uuid.uuid4().hex
-        try:
-            return uuid.UUID(given).hex
-        except ValueError:
-            raise invalid("x-request-id", "not a UUID") from None
+        given = self.header(b"x-request-id") or ""
+        if len(given) > _LONGEST_NAME:
+            raise invalid("x-request-id", f"longer than {_LONGEST_NAME} characters")
+        return given
 
     async def body(self) -> bytes:
         """The whole body.

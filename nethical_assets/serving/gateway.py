@@ -10,13 +10,15 @@ Every answer is of one model: it is taken once, when the request begins, and its
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -29,25 +31,37 @@ from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.core.ground.unexpected import describe_unexpected
 from nethical_assets.home.settings import Settings
 from nethical_assets.serving.answer_log import AnswerLog
-from nethical_assets.serving.answers import FeedbackRequest
+from nethical_assets.serving.answers import FeedbackRequest, LabelGiven
 from nethical_assets.serving.api_keys import KeyEntry, KeyRing, now_utc
 from nethical_assets.serving.batching import Batcher
 from nethical_assets.serving.champions import Champions, ServedModel
-from nethical_assets.serving.endpoints import LARGE_BYTES, Call, InFlight, Limits
+from nethical_assets.serving.endpoints import LARGE_BYTES, LARGE_TEXT_BYTES, Call, InFlight, Limits
 from nethical_assets.serving.metrics import GatewayMetrics
 from nethical_assets.serving.payloads import JSON, Record, decode_json, media_type
 from nethical_assets.serving.refusals import RefusedError, busy, invalid, too_large, unavailable
 
 _LOGGER = logging.getLogger(__name__)
 _ANONYMOUS = "anonymous"
+_LABELS_AT_ONCE = 200
+"""More are written down in a thread."""
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """A request that may ask ``served``; ``request_id`` is the family and 32 hexadecimal digits."""
+    """A request that may ask ``served``; ``request_id`` is the family and 32 hexadecimal digits.
+
+    ``name`` is what its client calls it, empty where it does not.
+    """
 
     served: ServedModel
-    request_id: str
+    name: str
+    request_id: str = ""
+
+    def with_body(self, body: bytes) -> Admitted:
+        """The same request, which has an id now: the same for a retry, which has the same name and body. One name is
+        given to several requests by whatever passes it on to all that it causes."""
+        digits = hashlib.sha256(self.name.encode() + b"\0" + body).hexdigest()[:32] if self.name else uuid.uuid4().hex
+        return replace(self, request_id=f"{self.served.family}-{digits}")
 
 
 @dataclass(frozen=True)
@@ -159,7 +173,7 @@ class Gateway:
                 raise RefusedError(404, "no_model", "the family has no promoted model yet", field="family")
             reason = "the family's champion could not be verified; /v1/models says why"
             raise unavailable("unverified", reason, self.serving.retry_after_seconds)
-        return Admitted(served, f"{family}-{call.request_id()}")
+        return Admitted(served, call.name())
 
     async def decoded(self, body: bytes, kind: type[Any] = object) -> Any:
         """The JSON document of a body, of the type ``kind`` where one is given; a large one is read in a thread.
@@ -182,6 +196,8 @@ class Gateway:
             if size > LARGE_BYTES:
                 with self._one_more_batch():
                     scored = await self._score_in(self._batches, served, record)
+            elif served.spec.text_columns and size > LARGE_TEXT_BYTES:
+                scored = await self._score_in(self._singles, served, record)
             elif served.spec.text_columns:
                 scored = await self._batcher(served.family).score(served, record)
             else:
@@ -254,6 +270,12 @@ class Gateway:
         labels = (await self.decoded(await call.body(), FeedbackRequest)).labels
         if len(labels) > self.serving.batch_records_max:
             raise too_large(f"{len(labels)} labels; send at most {self.serving.batch_records_max} at once")
+        if len(labels) <= _LABELS_AT_ONCE:
+            return self._take_labels(entry, labels)
+        with self._one_more_batch():
+            return await asyncio.get_running_loop().run_in_executor(self._batches, self._take_labels, entry, labels)
+
+    def _take_labels(self, entry: KeyEntry | None, labels: Sequence[LabelGiven]) -> int:
         counts: dict[str, int] = {}
         for number, one in enumerate(labels):
             family = one.request_id.partition("-")[0]

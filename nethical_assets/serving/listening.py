@@ -38,7 +38,8 @@ def reserve(host: str, port: int) -> socket.socket:
         with _bound(host, port, shared=False) as probe:
             probe.listen(1)
             port = probe.getsockname()[1]
-        return _bound(host, port, shared=True)
+        # Without SO_REUSEADDR, or the probe of another gateway would succeed until the workers listen.
+        return _bound(host, port, shared=True, reused=False)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {host}:{port} ({error.strerror}); choose another with --port, or 0 for a free one"
@@ -62,11 +63,12 @@ def can_share() -> bool:
     return hasattr(socket, "SO_REUSEPORT")
 
 
-def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+def _bound(host: str, port: int, *, shared: bool, reused: bool = True) -> socket.socket:
     family, place = _places(host, port)[0]
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reused:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared and can_share():
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET:

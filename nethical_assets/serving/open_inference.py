@@ -88,7 +88,9 @@ async def infer(gateway: Gateway, call: Call) -> Reply:
     """``POST /v2/models/{family}/infer``."""
     admitted = gateway.admit(call)
     media_type(call.header(b"content-type"), (JSON,))
-    request: InferRequest = await gateway.decoded(await call.body(), InferRequest)
+    body = await call.body()
+    admitted = admitted.with_body(body)
+    request: InferRequest = await gateway.decoded(body, InferRequest)
     read = partial(_frame, request, gateway.serving.batch_records_max)
     return Reply(await gateway.score_many(call, admitted, read, partial(_written, request.id)))
 

@@ -14,6 +14,7 @@ import msgspec
 import pandas as pd
 import pyarrow as pa
 
+from nethical_assets.core.governance.columns import LARGEST_EXACT
 from nethical_assets.serving.refusals import RefusedError, invalid, malformed, shortened, too_large
 
 JSON = "application/json"
@@ -70,6 +71,17 @@ def is_batch(document: Any) -> bool:
     return len(document) == 1 and (isinstance(document.get(RECORDS), list) or isinstance(document.get(COLUMNS), dict))
 
 
+def check_records(document: Mapping[str, Any], records_max: int) -> None:
+    """Refuse a JSON document with too many records before anything is made of it.
+
+    Raises:
+        RefusedError: 413.
+    """
+    held = document.get(RECORDS)
+    columns = (held,) if isinstance(held, list) else document.get(COLUMNS, {}).values()
+    _check_size(max((len(cells) for cells in columns if isinstance(cells, list)), default=1) or 1, 1, records_max)
+
+
 def frame_of(document: Mapping[str, Any], records_max: int) -> pd.DataFrame:
     """The records of a JSON document with many, a row each.
 
@@ -123,6 +135,8 @@ def _check_size(rows: int, columns: int, records_max: int) -> None:
 def _series(cells: list[Any]) -> pd.Series:
     """Cells as they were sent: whole numbers too large for 64 bits, and lists, stay what they are."""
     kinds = set(map(type, cells))
+    if kinds == {int, float} and any(type(cell) is int and abs(cell) > LARGEST_EXACT for cell in cells):
+        return pd.Series(cells, dtype=object)
     if kinds <= {int, float} and bool not in kinds:
         try:
             return pd.Series(cells)
@@ -145,7 +159,7 @@ def frame_of_arrow(body: bytes, records_max: int) -> pd.DataFrame:
 
 def _frame_of_arrow(body: bytes, records_max: int) -> pd.DataFrame:
     _refuse_compression(body)
-    batches, rows = [], 0
+    batches, rows, held = [], 0, 0
     with pa.ipc.open_stream(body) as reader:
         schema = reader.schema
         for field in schema:
@@ -156,6 +170,9 @@ def _frame_of_arrow(body: bytes, records_max: int) -> pd.DataFrame:
         for batch in reader:
             rows += batch.num_rows
             _check_size(max(rows, 1), max(len(schema), 1), records_max)
+            held += sum(buffer.size for column in batch.columns for buffer in column.buffers() if buffer is not None)
+            if held > len(body):
+                raise malformed("an Arrow IPC stream whose columns share their bytes")
             # Offsets of others are not trusted: those outside of the buffers would be read all the same.
             batch.validate(full=True)
             batches.append(batch)

@@ -134,7 +134,9 @@ class _Workers:
             due = [one for one in self._due if one[0] <= now]
             self._due = [one for one in self._due if one[0] > now]
             for _, failures in due:
-                self._start(failures, AGAIN)
+                # Beside others that serve it may wait until it can serve as much as they do; alone it may not.
+                beside = [AGAIN] if any(worker.ready for worker in self._workers) else []
+                self._start(failures, *beside)
 
     def _start(self, failures: int, *more: str) -> None:
         # In a session of its own: what a terminal sends to this command is told to it by this command. Its standard

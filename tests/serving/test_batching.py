@@ -141,6 +141,9 @@ def test_a_failure_reaches_whoever_waits_and_the_next_is_scored(served: ServedMo
     async def work() -> None:
         batcher = Batcher(ThreadPoolExecutor(1), 100)
         together = (batcher.score(model, record) for record in text_records(2))
+        assert [type(result) for result in await asyncio.gather(*together)] == [ScoredRecord] * 2, "each by itself then"
+        scorer.score = fails  # type: ignore[method-assign]
+        together = (batcher.score(model, record) for record in text_records(2))
         results = await asyncio.gather(*together, return_exceptions=True)
         assert [type(result) for result in results] == [ValueError, ValueError]
         assert isinstance(await batcher.score(model, text_records(1)[0]), ScoredRecord)

@@ -87,3 +87,38 @@ def test_a_connection_that_is_kept_open_may_rest(port: int) -> None:
                 data += connection.recv(65536)
             assert data.startswith(b"HTTP/1.1 200 ")
             time.sleep(2 * SECONDS)
+
+
+def test_what_begins_no_request_does_not_keep_a_connection_open(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(HEAD % len(BODY) + BODY)
+        while not connection.recv(65536).endswith(b"}"):
+            pass
+        connection.sendall(b"\r\n")
+        data = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert data.startswith(b"HTTP/1.1 408")
+
+
+def test_what_is_wrong_behind_a_request_is_not_its_answer(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(HEAD % len(BODY) + BODY + b"nothing like it\r\n\r\n")
+        data = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert data.startswith(b"HTTP/1.1 200") and b"request_id" in data
+
+
+def test_a_client_that_does_not_read_is_not_kept(port: int) -> None:
+    many = json.dumps({"records": [SIGNALS] * 20_000}).encode()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(HEAD % len(many) + many)
+        deadline = time.monotonic() + 30
+        while True:
+            # Reading nothing, until the other side has ended the connection.
+            time.sleep(0.2)
+            try:
+                connection.send(b"G")
+            except (ConnectionResetError, BrokenPipeError):
+                break
+            assert time.monotonic() < deadline

@@ -6,19 +6,25 @@ import asyncio
 import io
 import json
 import logging
+import struct
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
 from nethical_assets.core.drift import segments
+from nethical_assets.core.governance.values import Reading, find_in
 from nethical_assets.core.ground.errors import SegmentError
+from nethical_assets.home.options import CycleOptions
+from nethical_assets.home.workspace import Workspace
 from nethical_assets.serving import gateway as gateways
 from nethical_assets.serving.application import application
-from nethical_assets.serving.payloads import ARROW
+from nethical_assets.serving.payloads import ARROW, _series, check_records
+from nethical_assets.serving.refusals import RefusedError
 from tests.serving.conftest import make_gateway, post, serving
 from tests.serving.homes import SIGNALS, ServedHome, signal_records
 from tests.serving.test_scoring import arrow
@@ -181,8 +187,42 @@ def test_labels_are_read_as_strictly(module_home: ServedHome, door: TestClient, 
     assert not any("nobody" in str(row) or hasattr(row, "actor") for row in module_home.logged())
 
 
-def test_a_request_id_that_is_no_uuid_is_refused(door: TestClient) -> None:
-    refused(door.post(SCORE, json=SIGNALS, headers={"x-request-id": SECRET}), 422, "invalid", "x-request-id")
+def test_a_name_of_a_request_that_is_a_story_is_refused(door: TestClient) -> None:
+    headers = {"x-request-id": SECRET + "x" * 200}
+    refused(door.post(SCORE, json=SIGNALS, headers=headers), 422, "invalid", "x-request-id")
+
+
+def test_columns_that_share_their_bytes_are_refused(door: TestClient) -> None:
+    sink = pa.BufferOutputStream()
+    batch = pa.record_batch({name: pa.array(np.arange(5000.0)) for name in "abc"})
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    body = bytearray(sink.getvalue().to_pybytes())
+    size = 5000 * 8
+    for offset in (size, 2 * size):
+        at = body.rindex(struct.pack("<qq", offset, size))
+        body[at : at + 8] = struct.pack("<q", 0)
+    at = body.index(struct.pack("<q", 3 * size))
+    body[at : at + 8] = struct.pack("<q", size)
+    shared = bytes(body[: -8 - 2 * size] + body[-8:])
+    assert len(pa.ipc.open_stream(shared).read_all()) == 5000, "a third of the bytes, and the library reads them"
+    refused(door.post(SCORE, content=shared, headers={"content-type": ARROW}), 400, "malformed")
+
+
+def test_too_many_records_are_refused_before_anything_is_made_of_them() -> None:
+    for document in ({"records": [{}] * 4}, {"columns": {"a": [1.0], "b": [1.0] * 4}}):
+        with pytest.raises(RefusedError) as caught:
+            check_records(document, 3)
+        assert caught.value.status == 413
+    check_records({"records": [{}] * 3}, 3)
+
+
+def test_a_payment_card_is_found_whatever_stands_beside_it(module_home: ServedHome) -> None:
+    screener = Workspace(module_home.settings, CycleOptions(), "look").screener
+    card = 4111111111111111.0
+    for cells in ([card], [card, None], [card, "text"], [card, 0.5], [6304000000000000000, 0.5]):
+        found = find_in(_series(cells).rename("a"), Reading.VALUES, screener, alone=True)
+        assert found.findings.names("kind").tolist() == ["CREDIT_CARD"], cells
 
 
 def test_more_than_a_request_may_hold_is_413(make_home: Callable[..., ServedHome]) -> None:

@@ -125,11 +125,15 @@ def test_what_was_answered_is_in_the_log(home: ServedHome, client: TestClient) -
 
 
 def test_a_retry_has_the_request_id_of_the_first_try(home: ServedHome, client: TestClient) -> None:
-    identity = uuid.uuid4()
-    headers = {"x-request-id": str(identity)}
-    first, second = (client.post("/v1/score/logistic", json=SIGNALS, headers=headers).json() for _ in range(2))
-    assert first == second
-    assert first["request_id"] == f"logistic-{identity.hex}"
+    for name in (str(uuid.uuid4()), "req-01HX", "anna@example.org"):
+        headers = {"x-request-id": name}
+        first, second = (client.post("/v1/score/logistic", json=SIGNALS, headers=headers).json() for _ in range(2))
+        assert first == second
+        other = client.post("/v1/score/logistic", json={**SIGNALS, "severity_max": 0.1}, headers=headers).json()
+        assert other["request_id"] != first["request_id"], "a proxy gives one name to all that a call causes"
+        assert name not in first["request_id"] and len(first["request_id"]) == len("logistic-") + 32
+    unnamed = [client.post("/v1/score/logistic", json=SIGNALS).json()["request_id"] for _ in range(2)]
+    assert unnamed[0] != unnamed[1]
 
 
 def test_labels_come_later_and_in_any_order(home: ServedHome, client: TestClient) -> None:

@@ -128,8 +128,11 @@ def _read_value(value: object) -> tuple[str | None, Rule | None]:
         case bytes() | bytearray() | memoryview():
             text = bytes(value).decode(errors="replace")
             outcome = None if text.encode() == bytes(value) else MALFORMED_TEXT
-        case bool() | np.bool_() | float() | np.floating() | complex():
+        case bool() | np.bool_() | complex():
             pass
+        case float() | np.floating():
+            # As in a column of numbers, whatever stands beside it.
+            text = str(int(value)) if value.is_integer() and abs(value) < LARGEST_EXACT else None
         case int() | np.integer() | Decimal() if _is_whole(value):
             text = str(int(value)) if -_LARGEST_NUMBER < value < _LARGEST_NUMBER else None
         case Decimal():
