@@ -200,7 +200,14 @@ class InferenceStore:
 
     def _known(self, family: str, ids: pa.Array, first: datetime, last: datetime) -> pa.Array:
         horizon = timedelta(hours=self._workspace.settings.file.monitoring.retry_horizon_hours)
-        return self._workspace.inference_log.known(family, ids, first - horizon, last + horizon)
+        try:
+            return self._workspace.inference_log.known(family, ids, first - horizon, last + horizon)
+        except IntegrityError as error:
+            # Whoever reads the family's window is stopped by it. Other families are not, nor are new rows lost.
+            import pyarrow as pa
+
+            _LOGGER.warning("inference log: requests of %s that are sent again are not told: %s", family, error)
+            return pa.array([False] * len(ids))
 
     @property
     def _plan(self) -> Path:

@@ -34,7 +34,7 @@ from nethical_assets.orchestration.instance import open_instance, storage_failur
 from nethical_assets.orchestration.run_history import apply_retention
 from nethical_assets.orchestration.runs import execute_here
 from nethical_assets.resources.platform import IssueTrackerResource
-from nethical_assets.sensors.alerts import file_cycle
+from nethical_assets.sensors.alerts import file_cycle, has_read_all
 from nethical_assets.sensors.results import RunEvents, StepFailure
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.graph import FAMILY_CYCLE
@@ -121,7 +121,7 @@ def _file_results(settings: Settings, instance: dg.DagsterInstance, told: RunEve
         file_cycle(instance, tracker, told.run.run_id, told)
     except NethicalError as error:
         return str(error), []
-    return None, deliver_quietly(settings.home, tracker)
+    return None, deliver_quietly(settings.home, tracker) if has_read_all(instance, tracker) else []
 
 
 def _execute(

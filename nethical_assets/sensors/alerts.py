@@ -51,7 +51,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         position = tracker.position(READER)
         if position is not None:
             context.update_cursor(position)
-        told = deliver_quietly(settings.home, tracker)
+        told = deliver_quietly(settings.home, tracker) if has_read_all(context.instance, tracker) else []
         return dg.SkipReason("; ".join([f"{recorded.filed} occurrences filed, {recorded.closed} issues closed", *told]))
 
     @dg.run_failure_sensor(
@@ -87,6 +87,17 @@ def file_results(instance: dg.DagsterInstance, tracker: IssueTracker, known: Run
         return Recorded(0, 0)
     results = [result for run in runs for result in _events(instance, run.dagster_run, known).results()]
     return tracker.record(results, reader=READER, position=str(_Position.after(position, runs)))
+
+
+def has_read_all(instance: dg.DagsterInstance, tracker: IssueTracker) -> bool:
+    """Whether no ended run waits to be read. Until then the tracker may not know of the end of what it holds open, as
+    one that was emptied and is filled again, and tells nobody."""
+    noted = tracker.position(READER)
+    if noted is None:
+        return True
+    position = _Position.parse(noted)
+    newer = _ended_runs(instance, updated_after=position.until, limit=_BATCH)
+    return all(position.has_read(run) for run in newer)
 
 
 def reading(tracker: IssueTracker) -> Callable[[dg.RunRecord], bool]:

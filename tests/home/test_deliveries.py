@@ -98,3 +98,25 @@ def test_what_is_done_on_the_side_fails_in_words(tracker, tmp_path, monkeypatch)
         line == "github:owner/watched: 0 delivered, 1 waiting; github:owner/watched cannot be reached (ConnectionError)"
     )
     assert TOKEN not in line
+
+
+class _Broken(_Recorded):
+    name = "broken"
+
+    def send(self, delivery):
+        raise ValueError("quoted from an answer")
+
+
+def test_what_nobody_expected_of_one_target_stops_no_other(tracker, tmp_path):
+    target = _Recorded()
+    broken, told = deliver_all(tmp_path, tracker, [_Broken(), target])
+    assert "ValueError" in broken.problem and "quoted from" not in broken.problem and broken.waiting == 1
+    assert datetime.fromisoformat(broken.not_before) > datetime.now(UTC)
+    assert told.delivered == 1 and target.sent == ["opened"]
+
+
+def test_a_wrong_variable_of_one_target_stops_no_other():
+    problems = []
+    (target,) = targets(GITHUB | WEBHOOK | {"NETHICAL_WEBHOOK_FORM": "teams"}, problems=problems)
+    assert target.name == "github:owner/watched"
+    assert len(problems) == 1 and "NETHICAL_WEBHOOK_FORM" in problems[0]

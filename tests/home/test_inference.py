@@ -15,7 +15,7 @@ from nethical_assets.core.drift.feedback import labelled_rows
 from nethical_assets.core.drift.inference_log import InferenceLog
 from nethical_assets.core.drift.segment_format import FeedbackRow, LoggedRow
 from nethical_assets.core.drift.segments import SegmentWriter, ended_segments
-from nethical_assets.core.ground.errors import BusyError
+from nethical_assets.core.ground.errors import BusyError, IntegrityError
 from nethical_assets.home import inference
 from nethical_assets.home.inference import InferenceStore, SealedRows, seal_segments
 from nethical_assets.home.options import CycleOptions
@@ -296,3 +296,17 @@ def test_rows_sealed_again_after_the_removal_of_their_segments_failed_are_no_oth
     path.write_bytes(data)
     assert seal_segments(settings) == SealedRows(segments=1, again=2)
     assert logged(settings) == names(1, 2)
+
+
+def test_a_damaged_batch_stops_no_sealing(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    write(settings, scored(1), scored(2))
+    seal_segments(settings)
+    (batch,) = batch_files(settings)
+    batch.write_bytes(batch.read_bytes()[:-1] + b"x")
+    write(settings, scored(3), scored(4, family="heuristic"))
+    sealed = seal_segments(settings)
+    assert sealed.rows == 2 and ended_segments(segment_folder(settings.home)) == []
+    assert "sent again are not told" in caplog.text and batch.name in caplog.text
+    assert len(logged(settings, "heuristic")) == 1
+    with pytest.raises(IntegrityError, match=batch.name):
+        logged(settings)

@@ -531,3 +531,17 @@ def test_a_failed_run_is_filed_and_its_part_of_the_audit_log_is_closed(
     types = [str(found.event.type) for found in log.find_events(run_id=result.run_id)]
     assert "data_fetched" in types
     assert verify(settings)["problems"] == []
+
+
+def test_nobody_is_told_before_all_ended_runs_are_read(
+    settings: Settings, kept: dg.DagsterInstance, tracker: LocalIssueTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(alerts, "_BATCH", 1)
+    monkeypatch.setattr(alerts, "deliver_quietly", lambda home, tracker: told.append(len(tracker.list())) or [])
+    for name in ("nslkdd", "guide", "hdfs"):
+        run_check(kept, False, asset=name)
+    sensor = CheckSensor(settings, kept)
+    for _ in range(4):
+        sensor.tick()
+    assert told and set(told) == {3}

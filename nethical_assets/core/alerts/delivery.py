@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from nethical_assets.core.alerts.outbox import Delivery, Outbox
+from nethical_assets.core.alerts.outbox import Delivery, Outbox, TargetState
 from nethical_assets.core.ground.documents import to_document
 from nethical_assets.core.ground.errors import NethicalError
 
 AT_ONCE = 10
 """So many changes are told to a target at one time."""
+LONGEST_ASKED = timedelta(days=1)
+"""A target may ask to be left alone for so long."""
 _FIRST_WAIT = timedelta(minutes=1)
 _LONGEST_WAIT = timedelta(hours=1)
 _DOUBLINGS = 6
@@ -96,7 +98,7 @@ def deliver(outbox: Outbox, target: Target, *, now: datetime, patient: bool = Tr
             hour at most, or for as long as it asked.
     """
     before = outbox.state()
-    if patient and before.not_before and now < datetime.fromisoformat(before.not_before):
+    if patient and before.not_before and _has_to_wait(now, datetime.fromisoformat(before.not_before)):
         return Told(target.name, 0, before.waiting, before.not_before, before.problem)
     delivered, problem = 0, ""
     for _ in range(AT_ONCE):
@@ -120,16 +122,27 @@ def deliver(outbox: Outbox, target: Target, *, now: datetime, patient: bool = Tr
     return Told(target.name, delivered, after.waiting, after.not_before, problem)
 
 
+def put_off(outbox: Outbox, problem: str, now: datetime) -> TargetState:
+    """Leave a target alone for a while that failed in a way that nobody expected; how it stands then."""
+    outbox.failed(problem, now + _wait(outbox.state().failures))
+    return outbox.state()
+
+
 def parse_wait(value: str | None, now: datetime) -> datetime | None:
     """The moment of a ``Retry-After`` of whole seconds (RFC 9110, 10.2.3), at most a day ahead; None without one."""
     if value is None or not value.isascii() or not value.isdigit():
         return None
-    return now + timedelta(seconds=min(int(value[:9]), 86_400))
+    return now + min(timedelta(seconds=int(value[:9])), LONGEST_ASKED)
 
 
 def utc_now() -> datetime:
     """The time now, in UTC."""
     return datetime.now(UTC)
+
+
+def _has_to_wait(now: datetime, until: datetime) -> bool:
+    """Whether it is too early; a time that is further away than any wait is one of a clock that was wrong."""
+    return now < until <= now + LONGEST_ASKED
 
 
 def _wait(failures: int) -> timedelta:

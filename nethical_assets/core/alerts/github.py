@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.alerts.body import fingerprint_marker, sanitise
 from nethical_assets.core.alerts.delivery import (
+    LONGEST_ASKED,
     DeliveryRefusedError,
     TargetRefusedError,
     TargetUnavailableError,
@@ -49,6 +50,8 @@ _TRUSTED = ("OWNER", "MEMBER", "COLLABORATOR")
 _LABEL_COLOUR = "5319e7"
 _PLATFORM_LABEL = "nethical"
 _GONE = (404, 410)
+_LATEST_RESET = 253_402_300_799
+"""The end of the year 9999."""
 
 
 class GitHubTarget:
@@ -87,9 +90,10 @@ class GitHubTarget:
         with self._failures():
             issue = self._known(delivery) or self._found(delivery) or self._opened(delivery)
             if delivery.change != "opened":
+                # Also where it is locked and takes no comment.
+                self._set_state(issue, delivery)
                 if not (delivery.uncertain and self._has(issue, delivery)):
                     issue.create_comment(f"{delivery.body.rstrip()}\n\n{_signed(delivery)}\n{delivery.marker}")
-                self._set_state(issue, delivery)
             return str(issue.number)
 
     def test(self) -> str:
@@ -119,17 +123,19 @@ class GitHubTarget:
         return client.get_repo(self._repository_name)
 
     def _known(self, delivery: Delivery) -> GitHubIssue | None:
-        """The issue by the number that it had; None where a person has deleted it since."""
+        """The issue by the number that it had; None where a person has deleted it since, or given it to another
+        repository, in which that number is another issue's."""
         if delivery.known_as is None:
             return None
         import github
 
         try:
-            return self._repository.get_issue(int(delivery.known_as))
+            issue = self._repository.get_issue(int(delivery.known_as))
         except github.GithubException as error:
             if error.status in _GONE:
                 return None
             raise
+        return issue if issue.url == f"{self._repository.url}/issues/{delivery.known_as}" else None
 
     def _found(self, delivery: Delivery) -> GitHubIssue | None:
         """The issue by its marker, among those that were opened since it was."""
@@ -234,4 +240,4 @@ def _reset(headers: dict[str, str], now: datetime) -> datetime | None:
     reset = headers.get("x-ratelimit-reset", "")
     if headers.get("x-ratelimit-remaining") != "0" or not reset.isdigit():
         return None
-    return min(datetime.fromtimestamp(int(reset[:12]), UTC), now + timedelta(days=1))
+    return min(datetime.fromtimestamp(min(int(reset[:12]), _LATEST_RESET), UTC), now + LONGEST_ASKED)

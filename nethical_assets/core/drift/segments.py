@@ -94,6 +94,7 @@ class _Segment:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         self.descriptor = os.open(temporary, flags, 0o666)
         self.size, self.broken = 0, False
+        self.left = False
         try:
             # Nobody sees the file by its name before it is locked and its header safe.
             lock_file(self.descriptor)
@@ -298,22 +299,29 @@ class SegmentWriter:
                 # Without room for a promise, what is there is made safe all the same.
                 promised = segment.promised
             rows, size = segment.rows, segment.size
+            # One of its own: whoever appends may leave the segment, and the number be that of another file, meanwhile.
+            descriptor = os.dup(segment.descriptor)
         try:
-            _datasync(segment.descriptor)
+            _datasync(descriptor)
         except OSError as error:
             # A kernel that could not write a page forgets that it is unwritten: no later sync of the file can be
             # believed.
             with self._guard:
                 self._abandon(segment)
             raise self._failed(error, f"rows of {segment.path.name} may not outlast a power failure") from None
+        finally:
+            os.close(descriptor)
         with self._guard:
             self.durable_rows += rows - segment.committed
             segment.committed, segment.durable, segment.promised = rows, size, promised
 
     def _abandon(self, segment: _Segment) -> None:
-        """Leave a segment to whoever seals those of the dead, and go on in another."""
-        with contextlib.suppress(OSError):
-            os.close(segment.descriptor)
+        """Leave a segment to whoever seals those of the dead, and go on in another. Once: its descriptor may be that of
+        another file by then."""
+        if not segment.left:
+            segment.left = True
+            with contextlib.suppress(OSError):
+                os.close(segment.descriptor)
         if self._segment is segment:
             self._segment = None
 

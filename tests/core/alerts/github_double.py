@@ -31,6 +31,7 @@ class GitHubDouble:
         self.requests: list[tuple[str, str]] = []
         self.faults: list[tuple[str, str, object]] = []
         self.deleted: set[int] = set()
+        self.moved: set[int] = set()
         self.association = "OWNER"
         self.page_size = 100
         self.port = 0
@@ -127,6 +128,8 @@ class GitHubDouble:
             return 401, limits, {"message": "Bad credentials"}
         path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
         base = f"/repos/{REPOSITORY}"
+        if path == "/repos/other/moved/issues/9":
+            return 200, limits, {**self.issues[1], "number": 9, "url": f"{self.address}{path}"}
         if not path.startswith(base):
             return 404, limits, {"message": "Not Found"}
         rest = path.removeprefix(base)
@@ -148,6 +151,8 @@ class GitHubDouble:
             return self._page(ordered, target, query, limits)
         found = re.fullmatch(r"/issues/(\d+)(/comments)?", rest)
         number = int(found[1]) if found else 0
+        if number in self.moved and method == "GET":
+            return 301, {**limits, "location": f"{self.address}/repos/other/moved/issues/9"}, {"message": "Moved"}
         if number in self.deleted:
             return 410, limits, {"message": "This issue was deleted"}
         if number not in self.issues:

@@ -319,3 +319,41 @@ def test_the_issues_of_an_older_tracker_are_told_too(double, tmp_path, alert):
     assert local_schema.SCHEMA_VERSION == 4
     tell_all(double, older)
     assert len(double.issues) == 1 and older.show(1).acknowledged_by == ""
+
+
+def test_an_issue_that_was_given_to_another_repository_is_opened_anew(double, tracker, alert):
+    tracker.file(alert())
+    tell_all(double, tracker)
+    double.moved.add(1)
+    double.issues[1]["body"] = "it is somewhere else"
+    tracker.file(alert(occurrence="run 2", summary="4 columns", when=alert().when + timedelta(hours=1)))
+    tell_all(double, tracker)
+    assert sorted(double.issues) == [1, 2] and "4 columns" in double.texts(2)[0] and double.texts(1) == []
+
+
+def test_an_issue_that_is_locked_is_closed_all_the_same(double, tracker, alert):
+    tracker.file(alert())
+    tell_all(double, tracker)
+    tracker.close(1, "mended", "person")
+    locked = (403, {}, {"message": "Unable to create comment because issue is locked."})
+    double.fail("POST", f"/repos/{REPOSITORY}/issues/1/comments", locked)
+    assert "locked" in tell(double, tracker).problem
+    assert double.issues[1]["state"] == "closed" and not tell(double, tracker).waiting
+
+
+def test_a_clock_that_was_wrong_silences_no_target(double, tracker, alert):
+    tracker.file(alert())
+    double.fail("GET", f"/repos/{REPOSITORY}", (502, {}, {}))
+    assert tell(double, tracker, NOW + timedelta(days=365)).waiting == 1
+    assert tell(double, tracker, NOW).delivered == 1
+
+
+@pytest.mark.parametrize("reset", ["99999999999999", "0"])
+def test_a_limit_without_a_moment_is_waited_for_all_the_same(double, tracker, alert, reset):
+    tracker.file(alert())
+    limited = (403, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}, {"message": "API rate limit exceeded"})
+    double.fail("GET", f"/repos/{REPOSITORY}", limited)
+    now = datetime.now(UTC)
+    told = tell(double, tracker, now)
+    wait = datetime.fromisoformat(told.not_before) - now
+    assert "limits" in told.problem and timedelta(0) <= wait <= timedelta(days=1, seconds=5)

@@ -585,3 +585,19 @@ def test_killing_a_writer_loses_no_row_that_append_returned_for(tmp_path, size):
         numbers = [int(row.request_id.partition("-")[2]) for read in reads for row in read]
         assert numbers == list(range(len(numbers))) and len(numbers) >= answered
         shutil.rmtree(folder)
+
+
+def test_a_segment_that_is_left_twice_closes_no_other_file(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([scored(1)])
+    segment = writer._segment
+    assert segment is not None
+    number = segment.descriptor
+    writer._abandon(segment)
+    with (tmp_path / "another").open("wb") as other:
+        assert other.fileno() == number, "the number is used again"
+        writer._abandon(segment)
+        other.write(b"kept")
+    writer.append([scored(2)])
+    writer.close()
+    assert (tmp_path / "another").read_bytes() == b"kept"

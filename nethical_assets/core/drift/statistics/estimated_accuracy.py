@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nethical_assets.core.drift.probability_grid import reliability_edges
 from nethical_assets.core.drift.reliability import FIXED_POINT, Reliability, called_positive
 from nethical_assets.core.drift.statistics.measurement import Measurement, too_few
 from nethical_assets.core.drift.statistics.quadratic_form import tail
@@ -34,10 +35,13 @@ class Confidence:
     Attributes:
         gap: observed less predicted rate of positives.
         sign: 1 where rows are called positive, -1 elsewhere.
+        lowest, highest: between which the probabilities of a bin lie.
     """
 
     gap: FloatArray
     sign: FloatArray
+    lowest: FloatArray
+    highest: FloatArray
     reference: Reliability
 
     @classmethod
@@ -46,7 +50,9 @@ class Confidence:
         rows = np.array(reference.rows, dtype=np.float64)
         sums = np.array(reference.probability_sums, dtype=np.float64) / FIXED_POINT
         gap = (np.array(reference.positives) - sums) / (rows + _PRIOR_ROWS)
-        return cls(gap, np.where(called_positive(decision_threshold), 1.0, -1.0), reference)
+        sign = np.where(called_positive(decision_threshold), 1.0, -1.0)
+        edges = reliability_edges(decision_threshold)
+        return cls(gap, sign, np.append(0.0, edges), np.append(edges, 1.0), reference)
 
     def right(self, rows: IntArray | FloatArray, probability_sums: FloatArray) -> FloatArray:
         """How many rows of each bin are expected to be right, bins last; sums of probabilities as fractions."""
@@ -111,11 +117,17 @@ def estimated_accuracy(
 
 
 def confidence_of_bins(confidence: Confidence, rows: IntArray, sums: IntArray) -> tuple[FloatArray, float]:
-    """How sure a row of each bin is to be right, shape (bins,), and the variance of that over rows."""
+    """How sure a row of each bin is to be right, shape (bins,), and at most how much that varies over rows.
+
+    Within a bin only the mean is known; given that, values between two bounds vary by (mean - lowest)(highest - mean)
+    at most (Bhatia and Davis 2000).
+    """
     filled = np.maximum(rows, 1)
     values = np.where(rows > 0, confidence.right(rows, sums / FIXED_POINT) / filled, 0.0)
     shares = rows / max(int(rows.sum()), 1)
-    return values, float(shares @ values**2 - (shares @ values) ** 2)
+    means = np.clip(sums / FIXED_POINT / filled, confidence.lowest, confidence.highest)
+    within = float(shares @ ((means - confidence.lowest) * (confidence.highest - means)))
+    return values, float(shares @ values**2 - (shares @ values) ** 2) + within
 
 
 def _estimate(confidence: Confidence, rows: IntArray, sums: IntArray) -> tuple[float, float, float, FloatArray]:

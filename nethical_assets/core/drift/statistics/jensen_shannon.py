@@ -18,6 +18,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 PERMUTATIONS = 2000
+_MOST_DRAWN_FROM = 10**9
+"""numpy draws a multivariate hypergeometric from fewer than this."""
 _SEED = 20_260_101
 _NO_DECISION = 0.01
 _LARGE = 10_000.0
@@ -56,6 +58,11 @@ def drift_effect(reference: IntArray, window: IntArray, generator: np.random.Gen
     if len(pooled) < 2:
         return 0.0, 1.0
     observed = float(divergence(reference, window))
+    total = int(pooled.sum())
+    if total >= _MOST_DRAWN_FROM:
+        # More than the generator draws from: as if there were fewer rows, which only weakens the evidence.
+        reference, window = (counts * (_MOST_DRAWN_FROM // 2) // total for counts in (reference, window))
+        pooled = reference + window
     windows = generator.multivariate_hypergeometric(pooled, int(window.sum()), size=PERMUTATIONS, method="marginals")
     null = divergence(pooled - windows, windows)
     effect = math.sqrt(max(0.0, observed - float(null.mean())))

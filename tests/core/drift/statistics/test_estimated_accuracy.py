@@ -105,3 +105,18 @@ def test_too_few_rows_need_more_data():
     random = np.random.default_rng(5)
     assert estimate(drawn(random, 500), drawn(random, 99), minimum_rows=100).needs_more_data
     assert estimate(drawn(random, 99), drawn(random, 500), minimum_rows=100).needs_more_data
+
+
+@pytest.mark.parametrize("rows", [500, 5000])
+def test_models_that_are_sure_one_way_or_the_other_raise_no_alarm_by_themselves(rows):
+    # Nearly all that varies lies within two bins, of which only the means are known.
+    random = np.random.default_rng(rows)
+
+    def two_ends(count):
+        high = random.random(count) < 0.3
+        probabilities = np.where(high, random.uniform(0.96, 1.0, count), random.uniform(0.0, 0.06, count))
+        return probabilities, (random.random(count) < probabilities).astype(float)
+
+    reference = two_ends(4000)
+    found = [estimate(reference, two_ends(rows)).p_value for _ in range(200)]
+    assert np.mean(np.array(found) < 0.01) <= 0.03

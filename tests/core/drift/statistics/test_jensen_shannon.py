@@ -130,3 +130,11 @@ def test_distance_of_nothing():
     assert distance(np.array([5, 0]), np.array([9, 0])).p_value == 1.0
     far = distance(np.array([10**6, 0]), np.array([0, 10**6]))
     assert far.effect == pytest.approx(1.0, abs=0.01) and far.p_value < 1e-100 and far.high == 1.0
+
+
+def test_more_rows_than_can_be_drawn_from_are_compared_all_the_same():
+    reference, window = np.array([6, 3, 1]) * 10**9, np.array([3, 6, 1]) * 10**8
+    effect, p_value = jensen_shannon.drift_effect(reference, window, np.random.default_rng(1))
+    fewer = jensen_shannon.drift_effect(reference // 1000, window // 1000, np.random.default_rng(1))
+    assert effect == pytest.approx(fewer[0], abs=1e-3)
+    assert p_value < 1e-6
