@@ -22,6 +22,8 @@ class AnswerLog:
     """The segment of this process."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises ``OSError`` where nothing can be written."""
+        segment_folder(settings.home).mkdir(parents=True, exist_ok=True)
         serving = settings.file.serving
         self._retry_after = serving.retry_after_seconds
         self._writer = SegmentWriter(
