@@ -132,7 +132,8 @@ def _read_value(value: object) -> tuple[str | None, Rule | None]:
             pass
         case float() | np.floating():
             # As in a column of numbers, whatever stands beside it.
-            text = str(int(value)) if value.is_integer() and abs(value) < LARGEST_EXACT else None
+            number = float(value)
+            text = str(int(number)) if number.is_integer() and abs(number) < LARGEST_EXACT else None
         case int() | np.integer() | Decimal() if _is_whole(value):
             text = str(int(value)) if -_LARGEST_NUMBER < value < _LARGEST_NUMBER else None
         case Decimal():
