@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from nethical_assets.core.ground.errors import BusyError, NethicalError, SettingsError
 from nethical_assets.core.ground.storage import exclusive_lock
 from nethical_assets.core.ground.unexpected import describe_unexpected
+from nethical_assets.home.workspace import utc_now
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,7 @@ def deliver_all(
 
 def _told(tracker: LocalIssueTracker, target: Target, patient: bool) -> Told:
     """One target told; what nobody expected of it stops no other, and is told by kind and place."""
-    from nethical_assets.core.alerts.delivery import Told, deliver, put_off, utc_now
+    from nethical_assets.core.alerts.delivery import Told, deliver, put_off
 
     outbox = tracker.outbox(target.name)
     try:

@@ -56,7 +56,7 @@ def application(gateway: Gateway) -> Starlette:
         finally:
             gateway.close()
 
-    description = _encode(describe(gateway.settings))
+    description = describe(gateway.settings)
 
     def route(path: str, method: str, handler: Handler, *, bounded: bool) -> Route:
         name = path.replace("/{family}", "").strip("/")
@@ -73,11 +73,11 @@ def application(gateway: Gateway) -> Starlette:
         "/healthz": _alive,
         "/readyz": partial(_ready, gateway),
         "/metrics": partial(_metrics, gateway),
-        "/openapi.json": partial(_document, Reply(description)),
+        "/openapi.json": partial(_document, Reply(_encode(description))),
         "/docs": partial(
             _document,
             Reply(
-                page(describe(gateway.settings)),
+                page(description),
                 content_type="text/html; charset=utf-8",
                 headers=_NOTHING_FROM_ELSEWHERE,
             ),

@@ -30,9 +30,10 @@ from nethical_assets.core.governance.scoring import ScoredRecord, ScoredRecords
 from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.core.ground.unexpected import describe_unexpected
 from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import utc_now
 from nethical_assets.serving.answer_log import AnswerLog
 from nethical_assets.serving.answers import FeedbackRequest, LabelGiven
-from nethical_assets.serving.api_keys import KeyEntry, KeyRing, now_utc
+from nethical_assets.serving.api_keys import KeyEntry, KeyRing
 from nethical_assets.serving.batching import Batcher
 from nethical_assets.serving.champions import Champions, ServedModel
 from nethical_assets.serving.endpoints import LARGE_BYTES, LARGE_TEXT_BYTES, Call, InFlight, Limits
@@ -140,7 +141,7 @@ class Gateway:
             return None
         scheme, _, given = (call.header(b"authorization") or "").partition(" ")
         key = given.strip() if scheme.lower() == "bearer" else call.header(b"x-api-key")
-        entry = self.keys.find(key, now_utc()) if key else None
+        entry = self.keys.find(key, utc_now()) if key else None
         if entry is None:
             reason = "send a valid API key as Authorization: Bearer KEY or as X-API-Key"
             raise RefusedError(401, "unauthorised", reason, headers=((b"www-authenticate", b"Bearer"),))

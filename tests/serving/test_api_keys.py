@@ -14,13 +14,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
+from nethical_assets.home.workspace import utc_now
 from nethical_assets.serving.api_keys import (
     KEYS_FILE_VARIABLE,
     KEYS_VARIABLE,
     KeyRing,
     add_key,
     make_key,
-    now_utc,
 )
 from tests.serving.conftest import serving
 from tests.serving.homes import SIGNALS, ServedHome
@@ -136,7 +136,7 @@ def test_keys_come_from_the_environment_too() -> None:
 def guarded(home: ServedHome, path: Path) -> Iterator[tuple[TestClient, dict[str, str]]]:
     """A client of a gateway that asks for keys, and keys by what they are for."""
     made = {name: make_key([name]) for name in ("logistic", "anomaly", "*")}
-    made["past"] = make_key(["*"], expires=now_utc() - DAY)
+    made["past"] = make_key(["*"], expires=utc_now() - DAY)
     for one in made.values():
         add_key(path, one.entry)
     with serving(home, ring(path)) as client:
@@ -183,7 +183,7 @@ def test_a_running_gateway_takes_a_new_key(guarded: tuple[TestClient, dict[str, 
     client, _ = guarded
     made = make_key(["logistic"])
     add_key(path, made.entry)
-    deadline = now_utc() + timedelta(seconds=30)
+    deadline = utc_now() + timedelta(seconds=30)
     while client.post(SCORE, json=SIGNALS, headers=bearer(made.key)).status_code != 200:
-        assert now_utc() < deadline
+        assert utc_now() < deadline
     assert os.environ.get(KEYS_FILE_VARIABLE) is None

@@ -10,7 +10,7 @@ that can be asked looks whether it has the change, any other is given it again u
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from nethical_assets.core.alerts.outbox import Delivery, Outbox, TargetState
@@ -133,11 +133,6 @@ def parse_wait(value: str | None, now: datetime) -> datetime | None:
     if value is None or not value.isascii() or not value.isdigit():
         return None
     return now + min(timedelta(seconds=int(value[:9])), LONGEST_ASKED)
-
-
-def utc_now() -> datetime:
-    """The time now, in UTC."""
-    return datetime.now(UTC)
 
 
 def _has_to_wait(now: datetime, until: datetime) -> bool:

@@ -26,7 +26,6 @@ from nethical_assets.core.alerts.delivery import (
     TargetRefusedError,
     TargetUnavailableError,
     parse_wait,
-    utc_now,
 )
 from nethical_assets.core.alerts.outbox import Delivery
 from nethical_assets.core.ground.errors import SettingsError
@@ -202,7 +201,7 @@ class GitHubTarget:
     def _meaning(self, error: Any) -> TargetUnavailableError | TargetRefusedError | DeliveryRefusedError:
         import github
 
-        status, now = error.status, utc_now()
+        status, now = error.status, datetime.now(UTC)
         headers = {key.lower(): value for key, value in (error.headers or {}).items()}
         said = sanitise(error.data.get("message") if isinstance(error.data, dict) else None)
         if status == 429 or isinstance(error, github.RateLimitExceededException):

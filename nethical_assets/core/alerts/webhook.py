@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from nethical_assets.core.alerts.delivery import (
@@ -23,7 +24,6 @@ from nethical_assets.core.alerts.delivery import (
     TargetRefusedError,
     TargetUnavailableError,
     parse_wait,
-    utc_now,
 )
 from nethical_assets.core.alerts.local_rows import PLATFORM
 from nethical_assets.core.alerts.outbox import Delivery
@@ -96,13 +96,13 @@ class WebhookTarget:
     def test(self) -> str:
         """Post a test."""
         said = {"title": "Test of nethical alerts", "severity": "low", "text": "Sent by `nethical alerts test`."}
-        self._post(f"test-{utc_now():%Y%m%dT%H%M%S%f}", "alert.test", said)
+        self._post(f"test-{datetime.now(UTC):%Y%m%dT%H%M%S%f}", "alert.test", said)
         return f"{self.name} took a test"
 
     def _post(self, identifier: str, kind: str, said: dict[str, Any]) -> None:
         import requests
 
-        now = utc_now()
+        now = datetime.now(UTC)
         document = {"type": kind, "timestamp": now.isoformat(timespec="seconds"), "data": said}
         if self._form == "slack":
             document = {"text": _slack_text(kind, said)}

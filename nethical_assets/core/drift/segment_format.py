@@ -123,7 +123,7 @@ def _plain(value: Any) -> Any:
     """A number of numpy as a number."""
     if hasattr(value, "item"):
         return value.item()
-    raise NotImplementedError
+    raise TypeError(f"a {type(value).__name__} is no number")
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
@@ -149,7 +149,7 @@ def encode_rows(rows: Sequence[Row]) -> bytes:
         _ROWS.decode(payload)
     except msgspec.ValidationError as error:
         raise DatasetError(f"a row for the inference log is not what it should be: {error}") from None
-    except (TypeError, ValueError, OverflowError, NotImplementedError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DatasetError(
             f"a row for the inference log holds what cannot be written ({type(error).__name__})"
         ) from None
