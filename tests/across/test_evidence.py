@@ -125,6 +125,7 @@ def batched(paths: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     return (paths[start : start + size] for start in range(0, len(paths), size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("area", AREAS)
 def test_a_flipped_bit_in_any_kind_of_file_is_found_or_without_effect(
     area: str, copy: Copy, lived: Home, records: Path, untouched: dict[str, Any]

@@ -69,6 +69,7 @@ def reachable(bill: dict[str, Any]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(cards())
 def test_any_card_gives_a_valid_bill_in_which_the_model_depends_on_everything(card: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ def body(suffix: str, card: dict[str, Any]) -> str:
     return split_front_matter(text)[1] if suffix.startswith("hugging") else text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("word", [word for word in HOSTILE if word.strip()])
 def test_hostile_text_changes_no_block_and_opens_no_markup(word: str, suffix: str, example: dict[str, Any]) -> None:

@@ -141,6 +141,7 @@ def test_a_record_of_two_datasets_is_one_row_of_the_first() -> None:
     assert facts["duplicates_removed"] == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_raw_rows_changes_nothing(random) -> None:

@@ -67,6 +67,7 @@ def test_out_of_sample_figures(family: str, real_frame: RealFrame, fitted: Fitte
     assert sum(gaps) <= ece
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", family_names())
 def test_artifacts_of_real_models_are_small_and_load(family: str, real_frame: RealFrame, fitted: Fitted) -> None:
     frame = real_frame(family)

@@ -334,6 +334,7 @@ def test_large_whole_numbers_are_not_rounded():
         assert report.verdict == "drift"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["numbers", "texts", "flags", "outliers"])
 @pytest.mark.parametrize("share", [1.0, 0.999])
 def test_columns_of_nearly_one_value_alarm_only_when_they_change(kind, share):

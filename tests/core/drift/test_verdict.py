@@ -39,6 +39,7 @@ def judged(reference, rows, random, **changes):
     return compare(reference, probabilities, sketch, window_scores=scores, **OPTIONS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [50, 100, 200, 1000])
 def test_false_alarm_rate_stays_within_alpha(rows, monkeypatch):
     monkeypatch.setattr("nethical_assets.core.drift.statistics.jensen_shannon.PERMUTATIONS", 300)
@@ -59,6 +60,7 @@ def test_no_drift_is_stable_once_there_are_rows(reference):
     assert found.count("stable") == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "shift", "least"), [(100, 1.5, 0.95), (200, 1.0, 0.9), (1000, 1.0, 0.99)])
 def test_real_shifts_are_found(reference, rows, shift, least):
     random = np.random.default_rng(rows)

@@ -48,12 +48,14 @@ def test_false_pass_rate_of_a_model_that_is_too_inaccurate(make_sample, quick, r
     assert binom.sf(least - 1, rows, 0.82) <= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [100, 200, 500])
 def test_false_fail_rate_of_a_perfectly_calibrated_model(make_sample, quick, rows):
     # Deciding by the point estimate alone fails up to 79 %, 35 % and 0.5 % of these.
     assert verdicts(make_sample, quick, rows=rows, accuracy=0.93)["fail"] <= 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [100, 500, 2000])
 def test_false_pass_rate_of_a_badly_calibrated_model(make_sample, quick, rows):
     shares = verdicts(make_sample, quick, rows=rows, accuracy=0.8, overconfidence=0.13, accuracy_min=0.5)

@@ -160,6 +160,7 @@ def coverage(truth, intervals):
     return float(np.mean([low - 1e-9 <= truth <= high + 1e-9 for low, high in intervals]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "share", "distance", "spread"),
     [
@@ -244,6 +245,7 @@ def grouped_sample(generator, groups, size):
     return labels, np.where(right == (labels == 1), 0.8, 0.2), np.repeat(np.arange(groups).astype(str), size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "size"), [(12, 30), (40, 25), (150, 4)])
 def test_intervals_of_grouped_rows_cover_the_truth(groups, size):
     generator = np.random.default_rng(3)
@@ -259,6 +261,7 @@ def test_intervals_of_grouped_rows_cover_the_truth(groups, size):
     assert min(covered.values()) >= 0.91, covered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "size"), [(25, 40), (100, 6), (800, 1)])
 @pytest.mark.parametrize("error", [0.0, 0.03, 0.1])
 def test_intervals_of_ece_cover_the_truth(groups, size, error):

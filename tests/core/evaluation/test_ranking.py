@@ -68,6 +68,7 @@ def misses(draw, rows, auc, share, samples):
     return outside / samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [40, 200, 1000])
 @pytest.mark.parametrize("auc", [0.6, 0.9, 0.99])
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
@@ -107,6 +108,7 @@ def test_its_components_give_the_variance_of_delong(draw):
     assert sum(part.sum() / (len(part) - 1) / len(part) for part in squares) == pytest.approx(variance)
 
 
+@pytest.mark.slow
 def test_in_large_samples_it_is_the_interval_of_delong():
     generator = np.random.default_rng(1)
     positive = np.arange(40_000) % 4 == 0

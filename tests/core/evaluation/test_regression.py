@@ -109,6 +109,7 @@ def test_report_is_json():
     assert from_document(RegressionReport, json.loads(json.dumps(report.to_json(), allow_nan=False)), "here") == report
 
 
+@pytest.mark.slow
 def test_rows_of_one_group_count_as_what_they_are():
     # Two equally good models, each right or wrong by group: the interval of their difference excludes 0 in 5 %.
     generator = np.random.default_rng(0)

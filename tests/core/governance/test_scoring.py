@@ -134,6 +134,7 @@ def variants(trained: Trained) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_record_scores_as_its_masked_form(trained: Trained) -> None:
     differing = []
     for record, masked in variants(trained)[:: 1 if trained.spec.kind != "records" else 5]:

@@ -111,6 +111,7 @@ def test_every_stage_has_a_digest_and_reaches_its_own_module_and_no_other_stage(
             assert "nethical_assets.stages.stage" in reached
 
 
+@pytest.mark.slow
 def test_a_change_of_any_module_that_a_stage_reaches_changes_its_digest_and_no_other(copy: Copy) -> None:
     """Over the modules by which the stages differ, and one that each of them reaches."""
     found = copy.measure()
@@ -128,6 +129,7 @@ def test_a_change_of_any_module_that_a_stage_reaches_changes_its_digest_and_no_o
         assert copy.changed_by(module) == set(names), module
 
 
+@pytest.mark.slow
 def test_a_change_of_a_file_that_a_module_reads_counts_as_one_of_its_package(copy: Copy) -> None:
     """Every file of the package that is no module; the ones that lie where no stage reaches a module change nothing."""
     reached_by = copy.measure()
