@@ -7,6 +7,7 @@ What belongs here: collecting what the stages of each family recorded. What does
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from nethical_assets.core.audit.events import EventType
@@ -54,7 +55,8 @@ def _evidence(workspace: Workspace, family: str) -> FamilyEvidence | None:
     removed = {} if screened is None else screened.facts["removed_by_label"]
     traffic = None
     if drift is not None and drift.facts["verdict"] != HOLD:
-        traffic = from_document(DriftReport, {k: v for k, v in drift.facts.items() if k != "model"}, drift.name)
+        known = {one.name for one in fields(DriftReport)}
+        traffic = from_document(DriftReport, {k: v for k, v in drift.facts.items() if k in known}, drift.name)
     return FamilyEvidence(
         family=family,
         evaluation=Evaluation.from_json(evaluated.facts["evaluation"]),
