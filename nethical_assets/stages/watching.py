@@ -73,9 +73,16 @@ def _result(workspace: Workspace, window: Window, report: dict[str, Any], model:
     score = None if report["verdict"] == HOLD else report["drift_score"]
     drifted = sorted(column["name"] for column in report["columns"] if column["drifted"])
     rate = report.get("positive_rate")
+    thresholds = workspace.settings.file.performance_thresholds
     facts = {
         "histograms": {},
         **report,
+        "threshold": thresholds.drift_alert_threshold,
+        "accuracy_drop": thresholds.accuracy_drop_alert,
+        "reference": "",
+        "level": 0.0,
+        "look": 0,
+        "periods": [],
         "drift_score": score,
         "model": model,
         "priority": "normal" if report["verdict"] == "drift" else "none",

@@ -74,3 +74,20 @@ def test_a_run_without_a_partition_judges_the_window_that_now_is_in(
     assert "before its end" in shown["window"]
     record = Workspace(settings, CycleOptions(), "test").records.load(DRIFT_REPORTS.name, "logistic", "")
     assert record.facts["window"]["start"] == shown["window_start"]
+
+
+def test_a_check_that_could_not_tell_is_a_warning_and_says_which_window_it_is_about(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    window = Window.at(utc_now(), 6).before()
+    graph = materialize(settings, instance, keys=[WATCHED], partition_key=window.key)
+    checks = graph.checks(*WATCHED.path)
+    assert set(checks) == {"drift", "accuracy", "calibration"}
+    for check in checks.values():
+        shown = {name: value.value for name, value in check.metadata.items()}
+        assert (check.passed, check.severity, shown["verdict"]) == (
+            False,
+            dg.AssetCheckSeverity.WARN,
+            "needs_more_data",
+        )
+        assert shown["window_end"] == window.end.isoformat()
