@@ -10,10 +10,12 @@ import dagster as dg
 
 from nethical_assets.assets.presentation import present
 from nethical_assets.assets.roots import witness_root
-from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.core.drift.windows import KEY_FORMAT, Window
+from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.unexpected import describe_unexpected, may_quote_data
 from nethical_assets.home.settings import Settings
-from nethical_assets.home.workspace import Workspace
+from nethical_assets.home.watched_windows import first_window
+from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.stages.graph import STAGES, dependencies_digest
 from nethical_assets.stages.sealing import seal_step
@@ -41,6 +43,25 @@ def subjects_of(stage: Stage, settings: Settings, families: Sequence[str]) -> tu
     return tuple(families) if stage.scope == "family" else (PLATFORM,)
 
 
+def window_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
+    """The windows of the watch, in UTC, from the beginning of the home to the one that now is in, which can be judged
+    before it ends."""
+    hours = settings.file.monitoring.drift_interval_hours
+    return dg.TimeWindowPartitionsDefinition(
+        start=first_window(settings.home, hours, utc_now()).start,
+        fmt=KEY_FORMAT,
+        cron_schedule=window_cron(settings),
+        timezone="UTC",
+        end_offset=1,
+    )
+
+
+def window_cron(settings: Settings) -> str:
+    """When the windows of the watch begin and end."""
+    hours = settings.file.monitoring.drift_interval_hours
+    return "0 0 * * *" if hours == 24 else f"0 */{hours} * * *"
+
+
 def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: Sequence[str]) -> dg.AssetsDefinition:
     """The asset of one stage and subject."""
     handed = [
@@ -63,6 +84,7 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
         tags={"nethical/stage": stage.name, "nethical/subject": subject},
         # Two runs of a family never interleave: the queue keeps the second one waiting.
         pool=subject if stage.scope == "family" else None,
+        partitions_def=window_partitions(settings) if stage.in_windows else None,
         freshness_policy=None
         if age is None
         else dg.FreshnessPolicy.time_window(fail_window=age, warn_window=age * 0.8),
@@ -75,7 +97,8 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
             if stage.scope == "family":
                 workspace.hold_family(subject, said=context.log.warning)
             records = [workspace.records.load(needed.name, source, context.run.run_id) for needed, source in handed]
-            record = carry_out(stage, workspace, subject, records)
+            window = _window(context, settings) if stage.in_windows else None
+            record = carry_out(stage, workspace, subject, records, window=window)
             shown = present(stage.shows(workspace, record))
             if stage is MODELS:
                 shown[DEPENDS_ON] = dependencies_digest(workspace, subject)
@@ -86,6 +109,23 @@ def build_stage_asset(stage: Stage, subject: str, settings: Settings, families: 
         return dg.MaterializeResult(data_version=dg.DataVersion(record.output), metadata=shown)
 
     return stage_asset
+
+
+def _window(context: dg.AssetExecutionContext, settings: Settings) -> Window:
+    """The window that a run is asked to judge; one that names none judges the window that now is in, and says so.
+
+    Raises:
+        DatasetError: the partition is no window.
+        SettingsError: the run is asked for several at once.
+    """
+    hours = settings.file.monitoring.drift_interval_hours
+    if context.has_partition_key:
+        return Window.from_key(context.partition_key, hours)
+    if context.has_partition_key_range:
+        raise SettingsError("a run judges one window; launch one run for each partition")
+    window = Window.at(utc_now(), hours)
+    context.log.info(f"no partition was named: the window that began at {window.key} UTC is judged, as far as it is")
+    return window
 
 
 def enter_events(run: dg.DagsterRun, instance: dg.DagsterInstance, workspace: Workspace) -> None:

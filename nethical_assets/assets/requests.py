@@ -21,6 +21,8 @@ FAMILIES_TAG = "nethical/families"
 """The families of a run of several, separated by commas."""
 TRIGGER_TAG = "nethical/trigger"
 REASON_TAG = "nethical/reason"
+WATCH_TRIGGER = "watch"
+"""What the schedule of the watch says that its runs are asked for by."""
 
 
 def families_tag(families: Sequence[str]) -> dict[str, str]:
@@ -43,20 +45,44 @@ def family_request(
     trigger: str,
     reason: str = "",
     force: bool = False,
+    drift_report: str = "",
 ) -> dg.RunRequest:
     """A run of the training job for one family with all checks of its assets.
 
     The checks are named one by one: the UI's "Apply requests & commit" runs those that a request names, and no others.
+    ``drift_report`` is the digest of the report that asks for it, which the card of a new model cites.
     """
     if repository is None:
         raise ValueError("a run request needs the repository, whose checks it names")
     assets = family_assets(settings, family)
-    config = {"resources": {"cycle": {"config": {"force": True}}}} if force else {}
+    cycle = {**({"force": True} if force else {}), **({"drift_report": drift_report} if drift_report else {})}
     return dg.RunRequest(
         run_key=run_key,
         job_name=TRAINING_JOB,
         asset_selection=assets,
         asset_check_keys=sorted(repository.asset_graph.get_check_keys_for_assets(set(assets)), key=str),
-        run_config=config,
+        run_config={"resources": {"cycle": {"config": cycle}}} if cycle else {},
         tags={**families_tag([family]), TRIGGER_TAG: trigger, **({REASON_TAG: reason} if reason else {})},
+    )
+
+
+def watch_request(
+    repository: dg.RepositoryDefinition | None,
+    assets: Sequence[dg.AssetKey],
+    families: Sequence[str],
+    *,
+    window: str,
+    run_key: str,
+    reason: str,
+) -> dg.RunRequest:
+    """A run of the watch for the window whose key this is, of some families' reports with all their checks."""
+    if repository is None:
+        raise ValueError("a run request needs the repository, whose checks it names")
+    return dg.RunRequest(
+        run_key=run_key,
+        job_name=DRIFT_JOB,
+        partition_key=window,
+        asset_selection=list(assets),
+        asset_check_keys=sorted(repository.asset_graph.get_check_keys_for_assets(set(assets)), key=str),
+        tags={**families_tag(families), TRIGGER_TAG: WATCH_TRIGGER, REASON_TAG: reason},
     )

@@ -23,6 +23,7 @@ class CycleOptions:
         force_download: fetch although the source says that nothing changed.
         samples: at most this many rows a family; 0 leaves it to the settings.
         seed: overrides the seed of the settings.
+        drift_report: digest of the drift report that asked for the cycle, or empty.
     """
 
     source: SourceChoice = "auto"
@@ -31,3 +32,4 @@ class CycleOptions:
     force_download: bool = False
     samples: int = 0
     seed: int | None = None
+    drift_report: str = ""

@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,12 @@ class StageRecord:
     def name(self) -> str:
         """``<stage>/<subject>``."""
         return f"{self.stage}/{self.subject}"
+
+    @property
+    def window_start(self) -> datetime | None:
+        """When the window begins that the result is about; None where it is about no window."""
+        window = self.facts.get("window")
+        return datetime.fromisoformat(window["start"]) if isinstance(window, Mapping) and "start" in window else None
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON document, without ``reused`` (which is about a run, not about the result)."""
@@ -107,13 +114,21 @@ class StageRecords:
         write_json(self._finished(record.fingerprint), record.to_json())
 
     def publish(self, record: StageRecord, run_id: str) -> None:
-        """Make ``record`` the newest of its asset, and the one that later stages of the same run are handed."""
+        """Make ``record`` the newest of its asset, and the one that later stages of the same run are handed. What is
+        about an earlier window than the newest one is not the newest, however late it was judged."""
         data = pretty_json(record.to_json())
         # No other run ever reads the first of these.
         write_atomically(self._of_run(run_id, record.stage, record.subject), data, durable=False)
         newest = self._newest(record.stage, record.subject)
-        if not newest.exists() or newest.read_bytes() != data:
+        if (not newest.exists() or newest.read_bytes() != data) and not self._is_earlier(record):
             write_atomically(newest, data)
+
+    def _is_earlier(self, record: StageRecord) -> bool:
+        """Whether there is a record about a later window."""
+        if record.window_start is None:
+            return False
+        newest = self.newest(record.stage, record.subject)
+        return newest is not None and newest.window_start is not None and newest.window_start > record.window_start
 
     def newest(self, stage: str, subject: str) -> StageRecord | None:
         """The newest record of a stage; None when it never finished, or what is there does not verify."""

@@ -13,9 +13,9 @@ import dagster as dg
 
 from nethical_assets.assets.checks.decisions import (
     build_audit_check,
-    build_drift_check,
     build_reconciliation_check,
     build_release_checks,
+    build_watch_checks,
 )
 from nethical_assets.assets.checks.quality import build_dataset_checks, build_raw_checks, build_split_checks
 from nethical_assets.assets.factory import asset_key, build_stage_asset, subjects_of
@@ -57,7 +57,7 @@ def build_checks(
         (DATASETS, build_dataset_checks),
         (SPLITS, build_split_checks),
         (RELEASES, build_release_checks),
-        (DRIFT_REPORTS, build_drift_check),
+        (DRIFT_REPORTS, build_watch_checks),
     )
     return [
         *(build_raw_checks(entry, settings) for entry in entries),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -95,9 +95,12 @@ def forget_runs(
     ended: record, events, check results, logs; their ids.
 
     A run stays until ``was_read`` says that its end was, while it holds the newest result of an asset or a check, and
-    while it is the newest that something asked for about some families. What sensors, freshness and the asset pages
-    read of the present is therefore never removed: ``DagsterInstance.delete_run`` alone would remove it. With another
-    event storage than this project's, which cannot say which runs those are, all stay.
+    while it is the newest that something asked for about some families. The newest result of a partition, such as the
+    report of a window of the watch, is not one too many of its job: it goes when it is too old.
+
+    What sensors, freshness and the asset pages read of the present is therefore never removed:
+    ``DagsterInstance.delete_run`` alone would remove it. With another event storage than this project's, which cannot
+    say which runs those are, all stay.
     """
     events = instance.event_log_storage
     if not isinstance(events, PooledEventLogStorage):
@@ -110,7 +113,7 @@ def forget_runs(
     ended = instance.get_run_records(filters=dg.RunsFilter(statuses=_ENDED))
     chosen = [
         run.dagster_run.run_id
-        for run in reversed(_old_runs(ended, ended_before, keep))
+        for run in reversed(_old_runs(ended, ended_before, keep, events.runs_of_newest_partitions()))
         if run.dagster_run.run_id not in needed and was_read(run)
     ][:_RUNS_AT_ONCE]
     for run_id in chosen:
@@ -121,8 +124,11 @@ def forget_runs(
     return chosen
 
 
-def _old_runs(newest_first: Sequence[dg.RunRecord], ended_before: datetime, keep: int) -> list[dg.RunRecord]:
-    """The runs that are too old or too many of their job, without the newest of each request.
+def _old_runs(
+    newest_first: Sequence[dg.RunRecord], ended_before: datetime, keep: int, of_partitions: Collection[str]
+) -> list[dg.RunRecord]:
+    """The runs that are too old, or too many of their job and none ``of_partitions``, without the newest of each
+    request.
 
     They come in the order in which they began. None is older than one that began before it: a clock that was set back
     makes no run old.
@@ -139,7 +145,8 @@ def _old_runs(newest_first: Sequence[dg.RunRecord], ended_before: datetime, keep
         request = (about.job_name, trigger, families_of(about))
         is_newest = bool(trigger) and request not in asked
         asked.add(request)
-        if not is_newest and (of_job[about.job_name] > keep or latest < ended_before):
+        is_too_many = of_job[about.job_name] > keep and about.run_id not in of_partitions
+        if not is_newest and (is_too_many or latest < ended_before):
             old.append(run)
     return old
 

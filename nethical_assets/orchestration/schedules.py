@@ -1,7 +1,8 @@
 """Schedules: weekly training, weekly dataset validation, drift reports every few hours, weekly retention
 of models, daily retention of runs.
 
-What belongs here: when and with which run key. What does not: what a run does (``jobs``). All times are UTC.
+What belongs here: when and with which run key. What does not: what a run does (``jobs``), or which windows are to be
+judged (``watching``). All times are UTC.
 """
 
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 import dagster as dg
 
 from nethical_assets.assets.requests import (
-    DRIFT_JOB,
     RETENTION_JOB,
     RUN_RETENTION_JOB,
     TRAINING_JOB,
@@ -17,6 +17,7 @@ from nethical_assets.assets.requests import (
     family_request,
 )
 from nethical_assets.home.settings import Settings
+from nethical_assets.orchestration.watching import build_watch_schedule
 
 
 def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.ScheduleDefinition]:
@@ -47,15 +48,6 @@ def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.Sc
         job_name=VALIDATION_JOB,
         description="Refresh and validate every dataset.",
     )
-    hours = monitoring.drift_interval_hours
-    drift = dg.ScheduleDefinition(
-        name="drift_watch_schedule",
-        cron_schedule="0 0 * * *" if hours == 24 else f"0 */{hours} * * *",
-        execution_timezone="UTC",
-        default_status=running,
-        job_name=DRIFT_JOB,
-        description="Write new drift reports for the drift sensor to read.",
-    )
     retention = dg.ScheduleDefinition(
         name="retention_schedule",
         cron_schedule=settings.file.model_retention.schedule,
@@ -72,4 +64,4 @@ def build_schedules(settings: Settings, families: tuple[str, ...]) -> list[dg.Sc
         job_name=RUN_RETENTION_JOB,
         description="Remove Dagster's records of runs that the settings keep no longer, and what killed ones left.",
     )
-    return [weekly_training, validation, drift, retention, run_retention]
+    return [weekly_training, validation, build_watch_schedule(settings, families), retention, run_retention]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as db
-from dagster._core.events import ASSET_EVENTS
+from dagster._core.events import ASSET_EVENTS, DagsterEventType
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import (
@@ -32,17 +32,28 @@ def runs_of_newest_results(index: Connection) -> set[str]:
     newest_events = (
         db.select(db.func.max(events.id))
         .where(events.dagster_event_type.in_([kind.value for kind in ASSET_EVENTS]))
-        .group_by(events.asset_key, events.partition, events.dagster_event_type)
+        .group_by(events.asset_key, events.dagster_event_type)
     )
     newest_checks = (
         db.select(db.func.max(checks.id))
         .where(checks.execution_status != AssetCheckExecutionRecordStatus.PLANNED.value)
-        .group_by(checks.asset_key, checks.check_name, checks.partition)
+        .group_by(checks.asset_key, checks.check_name)
     )
     return {
         *index.execute(db.select(events.run_id).where(events.id.in_(newest_events))).scalars(),
         *index.execute(db.select(checks.run_id).where(checks.id.in_(newest_checks))).scalars(),
     }
+
+
+def runs_of_newest_partitions(index: Connection) -> set[str]:
+    """The runs that hold the newest materialization of a partition of an asset."""
+    events = SqlEventLogStorageTable.c
+    newest = (
+        db.select(db.func.max(events.id))
+        .where(events.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION.value, events.partition.is_not(None))
+        .group_by(events.asset_key, events.partition)
+    )
+    return set(index.execute(db.select(events.run_id).where(events.id.in_(newest))).scalars())
 
 
 def runs_in(index: Connection) -> set[str]:

@@ -45,6 +45,7 @@ from nethical_assets.orchestration.sqlite_forgetting import (
     forget_runless_events,
     give_back_space,
     runs_in,
+    runs_of_newest_partitions,
     runs_of_newest_results,
 )
 
@@ -252,6 +253,11 @@ class PooledEventLogStorage(SqliteEventLogStorage):
         """The runs that hold the newest plan, materialization or observation of an asset, or result of a check."""
         with self.index_connection() as connection:
             return runs_of_newest_results(connection)
+
+    def runs_of_newest_partitions(self) -> set[str]:
+        """The runs that hold the newest materialization of a partition of an asset."""
+        with self.index_connection() as connection:
+            return runs_of_newest_partitions(connection)
 
     def runs_with_events(self) -> set[str]:
         """The runs that there are events of, in the index or in a file of their own."""

@@ -42,6 +42,9 @@ class CycleResource(dg.ConfigurableResource):
     force: bool = Field(default=False, description="train again although nothing changed")
     samples: int = Field(default=0, ge=0, description="at most this many rows a family; 0 leaves it to the settings")
     seed: int = Field(default=-1, ge=-1, description="seed of this cycle; -1 leaves it to the settings")
+    drift_report: str = Field(
+        default="", description="digest of the drift report that asked for this cycle; the new model's card cites it"
+    )
 
     home: str = Field(default="", description="the home of the code location; empty holds no families")
 
@@ -104,6 +107,7 @@ def open_workspace(
         download=data_sources.download,
         samples=cycle.samples,
         seed=None if cycle.seed < 0 else cycle.seed,
+        drift_report=cycle.drift_report,
     )
     known = _opened.get(run_id)
     if known is None or (known.settings, known.options) != (settings, options):

@@ -29,10 +29,11 @@ TRIGGER = "drift"
 _INTERVAL_SECONDS = 30
 _DATA_VERSION_TAG = "dagster/data_version"
 _REMEMBERED_RELEASES = 20
+_UNPARTITIONED_LOOKED_AT = 20
 
 
 def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.SensorDefinition:
-    """One forced training run for every family whose newest report is above the threshold."""
+    """One forced training run for every family whose newest report is above the threshold, once for each cause."""
     threshold = settings.file.performance_thresholds.drift_alert_threshold
     cooldown = timedelta(hours=settings.file.monitoring.retraining_cooldown_hours)
 
@@ -80,6 +81,7 @@ def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Sens
                     trigger=TRIGGER,
                     reason=request.reason,
                     force=True,
+                    drift_report=request.report,
                 )
                 for request in requests
             ]
@@ -89,20 +91,42 @@ def build_drift_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Sens
 
 
 def newest_report(instance: dg.DagsterInstance, family: str) -> NewestReport | None:
-    """What the newest materialization of ``drift_reports/<family>`` says, or None."""
-    event = instance.get_latest_materialization_event(asset_key(DRIFT_REPORTS, family))
-    materialization = event.asset_materialization if event is not None else None
-    if materialization is None:
+    """What the report of the family's newest window says, as it was judged last, or None.
+
+    A window that is judged again is never the newest for that. Runs without a partition are about a window all the
+    same; reports of older versions are about none and come before all that are.
+    """
+    key = asset_key(DRIFT_REPORTS, family)
+    found = instance.fetch_materializations(key, limit=_UNPARTITIONED_LOOKED_AT).records
+    records = [record for record in found if record.partition_key is None]
+    # Keys of windows are sorted as windows are.
+    newest = max(instance.get_materialized_partitions(key), default=None)
+    if newest is not None:
+        wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[newest])
+        records += instance.fetch_materializations(wanted, limit=1).records
+    reports = [
+        (_shown(made, "window_start"), record.storage_id, made)
+        for record in records
+        if (made := record.asset_materialization) is not None
+    ]
+    if not reports:
         return None
-    metadata = materialization.metadata
-    score, model = metadata.get("drift_score"), metadata.get("model")
+    _, _, made = max(reports, key=lambda one: one[:2])
+    score, model, cause = made.metadata.get("drift_score"), _shown(made, "model"), _shown(made, "cause")
     return NewestReport(
         family=family,
-        digest=str(metadata["digest"].value),
-        verdict=str(metadata["verdict"].value),
+        digest=_shown(made, "digest"),
+        verdict=_shown(made, "verdict"),
         score=None if score is None else float(score.value),  # type: ignore[arg-type]
-        model="" if model is None or model.value == "none" else str(model.value),
+        model="" if model == "none" else model,
+        window=_shown(made, "window"),
+        cause="" if cause == "none" else cause,
     )
+
+
+def _shown(made: dg.AssetMaterialization, name: str) -> str:
+    """What a materialization shows by that name, as text; empty where it shows nothing."""
+    return str(made.metadata[name].value) if name in made.metadata else ""
 
 
 def situation_of(instance: dg.DagsterInstance, settings: Settings, family: str) -> Situation:

@@ -16,7 +16,7 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.evaluating import EVALUATIONS
 from nethical_assets.stages.fetching import RAW
-from nethical_assets.stages.releasing import RELEASES, UNCHANGED
+from nethical_assets.stages.releasing import RELEASES, RETRAINED_BECAUSE, UNCHANGED
 from nethical_assets.stages.screening import SCREENED
 from nethical_assets.stages.shown import FilePath, Markdown, Shown
 from nethical_assets.stages.splitting import SPLITS
@@ -176,11 +176,18 @@ def _evidence(work: Work, pointer: ModelPointer) -> CardEvidence:
         },
         audit=_reference(workspace, pointer),
         drift_report_id=drift.output if drift is not None else None,
+        retrained_because=_retrained_because(workspace, pointer),
         model_path=f"models/store/{pointer.model.partition(':')[2]}",
         issued_at=pointer.decided_at,
         trained_at=work.of(MODELS).facts["trained_at"],
         input_kind=spec.kind,
     )
+
+
+def _retrained_because(workspace: Workspace, pointer: ModelPointer) -> Mapping[str, Any] | None:
+    """The drift report that asked for the model, as the decision about it says."""
+    because: Mapping[str, Any] | None = json.loads(workspace.objects.get(pointer.decision)).get(RETRAINED_BECAUSE)
+    return because
 
 
 def _reference(workspace: Workspace, pointer: ModelPointer) -> AuditReference:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_json, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from nethical_assets.home.workspace import Workspace
 
 UNCHANGED = "unchanged"
+RETRAINED_BECAUSE = "retrained_because"
+"""Under which name a stored decision says which drift report asked for the model."""
 NEEDS_LABELS = "retraining gave the same model: it needs new labelled data"
 
 
@@ -42,6 +45,7 @@ def _plan(work: Work) -> Plan:
 def _release(work: Work) -> Result:
     """Decide about the candidate; the same model again is unchanged, whatever asked for it."""
     workspace = work.workspace
+    asked_by = _drift_report(work)
     _put_back_lost_champion(work)
     champion = workspace.evidence.champion(work.subject)
     case = Case(work, champion)
@@ -51,7 +55,26 @@ def _release(work: Work) -> Result:
     if known is not None and case.decided_before(known):
         workspace.evidence.check_standing(known, "candidates")
         return _unchanged(case, known, read_decision(workspace, known.decision))
-    return _decided(case, decide_about(case))
+    return _decided(case, decide_about(case), asked_by)
+
+
+def _drift_report(work: Work) -> dict[str, Any] | None:
+    """The drift report that asked for this cycle, if it is one of this family: its digest, and the window it is about.
+
+    Raises:
+        IntegrityError: the log knows no such report, or what is stored of it was changed.
+    """
+    digest = work.workspace.options.drift_report
+    if not digest:
+        return None
+    judged = work.workspace.evidence.named_by(digest, EventType.DRIFT_JUDGED)
+    named = {one.name for one in judged.subjects if one.digest == digest} if judged is not None else set()
+    if not named:
+        raise IntegrityError(f"drift_report {digest!r} is no drift report that the log has; run again without it")
+    if f"{subjects.DRIFT_REPORTS}/{work.subject}" not in named:
+        return None
+    window = json.loads(work.workspace.objects.get(digest)).get("window")
+    return {"drift_report": digest, "window": None if window is None else {k: window[k] for k in ("start", "end")}}
 
 
 def _lost_champion(work: Work) -> ModelPointer | None:
@@ -92,14 +115,14 @@ def _refused_champion(case: Case, champion: ModelPointer, decision: ReleaseDecis
     return Result(stored, {"decision": stored}, facts, acts=[_gate_act(case, decision, stored)])
 
 
-def _decided(case: Case, decision: ReleaseDecision) -> Result:
+def _decided(case: Case, decision: ReleaseDecision, asked_by: Mapping[str, Any] | None) -> Result:
     from nethical_assets.core.delivery.pinned import pinning_subject
     from nethical_assets.home.changes import place_pointer
 
-    stored = _store(case, decision)
+    stored = _store(case, decision, asked_by)
     pointer = _pointer(case, decision, stored)
     facts = _facts(case, pointer, decision, decision.verdict, decision.reasons)
-    gate = _gate_act(case, decision, stored)
+    gate = _gate_act(case, decision, stored, asked_by)
     if decision.verdict != "promoted":
         subjects = {**gate.subjects, **pinning_subject(pointer)}
         acts = [replace(gate, subjects=subjects, change=place_pointer(pointer, "candidates"))]
@@ -129,16 +152,16 @@ def _promotion(pointer: ModelPointer) -> Act:
     )
 
 
-def _gate_act(case: Case, decision: ReleaseDecision, stored: str) -> Act:
+def _gate_act(case: Case, decision: ReleaseDecision, stored: str, asked_by: Mapping[str, Any] | None = None) -> Act:
     return Act(
         EventType.GATE_DECIDED,
         {RELEASES.record_name(case.family): stored, MODELS.record_name(case.family): case.model},
-        parents=[case.evaluation.output],
+        parents=[case.evaluation.output, *([asked_by["drift_report"]] if asked_by else [])],
         payload={"verdict": decision.verdict, "reasons": list(decision.reasons)},
     )
 
 
-def _store(case: Case, decision: ReleaseDecision) -> str:
+def _store(case: Case, decision: ReleaseDecision, asked_by: Mapping[str, Any] | None = None) -> str:
     return case.workspace.objects.put(
         pretty_json(
             {
@@ -150,6 +173,7 @@ def _store(case: Case, decision: ReleaseDecision) -> str:
                 "gate": dict(decision.gate),
                 "regression": dict(decision.regression),
                 "champion_fell": decision.champion_fell,
+                **({RETRAINED_BECAUSE: dict(asked_by)} if asked_by else {}),
             }
         )
     )

@@ -64,6 +64,8 @@ class Stage:
         in_chain: whether a model's chain of provenance leads through it.
         ends_run: whether it ends the run's part of the log: nothing is attested or remembered of it afterwards.
         seals: whether the run's events enter the log when it is done, because no later stage of the run does it.
+        in_windows: whether its asset is partitioned by the windows of the watch, one of which it is carried out for.
+            Its facts say which, in ``window``.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Stage:
     in_chain: bool = False
     ends_run: bool = False
     seals: bool = False
+    in_windows: bool = False
 
     def __post_init__(self) -> None:
         _declaring.add(self.run.__module__)
@@ -154,8 +157,8 @@ class Result:
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage is handed: the stores, its subject, the records of the stages it needs, and the window it is about,
-    if any."""
+    """What a stage is handed: the stores, its subject, the records of the stages it needs, and the window it is carried
+    out for, where it is one of windows."""
 
     workspace: Workspace
     stage: Stage
@@ -183,7 +186,13 @@ class Work:
 
 
 def carry_out(
-    stage: Stage, workspace: Workspace, subject: str, records: Sequence[StageRecord] = (), *, quietly: bool = False
+    stage: Stage,
+    workspace: Workspace,
+    subject: str,
+    records: Sequence[StageRecord] = (),
+    *,
+    quietly: bool = False,
+    window: Window | None = None,
 ) -> StageRecord:
     """Carry a stage out for a subject, or find that it was: the one sequence.
 
@@ -194,21 +203,28 @@ def carry_out(
     Args:
         records: those of the stages it needs.
         quietly: whether the stage is a part of another one, whose progress is announced.
+        window: which window it is carried out for, where it is a stage of windows.
 
     Raises:
         IntegrityError: a record is missing, does not verify, or was made from something else than its siblings.
     """
-    work = _work(stage, workspace, subject, records)
+    work = _work(stage, workspace, subject, records, window)
     if quietly:
         return _carry_out(work)
     with announced(stage.name, subject):
         return _carry_out(work)
 
 
-def _work(stage: Stage, workspace: Workspace, subject: str, records: Iterable[StageRecord]) -> Work:
+def _work(
+    stage: Stage,
+    workspace: Workspace,
+    subject: str,
+    records: Iterable[StageRecord],
+    window: Window | None = None,
+) -> Work:
     """In whatever order records are handed over, a stage sees them in one: a result never depends on it."""
     handed = {record.name: record for record in records}
-    return Work(workspace, stage, subject, dict(sorted(handed.items())))
+    return Work(workspace, stage, subject, dict(sorted(handed.items())), window)
 
 
 def _carry_out(work: Work) -> StageRecord:

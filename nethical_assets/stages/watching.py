@@ -5,9 +5,9 @@ What belongs here: which window, and what is shown of the report. What does not:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import EventType
@@ -15,12 +15,14 @@ from nethical_assets.core.drift.windows import Window
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.home.watch import watch_window
 from nethical_assets.stages.releasing import RELEASES
-from nethical_assets.stages.shown import Bullets, Shown, Table
+from nethical_assets.stages.shown import Bullets, Picture, Shown, Table
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
 
 if TYPE_CHECKING:
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
+
+_OF_COLUMNS = ("distribution", "cumulative_distribution", "unseen_levels")
 
 
 def _report(work: Work) -> Result:
@@ -34,35 +36,93 @@ def _report(work: Work) -> Result:
 
 def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
     facts = record.facts
+    window = facts["window"]
     numbers = {} if facts["drift_score"] is None else {"drift_score": float(facts["drift_score"])}
+    of_columns = [one for one in facts["monitors"] if one["kind"] in _OF_COLUMNS]
+    of_windows = [one for one in facts["monitors"] if one["kind"] not in _OF_COLUMNS]
     return {
         **numbers,
         "verdict": facts["verdict"],
+        "priority": facts["priority"],
+        "window": _in_words(window),
+        "window_start": window["start"],
+        "window_end": window["end"],
+        "complete": window["complete"],
         "rows": facts["rows"],
+        "labelled_rows": facts["labelled_rows"],
         "model": facts["model"] or "none",
+        "cause": facts["cause"] or "none",
         "reasons": Bullets(facts["reasons"]),
-        "monitors": Table(facts["monitors"]),
+        "what_next": facts["what_next"],
+        **_pictures(facts),
+        "rates": Table(_monitor_rows(of_windows)),
+        "columns": Table(_monitor_rows(of_columns)),
     }
+
+
+def _in_words(window: Mapping[str, Any]) -> str:
+    start, end = (datetime.fromisoformat(window[name]).astimezone(UTC) for name in ("start", "end"))
+    until = "" if window["complete"] else ", before its end"
+    return f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC{until}"
+
+
+def _monitor_rows(monitors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table of monitors, in words."""
+    return [
+        {
+            "monitor": one["name"] if one["name"] == one["kind"] else f"{one['name']}: {one['kind']}".replace("_", " "),
+            "period": one["period"],
+            "outcome": one["outcome"].replace("_", " "),
+            "score": one["score"],
+            "value": one["statistic"],
+            "low": one["low"],
+            "high": one["high"],
+            "adjusted_p_value": one["adjusted_p_value"],
+        }
+        for one in monitors
+    ]
+
+
+def _pictures(facts: Mapping[str, Any]) -> dict[str, Shown]:
+    """The pictures of what there is to draw; their titles say in words what they show."""
+    from nethical_assets.core.drift.pictures import COLUMNS_DRAWN, columns_png, rates_png
+
+    found: dict[str, Shown] = {}
+    if facts["histograms"]:
+        scores: dict[str, float] = {}
+        for one in facts["monitors"]:
+            if one["kind"] in _OF_COLUMNS and one["score"] is not None:
+                scores[one["name"]] = max(scores.get(one["name"], 0.0), one["score"])
+        most = min(COLUMNS_DRAWN, len(facts["histograms"]))
+        title = f"Share of rows by bin, window beside reference, of the {most} columns that moved most"
+        found["window_against_reference"] = Picture(title, columns_png(facts["histograms"], scores))
+    if any(one["rows"] for one in facts["rates"]):
+        title = "Share of rows called positive and accuracy over the windows up to this one, and their rows"
+        found["rates_over_time"] = Picture(title, rates_png(facts["rates"]))
+    return found
 
 
 DRIFT_REPORTS = Stage(
     name=subjects.DRIFT_REPORTS,
     scope="family",
-    description="Scores, positive rate, inputs, accuracy and calibration of what the champion scored, against the "
-    "reference stored at promotion. Verdicts: drift, changed, stable, needs more data; without traffic it is on hold.",
+    description="What the champion scored in one window, against the reference stored at its promotion: scores, rates, "
+    "inputs, and accuracy and calibration where labels came. One partition a window of the watch; a window that is "
+    "judged again, because labels came later or by a backfill, is a new materialization. No traffic is never stable.",
     owner="team:on-call",
     follows=(RELEASES,),
     run=_report,
-    plan=lambda work: Plan(lookup=False),
+    plan=lambda work: Plan({} if work.window is None else {"window": work.window.key}, lookup=False),
     event=EventType.DRIFT_JUDGED,
     tells=lambda record: {
         "verdict": record.facts["verdict"],
         "score": record.facts["drift_score"],
         "rows": record.facts["rows"],
+        "window": record.facts["window"]["start"],
     },
     shows=_shown,
     # A report that is missed once is late; one that is missed twice is a watch that stopped.
     fresh_for=lambda settings: timedelta(hours=2 * settings.file.monitoring.drift_interval_hours),
     in_cycle=False,
     seals=True,
+    in_windows=True,
 )

@@ -58,15 +58,17 @@ def materialize(
     instance: dg.DagsterInstance,
     *families: str,
     keys: Sequence[dg.AssetKey] = (),
+    partition_key: str | None = None,
     **cycle: Any,
 ) -> Graph:
-    """Materialize everything of ``families`` (or ``keys`` alone) with their checks."""
+    """Materialize everything of ``families`` (or ``keys`` alone) with their checks, or a partition of it."""
     wanted = list(keys) or list(dict.fromkeys(key for family in families for key in family_assets(settings, family)))
     names = families or family_names()
     result = dg.materialize(
         [*build_assets(settings, names, wanted), *build_checks(settings, names, wanted)],
         selection=dg.AssetSelection.assets(*wanted),
         instance=instance,
+        partition_key=partition_key,
         resources=build_resources(settings),
         run_config={
             "resources": {"cycle": {"config": cycle}},

@@ -100,7 +100,7 @@ def test_checks(definitions: dg.Definitions) -> None:
         wanted |= {(f"datasets/{family}", name) for name in checks_of("canonical")}
         wanted |= {(f"splits/{family}", name) for name in checks_of("divided")}
         wanted |= {(f"releases/{family}", name) for name in ("gate", "regression", "champion")}
-        wanted |= {(f"drift_reports/{family}", "drift")}
+        wanted |= {(f"drift_reports/{family}", name) for name in ("drift", "accuracy", "calibration")}
     assert found == wanted | {("audit_roots", "log_verifies"), ("audit_roots", "events_reconciled")}
 
 

@@ -250,3 +250,32 @@ def test_the_digest_is_of_the_result_as_it_reads_back() -> None:
     assert result_digest(output, {}, facts) == result_digest(output, {}, json.loads(json.dumps(facts)))
     assert result_digest(output, {}, facts) != result_digest(output, {}, {**facts, "share": 0.2})
     assert result_digest(output, {}, facts) != result_digest(output, {"frame": output}, facts)
+
+
+def about(window: str | None) -> Callable[[Work], Result]:
+    def run(work: Work) -> Result:
+        facts = {} if window is None else {"window": {"start": f"{window}+00:00"}}
+        return Result(work.workspace.objects.put(str(window).encode()), facts=facts)
+
+    return run
+
+
+def test_the_newest_record_is_that_of_the_newest_window_however_late_another_is_judged_again(
+    workspace: Workspace,
+) -> None:
+    """A report of an older version says no window: any that does comes after it."""
+    records = workspace.records
+    for window, newest in (
+        (None, None),
+        ("2026-11-22T06:00:00", "2026-11-22T06:00:00"),
+        ("2026-11-22T12:00:00", "2026-11-22T12:00:00"),
+        ("2026-11-22T06:00:00", "2026-11-22T12:00:00"),
+        ("2026-11-22T12:00:00", "2026-11-22T12:00:00"),
+    ):
+        made = carry_out(declare("watched", about(window), lambda work: Plan(lookup=False)), workspace, FAMILY)
+        records.publish(made, workspace.run_id)
+        # What comes after it in its own run is handed the run's own, whatever is the newest.
+        assert records.load("watched", FAMILY, workspace.run_id) == replace(made, reused=False)
+        found = records.newest("watched", FAMILY)
+        assert found is not None
+        assert found.facts == ({} if newest is None else {"window": {"start": f"{newest}+00:00"}})

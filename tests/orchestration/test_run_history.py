@@ -377,6 +377,24 @@ def test_of_each_job_the_newest_runs_stay(instance: dg.DagsterInstance) -> None:
     assert forget(instance, keep=10, days=-1) == runs[:3]
 
 
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+def of_windows() -> None:
+    """An asset of two partitions."""
+
+
+def test_the_newest_result_of_a_partition_goes_when_it_is_too_old_and_not_as_one_too_many(
+    instance: dg.DagsterInstance,
+) -> None:
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    first_a, newest_a, b, newest_b = (
+        dg.materialize([of_windows], instance=instance, partition_key=key, run_config=quiet).run_id for key in "aabb"
+    )
+    assert forget(instance, keep=1, days=-1) == [first_a, b]
+    assert instance.get_materialized_partitions(of_windows.key) == {"a", "b"}
+    assert forget(instance, keep=100) == [newest_a]
+    assert {run.run_id for run in instance.get_runs()} == {newest_b}
+
+
 def test_a_run_that_nobody_has_read_stays(settings: Settings, instance: dg.DagsterInstance) -> None:
     kept = with_runs_kept(settings, 10)
     runs = [run_of(instance, second) for _ in range(12)]

@@ -18,6 +18,7 @@ from nethical_assets.home.workspace import Workspace
 from nethical_assets.orchestration.build import build_defs, build_resources
 from nethical_assets.sensors import drift
 from nethical_assets.stages.graph import dependencies_digest
+from tests.assets.assets_graph import materialize
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
@@ -56,14 +57,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, datetime]:
 
 
 def report(
-    instance: dg.DagsterInstance, family: str, verdict: str, score: float | None, digest: str, model: str = "none"
+    instance: dg.DagsterInstance,
+    family: str,
+    verdict: str,
+    score: float | None,
+    digest: str,
+    model: str = "none",
+    *,
+    window: str | None = None,
+    partition: str | None = None,
+    cause: str = "none",
 ) -> None:
-    """What a drift report leaves behind."""
+    """What a drift report leaves behind: about a window, of a run with or without its partition, or about none, as
+    reports of older versions are."""
     metadata: dict[str, Any] = {"verdict": verdict, "digest": digest, "model": model}
+    if window is not None:
+        metadata |= {"window": f"the one from {window}", "window_start": f"{window}:00+00:00", "cause": cause}
     if score is not None:
         metadata["drift_score"] = score
     instance.report_runless_asset_event(
-        dg.AssetMaterialization(dg.AssetKey(["drift_reports", family]), metadata=metadata)
+        dg.AssetMaterialization(dg.AssetKey(["drift_reports", family]), metadata=metadata, partition=partition)
     )
 
 
@@ -119,6 +132,61 @@ def test_drift_sensor_asks_once_for_a_forced_run_of_the_family(
     # A new report within the cool-down asks for nothing either.
     report(instance, "logistic", "drift", 0.9, "sha256:c")
     assert sensor.tick().run_requests == []
+
+
+EARLIER, NEWER = "2026-11-22T18:00", "2026-11-23T00:00"
+
+
+def test_the_newest_report_is_that_of_the_newest_window_as_it_was_judged_last(instance: dg.DagsterInstance) -> None:
+    def newest() -> str:
+        found = drift.newest_report(instance, "logistic")
+        assert found is not None
+        return found.digest
+
+    assert drift.newest_report(instance, "logistic") is None
+    report(instance, "logistic", "drift", 0.5, "of an older version")
+    assert newest() == "of an older version"
+    report(instance, "logistic", "stable", 0.1, "first", window=EARLIER, partition=EARLIER)
+    report(instance, "logistic", "stable", 0.1, "newer", window=NEWER, partition=NEWER)
+    for number in range(30):
+        report(instance, "logistic", "drift", 0.5, f"again {number}", window=EARLIER, partition=EARLIER)
+    assert newest() == "newer"
+    report(instance, "logistic", "stable", 0.1, "without a partition", window=NEWER)
+    assert newest() == "without a partition"
+    report(instance, "logistic", "drift", 0.5, "newer again", window=NEWER, partition=NEWER)
+    assert newest() == "newer again"
+    report(instance, "logistic", "drift", 0.5, "earlier without a partition", window=EARLIER)
+    assert newest() == "newer again"
+
+
+def test_an_older_window_that_drifts_when_it_is_judged_again_asks_for_nothing(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    report(instance, "logistic", "stable", 0.1, "sha256:b", window=NEWER, partition=NEWER)
+    report(instance, "logistic", "drift", 0.5, "sha256:a", window=EARLIER, partition=EARLIER, cause="sha256:c")
+    assert Ticking(settings, instance, "drift_sensor").tick().run_requests == []
+
+
+def test_the_reason_names_report_and_window_and_the_run_is_told_the_report(
+    settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
+) -> None:
+    report(instance, "logistic", "drift", 0.5, "sha256:a", window=NEWER, partition=NEWER, cause="sha256:c")
+    sensor = Ticking(settings, instance, "drift_sensor")
+    (request,) = sensor.tick().run_requests
+    reason = request.tags["nethical/reason"]
+    assert reason == f"drift score 0.500 is above 0.15: drift report sha256:a of window the one from {NEWER}"
+    assert request.run_config["resources"]["cycle"]["config"] == {"force": True, "drift_report": "sha256:a"}
+    # The window that follows drifts for the same cause: nothing new, also when the cool-down is over.
+    released(instance, "logistic", "sha256:m2", "sha256:m1", "drift")
+    later = "2026-11-23T06:00"
+    report(instance, "logistic", "drift", 0.6, "sha256:d", window=later, partition=later, cause="sha256:c")
+    cursor = json.loads(sensor.cursor or "")
+    cursor["families"]["logistic"]["champion"] = "sha256:m2"
+    sensor.cursor = json.dumps(cursor)
+    clock["now"] = NOW + timedelta(days=3)
+    data = sensor.tick()
+    assert data.run_requests == []
+    assert "requested for this cause before" in data.skip_message
 
 
 def test_drift_sensor_asks_again_with_a_new_key_after_the_cool_down(
@@ -223,7 +291,9 @@ def test_a_request_names_the_training_job_and_every_check_of_its_assets(
 def test_the_request_of_the_drift_sensor_runs(
     settings: Settings, instance: dg.DagsterInstance, clock: dict[str, datetime]
 ) -> None:
-    report(instance, "logistic", "drift", 0.5, "sha256:a")
+    known = materialize(settings, instance, keys=[dg.AssetKey(["drift_reports", "logistic"])])
+    digest = known.metadata("drift_reports", "logistic")["digest"]
+    report(instance, "logistic", "drift", 0.5, digest, window="2999-01-01T00:00")
     (request,) = Ticking(settings, instance, "drift_sensor").tick().run_requests
     result = (
         build_defs(settings)

@@ -1,7 +1,8 @@
-"""The schedules: when they fire, and what a weekly tick asks for."""
+"""The schedules: when they fire, and what a weekly tick and one of the watch ask for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,13 @@ from croniter import croniter
 
 from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, RUN_RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.drift.windows import Window
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.home import watched_windows
 from nethical_assets.home.settings import Settings, load_settings
+from nethical_assets.orchestration import watching
 from nethical_assets.orchestration.build import build_defs
+from nethical_assets.orchestration.instance import open_instance
 from tests.orchestration import write_settings
 from tests.tiny_mirror import CATALOG
 
@@ -21,6 +27,64 @@ SUNDAY = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 
 def schedule_of(settings: Settings, name: str) -> dg.ScheduleDefinition:
     return build_defs(settings).get_repository_def().get_schedule_def(name)
+
+
+@pytest.fixture
+def kept(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """An instance on the disk: contexts of schedules take no other."""
+    with open_instance(settings) as opened:
+        yield opened
+
+
+def watch_tick(settings: Settings, kept: dg.DagsterInstance, when: datetime) -> list[dg.RunRequest]:
+    """What the schedule of the watch asks for, as the daemon resolves it: no partition may be missing."""
+    repository = build_defs(settings).get_repository_def()
+    context = dg.build_schedule_context(instance=kept, scheduled_execution_time=when, repository_def=repository)
+    requests = repository.get_schedule_def("drift_watch_schedule").evaluate_tick(context).run_requests
+    assert requests is not None
+    return list(requests)
+
+
+def test_a_tick_of_the_watch_asks_for_the_window_that_just_ended_of_all_families_in_one_run(
+    settings: Settings, kept: dg.DagsterInstance
+) -> None:
+    window = Window.at(datetime.now(UTC), 6).before()
+    (request,) = watch_tick(settings, kept, window.end)
+    assert (request.partition_key, request.run_key, request.job_name) == (window.key, f"watch:{window.key}", DRIFT_JOB)
+    keys = {key.to_user_string() for key in request.asset_selection or ()}
+    assert keys == {f"drift_reports/{family}" for family in family_names()} | {"ethical_drift_report"}
+    checks = {(check.asset_key.path[-1], check.name) for check in request.asset_check_keys or ()}
+    assert checks >= {("logistic", "drift"), ("logistic", "accuracy"), ("logistic", "calibration")}
+
+
+def test_a_tick_of_the_watch_asks_for_what_was_missed_since_the_home_began(
+    settings: Settings, kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = Window.at(datetime.now(UTC), 6).before()
+    missed = window.before()
+    for module in (watching, watched_windows):
+        monkeypatch.setattr(module, "began_at", lambda home: missed.start)
+    newest, older = watch_tick(settings, kept, window.end)
+    assert (newest.partition_key, older.partition_key) == (window.key, missed.key)
+    assert older.run_key == f"watch:{missed.key}:1"
+    # Judged before its end, it still is one that was missed; judged after it, it is not.
+    for complete, asked in ((False, list(family_names())), (True, [*family_names()][1:])):
+        report = dg.AssetMaterialization(
+            dg.AssetKey(["drift_reports", family_names()[0]]), metadata={"complete": complete}, partition=missed.key
+        )
+        kept.report_runless_asset_event(report)
+        _, older = watch_tick(settings, kept, window.end)
+        assert [key.path[-1] for key in older.asset_selection or ()] == asked
+
+
+def test_damaged_labels_keep_no_window_from_being_judged(
+    settings: Settings, kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*of: object) -> dict[Window, str]:
+        raise IntegrityError("a batch was changed on disk")
+
+    monkeypatch.setattr(watching, "windows_with_new_labels", damaged)
+    assert len(watch_tick(settings, kept, Window.at(datetime.now(UTC), 6).start)) == 1
 
 
 def tick(settings: Settings, when: datetime) -> list[dg.RunRequest]:

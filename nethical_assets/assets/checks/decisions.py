@@ -1,4 +1,4 @@
-"""Checks of decisions: the release gate, the comparison with the champion, drift, and the audit log.
+"""Checks of decisions: the release gate, the comparison with the champion, the watch, and the audit log.
 
 What belongs here: showing a decision that was already taken as a check. What does not: taking it.
 """
@@ -12,6 +12,7 @@ from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import bullet_list, meaning, table
 from nethical_assets.core.alerts.checks import HIGH_PRIORITY, advice_of
 from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.drift.watch_checks import CHECKS, WatchCheck, watch_checks
 from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.stages.carding import MODEL_CARDS
@@ -86,36 +87,49 @@ def _champion(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
     )
 
 
-def build_drift_check(family: str, settings: Settings) -> dg.AssetChecksDefinition:
-    """``drift`` of ``drift_reports/<family>``: fails on drift; "needs more data" is a warning, never a pass."""
+def build_watch_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
+    """``drift``, ``accuracy`` and ``calibration`` of ``drift_reports/<family>``: one step, as all show the same report.
+    What could not tell is a warning, never a pass."""
+    key = asset_key(DRIFT_REPORTS, family)
 
-    @dg.asset_check(
-        asset=asset_key(DRIFT_REPORTS, family),
+    @dg.multi_asset_check(
+        name=f"{DRIFT_REPORTS.name}__{family}__checks",
+        specs=[dg.AssetCheckSpec(name, asset=key, description=meaning(holds)) for name, holds in CHECKS.items()],
+        can_subset=True,
         pool=family,
-        name="drift",
-        description=meaning("What the champion scores still looks like its reference window."),
     )
-    def drift(
+    def watch_checks_of_family(
         context: dg.AssetCheckExecutionContext, data_sources: DataSourcesResource, cycle: CycleResource
-    ) -> dg.AssetCheckResult:
+    ) -> Iterator[dg.AssetCheckResult]:
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             facts = workspace.records.load(DRIFT_REPORTS.name, family, context.run.run_id).facts
-        hold, stable = facts["verdict"] in ("needs_more_data", "hold"), facts["verdict"] == "stable"
-        score = {} if facts["drift_score"] is None else {"drift_score": float(facts["drift_score"])}
-        return dg.AssetCheckResult(
-            passed=stable,
-            severity=dg.AssetCheckSeverity.WARN if hold else dg.AssetCheckSeverity.ERROR,
-            description="; ".join(facts["reasons"]),
-            metadata={
-                "verdict": facts["verdict"],
-                "rows": facts["rows"],
-                **score,
-                **_advice("drift", passed=stable or hold),
-            },
-        )
+            found = watch_checks(facts)
+        for check in found:
+            if dg.AssetCheckKey(key, check.name) in context.selected_asset_check_keys:
+                yield _watch_result(check, facts)
 
-    return drift
+    return watch_checks_of_family
+
+
+def _watch_result(check: WatchCheck, facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    undecided = check.verdict == "undecided"
+    return dg.AssetCheckResult(
+        check_name=check.name,
+        passed=check.verdict == "passed",
+        severity=dg.AssetCheckSeverity.WARN if undecided else dg.AssetCheckSeverity.ERROR,
+        description=check.reason,
+        metadata={
+            "verdict": "needs_more_data" if undecided else check.verdict,
+            "report_verdict": facts["verdict"],
+            "window_end": facts["window"]["end"],
+            "rows": facts["rows"],
+            "labelled_rows": facts["labelled_rows"],
+            **check.numbers,
+            **({HIGH_PRIORITY: True} if check.high_priority else {}),
+            **_advice(check.name, passed=check.verdict != "failed"),
+        },
+    )
 
 
 def build_audit_check(settings: Settings) -> dg.AssetChecksDefinition:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nethical_assets.core.cards.card import dataset_of
-from nethical_assets.core.cards.figures import clean, estimate, in_order, metric_title
+from nethical_assets.core.cards.figures import clean, estimate, in_order, metric_title, retrained_because
 from nethical_assets.core.cards.markdown import code, escape, table
 
 Status = Literal["proven", "declared", "missing"]
@@ -89,7 +89,8 @@ def render_annex_iv(card: Mapping[str, Any]) -> str:
 def _general_description(card: Mapping[str, Any]) -> list[AnnexRow]:
     libraries = card["training_config"].get("libraries", {})
     fitted = ", ".join(f"{name} {version}" for name, version in libraries.items())
-    decided = " ".join([f"Version {card['model_version']}, {card['verdict']}.", *card["reasons"]])
+    because = [sentence] if (sentence := retrained_because(card)) else []
+    decided = " ".join([f"Version {card['model_version']}, {card['verdict']}.", *card["reasons"], *because])
     return [
         _declared("1(a)", "Intended purpose", card["intended_use"]),
         _missing("1(a)", "Name of the provider"),

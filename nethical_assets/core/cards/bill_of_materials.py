@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.cards.card import card_digest, dataset_of
-from nethical_assets.core.cards.figures import exact, slices
+from nethical_assets.core.cards.figures import exact, retrained_because, slices
 from nethical_assets.core.ground.digests import pretty_json
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ def _facts(card: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "verdict", card["verdict"]
     for reason in card["reasons"]:
         yield "reason", reason
+    if sentence := retrained_because(card):
+        yield "retrained_because", sentence
     for note in evaluation["notes"]:
         yield "evaluation:note", note
     for name, metric in card["metrics"].items():

@@ -15,7 +15,7 @@ from typing import Any
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
 from nethical_assets.core.ground.errors import IntegrityError
 
-CARD_VERSION = 3
+CARD_VERSION = 4
 """2: ``training_timestamp`` is the training's; before, it was the decision's, which is now ``decided_at``.
 3: the summary of screening says how many records, columns and predictions were looked at; before, it counted text
 columns only, and the inputs of test rows for their predictions."""
@@ -65,7 +65,9 @@ class CardEvidence:
     ``dataset``, ``screening``, ``splits``, ``model``, ``evaluation`` and ``release`` are the facts of those stages;
     ``digests`` names what each of them produced; ``input_kind`` is what the family reads (``text``, ``sequence``,
     ``records``), or empty where that is not said. ``trained_at`` is when the model was fitted, None where no record
-    says it; ``issued_at`` when it was decided about. Both are ISO 8601 in UTC.
+    says it; ``issued_at`` when it was decided about. Both are ISO 8601 in UTC. ``retrained_because`` is the digest of
+    the ``drift_report`` that asked for the model and its ``window`` (``start`` and ``end`` in ISO 8601, or None); None
+    where none did.
     """
 
     family: str
@@ -88,6 +90,7 @@ class CardEvidence:
     issued_at: str
     trained_at: str | None
     input_kind: str = ""
+    retrained_because: Mapping[str, Any] | None = None
 
 
 def dataset_of(name: str) -> str:
@@ -160,6 +163,7 @@ def build_card(evidence: CardEvidence) -> dict[str, Any]:
         "audit_merkle_root": evidence.audit.root,
         "audit": {"run_id": evidence.audit.run_id, "size": evidence.audit.size},
         "drift_report_id": evidence.drift_report_id,
+        "retrained_because": evidence.retrained_because,
         "model_path": evidence.model_path,
     }
 

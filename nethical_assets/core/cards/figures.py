@@ -71,6 +71,20 @@ def in_order(metrics: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mappin
     return sorted(metrics.items(), key=lambda item: (known.index(item[0]) if item[0] in known else len(known), item[0]))
 
 
+def retrained_because(card: Mapping[str, Any]) -> str:
+    """Which drift report asked for the model, as a sentence; empty where none did or the card is an older one."""
+    because = card.get("retrained_because")
+    if not because:
+        return ""
+    window = because["window"]
+    about = "" if window is None else f" of window {_minute(window['start'])} to {_minute(window['end'])} UTC"
+    return f"Retrained because: drift report {clean(because['drift_report'])}{about}."
+
+
+def _minute(moment: str) -> str:
+    return clean(moment)[:16].replace("T", " ")
+
+
 def slices(card: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, Any]]]]:
     """The title and the sources of every slice that was measured."""
     return [(title, card["evaluation"][name]) for name, title in SLICES.items() if card["evaluation"][name]]

@@ -25,6 +25,7 @@ from nethical_assets.core.cards.figures import (
     interval,
     leaves,
     metric_title,
+    retrained_because,
     slices,
 )
 
@@ -51,6 +52,7 @@ def render_html(card: Mapping[str, Any]) -> str:
         .render(
             card=card,
             digest=card_digest(card),
+            because=retrained_because(card),
             pictures=[(title, note, Markup(picture)) for title, note, picture in pictures],  # noqa: S704
             bars={
                 name: Markup(charts.share_bar(numbers["positives"], numbers["rows"], most))  # noqa: S704

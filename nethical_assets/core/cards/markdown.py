@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nethical_assets.core.cards.card import card_bytes
-from nethical_assets.core.cards.figures import SLICES, clean, decimal, estimate, metric_title
+from nethical_assets.core.cards.figures import SLICES, clean, decimal, estimate, metric_title, retrained_because
 
 # Whatever opens markup anywhere; what opens a block at the start of a line; what turns a bare address into a link.
 _SPECIAL = re.compile(r"[\\`*\[\]<|~$&]|^[#>+=-]|^\d+[.)](?=\s|$)|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.(?=\S)|@")
@@ -30,6 +30,7 @@ def render_markdown(card: Mapping[str, Any]) -> str:
         "",
         *_bullets(card["reasons"]),
         "",
+        *([escape(retrained_because(card)), ""] if retrained_because(card) else []),
         "## Metrics",
         "",
         f"On {evaluation['test_rows']} test rows ({evaluation['test_positives']} positive) that training never saw.",

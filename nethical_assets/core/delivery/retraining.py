@@ -1,7 +1,7 @@
 """Whether a drift report asks for retraining now, and what can truly be said about it.
 
-What belongs here: threshold, cool-down, fruitless trainings and the memory between looks. What does not: computing a
-report (``core.drift``).
+What belongs here: threshold, cause, cool-down, fruitless trainings and the memory between looks. What does not:
+computing a report (``core.drift``).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 _CURSOR_VERSION = 1
+_ATTEMPTS = 3
+"""So often is retraining asked for because of one cause where no training came of it: its run failed or was lost."""
 _FRUITLESS = {
     "unchanged": "Retraining gave the same model: it needs new labelled data.",
     "candidate": "Retraining gave a model that was refused; the champion stays.",
@@ -21,14 +23,22 @@ _FRUITLESS = {
 
 @dataclass(frozen=True)
 class NewestReport:
-    """What the newest drift report of a family said. ``score`` is None where it needs more data; ``model`` is the
-    champion it is about, or empty where that is unknown."""
+    """What the drift report of a family's newest window said.
+
+    Attributes:
+        score: None where it needs more data.
+        model: the champion it is about, or empty where that is unknown.
+        window: the window it is about in words, or empty: reports of older versions are about none.
+        cause: the same for reports of the same drift: of one model, in the same monitors; empty where that is unknown.
+    """
 
     family: str
     digest: str
     verdict: str
     score: float | None
     model: str = ""
+    window: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,11 +60,13 @@ class Situation:
 
 @dataclass(frozen=True)
 class RetrainingRequest:
-    """Retrain ``family``; ``key`` is the same for the same report and attempt, so that it is asked for once."""
+    """Retrain ``family``; ``key`` is the same for the same report and attempt, so that it is asked for once. ``report``
+    is the digest of the drift report that asks."""
 
     family: str
     key: str
     reason: str
+    report: str
 
 
 @dataclass(frozen=True)
@@ -78,9 +90,10 @@ def decide_retraining(
     """The requests due now and the new cursor.
 
     A family is asked for when its newest report says drift of its champion with a score above ``threshold`` and its
-    last request is at least ``cooldown`` ago; the same report may ask again after that, because the first run may have
-    failed. A training that ended without a new champion would end so again: it is asked for again only when the
-    champion or the data changed.
+    last request is at least ``cooldown`` ago. ``changed`` never asks. The same cause asks once: again only when the
+    champion or the data changed, or up to three times where no training came of the request, whose run may have failed.
+    A training that ended without a new champion would end so again, whatever the cause: it is asked for again only when
+    the champion or the data changed.
     """
     memory = _read(cursor)
     requests: list[RetrainingRequest] = []
@@ -89,16 +102,23 @@ def decide_retraining(
         known = memory.get(report.family)
         if _why_not(report, known, situation, now=now, threshold=threshold, cooldown=cooldown) is not None:
             continue
-        attempt = known["attempt"] + 1 if known is not None and known["digest"] == report.digest else 1
+        same = known is not None and _is_same(report, known)
+        attempt = known["attempt"] + 1 if known is not None and same else 1
+        unanswered = known is not None and same and _is_as_before(known, situation)
+        tries = _tries(known) + 1 if known is not None and unanswered else 1
         key = f"drift:{report.family}:{report.digest}:{attempt}"
         memory[report.family] = {
             "digest": report.digest,
+            "cause": report.cause,
             "asked_at": now.isoformat(),
             "attempt": attempt,
+            "tries": tries,
             "champion": situation.champion,
             "data": situation.data,
         }
-        requests.append(RetrainingRequest(report.family, key, f"drift score {report.score:.3f} is above {threshold:g}"))
+        reason = f"drift score {report.score:.3f} is above {threshold:g}: drift report {report.digest}"
+        about = f" of window {report.window}" if report.window else ""
+        requests.append(RetrainingRequest(report.family, key, f"{reason}{about}", report.digest))
     return requests, json.dumps({"version": _CURSOR_VERSION, "families": memory}, sort_keys=True)
 
 
@@ -142,18 +162,43 @@ def _why_not(
         return f"below:{report.digest}", f"No retraining is requested: the drift score is not above {threshold:g}."
     if report.model and situation.champion and report.model != situation.champion:
         return f"former:{report.digest}", "No retraining is requested: the report is about the former champion."
-    if known is None:
-        return None
+    return None if known is None else _asked_before(report, known, situation, now=now, cooldown=cooldown)
+
+
+def _asked_before(
+    report: NewestReport, known: Mapping[str, Any], situation: Situation, *, now: datetime, cooldown: timedelta
+) -> tuple[str, str] | None:
+    """Why what was asked for is not asked for again now."""
     asked_at = datetime.fromisoformat(known["asked_at"])
     asked = f"{known['digest']}:{known['attempt']}"
     decided = situation.trained_at is not None and situation.trained_at > asked_at
-    if decided and situation.verdict != "promoted" and _is_as_before(known, situation):
-        what = _FRUITLESS.get(situation.verdict, _FRUITLESS["candidate"])
-        return f"fruitless:{asked}", f"{what} It is requested again when the data or the champion changes."
+    again = "It is requested again when the data or the champion changes."
+    if _is_as_before(known, situation):
+        if decided and situation.verdict != "promoted":
+            return f"fruitless:{asked}", f"{_FRUITLESS.get(situation.verdict, _FRUITLESS['candidate'])} {again}"
+        if decided and _is_same(report, known):
+            return f"once:{asked}", f"Retraining was requested for this cause before. {again}"
+        if _is_same(report, known) and _tries(known) >= _ATTEMPTS:
+            lost = f"Retraining was requested {_ATTEMPTS} times for this cause and no training came of it"
+            return f"lost:{asked}", f"{lost}: see why its runs failed. {again}"
     if now - asked_at < cooldown:
         until = _minute((asked_at + cooldown).isoformat())
         return f"cooling:{asked}", f"Retraining is not requested again before {until}."
     return None
+
+
+def _is_same(report: NewestReport, known: Mapping[str, Any]) -> bool:
+    """Whether the request was made for the same cause; of reports that name none, whether it was the same report."""
+    cause = known.get("cause", "")
+    if report.cause or cause:
+        return bool(report.cause == cause)
+    return bool(report.digest == known["digest"])
+
+
+def _tries(known: Mapping[str, Any]) -> int:
+    """How often was asked for the cause since data and champion are as they are; older versions did not count."""
+    tries = known.get("tries", 1)
+    return tries if type(tries) is int else 1
 
 
 def _is_as_before(known: Mapping[str, Any], situation: Situation) -> bool:

@@ -120,6 +120,12 @@ def evaluations(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+def retrainings() -> st.SearchStrategy[dict[str, Any]]:
+    """The drift report that asked for a model, of a window or of an older version."""
+    window = {"start": "2026-11-21T06:00:00+00:00", "end": "2026-11-21T12:00:00+00:00"}
+    return st.fixed_dictionaries({"drift_report": digests, "window": st.sampled_from([None, window])})
+
+
 @st.composite
 def cards(draw: st.DrawFn) -> dict[str, Any]:
     """Any card, as it reads back from its file."""
@@ -171,6 +177,7 @@ def cards(draw: st.DrawFn) -> dict[str, Any]:
         issued_at="2026-11-22T02:00:00.000000+00:00",
         trained_at=draw(st.sampled_from([None, "2026-11-21T23:00:00.000000+00:00"])),
         input_kind=draw(st.sampled_from(["text", "sequence", "records", ""])),
+        retrained_because=draw(st.none() | retrainings()),
     )
     return stored(build_card(evidence))
 

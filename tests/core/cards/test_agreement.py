@@ -134,3 +134,25 @@ def figures(suffix: str, rendered: dict[str, bytes]) -> str:
 def test_a_card_renders_the_same_before_and_after_it_was_stored(example: dict[str, Any]) -> None:
     shuffled = dict(reversed(list(example.items())))
     assert render_all(shuffled) == render_all(example)
+
+
+def test_every_format_says_which_drift_report_asked_for_the_model(example: dict[str, Any]) -> None:
+    digest = "sha256:" + "5f" * 32
+    window = {"start": "2026-11-21T06:00:00+00:00", "end": "2026-11-21T12:00:00+00:00"}
+    card = {**example, "retrained_because": {"drift_report": digest, "window": window}}
+    said = f"Retrained because: drift report {digest} of window 2026-11-21 06:00 to 2026-11-21 12:00 UTC."
+    for suffix, data in render_all(card).items():
+        assert said in shown(suffix, data), suffix
+    for suffix, data in render_all({**card, "retrained_because": {"drift_report": digest, "window": None}}).items():
+        assert f"Retrained because: drift report {digest}." in shown(suffix, data), suffix
+
+
+def test_a_card_that_no_report_asked_for_says_nothing_of_it_and_neither_does_one_of_an_older_version(
+    example: dict[str, Any],
+) -> None:
+    assert example["retrained_because"] is None
+    older = {name: value for name, value in example.items() if name != "retrained_because"}
+    for card in (example, older):
+        rendered = render_all(card)
+        assert not [suffix for suffix, data in rendered.items() if "Retrained because" in shown(suffix, data)]
+    assert figures("md", render_all(older)) == figures("md", render_all(example))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from nethical_assets.core import cards
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.cards import FORMATS, audit_reference, render_all
+from nethical_assets.core.drift.windows import Window
 from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import read_json
 from nethical_assets.home import changes
 from nethical_assets.home.options import CycleOptions
@@ -23,15 +26,18 @@ from nethical_assets.operations import verification
 from nethical_assets.operations.verification import card_problems, verify
 from nethical_assets.stages.carding import MODEL_CARDS
 from nethical_assets.stages.sealing import finalize_run
+from nethical_assets.stages.stage import carry_out
+from nethical_assets.stages.watching import DRIFT_REPORTS
 from tests.stage_runs import run_family
 
 FAMILY = "heuristic"
+WHEN = datetime(2026, 11, 22, 13, 30, tzinfo=UTC)
 SUFFIXES = ["json", *(form.suffix for form in FORMATS)]
 
 
-def cycle(settings: Settings, run_id: str) -> tuple[StageRecord, Workspace]:
+def cycle(settings: Settings, run_id: str, **options: Any) -> tuple[StageRecord, Workspace]:
     """One cycle of one family on synthetic rows, as the assets run it; the card's record."""
-    workspace = Workspace(settings, CycleOptions(source="synthetic", samples=700), run_id)
+    workspace = Workspace(settings, CycleOptions(**{"source": "synthetic", "samples": 700, **options}), run_id)
     workspace.record_event("run_started", {})
     return run_family(workspace, FAMILY)[MODEL_CARDS], workspace
 
@@ -171,3 +177,45 @@ def test_a_card_that_its_own_run_could_not_issue_cites_the_run_that_decided(
     finalize_run(workspace)
     assert audit_reference(read_json(Path(workspace.places.opened(record.facts["path"])))).run_id == "run-1"
     assert verify(settings)["problems"] == []
+
+
+def judged(settings: Settings, family: str) -> str:
+    """A drift report of a family, as a run of the watch leaves it; its digest."""
+    workspace = Workspace(settings, CycleOptions(), f"watch-{family}")
+    record = carry_out(DRIFT_REPORTS, workspace, family, window=Window.at(WHEN, 6))
+    workspace.end()
+    return record.output
+
+
+def test_a_model_that_a_drift_report_asked_for_says_so_on_its_card(settings: Settings) -> None:
+    report = judged(settings, FAMILY)
+    record, workspace = cycle(settings, "run-1", drift_report=report, force=True)
+    finalize_run(workspace)
+    card = read_json(Path(workspace.places.opened(record.facts["path"])))
+    window = {"start": "2026-11-22T12:00:00+00:00", "end": "2026-11-22T18:00:00+00:00"}
+    assert card["retrained_because"] == {"drift_report": report, "window": window}
+    said = f"Retrained because: drift report {report} of window 2026-11-22 12:00 to 2026-11-22 18:00 UTC."
+    assert said in workspace.objects.get(record.objects["md"]).decode()
+    # The decision that gave the model is found in the log by the report that asked for it.
+    decided = LogReader(settings.home / "audit").find_events(event_type="gate_decided", digest=report)
+    assert [event.event.parents[-1] for event in decided] == [report]
+    assert verify(settings)["problems"] == []
+    # Found again by a cycle that nothing asked for, it is the card that was issued.
+    again, following = cycle(settings, "run-2")
+    finalize_run(following)
+    assert (again.reused, again.output) == (True, record.output)
+
+
+def test_the_report_of_another_family_asked_for_no_model_of_this_one(settings: Settings) -> None:
+    record, workspace = cycle(settings, "run-1", drift_report=judged(settings, "anomaly"))
+    finalize_run(workspace)
+    assert read_json(Path(workspace.places.opened(record.facts["path"])))["retrained_because"] is None
+
+
+@pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, "a report"])
+def test_a_report_that_the_log_does_not_have_is_refused_before_anything_is_decided(
+    digest: str, settings: Settings
+) -> None:
+    with pytest.raises(IntegrityError, match="is no drift report that the log has"):
+        cycle(settings, "run-1", drift_report=digest)
+    assert Workspace(settings, CycleOptions(), "test").registry.champion(FAMILY) is None

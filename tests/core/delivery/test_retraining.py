@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,7 @@ def decide(
         ("drift", 0.15, False),
         ("drift", None, False),
         ("stable", 0.9, False),
+        ("changed", 0.9, False),
         ("needs_more_data", 0.9, False),
         ("needs_more_data", None, False),
     ],
@@ -45,9 +47,10 @@ def test_asks_for_drift_above_the_threshold_only(verdict: str, score: float | No
 
 def test_the_request_says_why() -> None:
     (request,), _ = decide(DRIFT)
-    assert request == RetrainingRequest(
-        "logistic", "drift:logistic:sha256:a:1", "drift score 0.300 is above 0.15"
-    )  # fmt: skip
+    reason = "drift score 0.300 is above 0.15: drift report sha256:a"
+    assert request == RetrainingRequest("logistic", "drift:logistic:sha256:a:1", reason, "sha256:a")
+    (request,), _ = decide(replace(DRIFT, window="2026-11-22 06:00 to 12:00 UTC"))
+    assert request.reason == f"{reason} of window 2026-11-22 06:00 to 12:00 UTC"
 
 
 def test_waits_for_the_cool_down_and_then_asks_again_under_another_key() -> None:
@@ -194,3 +197,60 @@ def test_a_report_about_a_former_champion_asks_for_nothing() -> None:
 def test_nothing_is_said_without_drift() -> None:
     for verdict in ("stable", "needs_more_data"):
         assert look(BEFORE, None, HOUR, NewestReport("logistic", "sha256:a", verdict, 0.1))[2] == []
+
+
+CAUSED = replace(WATCHED, cause="sha256:cause")
+LATER = replace(CAUSED, digest="sha256:b", score=0.5)
+"""The report of a later window that drifted in the same monitors."""
+
+
+def test_the_same_cause_is_asked_for_once_whatever_the_window() -> None:
+    requests, cursor, _ = look(BEFORE, None, timedelta(), CAUSED)
+    assert len(requests) == 1
+    # A person rolled back the model that it gave: the same cause would give it again.
+    back = trained("promoted")
+    for days in (1, 2, 300):
+        again, cursor, said = look(back, cursor, 24 * days * HOUR, LATER)
+        assert again == []
+        assert said[-1].startswith("Retraining was requested for this cause before.")
+
+
+@pytest.mark.parametrize("changes", [{"data": "d2"}, {"champion": "sha256:m2"}])
+def test_the_same_cause_is_asked_for_again_when_data_or_champion_changed(changes: dict[str, str]) -> None:
+    _, cursor, _ = look(BEFORE, None, timedelta(), CAUSED)
+    about = replace(LATER, model=changes.get("champion", CAUSED.model))
+    (request,), cursor, _ = look(trained("promoted", **changes), cursor, 24 * HOUR, about)
+    assert request.key.endswith(":2")
+    assert request.report == LATER.digest
+    # Counted anew: two more if no training comes of it.
+    moved = Situation(**{"champion": "sha256:m1", "data": "d1", **changes})
+    for hours in (48, 72):
+        (request,), cursor, _ = look(moved, cursor, hours * HOUR, about)
+    assert look(moved, cursor, 96 * HOUR, about)[0] == []
+
+
+def test_another_cause_asks_after_the_cool_down() -> None:
+    _, cursor, _ = look(BEFORE, None, timedelta(), CAUSED)
+    other = replace(LATER, cause="sha256:other")
+    back = trained("promoted")
+    assert look(back, cursor, 23 * HOUR, other)[0] == []
+    (request,), _, _ = look(back, cursor, 24 * HOUR, other)
+    assert request.key == "drift:logistic:sha256:b:1"
+
+
+def test_a_request_of_which_no_training_came_is_made_three_times_in_all() -> None:
+    cursor: str | None = None
+    keys = []
+    for days in range(6):
+        # Each window has its own report.
+        report = replace(CAUSED, digest=f"sha256:{days}")
+        requests, cursor, said = look(BEFORE, cursor, 24 * days * HOUR, report)
+        keys += [request.key for request in requests]
+    assert keys == [f"drift:logistic:sha256:{days}:{days + 1}" for days in range(3)]
+    assert "requested 3 times for this cause and no training came of it: see why its runs failed" in said[-1]
+
+
+def test_a_memory_of_an_older_version_knows_the_report_only() -> None:
+    assert decide(replace(DRIFT, cause="sha256:c"), cursor=remembered(), after=HOUR)[0] == []
+    assert len(decide(replace(DRIFT, cause="sha256:c"), cursor=remembered(), after=24 * HOUR)[0]) == 1
+    assert len(decide(DRIFT, cursor=remembered(tries="many"), after=24 * HOUR)[0]) == 1
