@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nethical_assets.core.drift.reliability import FIXED_POINT, Reliability
 from nethical_assets.core.drift.statistics.jensen_shannon import resampled_p_value
-from nethical_assets.core.drift.statistics.measurement import Measurement, too_few
+from nethical_assets.core.drift.statistics.measurement import Measurement, has_too_few, too_few
 from nethical_assets.core.drift.statistics.quadratic_form import tail
 
 FloatArray = npt.NDArray[np.float64]
@@ -47,7 +47,7 @@ def calibration_change(
             ``core.drift.traffic_noise`` estimates it with ``degrees`` degrees of freedom; None for independent rows.
     """
     first, second = reference.total, window.total
-    if min(first, second) < max(minimum_rows, 1):
+    if has_too_few(first, second, minimum_rows):
         return too_few(first, second, f"{second} labelled rows in the window and {first} in the reference")
     kept = (np.array(reference.rows) > 0) & (np.array(window.rows) > 0)
     shared = int(np.array(window.rows)[kept].sum())

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from nethical_assets.core.drift.probability_grid import reliability_edges
 from nethical_assets.core.drift.reliability import FIXED_POINT, Reliability, called_positive
-from nethical_assets.core.drift.statistics.measurement import Measurement, too_few
+from nethical_assets.core.drift.statistics.measurement import Measurement, has_too_few, too_few
 from nethical_assets.core.drift.statistics.quadratic_form import tail
 
 FloatArray = npt.NDArray[np.float64]
@@ -85,7 +85,7 @@ def estimated_accuracy(
     reference_rows = np.array(confidence.reference.rows, dtype=np.int64)
     reference_sums = np.array(confidence.reference.probability_sums, dtype=np.int64)
     first, second = confidence.reference.total, int(window_rows.sum())
-    if min(first, second) < max(minimum_rows, 1):
+    if has_too_few(first, second, minimum_rows):
         return too_few(first, second, f"{second} rows in the window and {first} labelled ones in the reference")
     inflation = max(design_effect, 1.0)
     accuracy, of_mean, labels, bins = _estimate(confidence, window_rows, window_sums)

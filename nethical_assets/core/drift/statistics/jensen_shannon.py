@@ -11,7 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from nethical_assets.core.drift.statistics.measurement import Measurement, too_few
+from nethical_assets.core.drift.statistics.measurement import Measurement, has_too_few, too_few
 from nethical_assets.core.drift.statistics.quadratic_form import tail
 
 FloatArray = npt.NDArray[np.float64]
@@ -98,7 +98,7 @@ def distance(
             many ``degrees`` of freedom; None for independent rows.
     """
     first, second = int(reference.sum()), int(window.sum())
-    if min(first, second) < max(minimum_rows, 1):
+    if has_too_few(first, second, minimum_rows):
         return too_few(first, second, f"{second} rows in the window and {first} in the reference")
     occupied = (reference + window) > 0
     reference, window = reference[occupied], window[occupied]

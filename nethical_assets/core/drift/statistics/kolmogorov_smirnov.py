@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from nethical_assets.core.drift.statistics.measurement import Measurement, too_few
+from nethical_assets.core.drift.statistics.measurement import Measurement, has_too_few, too_few
 
 IntArray = npt.NDArray[np.int64]
 
@@ -37,7 +37,7 @@ def kolmogorov_smirnov(
             of freedom, over which the tail is averaged.
     """
     first, second = int(reference.sum()), int(window.sum())
-    if min(first, second) < max(minimum_rows, 1):
+    if has_too_few(first, second, minimum_rows):
         return too_few(first, second, f"{second} rows in the window and {first} in the reference")
     distance = float(np.abs(np.cumsum(reference) / first - np.cumsum(window) / second).max())
     effective = second / max(design_effect, 1e-12)

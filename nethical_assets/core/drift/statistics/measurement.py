@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+REFERENCE_ROWS = 100
+"""A reference needs no more rows than this, however many a window needs: there is no other one until the next model,
+and its size is in every p-value. Below it none is right."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -38,6 +42,11 @@ class Measurement:
     def needs_more_data(self) -> bool:
         """Whether there are too few rows for an answer."""
         return self.p_value is None
+
+
+def has_too_few(reference_rows: int, window_rows: int, minimum_rows: int) -> bool:
+    """Whether there are too few rows for an answer, where a window needs ``minimum_rows``."""
+    return window_rows < max(minimum_rows, 1) or reference_rows < max(min(minimum_rows, REFERENCE_ROWS), 1)
 
 
 def too_few(reference_rows: int, window_rows: int, reason: str) -> Measurement:

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from nethical_assets.core.drift.statistics.measurement import Measurement, too_few
+from nethical_assets.core.drift.statistics.measurement import Measurement, has_too_few, too_few
 from nethical_assets.core.drift.statistics.quadratic_form import tail
 from nethical_assets.core.drift.statistics.rate_difference import rate_difference_interval
 
@@ -36,7 +36,7 @@ def rate_change(
     Args:
         design_effect: how many rows of the window are worth one independent row.
     """
-    if min(reference_rows, window_rows) < max(minimum_rows, 1):
+    if has_too_few(reference_rows, window_rows, minimum_rows):
         reason = f"{window_rows} rows in the window and {reference_rows} in the reference"
         return too_few(reference_rows, window_rows, reason)
     inflation = max(design_effect, 1.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nethical_assets.core.drift.statistics.measurement import Measurement, too_few
+from nethical_assets.core.drift.statistics.measurement import Measurement, has_too_few, too_few
 
 IntArray = npt.NDArray[np.int64]
 
@@ -31,7 +31,7 @@ def unseen_levels(
     from scipy.special import betainc, betaincinv
 
     first, second = int(reference.sum()), int(window.sum())
-    if min(first, second) < max(minimum_rows, 1):
+    if has_too_few(first, second, minimum_rows):
         return too_few(first, second, f"{second} rows in the window and {first} in the reference")
     inflation = max(design_effect, 1.0)
     unseen = int(window[reference == 0].sum())
