@@ -11,7 +11,7 @@ p-values that are independent or nearly so, and keep a rate that says nothing ab
 move together and families see the same clients: what holds under any dependence is worth the little power it costs. At
 levels of 1e-5 another factor of two moves the limit by 4 %.
 
-A window's level goes to all its monitors together (Holm's correction shares it among them). What a window has left is
+A level goes to all monitors of a period together (Holm's correction shares it among them). What a window has left is
 not carried over.
 """
 
@@ -20,10 +20,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from nethical_assets.core.ground.errors import DatasetError
 
 YEAR = timedelta(days=365)
+Period = Literal["window", "trailing"]
+"""What is judged of a window: itself, and the longer time that ends with it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Budget:
         false_alerts_a_year: the expected number of windows, of all families together, that are called changed or
             drifted in a year without a change; above 0.
         families: how many families are watched.
-        windows_a_year: how many windows of a family there are in a year.
+        windows_a_year: how many periods of a family are judged in a year: windows, and trailing periods where they are
+            judged too.
     """
 
     false_alerts_a_year: float
@@ -43,7 +47,7 @@ class Budget:
 
     @property
     def share(self) -> float:
-        """What one window of one family may spend over all its looks, at most 1."""
+        """What one period of one window of one family may spend over all its looks, at most 1."""
         return min(1.0, self.false_alerts_a_year / (self.families * self.windows_a_year))
 
 
@@ -54,8 +58,11 @@ class Spending:
     Attributes:
         window: the beginning of the window, an ISO time in UTC.
         evidence: digest of what was judged.
-        look: 1 for the window's first judgement, 2 for the next on other evidence.
+        look: 1 for the first judgement of the window's period, 2 for the next on other evidence.
         level: what was spent: the judgement's level.
+        period: which one was judged.
+        measured: digest of what was measured of the evidence, which stands for every later judgement of it. Empty where
+            it is not kept.
     """
 
     family: str
@@ -63,20 +70,32 @@ class Spending:
     evidence: str
     look: int
     level: float
+    period: Period = "window"
+    measured: str = ""
 
 
-def spend(ledger: Sequence[Spending], budget: Budget, family: str, window: datetime, evidence: str) -> Spending:
+def spend(
+    ledger: Sequence[Spending],
+    budget: Budget,
+    family: str,
+    window: datetime,
+    evidence: str,
+    *,
+    period: Period = "window",
+    measured: str = "",
+) -> Spending:
     """The entry of a judgement: one of the ledger when the same evidence was judged before, else one to be added.
 
-    The n-th look at a window has a level of its share divided by 2^n, so all looks together spend the share once,
-    however often late labels come. No period of a year that the window is in ever spends more than the budget, also
-    when families are added or windows judged late; then the level is what is left, perhaps 0. A window that needs more
-    data, or had no traffic, is not asked for and spends nothing.
+    The n-th look at a period of a window has a level of its share divided by 2^n, so all looks together spend the share
+    once, however often late labels come. No period of a year that the window is in ever spends more than the budget,
+    also when families are added or windows judged late; then the level is what is left, perhaps 0. A window that needs
+    more data, or had no traffic, is not asked for and spends nothing.
 
     Args:
         ledger: the entries so far, in any order.
         window: its beginning, with a time zone.
         evidence: digest of what is judged (``monitors.WindowMeasurements.evidence``).
+        measured: digest of what was measured of it, for the new entry.
 
     Raises:
         DatasetError: the window's time has no zone.
@@ -85,13 +104,13 @@ def spend(ledger: Sequence[Spending], budget: Budget, family: str, window: datet
         raise DatasetError(f"window {window.isoformat()} has no time zone; give its beginning in UTC")
     moment = window.astimezone(UTC)
     name = moment.isoformat()
-    looks = [entry for entry in ledger if (entry.family, entry.window) == (family, name)]
+    looks = [entry for entry in ledger if (entry.family, entry.window, entry.period) == (family, name, period)]
     for entry in looks:
         if entry.evidence == evidence:
             return entry
     left = max(0.0, budget.false_alerts_a_year - _most_spent(ledger, moment))
     number = len(looks) + 1
-    return Spending(family, name, evidence, number, min(budget.share / 2.0**number, left))
+    return Spending(family, name, evidence, number, min(budget.share / 2.0**number, left), period, measured)
 
 
 def spent(ledger: Iterable[Spending], until: datetime) -> float:

@@ -27,7 +27,7 @@ Kind = Literal[
     "estimated_accuracy",
 ]
 
-_NEXT: dict[MonitorVerdict, str] = {
+NEXT: dict[MonitorVerdict, str] = {
     "drift": "An alert is filed and retraining is asked for, once for this cause. The alert closes when another model "
     "is promoted or a later window is stable.",
     "changed": "Nothing is retrained: the change is real, but smaller than the threshold. It is shown here, and is "
@@ -64,7 +64,8 @@ class WindowMeasurements:
     """What was measured of a window, before any level is known.
 
     Attributes:
-        evidence: digest of the sketches that were judged; the ledger of the budget knows the judgement by it.
+        evidence: digest of the window's sketches and of the fewest rows that are judged; the ledger of the budget knows
+            the judgement by it.
         correlated: whether the traffic's correlation could be estimated; otherwise rows count as independent.
         monitors: every statistic, those that need more data included.
         notes: what a reader should know about how it was measured.
@@ -180,7 +181,7 @@ def judge_window(
         accuracy_drop=accuracy_drop,
         level=level if found else 0.0,
         reasons=tuple(_reasons(verdict, found, silent, measured, level)),
-        what_next=_NEXT_HIGH if high else _NEXT[verdict],
+        what_next=_NEXT_HIGH if high else NEXT[verdict],
         outcomes=(*found, *silent),
         measured=measured,
     )

@@ -56,7 +56,8 @@ def measure_window(
             alone is right where nothing is known about time. Labelled rows are in their sketches
             (``Sketch.with_labels``).
         before: the same of calm windows before, from which the noise of the traffic is learnt; a week or more gives
-            tests more power than the window alone. May be none.
+            tests more power than the window alone. May be none. They are no part of the evidence: the p-values of a
+            window change with them, but its rows are judged once, with what was known then (``budget.Spending``).
         minimum_rows, minimum_labelled_rows: with fewer, statistics of rows or of labelled rows need more data.
 
     Raises:
@@ -73,7 +74,9 @@ def measure_window(
         )
     return WindowMeasurements(
         reference=reference.digest,
-        evidence=digest_json([reference.digest, *(sketch.digest for sketch in window)]),
+        evidence=digest_json(
+            [reference.digest, minimum_rows, minimum_labelled_rows, *(sketch.digest for sketch in window)]
+        ),
         rows=int(totals.rows.sum()),
         labelled_rows=totals.labelled.total,
         sub_windows=len(window),
