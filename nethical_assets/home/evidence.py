@@ -30,6 +30,8 @@ BATCH_PREFIX = "scores/"
 """Before family and file name, in the subjects of events about scored batches."""
 FEEDBACK_PREFIX = "labels/"
 """Before the file name of labels that came later, in the subjects of the same events."""
+SKETCH_PREFIX = "sketches/"
+"""Before family and file name of the sketches of a batch, in the subjects of the same events."""
 
 
 class Evidence:
@@ -129,6 +131,10 @@ class Evidence:
     def is_logged_feedback(self, name: str, digest: str) -> bool:
         """Whether a leaf, also a verified pending one, is about a file of labels."""
         return self._is_logged({FEEDBACK_PREFIX + name}, digest)
+
+    def is_logged_sketch(self, name: str, digest: str) -> bool:
+        """Whether a leaf, also a verified pending one, is about the sketches of a batch (``family/file name``)."""
+        return self._is_logged({SKETCH_PREFIX + name}, digest)
 
     def _is_logged(self, names: set[str], digest: str) -> bool:
         # A leaf stays; that there is none may change.

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_json
@@ -24,15 +24,17 @@ from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import DatasetError, IntegrityError
 from nethical_assets.core.ground.storage import exclusive_lock, read_json, write_json
 from nethical_assets.home.changes import drop_segments
-from nethical_assets.home.evidence import BATCH_PREFIX, FEEDBACK_PREFIX
+from nethical_assets.home.evidence import BATCH_PREFIX, FEEDBACK_PREFIX, SKETCH_PREFIX
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
+from nethical_assets.home.sketching import sketch_subjects
 from nethical_assets.home.stores import segment_folder
 from nethical_assets.home.workspace import Workspace
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from nethical_assets.core.drift.batch_files import Announce
     from nethical_assets.core.drift.sealing import Gathered
     from nethical_assets.core.drift.segment_format import SegmentRead
     from nethical_assets.core.drift.segments import SegmentWriter
@@ -41,7 +43,7 @@ _LOGGER = logging.getLogger(__name__)
 _WAITING_SECONDS = 120.0
 _BYTES_AT_ONCE = 32 << 20
 _SEGMENTS_AT_ONCE = 64
-_BATCHES_A_LEAF = 150
+_SUBJECTS_A_LEAF = 150
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class InferenceStore:
         sealed = SealedRows(
             rows=gathered.rows,
             feedback=0 if gathered.feedback is None else gathered.feedback.num_rows,
-            batches=len(batches),
+            batches=sum(not name.startswith(SKETCH_PREFIX) for name in batches),
             segments=len(reads),
             again=gathered.again,
             torn=sum(read.torn for read in reads),
@@ -151,11 +153,15 @@ class InferenceStore:
         return sealed + SealedRows(unreadable=unreadable)
 
     def _write(self, gathered: Gathered, source: str) -> dict[str, str]:
-        """Write all batches; subject of the leaf -> digest."""
+        """Write all batches, and beside them their sketches; subject of the leaf -> digest."""
         written: dict[str, str] = {}
 
-        def record(prefix: str) -> Any:
-            return lambda name, digest: written.update({f"{prefix}{name}": digest})
+        def record(model: str) -> Announce:
+            def announce(name: str, digest: str) -> None:
+                written[f"{BATCH_PREFIX}{name}"] = digest
+                written.update(sketch_subjects(self._workspace, model, {name: digest}))
+
+            return announce
 
         planned = tuple((one.family, one.model, one.occasion(source)) for one in gathered.predictions)
         write_json(self._plan, to_document(_Plan(planned, source)))
@@ -166,11 +172,14 @@ class InferenceStore:
                 one.table,
                 occasion=one.occasion(source),
                 when=one.moment,
-                record=record(BATCH_PREFIX),
+                record=record(one.model),
             )
         if gathered.feedback is not None:
             self._workspace.feedback_log.append_table(
-                gathered.feedback, occasion=source, when=_newest(gathered.feedback), record=record(FEEDBACK_PREFIX)
+                gathered.feedback,
+                occasion=source,
+                when=_newest(gathered.feedback),
+                record=lambda name, digest: written.update({f"{FEEDBACK_PREFIX}{name}": digest}),
             )
         return written
 
@@ -219,6 +228,7 @@ class InferenceStore:
             plan = from_document(_Plan, read_json(self._plan), str(self._plan))
             for family, model, occasion in plan.predictions:
                 self._workspace.inference_log.drop_uncounted(family, model, occasion)
+                self._workspace.sketch_log.drop_left(family, model, occasion)
             self._workspace.feedback_log.drop_uncounted(plan.feedback)
         except FileNotFoundError:
             return
@@ -278,8 +288,8 @@ def _read(paths: Sequence[Path]) -> tuple[list[SegmentRead], int]:
 def _leaves(batches: Mapping[str, str]) -> list[dict[str, str]]:
     names = list(batches)
     return [
-        {name: batches[name] for name in names[start : start + _BATCHES_A_LEAF]}
-        for start in range(0, len(names), _BATCHES_A_LEAF)
+        {name: batches[name] for name in names[start : start + _SUBJECTS_A_LEAF]}
+        for start in range(0, len(names), _SUBJECTS_A_LEAF)
     ] or [{}]
 
 

@@ -29,6 +29,7 @@ from nethical_assets.home.leases import end_run, hold_family, hold_run, is_alive
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
+from nethical_assets.home.sketching import sketch_subjects
 from nethical_assets.home.stores import open_audit_log, open_model_keys, open_registry, tracker_path
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from nethical_assets.core.audit import AuditLog, ChunkReceipt, RunRecorder
     from nethical_assets.core.datasets.backups import BackupStore
     from nethical_assets.core.datasets.snapshots import SnapshotStore
+    from nethical_assets.core.drift.batch_sketches import SketchLog
     from nethical_assets.core.drift.feedback import FeedbackLog
     from nethical_assets.core.drift.inference_log import InferenceLog
     from nethical_assets.core.governance.pseudonyms import Pseudonyms
@@ -171,10 +173,18 @@ class Workspace:
 
         return FeedbackLog(self.home / "serving" / "feedback", counts=self.evidence.is_logged_feedback)
 
+    @functools.cached_property
+    def sketch_log(self) -> SketchLog:
+        """The sketches of what champions scored."""
+        from nethical_assets.core.drift.batch_sketches import SketchLog
+
+        return SketchLog(self.home / "serving" / "sketches", self.inference_log, counts=self.evidence.is_logged_sketch)
+
     def record_batch(self, name: str, digest: str, model: str, told: Mapping[str, Any]) -> None:
-        """Have the log know a scored batch of ``model``, once, and what was counted when it was scored."""
+        """Have the log know a scored batch of ``model``, once, with its sketches and what was counted when it was
+        scored."""
         if not self.evidence.is_logged_batch(name, digest):
-            batch = {f"{BATCH_PREFIX}{name}": digest}
+            batch = {f"{BATCH_PREFIX}{name}": digest, **sketch_subjects(self, model, {name: digest})}
             self.record_event(EventType.BATCH_SCORED, batch, parents=[model], payload=told)
 
     @functools.cached_property

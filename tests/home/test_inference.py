@@ -197,7 +197,7 @@ def test_labels_and_scores_of_a_batch_that_is_gone_or_changed_are_named(settings
 
 
 def test_more_batches_than_a_leaf_names_are_all_logged(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "_BATCHES_A_LEAF", 2)
+    monkeypatch.setattr(inference, "_SUBJECTS_A_LEAF", 2)
     write(settings, *(scored(3600 * hour) for hour in range(5)))
     assert seal_segments(settings).batches == 5
     assert len(logged(settings)) == 5

@@ -66,9 +66,17 @@ class BatchFile:
 def batch_files(folder: UPath) -> Iterator[BatchFile]:
     """The batches in ``folder``, oldest first."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else ():
-        if parts := _NAME.fullmatch(path.name):
-            moment = datetime.strptime(parts[1], _TIME).replace(tzinfo=UTC)
-            yield BatchFile(path, moment, parts[2] or "", parts[3], parts[4])
+        if (batch := batch_file(path)) is not None:
+            yield batch
+
+
+def batch_file(path: UPath) -> BatchFile | None:
+    """The batch at ``path``, as its name says; None where that is no name of a batch."""
+    parts = _NAME.fullmatch(path.name)
+    if parts is None:
+        return None
+    moment = datetime.strptime(parts[1], _TIME).replace(tzinfo=UTC)
+    return BatchFile(path, moment, parts[2] or "", parts[3], parts[4])
 
 
 def counted_files(
@@ -104,7 +112,7 @@ def write_batch(
     stream = io.BytesIO()
     pq.write_table(table, stream, compression="zstd")
     data = stream.getvalue()
-    known = _known_by(model, occasion)
+    known = known_by(model, occasion)
     for batch in batch_files(folder):
         if f"-{known}-" in batch.path.name:
             there = batch.path.read_bytes()
@@ -119,13 +127,14 @@ def drop_uncounted(
     folder: UPath, occasion: str, model: str = "", *, counts: Callable[[BatchFile, bytes], bool]
 ) -> None:
     """Remove the batches of a model and an occasion that do not count."""
-    known = _known_by(model, occasion)
+    known = known_by(model, occasion)
     for batch in batch_files(folder):
         if f"-{known}-" in batch.path.name and not counts(batch, batch.path.read_bytes()):
             batch.path.unlink(missing_ok=True)
 
 
-def _known_by(model: str, occasion: str) -> str:
+def known_by(model: str, occasion: str) -> str:
+    """What the names of the batches of a model (hexadecimal, or empty) and an occasion have in common."""
     return "-".join([*([model] if model else []), _short_digest(occasion.encode())])
 
 

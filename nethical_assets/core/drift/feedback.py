@@ -107,6 +107,11 @@ class FeedbackLog:
         for _, data in counted_files(self.folder, "", self._counts, lambda batch: batch.moment >= earliest):
             yield read_table(data)
 
+    def has_any(self, since: datetime) -> bool:
+        """Whether there is a batch, counting or not, that can hold labels of requests logged at or after ``since``."""
+        earliest = since - _CLOCKS_DIFFER - _SHORTEST
+        return any(batch.moment >= earliest for batch in batch_files(self.folder))
+
     def problems(self) -> list[str]:
         """The batches that are not what their names say, one line each."""
         return list(batch_problems(self.folder))

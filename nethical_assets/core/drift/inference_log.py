@@ -24,6 +24,7 @@ from nethical_assets.core.drift.batch_files import (
     Announce,
     BatchFile,
     Counts,
+    batch_file,
     batch_files,
     batch_problems,
     counted_files,
@@ -195,18 +196,54 @@ class InferenceLog:
             DatasetError: a time has no zone or the family's name is malformed.
             IntegrityError: a batch was changed or damaged on disk; the message names the file.
         """
-        start, end = in_utc(since), None if until is None else in_utc(until)
-        model = None if model_digest is None else check_digest(model_digest).partition(":")[2]
-        earliest = start.replace(minute=0, second=0, microsecond=0)
-
-        def wanted(batch: BatchFile) -> bool:
-            return batch.moment >= earliest and (end is None or batch.moment < end) and model in (None, batch.model)
-
+        wanted = _wanted(since, model_digest, until)
         for batch, data in counted_files(self._folder(family), f"{family}/", self._counts, wanted):
-            for part in _parts_of(batch, data, columns):
-                rows = _between(part, start, end)
-                if rows.num_rows:
-                    yield LoggedPart(f"{family}/{batch.path.name}", f"sha256:{batch.model}", rows)
+            yield from self.parts_of(family, batch, data, since, until, columns=columns)
+
+    def parts_of(
+        self,
+        family: str,
+        batch: BatchFile,
+        data: bytes,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[LoggedPart]:
+        """The rows of one batch with these bytes, as ``parts`` has them."""
+        start, end = (None if time is None else in_utc(time) for time in (since, until))
+        for part in _parts_of(batch, data, columns):
+            rows = _between(part, start, end)
+            if rows.num_rows:
+                yield LoggedPart(f"{family}/{batch.path.name}", f"sha256:{batch.model}", rows)
+
+    def files(
+        self, family: str, since: datetime, model_digest: str | None = None, until: datetime | None = None
+    ) -> list[BatchFile]:
+        """The batches that can have rows of a period, oldest first, whether they count or not.
+
+        Raises:
+            DatasetError: a time has no zone or the family's name is malformed.
+        """
+        wanted = _wanted(since, model_digest, until)
+        return [batch for batch in batch_files(self._folder(family)) if wanted(batch)]
+
+    def stored(self, name: str) -> tuple[BatchFile, bytes]:
+        """A batch (``family/file name``), whether it counts or not, and its bytes.
+
+        Raises:
+            DatasetError: it is no name of a batch.
+            IntegrityError: the bytes are not those that the name says.
+        """
+        family, _, file_name = name.partition("/")
+        batch = batch_file(self._folder(family) / file_name)
+        if batch is None:
+            raise DatasetError(f"{name!r} is no name of a batch")
+        return batch, batch.read()
+
+    def counts(self, family: str, batch: BatchFile, digest: str) -> bool:
+        """Whether a batch whose bytes have this digest counts."""
+        return self._counts(f"{family}/{batch.path.name}", digest)
 
     def window(
         self,
@@ -325,9 +362,22 @@ def _parts_of(batch: BatchFile, data: bytes, columns: Sequence[str] | None) -> I
         yield rows
 
 
-def _between(rows: pa.Table, start: datetime, end: datetime | None) -> pa.Table:
+def _wanted(since: datetime, model_digest: str | None, until: datetime | None) -> Callable[[BatchFile], bool]:
+    """Whether a batch can have rows of a period."""
+    end = None if until is None else in_utc(until)
+    model = None if model_digest is None else check_digest(model_digest).partition(":")[2]
+    earliest = in_utc(since).replace(minute=0, second=0, microsecond=0)
+    return lambda batch: (
+        batch.moment >= earliest and (end is None or batch.moment < end) and model in (None, batch.model)
+    )
+
+
+def _between(rows: pa.Table, start: datetime | None, end: datetime | None) -> pa.Table:
     kind = REQUEST_SCHEMA.field(AT).type
-    flags = pc.greater_equal(rows[AT], pa.scalar(start, kind))
-    if end is not None:
-        flags = pc.and_(flags, pc.less(rows[AT], pa.scalar(end, kind)))
+    if start is not None:
+        rows = _filtered(rows, pc.greater_equal(rows[AT], pa.scalar(start, kind)))
+    return rows if end is None else _filtered(rows, pc.less(rows[AT], pa.scalar(end, kind)))
+
+
+def _filtered(rows: pa.Table, flags: pa.ChunkedArray) -> pa.Table:
     return rows if pc.all(flags).as_py() else rows.filter(flags)
