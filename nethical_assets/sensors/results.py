@@ -196,7 +196,7 @@ def _check_result(number: int, entry: dg.EventLogEntry) -> CheckResult:
         check=evaluation.check_name,
         passed=evaluation.passed,
         warning=evaluation.severity is dg.AssetCheckSeverity.WARN,
-        undecided=metadata.get("verdict") == "needs_more_data",
+        undecided=metadata.get("verdict") in ("needs_more_data", "hold"),
         summary=evaluation.description or f"check {evaluation.check_name} did not pass",
         when=_when(entry),
         occurrence=entry.run_id,

@@ -7,7 +7,7 @@ What belongs here: collecting what the stages of each family recorded. What does
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.detectors.registry import family_names
@@ -17,9 +17,10 @@ from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.screening import SCREENED
 from nethical_assets.stages.shown import Markdown, Shown
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
-from nethical_assets.stages.watching import DRIFT_REPORTS, HOLD
+from nethical_assets.stages.watching import DRIFT_REPORTS
 
 if TYPE_CHECKING:
+    from nethical_assets.core.drift.verdict import DriftReport
     from nethical_assets.core.evaluation.ethical_report import FamilyEvidence
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
@@ -39,7 +40,6 @@ def _judge(work: Work) -> Result:
 
 
 def _evidence(workspace: Workspace, family: str) -> FamilyEvidence | None:
-    from nethical_assets.core.drift.verdict import DriftReport
     from nethical_assets.core.evaluation.ethical_report import FamilyEvidence
     from nethical_assets.core.evaluation.gate import GateDecision
     from nethical_assets.core.evaluation.metrics import Evaluation
@@ -52,15 +52,42 @@ def _evidence(workspace: Workspace, family: str) -> FamilyEvidence | None:
     screened = workspace.records.newest(SCREENED.name, family)
     drift = workspace.records.newest(DRIFT_REPORTS.name, family)
     removed = {} if screened is None else screened.facts["removed_by_label"]
-    traffic = None
-    if drift is not None and drift.facts["verdict"] != HOLD:
-        traffic = from_document(DriftReport, {k: v for k, v in drift.facts.items() if k != "model"}, drift.name)
     return FamilyEvidence(
         family=family,
         evaluation=Evaluation.from_json(evaluated.facts["evaluation"]),
         gate=None if release is None else from_document(GateDecision, release.facts["gate"], release.name),
         removed_by_label={label: (counts[0], counts[1]) for label, counts in removed.items()},
-        drift=traffic,
+        drift=None if drift is None else _traffic(workspace, drift.facts),
+    )
+
+
+def _traffic(workspace: Workspace, facts: Mapping[str, Any]) -> DriftReport | None:
+    """How often the trailing period was called positive; None where nothing was scored. Reports of older versions say
+    no rates."""
+    from nethical_assets.core.drift.verdict import DriftReport, RateShift
+
+    rates = [rate for rate in facts.get("rates", []) if rate["rows"]]
+    rows = sum(rate["rows"] for rate in rates)
+    if not rows:
+        return None
+    newest = facts["periods"][-1]["report"]
+    measured = {one["monitor"]["kind"]: one["monitor"]["measurement"] for one in newest["outcomes"]}["positive_rate"]
+    shift = None
+    if measured["statistic"] is not None:
+        rate = sum(rate["rows"] * rate["positive_rate"] for rate in rates) / rows
+        shift = RateShift(rate - measured["statistic"], rate, measured["low"], measured["high"])
+    return DriftReport(
+        verdict="stable",
+        reasons=(),
+        drift_score=facts["drift_score"] or 0.0,
+        threshold=facts["threshold"],
+        alpha=facts["level"],
+        minimum_rows=workspace.settings.file.monitoring.drift_minimum_rows,
+        reference_rows=measured["reference_rows"],
+        window_rows=rows,
+        positive_rate=shift,
+        columns=(),
+        not_compared=(),
     )
 
 

@@ -187,7 +187,7 @@ def _reference(case: Case) -> str:
     """The drift reference of a new champion, from its test rows; its digest."""
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.drift.reference import build_reference
-    from nethical_assets.core.models.loading import input_columns, load_detector
+    from nethical_assets.core.models.loading import DECISION_THRESHOLD, input_columns, load_detector
 
     spec = load_family(case.family)
     detector = load_detector(case.registry, case.model, spec)
@@ -195,6 +195,8 @@ def _reference(case: Case) -> str:
         case.predictions["score"].to_numpy(),
         case.predictions["probability"].to_numpy(),
         detector.sketch(case.test_rows[input_columns(spec, case.test_rows)]),
+        labels=case.test_rows["label"].to_numpy(dtype=float),
+        decision_threshold=DECISION_THRESHOLD,
     )
     return case.workspace.objects.put(pretty_json(reference.to_json()))
 

@@ -22,6 +22,7 @@ from nethical_assets.home.progress import stage as announced
 from nethical_assets.home.records import StageRecord, result_digest
 
 if TYPE_CHECKING:
+    from nethical_assets.core.drift.windows import Window
     from nethical_assets.core.rows.catalog import DatasetEntry
     from nethical_assets.home.acts import Change
     from nethical_assets.home.settings import Settings
@@ -153,12 +154,14 @@ class Result:
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage is handed: the stores, its subject, and the records of the stages it needs."""
+    """What a stage is handed: the stores, its subject, the records of the stages it needs, and the window it is about,
+    if any."""
 
     workspace: Workspace
     stage: Stage
     subject: str
     records: Mapping[str, StageRecord]
+    window: Window | None = None
 
     def of(self, stage: Stage) -> StageRecord:
         """The record of an earlier stage of the same subject."""

@@ -78,4 +78,4 @@ def test_a_better_model_ends_the_drift(drifting: Home) -> None:
     assert drift_issues(drifting) == ["closed"]
     # Nobody asked the new champion anything: that is no pass, and no drift either.
     report = drift_report(drifting)
-    assert report["verdict"] == "needs_more_data"
+    assert report["verdict"] == "hold"

@@ -227,7 +227,7 @@ def test_an_asset_whose_input_was_never_materialized_says_so(settings: Settings,
     assert not graph.success
 
 
-def test_drift_report_without_champion_needs_more_data_and_is_no_pass(
+def test_drift_report_without_champion_is_on_hold_and_is_no_pass(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
     graph = materialize(settings, instance, keys=[dg.AssetKey(["drift_reports", "logistic"])])
@@ -235,4 +235,4 @@ def test_drift_report_without_champion_needs_more_data_and_is_no_pass(
     assert graph.success
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
-    assert graph.metadata("drift_reports", "logistic")["verdict"] == "needs_more_data"
+    assert graph.metadata("drift_reports", "logistic")["verdict"] == "hold"

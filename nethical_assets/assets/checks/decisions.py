@@ -101,7 +101,7 @@ def build_drift_check(family: str, settings: Settings) -> dg.AssetChecksDefiniti
         workspace = open_workspace(settings, context.run.run_id, data_sources, cycle)
         with expected_failures():
             facts = workspace.records.load(DRIFT_REPORTS.name, family, context.run.run_id).facts
-        hold, stable = facts["verdict"] == "needs_more_data", facts["verdict"] == "stable"
+        hold, stable = facts["verdict"] in ("needs_more_data", "hold"), facts["verdict"] == "stable"
         score = {} if facts["drift_score"] is None else {"drift_score": float(facts["drift_score"])}
         return dg.AssetCheckResult(
             passed=stable,
@@ -109,7 +109,7 @@ def build_drift_check(family: str, settings: Settings) -> dg.AssetChecksDefiniti
             description="; ".join(facts["reasons"]),
             metadata={
                 "verdict": facts["verdict"],
-                "rows": facts["window_rows"],
+                "rows": facts["rows"],
                 **score,
                 **_advice("drift", passed=stable or hold),
             },

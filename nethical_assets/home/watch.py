@@ -1,0 +1,194 @@
+"""The watch of a home: one window of one family, judged and paid for.
+
+What belongs here: reading the champion, its sketches and labels, and the ledger, and writing what is kept between
+judgements. What does not: what is judged and how (``core.drift.watch``), or who records and shows the report
+(``stages.watching``).
+
+What was measured is stored, then the ledger's entry that names it is on the disk, then the report is made: killed
+anywhere, the next judgement of the same rows has the same numbers and spends nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.drift.windows import Window
+from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.core.ground.documents import from_document, to_document
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.core.ground.storage import parse_document, read_json, write_json
+from nethical_assets.home.inference import InferenceStore
+from nethical_assets.home.ledger import Ledger
+from nethical_assets.home.sketching import read_reference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nethical_assets.core.drift.budget import Budget, Period, Spending
+    from nethical_assets.core.drift.monitors import WindowMeasurements
+    from nethical_assets.core.drift.watch import Timeline, WatchLimits
+    from nethical_assets.core.drift.watch_report import WatchFacts
+    from nethical_assets.core.models.registry import ModelPointer
+    from nethical_assets.home.workspace import Workspace
+
+_PERIODS_JUDGED = 2
+_FILE_TIME = "%Y%m%dT%H%M"
+
+
+def watch_window(workspace: Workspace, family: str, window: Window) -> WatchFacts:
+    """Judge one window of a family's champion (``core.drift.watch_report`` has the fields of the answer).
+
+    What was answered up to now is sealed first. The window may be under way, and may be judged again when labels came;
+    one that has not begun, or that ended before the champion was promoted, is on hold.
+
+    Raises:
+        BusyError: another process seals, or has the ledger, for minutes.
+        IntegrityError: the champion, its reference, a batch, or the ledger is not what was stored.
+        AuditError: the log is not what was signed, or takes no event.
+        OSError: something could not be read, or what has to be kept not be written.
+    """
+    facts = _watched(workspace, family, window)
+    _remember(workspace, family, window, facts)
+    return facts
+
+
+def budget_ledger(workspace: Workspace) -> Ledger:
+    """What was spent of the false-alarm budget of this home."""
+    return Ledger(workspace.home / "serving" / "watch" / "budget.jsonl")
+
+
+def _watched(workspace: Workspace, family: str, window: Window) -> WatchFacts:
+    from nethical_assets.core.drift.watch import earliest, watch
+    from nethical_assets.core.drift.watch_report import About, hold_report, watch_report
+
+    InferenceStore(workspace).seal()
+    now, limits = workspace.now(), _limits(workspace)
+    champion = workspace.evidence.champion(family)
+    if champion is None:
+        return hold_report(
+            About(window, now, limits),
+            f"family {family} has no champion to watch",
+            f"Nothing is watched before a model is promoted: run nethical run --families {family}.",
+        )
+    since = datetime.fromisoformat(champion.decided_at).astimezone(UTC)
+    about = About(window, now, limits, champion.model, champion.reference, since)
+    if window.start > now:
+        return hold_report(about, f"the window begins at {_told(window.start)}: there is nothing to judge yet")
+    if window.end <= since:
+        said = f"the window ended before the champion was promoted at {_told(since)}: nothing of it is this model's"
+        return hold_report(about, said, "Nothing is decided about a window of an earlier model.")
+    timeline = _timeline(workspace, champion, limits.minutes, earliest(window, since, limits.trailing_hours), window)
+    watched = watch(
+        timeline,
+        window,
+        model=champion.model,
+        since=since,
+        without=_remembered(workspace, family),
+        limits=limits,
+        spend=lambda period, measured: _spend(workspace, family, window, period, measured),
+    )
+    return watch_report(about, watched, timeline, _silent(workspace, champion, since))
+
+
+def _timeline(workspace: Workspace, champion: ModelPointer, minutes: int, start: datetime, window: Window) -> Timeline:
+    """What the champion scored from ``start`` to the end of the window, with the labels that came."""
+    from nethical_assets.core.drift.batch_sketches import SketchedBy, labelled_by_sub_window
+    from nethical_assets.core.drift.watch import Timeline
+
+    by = SketchedBy(read_reference(workspace, champion.reference), minutes)
+    of = (champion.family, champion.model, by, start, window.end)
+    sketches = workspace.sketch_log.read(*of)
+    labelled = labelled_by_sub_window(workspace.inference_log, workspace.feedback_log, *of)
+    labels = {moment: sketches[moment].with_labels(found) for moment, found in labelled.items()}
+    return Timeline(by.reference, minutes, {**sketches, **labels})
+
+
+def _spend(
+    workspace: Workspace, family: str, window: Window, period: Period, measured: WindowMeasurements
+) -> tuple[Spending, WindowMeasurements]:
+    """The entry of the ledger, and what is judged at its level.
+
+    Calm traffic that became known since gives the same rows other p-values. Judged by those, the rows would be looked
+    at a second time for nothing: what was measured at the first look stands.
+    """
+    from nethical_assets.core.drift.budget import spend
+    from nethical_assets.core.drift.monitors import WindowMeasurements
+
+    stored = workspace.objects.put(pretty_json(to_document(measured)))
+    budget = _budget(workspace)
+    entry = budget_ledger(workspace).spend(
+        lambda known: spend(known, budget, family, window.start, measured.evidence, period=period, measured=stored)
+    )
+    if entry.measured in ("", stored):
+        return entry, measured
+    path = workspace.objects.path(entry.measured)
+    document = parse_document(workspace.objects.get(entry.measured), path)
+    return entry, from_document(WindowMeasurements, document, str(path))
+
+
+def _budget(workspace: Workspace) -> Budget:
+    from nethical_assets.core.drift.budget import YEAR, Budget
+
+    monitoring = workspace.settings.file.monitoring
+    windows = YEAR // timedelta(hours=monitoring.drift_interval_hours)
+    return Budget(monitoring.false_alerts_a_year, len(family_names()), _PERIODS_JUDGED * windows)
+
+
+def _limits(workspace: Workspace) -> WatchLimits:
+    from nethical_assets.core.drift.watch import WatchLimits
+
+    thresholds, monitoring = workspace.settings.file.performance_thresholds, workspace.settings.file.monitoring
+    return WatchLimits(
+        threshold=thresholds.drift_alert_threshold,
+        accuracy_drop=thresholds.accuracy_drop_alert,
+        minimum_rows=monitoring.drift_minimum_rows,
+        minimum_labelled_rows=monitoring.drift_minimum_labelled_rows,
+        trailing_hours=monitoring.drift_window_hours,
+        minutes=monitoring.sub_window_minutes,
+    )
+
+
+def _silent(workspace: Workspace, champion: ModelPointer, since: datetime) -> str:
+    """Since when the champion is not asked, in words."""
+    batches = workspace.inference_log.files(champion.family, since, champion.model)
+    hours = workspace.settings.file.monitoring.no_traffic_alert_hours
+    alerted = f"after {hours} hours without traffic an alert is filed"
+    if not batches:
+        return f"the champion scored nothing since it was promoted at {_told(since)}; {alerted}"
+    newest = f"{batches[-1].moment:%Y-%m-%d %H}:00 UTC"
+    return f"the champion scored nothing in this time; the hour of its newest requests is {newest}; {alerted}"
+
+
+def _told(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _remember(workspace: Workspace, family: str, window: Window, facts: WatchFacts) -> None:
+    """Keep which windows are not calm by their newest report; the report itself is what counts when it is asked."""
+    path = _folder(workspace, family) / f"{window.start.strftime(_FILE_TIME)}.json"
+    if facts["verdict"] in ("drift", "changed"):
+        write_json(path, {"report": workspace.objects.put(pretty_json(facts))})
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remembered(workspace: Workspace, family: str) -> list[Window]:
+    """The windows whose newest report said drift or changed. A report that the log does not name was not published."""
+    found = []
+    for path in sorted(_folder(workspace, family).glob("*.json")):
+        try:
+            digest = str(read_json(path)["report"])
+            facts = parse_document(workspace.objects.get(digest), path)
+            times = [datetime.fromisoformat(facts["window"][end]) for end in ("start", "end")]
+        except (IntegrityError, KeyError, TypeError, ValueError):
+            raise IntegrityError(f"{path}: damaged; remove it, and judge its window again") from None
+        if workspace.evidence.named_by(digest, EventType.DRIFT_JUDGED) is not None:
+            found.append(Window(*times))
+    return found
+
+
+def _folder(workspace: Workspace, family: str) -> Path:
+    return workspace.home / "serving" / "watch" / family
