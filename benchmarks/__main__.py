@@ -23,6 +23,7 @@ PROGRAMS = (
     "single_record",
     "stages",
     "validation",
+    "watch",
 )
 
 
