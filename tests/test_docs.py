@@ -29,7 +29,14 @@ PACKAGE = CHECKOUT / "nethical_assets"
 PAGES = (CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")))
 _CODE_BLOCK = re.compile(r"^(?: {4}|\t)(.+)$", re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
-_OF_A_HOME = ("serving/inference/", "serving/segments/", "serving/feedback/", "serving/sealing.json")
+_OF_A_HOME = (
+    "serving/inference/",
+    "serving/segments/",
+    "serving/feedback/",
+    "serving/sketches/",
+    "serving/watch/",
+    "serving/sealing.json",
+)
 """Folders of a home whose names begin as that of a package does."""
 _MODULE = r"[a-z_]+(?:\.[a-z_]+)*"
 

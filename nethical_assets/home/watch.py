@@ -10,6 +10,7 @@ anywhere, the next judgement of the same rows has the same numbers and spends no
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -176,17 +177,21 @@ def _remember(workspace: Workspace, family: str, window: Window, facts: WatchFac
 
 
 def _remembered(workspace: Workspace, family: str) -> list[Window]:
-    """The windows whose newest report said drift or changed. A report that the log does not name was not published."""
+    """The windows whose newest report said drift or changed. A report that the log does not name was not published;
+    where it cannot be read, nothing is learnt from the window that the file is named by."""
     found = []
     for path in sorted(_folder(workspace, family).glob("*.json")):
         try:
             digest = str(read_json(path)["report"])
-            facts = parse_document(workspace.objects.get(digest), path)
-            times = [datetime.fromisoformat(facts["window"][end]) for end in ("start", "end")]
+            times = parse_document(workspace.objects.get(digest), path)["window"]
+            window = Window(*(datetime.fromisoformat(times[end]) for end in ("start", "end")))
         except (IntegrityError, KeyError, TypeError, ValueError):
-            raise IntegrityError(f"{path}: damaged; remove it, and judge its window again") from None
+            with contextlib.suppress(ValueError):
+                start = datetime.strptime(path.stem, _FILE_TIME).replace(tzinfo=UTC)
+                found.append(Window.at(start, workspace.settings.file.monitoring.drift_interval_hours))
+            continue
         if workspace.evidence.named_by(digest, EventType.DRIFT_JUDGED) is not None:
-            found.append(Window(*times))
+            found.append(window)
     return found
 
 

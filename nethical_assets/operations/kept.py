@@ -25,9 +25,11 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.stores import damaged_segments, open_model_keys
+from nethical_assets.home.watch import budget_ledger
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.fetching import ARRIVALS, RAW
 from nethical_assets.stages.screening import QUARANTINE
+from nethical_assets.stages.watching import DRIFT_REPORTS
 
 _RESTORE_QUARANTINE = "restore data/quarantine from a backup"
 _EVER = datetime.min.replace(tzinfo=UTC)
@@ -46,6 +48,7 @@ def kept_problems(settings: Settings, *, with_alerts: bool = True, with_private_
         _snapshot_problems,
         _quarantine_problems,
         _inference_problems,
+        _budget_problems,
         _key_problems,
         *((_missing_keys,) if with_private_keys else ()),
         *((_alert_problems,) if with_alerts else ()),
@@ -244,6 +247,24 @@ def _inference_problems(workspace: Workspace) -> Iterator[str]:
                 name = subject.name.removeprefix(FEEDBACK_PREFIX)
                 if labels.get(name) != subject.digest:
                     yield f"serving/feedback/{name}: the batch of leaf {found.index} is missing; restore it"
+
+
+def _budget_problems(workspace: Workspace) -> Iterator[str]:
+    """What was spent of the false-alarm budget is what was written, the newest reports' part of it included."""
+    ledger = budget_ledger(workspace)
+    try:
+        known = {entry.evidence for entry in ledger.entries()}
+    except IntegrityError as error:
+        yield str(error)
+        return
+    for family in family_names():
+        report = workspace.records.newest(DRIFT_REPORTS.name, family)
+        judged = [] if report is None else [one["report"] for one in report.facts.get("periods", ())]
+        if any(one["level"] > 0 and one["measured"]["evidence"] not in known for one in judged):
+            yield (
+                f"{ledger.path}: has no entry of what the newest drift report of {family} spent of the false-alarm "
+                "budget; restore the file from a backup"
+            )
 
 
 def _alert_problems(workspace: Workspace) -> Iterator[str]:
