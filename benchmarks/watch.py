@@ -1,6 +1,6 @@
 """A week of 10 M predictions in 168 sealed batches: counting its sub-windows from sketches and from rows, and judging.
 
-What belongs here: ``python -m benchmarks.watch`` prints one JSON document. What does not: the statistics (``monitors``).
+What belongs here: ``python -m benchmarks.watch`` prints one JSON document. What does not: statistics (``monitors``).
 Each measurement is a process of its own; processor seconds and peak memory are those of the whole process, imports
 included; ``seconds_without_imports`` begins after them. ``--batches`` and ``--rows`` make it smaller. Linux only.
 """

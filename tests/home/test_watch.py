@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +19,8 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.watch import budget_ledger
 from nethical_assets.home.workspace import Workspace
 from tests.home.watched import FAMILY, PROMOTED, WINDOW, WatchedHome, reference
-from tests.processes import start_child
+from tests.processes import in_child, start_child
+from tests.sweeping import COMPLETE
 
 HOUR = timedelta(hours=1)
 FIELDS = {
@@ -154,6 +157,34 @@ def test_killed_between_ledger_and_report_nothing_more_is_spent(
     facts = home.watch()
     assert facts["verdict"] == "drift" and facts["look"] == 1
     assert budget_ledger(home.open()).entries() == entries
+
+
+@pytest.mark.parametrize(
+    ("moment", "step"),
+    [("replace", 11), *(pytest.param(*one, marks=pytest.mark.slow) for one in (("fsync", 9), ("unlink", 2)))],
+)
+def test_killed_anywhere_from_sealing_to_the_report_each_row_counts_and_each_look_is_paid_once(
+    home: WatchedHome, tmp_path: Path, moment: str, step: int
+) -> None:
+    home.answer(WINDOW.start - 2 * HOUR, WINDOW.start + 2 * HOUR, 600, seed=22, moved=0.9)
+    shutil.copytree(home.settings.home, tmp_path / "untouched")
+    expected = home.watch()
+    assert expected["look"] == 1 and len(spent(home)) == 2
+    paid = (home.settings.home / "serving" / "watch" / "budget.jsonl").read_bytes()
+    survived, wrong = 0, []
+    while True:
+        copy = WatchedHome(replace(home.settings, home=tmp_path / f"{moment}-{survived}"))
+        shutil.copytree(tmp_path / "untouched", copy.settings.home)
+        killed = in_child(copy.watch, moment, survived)
+        facts = copy.watch()
+        ledger = (copy.settings.home / "serving" / "watch" / "budget.jsonl").read_bytes()
+        if (facts, ledger, len(sketches_of(copy)), copy.problems()) != (expected, paid, 4, []):
+            wrong.append(f"{moment} {survived}: {facts['verdict']} {facts['rows']} {copy.problems()}")
+        shutil.rmtree(copy.settings.home)
+        if not killed:
+            break
+        survived += 1 if COMPLETE else step
+    assert wrong == [] and survived > 2
 
 
 def test_two_processes_judge_a_window_once(home: WatchedHome) -> None:

@@ -71,3 +71,11 @@ def test_nothing_and_everything():
     assert rate_change(100, 100, 50, 50).p_value == 1.0
     assert rate_change(5, 100, 0, 0).needs_more_data
     assert rate_change(5, 100, 9, 99, minimum_rows=100).needs_more_data
+
+
+def test_a_window_needs_more_rows_than_a_reference_of_which_there_is_no_other():
+    assert not rate_change(50, 184, 200, 400, minimum_rows=200).needs_more_data
+    assert rate_change(50, 184, 100, 199, minimum_rows=200).needs_more_data
+    assert rate_change(20, 99, 200, 400, minimum_rows=200).needs_more_data
+    assert not rate_change(9, 40, 9, 40, minimum_rows=40).needs_more_data
+    assert rate_change(0, 0, 9, 40, minimum_rows=0).needs_more_data
