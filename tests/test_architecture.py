@@ -136,7 +136,7 @@ ORDINARY: dict[str, tuple[str, ...]] = {
     # The names that a verifier of the log has to know: core does not know the graph, and the declarations take them.
     "core/audit/subjects.py": ("drift_reports", "model_cards", "models"),
     # A layout of pixels.
-    "core/evaluation/plots.py": ("raw",),
+    "core/ground/drawing.py": ("raw",),
     # Where screening decisions, and what rules read, have the same word.
     "core/governance/rules.py": ("quarantine", "raw"),
     # The name of a change, and a folder.

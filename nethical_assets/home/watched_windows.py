@@ -1,7 +1,7 @@
 """The windows that a home is watched in: with which they begin, and which got labels since they were judged.
 
 What belongs here: what the state of a home says about windows. What does not: windows themselves
-(``core.drift.windows``), judging one (``watch``), or when one is judged (``orchestration.schedules``).
+(``core.drift.windows``), judging one (``core.drift.monitors``), or when one is judged (``core.drift.due``).
 """
 
 from __future__ import annotations

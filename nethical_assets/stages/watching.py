@@ -55,8 +55,8 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
         "reasons": Bullets(facts["reasons"]),
         "what_next": facts["what_next"],
         **_pictures(facts),
-        "rates": Table(_monitor_rows(of_windows)),
-        "columns": Table(_monitor_rows(of_columns)),
+        **({"rates": Table(_monitor_rows(of_windows))} if of_windows else {}),
+        **({"columns": Table(_monitor_rows(of_columns))} if of_columns else {}),
     }
 
 

@@ -1,7 +1,7 @@
 """Which windows are to be judged now.
 
 What belongs here: from what was judged and what came since to the runs that are due. What does not: finding that out
-(``home.watched_windows``, ``orchestration.schedules``), or judging (``watch``).
+(``home.watched_windows``, ``orchestration.watching``), or judging (``monitors``).
 """
 
 from __future__ import annotations
