@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, render_body, render_recurrence, sanitise
-from nethical_assets.core.alerts.kinds import Alert, Resolution
+from nethical_assets.core.alerts.kinds import Alert, Moment, Resolution
 from nethical_assets.core.alerts.steps import Closing, Leaf, Logged, Step
 from nethical_assets.core.alerts.tracker import Change, Comment, Issue, IssueNotFoundError, text_digest
 
@@ -111,9 +111,9 @@ def overtaking(connection: sqlite3.Connection, alert: Alert) -> Resolution | Non
     ).fetchone()
     if row is None:
         return None
-    at, _, event = row["passed"].partition(" ")
-    when = datetime.fromisoformat(at)
-    return Resolution(alert.kind, alert.subject, alert.check, row["reason"], when, row["actor"], int(event))
+    found = Moment.parse(row["passed"])
+    problem = (alert.kind, alert.subject, alert.check)
+    return Resolution(*problem, row["reason"], found.when, row["actor"], found.event, found.window_end)
 
 
 def closing_of(connection: sqlite3.Connection, number: int, reason: str, actor: str) -> Closing:
@@ -254,8 +254,8 @@ def _ended(connection: sqlite3.Connection, step: Resolution | Closing) -> Issue 
 
 def _flaps(connection: sqlite3.Connection, number: int, failed: str, step: Resolution) -> bool:
     """Whether the problem comes and goes, and has not been gone for long: who is told each time stops to listen."""
-    calm_since = datetime.fromisoformat(failed.partition(" ")[0]) if failed else step.when - _CALM
-    if step.when - calm_since >= _CALM:
+    passed = Moment.parse(step.moment).counted_from
+    if not failed or passed - Moment.parse(failed).counted_from >= _CALM:
         return False
     reopened = connection.execute(
         "SELECT count(*) AS times FROM changes JOIN comments ON comments.id = comment"

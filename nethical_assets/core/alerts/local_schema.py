@@ -51,7 +51,7 @@ CREATE TABLE comments (
 ) STRICT;
 CREATE INDEX comments_of_issue ON comments (issue, id);
 """
-# ``failed`` and ``passed`` are moments of results (``kinds.moment``): the newest occurrence and the newest resolution.
+# ``failed`` and ``passed`` are moments of results (``kinds.Moment``): the newest occurrence and the newest resolution.
 _SCHEMA_2 = """
 CREATE TABLE resolutions (
     fingerprint TEXT PRIMARY KEY,
