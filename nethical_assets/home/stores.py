@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nethical_assets.core.alerts.inhibition import Inhibition
     from nethical_assets.core.audit import AuditLog, RunRecorder
     from nethical_assets.core.models.registry import ModelRegistry
+    from nethical_assets.core.rows.catalog import Catalog
     from nethical_assets.core.signing.keys import ModelKeys
 
 
@@ -25,6 +27,17 @@ def open_audit_log(home: Path) -> AuditLog:
 def tracker_path(home: Path) -> Path:
     """The file of the local issue tracker of a home."""
     return home / "alerts" / "issues.sqlite"
+
+
+def inhibition_by(catalog: Catalog) -> Inhibition:
+    """What holds alerts back, by the datasets that each family trains on."""
+    from nethical_assets.core.alerts.inhibition import Inhibition
+
+    datasets: dict[str, set[str]] = {}
+    for entry in catalog.dataset:
+        for family in entry.families:
+            datasets.setdefault(family, set()).add(entry.name)
+    return Inhibition({family: frozenset(names) for family, names in datasets.items()})
 
 
 def open_model_keys(home: Path, recorder: Callable[[], RunRecorder] | None = None) -> ModelKeys:

@@ -268,6 +268,8 @@ def _when(entry: dg.EventLogEntry) -> datetime:
 
 def _numbers(metadata: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
     """Numbers, and the end of the window; other texts may quote data."""
-    found = {name: value for name, value in metadata.items() if isinstance(value, bool | int | float)}
+    found: dict[str, str | int | float | bool | None] = {
+        name: value for name, value in metadata.items() if isinstance(value, bool | int | float)
+    }
     end = metadata.get(WINDOW_END)
     return {**found, WINDOW_END: end} if isinstance(end, str) else found

@@ -86,8 +86,8 @@ _KINDS = (
         "Model Deployment Failure",
         ("ml-ops", "needs-attention"),
         "high",
-        "Restore what is damaged from a backup, or promote a model that verifies; the last model that the gateway could "
-        "verify goes on meanwhile, where there is one.",
+        "Restore what is damaged from a backup, or promote a model that verifies; until then the last model that the "
+        "gateway could verify goes on, where there is one.",
     ),
     AlertKind(
         "run_failure",
