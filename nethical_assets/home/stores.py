@@ -63,6 +63,12 @@ def segment_folder(home: Path) -> Path:
     return home / "serving" / "segments"
 
 
+def has_served(home: Path) -> bool:
+    """Whether a home ever answered a request, of any family: there is something in its inference log."""
+    batches = home.joinpath("serving", "inference").rglob("*")
+    return any(path.is_file() for folder in (segment_folder(home).glob("*.segment"), batches) for path in folder)
+
+
 def damaged_segments(home: Path) -> list[Path]:
     """The segments that were kept because something of them cannot be read."""
     return sorted(path for path in segment_folder(home).joinpath("damaged").glob("*") if path.is_file())
