@@ -1,0 +1,82 @@
+"""Whether what was promoted is served: what the processes of a gateway say of a family, as an alert or its end.
+
+What belongs here: what one process knows, and the decision over all of them. What does not: verifying a champion
+(``serving.champions``), or how processes tell each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from nethical_assets.core.alerts.kinds import Alert, Resolution
+from nethical_assets.core.audit.subjects import MODELS
+
+SETTLED = timedelta(seconds=5)
+"""What does not last so long is told to nobody: a pointer may be looked at while it is replaced."""
+_KIND, _CHECK = "deployment_failure", "served"
+_ACTOR = "gateway"
+
+
+@dataclass(frozen=True)
+class ServedState:
+    """What one process serves of one family.
+
+    Attributes:
+        since: since when it is so, with a time zone.
+        served: digest of the model that answers; empty where there is none.
+        version: of that model.
+        refused: the digest that the pointer names and that is not served, or ``pointer`` where it cannot be read; empty
+            where nothing is refused.
+        fault: the kind of error; ``reason`` one line without values from data.
+    """
+
+    since: datetime
+    served: str = ""
+    version: str = ""
+    refused: str = ""
+    fault: str = ""
+    reason: str = ""
+
+
+def judge_deployment(states: Sequence[Mapping[str, ServedState]], now: datetime) -> list[Alert | Resolution]:
+    """What is wrong with a family by any process, and what all of them prove to be in order.
+
+    Args:
+        states: of each process, by family; a family without a promoted model is in none.
+    """
+    found: list[Alert | Resolution] = []
+    for family in sorted({family for process in states for family in process}):
+        of_family = [process[family] for process in states if family in process]
+        refusals = [state for state in of_family if state.refused]
+        if refusals:
+            first = min(refusals, key=lambda state: state.since)
+            found += [_alert(family, first, len(refusals), len(states))] if now - first.since >= SETTLED else []
+        elif len(of_family) == len(states):
+            found.append(_served(family, of_family))
+    return found
+
+
+def _alert(family: str, state: ServedState, refusing: int, processes: int) -> Alert:
+    instead = f"version {state.version} goes on" if state.served else "the family is not served"
+    return Alert(
+        kind=_KIND,
+        subject=f"{MODELS}/{family}",
+        check=_CHECK,
+        summary=f"the gateway cannot serve the champion of {family}, {instead}: {state.reason}",
+        when=state.since,
+        occurrence=f"{state.refused} {state.fault}",
+        details={
+            "refused": state.refused,
+            "fault": state.fault,
+            "served instead": state.served or "nothing",
+            "processes": f"{refusing} of {processes}",
+        },
+    )
+
+
+def _served(family: str, states: Sequence[ServedState]) -> Resolution:
+    newest = max(states, key=lambda state: state.since)
+    reason = f"version {newest.version} ({newest.served}) is served since {newest.since:%Y-%m-%d %H:%M:%S} UTC"
+    return Resolution(_KIND, f"{MODELS}/{family}", _CHECK, reason, newest.since, _ACTOR, event=1)
