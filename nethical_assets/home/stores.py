@@ -30,14 +30,15 @@ def tracker_path(home: Path) -> Path:
 
 
 def inhibition_by(catalog: Catalog) -> Inhibition:
-    """What holds alerts back, by the datasets that each family trains on."""
+    """What holds alerts back: the datasets that each family trains on, and what they were joined to."""
     from nethical_assets.core.alerts.inhibition import Inhibition
+    from nethical_assets.core.audit.subjects import DATASETS, RAW
 
-    datasets: dict[str, set[str]] = {}
+    data: dict[str, set[str]] = {}
     for entry in catalog.dataset:
         for family in entry.families:
-            datasets.setdefault(family, set()).add(entry.name)
-    return Inhibition({family: frozenset(names) for family, names in datasets.items()})
+            data.setdefault(family, {f"{DATASETS}/{family}"}).add(f"{RAW}/{entry.name}")
+    return Inhibition({family: frozenset(assets) for family, assets in data.items()})
 
 
 def open_model_keys(home: Path, recorder: Callable[[], RunRecorder] | None = None) -> ModelKeys:

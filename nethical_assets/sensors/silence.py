@@ -79,7 +79,7 @@ def _watched(workspace: Workspace, families: tuple[str, ...], memory: Memory) ->
         except IntegrityError:
             continue
         since = min(datetime.fromisoformat(pointer.decided_at) for pointer in pointers)
-        found.append(Watched(family, since, memory.windows.get(family, ())))
+        found.append(Watched(family, DRIFT_REPORTS.record_name(family), since, memory.windows.get(family, ())))
     return found
 
 

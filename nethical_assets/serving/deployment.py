@@ -18,6 +18,7 @@ from pathlib import Path
 
 from nethical_assets.core.alerts.deployment import ServedState, judge_deployment
 from nethical_assets.core.alerts.kinds import Alert
+from nethical_assets.core.delivery.pinned import model_subject
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.core.ground.storage import read_json, write_json
@@ -56,12 +57,12 @@ class ServedFile:
 
     def tell(self, standings: Mapping[str, Standing]) -> None:
         """Say what is served, where it changed."""
-        states = {family: state_of(one) for family, one in standings.items() if one.state != "none"}
+        states = {model_subject(family): state_of(one) for family, one in standings.items() if one.state != "none"}
         if self._path is None or states == self._said:
             return
         # A full disk is told by what stops at it; this is said at the next look then.
         with contextlib.suppress(OSError):
-            write_json(self._path, {family: to_document(state) for family, state in states.items()})
+            write_json(self._path, {subject: to_document(state) for subject, state in states.items()})
             self._said = states
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nethical_assets.core.alerts.kinds import Alert, Resolution
-from nethical_assets.core.audit.subjects import MODELS
 
 SETTLED = timedelta(seconds=5)
 """What does not last so long is told to nobody: a pointer may be looked at while it is replaced."""
@@ -44,27 +43,28 @@ def judge_deployment(states: Sequence[Mapping[str, ServedState]], now: datetime)
     """What is wrong with a family by any process, and what all of them prove to be in order.
 
     Args:
-        states: of each process, by family; a family without a promoted model is in none.
+        states: of each process, by what the issue is about, such as ``models/logistic``; a family without a promoted
+            model is in none.
     """
     found: list[Alert | Resolution] = []
-    for family in sorted({family for process in states for family in process}):
-        of_family = [process[family] for process in states if family in process]
+    for subject in sorted({subject for process in states for subject in process}):
+        of_family = [process[subject] for process in states if subject in process]
         refusals = [state for state in of_family if state.refused]
         if refusals:
             first = min(refusals, key=lambda state: state.since)
-            found += [_alert(family, first, len(refusals), len(states))] if now - first.since >= SETTLED else []
+            found += [_alert(subject, first, len(refusals), len(states))] if now - first.since >= SETTLED else []
         elif len(of_family) == len(states):
-            found.append(_served(family, of_family))
+            found.append(_served(subject, of_family))
     return found
 
 
-def _alert(family: str, state: ServedState, refusing: int, processes: int) -> Alert:
+def _alert(subject: str, state: ServedState, refusing: int, processes: int) -> Alert:
     instead = f"version {state.version} goes on" if state.served else "the family is not served"
     return Alert(
         kind=_KIND,
-        subject=f"{MODELS}/{family}",
+        subject=subject,
         check=_CHECK,
-        summary=f"the gateway cannot serve the champion of {family}, {instead}: {state.reason}",
+        summary=f"the gateway cannot serve the champion of {subject.rpartition('/')[2]}, {instead}: {state.reason}",
         when=state.since,
         occurrence=f"{state.refused} {state.fault}",
         details={
@@ -76,7 +76,7 @@ def _alert(family: str, state: ServedState, refusing: int, processes: int) -> Al
     )
 
 
-def _served(family: str, states: Sequence[ServedState]) -> Resolution:
+def _served(subject: str, states: Sequence[ServedState]) -> Resolution:
     newest = max(states, key=lambda state: state.since)
     reason = f"version {newest.version} ({newest.served}) is served since {newest.since:%Y-%m-%d %H:%M:%S} UTC"
-    return Resolution(_KIND, f"{MODELS}/{family}", _CHECK, reason, newest.since, _ACTOR, event=1)
+    return Resolution(_KIND, subject, _CHECK, reason, newest.since, _ACTOR, event=1)

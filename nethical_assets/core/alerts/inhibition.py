@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from nethical_assets.core.alerts.checks import KIND_OF_MODEL_CHECK
 from nethical_assets.core.alerts.kinds import Alert, fingerprint
-from nethical_assets.core.audit.subjects import DATASETS, RAW
 
 _INHIBITED = frozenset(KIND_OF_MODEL_CHECK.values())
 _STALE = ("stale_dataset", "freshness")
@@ -27,10 +26,10 @@ class Inhibition:
     """What holds alerts back in one home.
 
     Attributes:
-        datasets: family -> the names of the datasets that its models learn from.
+        data: family -> the assets with the data that its models learn from, such as ``raw/nslkdd``.
     """
 
-    datasets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    data: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def causes(self, alert: Alert) -> tuple[str, ...]:
         """The fingerprints of the problems of which any, while it is open, holds the alert back."""
@@ -38,8 +37,7 @@ class Inhibition:
             return ()
         kind, check = _STALE
         family = alert.subject.rpartition("/")[2]
-        assets = [f"{RAW}/{name}" for name in sorted(self.datasets.get(family, ()))]
-        return tuple(fingerprint(kind, asset, check) for asset in (*assets, f"{DATASETS}/{family}"))
+        return tuple(fingerprint(kind, asset, check) for asset in sorted(self.data.get(family, ())))
 
 
 def remark(alert: Alert) -> str:

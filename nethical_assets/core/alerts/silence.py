@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from nethical_assets.core.alerts.kinds import Alert, Resolution
-from nethical_assets.core.audit.subjects import DRIFT_REPORTS
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import IntegrityError
 
@@ -64,11 +63,13 @@ class Watched:
     """A family with a champion.
 
     Attributes:
+        reports: the asset of its drift reports, which the issues are about.
         championed_since: when the family first had a champion: a new one resets nothing.
         windows: what is remembered of its reports (:func:`remember`).
     """
 
     family: str
+    reports: str
     championed_since: datetime
     windows: Sequence[JudgedWindow] = ()
 
@@ -161,7 +162,7 @@ def _reports(one: Watched, now: datetime, watching_since: datetime, limits: Limi
     what = f"the newest one is of the window that ended at {_minute(newest.end)}" if newest else "there is none"
     return Alert(
         kind=_KIND,
-        subject=_subject(one),
+        subject=one.reports,
         check=_REPORTS,
         summary=f"{one.family}: no drift report for more than {_INTERVALS_MISSED} intervals of {hours} hours; {what}.",
         # Who was away themselves give those they watch the time to catch up; the moment stays what it is.
@@ -186,7 +187,7 @@ def _traffic(one: Watched, now: datetime, limits: Limits) -> list[Alert | Resolu
     return [
         Alert(
             kind=_KIND,
-            subject=_subject(one),
+            subject=one.reports,
             check=_TRAFFIC,
             summary=f"{one.family}: the champion scored nothing since {_minute(since)}, for {hours} hours or more; "
             "nothing is watched without traffic.",
@@ -199,11 +200,7 @@ def _traffic(one: Watched, now: datetime, limits: Limits) -> list[Alert | Resolu
 
 def _over(one: Watched, check: str, reason: str, when: datetime) -> Resolution:
     # Of one moment, what is over comes after what was wrong.
-    return Resolution(_KIND, _subject(one), check, reason, when, _ACTOR, event=1)
-
-
-def _subject(one: Watched) -> str:
-    return f"{DRIFT_REPORTS}/{one.family}"
+    return Resolution(_KIND, one.reports, check, reason, when, _ACTOR, event=1)
 
 
 def _verdict(window: JudgedWindow) -> str:

@@ -23,7 +23,7 @@ def bad(minutes: float = 1, refused: str = "sha256:bb", fault: str = "IntegrityE
 
 
 def judged(now: float, *states: ServedState) -> list[Alert | Resolution]:
-    return judge_deployment([{"logistic": state} for state in states], at(now))
+    return judge_deployment([{"models/logistic": state} for state in states], at(now))
 
 
 def test_one_process_that_refuses_is_told() -> None:
@@ -44,7 +44,7 @@ def test_what_lasts_a_moment_is_told_to_nobody() -> None:
 def test_only_all_processes_prove_that_it_is_served() -> None:
     (resolution,) = judged(2, good(0), good(1))
     assert isinstance(resolution, Resolution) and resolution.when == at(1)
-    assert judge_deployment([{"logistic": good()}, {}], at(2)) == []
+    assert judge_deployment([{"models/logistic": good()}, {}], at(2)) == []
     assert judge_deployment([], at(2)) == judge_deployment([{}, {}], at(2)) == []
 
 

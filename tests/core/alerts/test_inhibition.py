@@ -13,7 +13,12 @@ from nethical_assets.core.alerts import Alert, LocalIssueTracker, Resolution
 from nethical_assets.core.alerts.inhibition import Inhibition
 from tests.core.alerts.conftest import NOON, make_alert
 
-INHIBITION = Inhibition({"logistic": frozenset({"nslkdd"}), "heuristic": frozenset({"nslkdd", "guide"})})
+INHIBITION = Inhibition(
+    {
+        "logistic": frozenset({"raw/nslkdd", "datasets/logistic"}),
+        "heuristic": frozenset({"raw/nslkdd", "raw/guide", "datasets/heuristic"}),
+    }
+)
 REPORT = "drift_reports/logistic"
 
 

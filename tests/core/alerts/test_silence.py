@@ -33,7 +33,7 @@ def watched(*windows: JudgedWindow, since: float = 0) -> Watched:
     known: tuple[JudgedWindow, ...] = ()
     for one in windows:
         known = remember(known, one)
-    return Watched("logistic", at(since), known)
+    return Watched("logistic", "drift_reports/logistic", at(since), known)
 
 
 def decided(
@@ -177,7 +177,7 @@ def test_after_every_look_what_is_wrong_is_open_and_nothing_else(
             memory = Memory.parse(str(memory.told("logistic", number, report)))
         if lazy and number + 1 < len(days):
             continue
-        one = Watched("logistic", START, memory.windows.get("logistic", ()))
+        one = Watched("logistic", "drift_reports/logistic", START, memory.windows.get("logistic", ()))
         for _ in range(2):
             now = end + timedelta(minutes=1)
             results = judge([one], now=now, watching_since=LONG_AGO, has_served=True, limits=limits)
