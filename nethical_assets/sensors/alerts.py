@@ -20,6 +20,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.dead_runs import fail_dead_runs
+from nethical_assets.sensors.promotions import file_promotions
 from nethical_assets.sensors.results import RunEvents
 
 READER = "ended runs"
@@ -47,7 +48,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         witness_root(context.instance, settings.home)
         fail_dead_runs(context.instance, settings)
         tracker = issue_tracker.open(settings)
-        recorded = file_results(context.instance, tracker)
+        recorded = file_results(context.instance, tracker) + file_promotions(settings, tracker)
         position = tracker.position(READER)
         if position is not None:
             context.update_cursor(position)

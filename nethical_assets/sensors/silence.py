@@ -61,10 +61,7 @@ def build_silence_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Se
 
 def _matters(tracker: IssueTracker, result: Alert | Resolution) -> bool:
     """Whether it may change something: that nothing is wrong is told of what is open alone."""
-    if isinstance(result, Alert):
-        return True
-    issue = tracker.find(result.fingerprint)
-    return issue is not None and issue.state == "open"
+    return isinstance(result, Alert) or tracker.is_open(result.fingerprint)
 
 
 def _watched(workspace: Workspace, families: tuple[str, ...], memory: Memory) -> list[Watched]:

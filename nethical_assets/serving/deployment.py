@@ -99,8 +99,7 @@ class Reporting:
         new = [one for one in results if (one.fingerprint, type(one).__name__, one.moment) not in self._told]
         if new:
             tracker = Workspace(self._settings, CycleOptions(), "serve").tracker
-            open_now = {issue.fingerprint for issue in tracker.list(state="open")}
-            wanted = [one for one in new if isinstance(one, Alert) or one.fingerprint in open_now]
+            wanted = [one for one in new if isinstance(one, Alert) or tracker.is_open(one.fingerprint)]
             if wanted:
                 tracker.record(wanted)
             self._told |= {(one.fingerprint, type(one).__name__, one.moment) for one in new}

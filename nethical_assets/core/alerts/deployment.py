@@ -15,6 +15,7 @@ from nethical_assets.core.alerts.kinds import Alert, Resolution
 SETTLED = timedelta(seconds=5)
 """What does not last so long is told to nobody: a pointer may be looked at while it is replaced."""
 _KIND, _CHECK = "deployment_failure", "served"
+_ACT = "promotion"
 _ACTOR = "gateway"
 
 
@@ -56,6 +57,38 @@ def judge_deployment(states: Sequence[Mapping[str, ServedState]], now: datetime)
         elif len(of_family) == len(states):
             found.append(_served(subject, of_family))
     return found
+
+
+@dataclass(frozen=True)
+class UnfinishedPromotion:
+    """A promotion that the audit log knows and that could not be carried out: the name of its act, when it was begun,
+    and the digest of the model."""
+
+    act: str
+    begun: datetime
+    model: str
+
+
+def judge_promotions(
+    subject: str, unfinished: Sequence[UnfinishedPromotion], now: datetime
+) -> list[Alert | Resolution]:
+    """What is wrong with the promotions of a family (``models/logistic``); that it is over where none is unfinished."""
+    if not unfinished:
+        reason = "every promotion that the audit log knows was carried out"
+        return [Resolution(_KIND, subject, _ACT, reason, now, _ACTOR, event=1)]
+    return [
+        Alert(
+            kind=_KIND,
+            subject=subject,
+            check=_ACT,
+            summary=f"the promotion of {one.model} was recorded and could not be carried out; "
+            "`nethical audit verify` says what to restore.",
+            when=one.begun,
+            occurrence=one.act,
+            details={"model": one.model, "act": one.act},
+        )
+        for one in unfinished
+    ]
 
 
 def _alert(subject: str, state: ServedState, refusing: int, processes: int) -> Alert:

@@ -125,6 +125,12 @@ class LocalIssueTracker:
             row = connection.execute("SELECT number FROM issues WHERE fingerprint = ?", (fingerprint,)).fetchone()
             return None if row is None else read(connection, int(row["number"]))
 
+    def is_open(self, fingerprint: str) -> bool:
+        """Whether the issue of a problem is open."""
+        with self._reading() as connection:
+            found = "SELECT 1 FROM issues WHERE fingerprint = ? AND state = 'open'"
+            return connection.execute(found, (fingerprint,)).fetchone() is not None
+
     def show(self, number: int) -> Issue:
         """The issue with this number.
 

@@ -109,6 +109,9 @@ class Recorded:
     filed: int
     closed: int
 
+    def __add__(self, other: Recorded) -> Recorded:
+        return Recorded(self.filed + other.filed, self.closed + other.closed)
+
 
 class IssueTracker(Protocol):
     """A place where problems are filed. Every method may raise TrackerError, IntegrityError or BusyError."""
@@ -136,6 +139,9 @@ class IssueTracker(Protocol):
 
     def find(self, fingerprint: str) -> Issue | None:
         """The issue of a problem, open or closed; None when it never occurred."""
+
+    def is_open(self, fingerprint: str) -> bool:
+        """Whether the issue of a problem is open."""
 
     def show(self, number: int) -> Issue:
         """The issue with this number. Raises IssueNotFoundError."""
