@@ -13,7 +13,7 @@ import dagster as dg
 
 from nethical_assets.assets.factory import asset_key
 from nethical_assets.core.alerts import Alert, IssueTracker, Resolution
-from nethical_assets.core.alerts.silence import LOOKED, JudgedWindow, Limits, Memory, Watched, judge
+from nethical_assets.core.alerts.silence import LOOKED, JudgedWindow, Memory, Patience, Watched, judge
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
@@ -31,7 +31,7 @@ def build_silence_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Se
     """Files families whose drift reports stay away or say for long that nothing is scored; closes it by a report."""
     monitoring = settings.file.monitoring
     interval = timedelta(hours=monitoring.drift_interval_hours)
-    limits = Limits(interval, timedelta(hours=monitoring.no_traffic_alert_hours))
+    limits = Patience(interval, timedelta(hours=monitoring.no_traffic_alert_hours))
 
     @dg.sensor(
         name="silence_sensor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -41,13 +42,14 @@ class Silence:
 
 
 @pytest.fixture
-def sensor(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Silence:
+def sensor(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Silence]:
     """Of a home that served, with one champion of three days."""
     pointer = pointer_of(digest_bytes(b"model"), decided_at=(NOW - timedelta(days=3)).isoformat())
     open_registry(settings.home).set_champion(pointer)
     segment_folder(settings.home).mkdir(parents=True)
     segment_folder(settings.home).joinpath("a.segment").write_bytes(b"")
-    return Silence(settings, dg.DagsterInstance.ephemeral(), monkeypatch)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Silence(settings, instance, monkeypatch)
 
 
 def tracker_of(settings: Settings) -> LocalIssueTracker:

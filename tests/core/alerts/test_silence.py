@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.alerts import Alert, LocalIssueTracker, Resolution
-from nethical_assets.core.alerts.silence import JudgedWindow, Limits, Memory, Watched, judge, remember
+from nethical_assets.core.alerts.silence import JudgedWindow, Memory, Patience, Watched, judge, remember
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-LIMITS = Limits(timedelta(hours=6), timedelta(hours=24))
+LIMITS = Patience(timedelta(hours=6), timedelta(hours=24))
 LONG_AGO = START - timedelta(days=30)
 REPORTS, TRAFFIC = "reports", "traffic"
 
@@ -167,7 +167,7 @@ def test_after_every_look_what_is_wrong_is_open_and_nothing_else(
 ) -> None:
     """Windows of a day: nothing comes and goes within one."""
     tracker = LocalIssueTracker(tmp_path_factory.mktemp("silence") / "issues.sqlite")
-    limits = Limits(timedelta(days=1), timedelta(days=2))
+    limits = Patience(timedelta(days=1), timedelta(days=2))
     memory = Memory()
     for number, (judged, traffic) in enumerate(days):
         end = START + timedelta(days=number + 1)
