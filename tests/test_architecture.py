@@ -134,7 +134,7 @@ ORDINARY: dict[str, tuple[str, ...]] = {
     # Names of digests on a card, which is read without the platform.
     "core/cards/annex_iv.py": ("splits", "screened"),
     # The names that a verifier of the log has to know: core does not know the graph, and the declarations take them.
-    "core/audit/subjects.py": ("drift_reports", "model_cards", "models"),
+    "core/audit/subjects.py": ("datasets", "drift_reports", "model_cards", "models", "raw"),
     # A layout of pixels.
     "core/ground/drawing.py": ("raw",),
     # Where screening decisions, and what rules read, have the same word.

@@ -30,9 +30,20 @@ def list_alerts(
     as_json: JsonOption = False,
 ) -> None:
     """The issues, by number."""
-    issues = [issue.to_json() for issue in _tracker().list(state=None if state == "all" else state, label=label)]
+    from nethical_assets.core.alerts.local_issues import as_text
+    from nethical_assets.core.alerts.silence import LOOKED
+    from nethical_assets.home.workspace import utc_now
+    from nethical_assets.operations.status import told_of_looks
+
+    tracker = _tracker()
+    issues = [issue.to_json() for issue in tracker.list(state=None if state == "all" else state, label=label)]
+    looked_at = tracker.position(LOOKED)
+    held = [
+        {"kind": alert.kind, "subject": alert.subject, "check": alert.check, "since": as_text(alert.when)}
+        for alert in tracker.held()
+    ]
     if as_json:
-        print_json({"issues": issues})
+        print_json({"issues": issues, "held_back": held, "looked_at": looked_at})
         return
     rows = [{**issue, "labels": ", ".join(issue["labels"])} for issue in issues]
     print_table(
@@ -43,6 +54,9 @@ def list_alerts(
         prose=("title",),
         short={"updated_at": minute},
     )
+    for one in held:
+        tell(f"Held back by an open issue about stale data: {one['check']} of {one['subject']}")
+    tell(told_of_looks(looked_at, utc_now()))
 
 
 @app.command()

@@ -133,7 +133,8 @@ def run(
 @app.command()
 def status(as_json: JsonOption = False) -> None:
     """Champions, stages, last drift verdict, open alerts and the head of the audit log."""
-    from nethical_assets.operations.status import read_status
+    from nethical_assets.home.workspace import utc_now
+    from nethical_assets.operations.status import read_status, told_of_looks
 
     document = read_status(load_home_to_show())
     if as_json:
@@ -149,7 +150,9 @@ def status(as_json: JsonOption = False) -> None:
     )
     audit_head = document["audit"]
     tell(f"Audit: {audit_head['size']} leaves, root {audit_head['root'] or 'none yet'}")
-    tell(f"Open alerts: {document['alerts']['open']}")
+    held = document["alerts"]["held_back"]
+    tell(f"Open alerts: {document['alerts']['open']}" + (f", {held} held back by stale data" if held else ""))
+    tell(told_of_looks(document["alerts"]["looked_at"], utc_now()))
     segments = {name: number for name, number in document["inference_log"].items() if number}
     if segments:
         tell("Inference log, segments: " + ", ".join(f"{number} {name}" for name, number in segments.items()))

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,15 @@ class Acts:
             f"it to {path.stem}.json"
             for path in sorted(self.folder.glob(f"*{_STUCK}"))
         ]
+
+    def unfinished_changes(self) -> Iterator[tuple[str, datetime, Change]]:
+        """The acts that were recorded and could not be completed: name, when each was begun, and its change. Those that
+        cannot be read are in ``unfinished`` alone."""
+        for path in sorted(self.folder.glob(f"*{_STUCK}")):
+            with suppress(IntegrityError, KeyError, TypeError, FileNotFoundError):
+                document = read_json(path)
+                begun = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                yield path.stem, begun, Change(document["kind"], document["document"])
 
     def _settle(self) -> tuple[PostponedError, ...]:
         postponed: list[PostponedError] = []

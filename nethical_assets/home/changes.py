@@ -26,6 +26,18 @@ def place_pointer(pointer: ModelPointer, stage: str) -> Change:
     return Change("pointer", {"stage": stage, "pointer": pointer.to_json()})
 
 
+def promoted_by(change: Change) -> ModelPointer | None:
+    """The pointer that a change makes the champion; None of any other change, and of one that cannot be read."""
+    from nethical_assets.core.models.registry import ModelPointer
+
+    if change.kind != "pointer" or change.document.get("stage") != "current":
+        return None
+    try:
+        return ModelPointer.from_json(change.document["pointer"])
+    except (IntegrityError, KeyError, TypeError):
+        return None
+
+
 def remove_pointer(pointer: ModelPointer, stage: str) -> Change:
     """Take a candidate or a replaced champion away, with its files unless another pointer names them."""
     return Change("removal", {"stage": stage, "pointer": pointer.to_json()})

@@ -101,7 +101,7 @@ def _told(tracker: LocalIssueTracker, target: Target, patient: bool) -> Told:
     except Exception as error:
         problem = f"{target.name}: {describe_unexpected(error)}"
         state = put_off(outbox, problem, utc_now())
-        return Told(target.name, 0, state.waiting, state.not_before, problem)
+        return Told.of(target.name, state, problem=problem)
 
 
 def deliver_quietly(home: Path, tracker: LocalIssueTracker) -> list[str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from nethical_assets.core.alerts.inhibition import Inhibition
     from nethical_assets.core.audit import AuditLog, RunRecorder
     from nethical_assets.core.models.registry import ModelRegistry
+    from nethical_assets.core.rows.catalog import Catalog
     from nethical_assets.core.signing.keys import ModelKeys
 
 
@@ -25,6 +27,18 @@ def open_audit_log(home: Path) -> AuditLog:
 def tracker_path(home: Path) -> Path:
     """The file of the local issue tracker of a home."""
     return home / "alerts" / "issues.sqlite"
+
+
+def inhibition_by(catalog: Catalog) -> Inhibition:
+    """What holds alerts back: the datasets that each family trains on, and what they were joined to."""
+    from nethical_assets.core.alerts.inhibition import Inhibition
+    from nethical_assets.core.audit.subjects import DATASETS, RAW
+
+    data: dict[str, set[str]] = {}
+    for entry in catalog.dataset:
+        for family in entry.families:
+            data.setdefault(family, {f"{DATASETS}/{family}"}).add(f"{RAW}/{entry.name}")
+    return Inhibition({family: frozenset(assets) for family, assets in data.items()})
 
 
 def open_model_keys(home: Path, recorder: Callable[[], RunRecorder] | None = None) -> ModelKeys:
@@ -48,6 +62,12 @@ def open_registry(home: Path, recorder: Callable[[], RunRecorder] | None = None)
 def segment_folder(home: Path) -> Path:
     """Where the processes of a home write rows as they come."""
     return home / "serving" / "segments"
+
+
+def has_served(home: Path) -> bool:
+    """Whether a home ever answered a request, of any family: there is something in its inference log."""
+    batches = home.joinpath("serving", "inference").rglob("*")
+    return any(path.is_file() for folder in (segment_folder(home).glob("*.segment"), batches) for path in folder)
 
 
 def damaged_segments(home: Path) -> list[Path]:

@@ -30,7 +30,7 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.records import StageRecord, StageRecords
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.sketching import sketch_subjects
-from nethical_assets.home.stores import open_audit_log, open_model_keys, open_registry, tracker_path
+from nethical_assets.home.stores import inhibition_by, open_audit_log, open_model_keys, open_registry, tracker_path
 
 if TYPE_CHECKING:
     from nethical_assets.core.alerts import LocalIssueTracker
@@ -219,7 +219,8 @@ class Workspace:
         """The issue tracker; what it opens, reopens or closes is an act of a run of its own."""
         from nethical_assets.core.alerts import LocalIssueTracker
 
-        return LocalIssueTracker(tracker_path(self.home), IssueJournal(self._for_issues))
+        inhibition = inhibition_by(self.settings.catalog)
+        return LocalIssueTracker(tracker_path(self.home), IssueJournal(self._for_issues), inhibition)
 
     def _for_issues(self) -> Workspace:
         return replace(self, run_id=f"alert-{uuid.uuid4()}")

@@ -5,8 +5,10 @@ What belongs here: reading pointers, records, alerts and the head of the log. Wh
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from nethical_assets.core.alerts.silence import LOOKED
 from nethical_assets.core.audit.reader import LogReader
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.drift.segments import ended_segments, open_segments
@@ -15,6 +17,9 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.stores import damaged_segments, segment_folder
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.stages.watching import DRIFT_REPORTS
+
+_LATE = timedelta(minutes=10)
+"""The sensors look every minute."""
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
@@ -35,13 +40,36 @@ def read_status(settings: Settings) -> dict[str, Any]:
             "drift_score": drift.facts["drift_score"] if drift else None,
         }
     head = LogReader(settings.home / "audit").head()
-    open_alerts = workspace.tracker.list(state="open") if (settings.home / "alerts").exists() else []
     return {
         "home": str(settings.home),
         "families": families,
-        "alerts": {"open": len(open_alerts)},
+        "alerts": _alerts(workspace),
         "inference_log": _segments(settings),
         "audit": {"size": head.size if head else 0, "root": head.root if head else None},
+    }
+
+
+def told_of_looks(looked_at: str | None, now: datetime) -> str:
+    """When the sensors of the daemon last looked, in words: nobody alerts of a daemon that is gone.
+
+    Args:
+        looked_at: ISO 8601 with a time zone; None where they never did.
+    """
+    if looked_at is None:
+        return "The daemon has not watched this home yet: start it with `nethical ui`"
+    when = datetime.fromisoformat(looked_at)
+    said = f"The daemon looked last at {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return said if now - when <= _LATE else f"{said}: nothing is watched until it runs again (`nethical ui`)"
+
+
+def _alerts(workspace: Workspace) -> dict[str, Any]:
+    if not (workspace.home / "alerts").exists():
+        return {"open": 0, "held_back": 0, "looked_at": None}
+    tracker = workspace.tracker
+    return {
+        "open": len(tracker.list(state="open")),
+        "held_back": len(tracker.held()),
+        "looked_at": tracker.position(LOOKED),
     }
 
 

@@ -28,6 +28,7 @@ from nethical_assets.resources.platform import CycleResource, DataSourcesResourc
 from nethical_assets.sensors.alerts import build_alert_sensors
 from nethical_assets.sensors.code import build_code_sensor
 from nethical_assets.sensors.drift import build_drift_sensor
+from nethical_assets.sensors.silence import build_silence_sensor
 from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.graph import STAGES
@@ -93,6 +94,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
             build_drift_sensor(settings, families),
             build_code_sensor(settings, families),
             *build_alert_sensors(settings),
+            build_silence_sensor(settings, families),
         ],
         resources=build_resources(settings),
         executor=dg.in_process_executor,

@@ -20,6 +20,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
 from nethical_assets.resources.platform import IssueTrackerResource
 from nethical_assets.sensors.dead_runs import fail_dead_runs
+from nethical_assets.sensors.promotions import file_promotions
 from nethical_assets.sensors.results import RunEvents
 
 READER = "ended runs"
@@ -47,7 +48,7 @@ def build_alert_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         witness_root(context.instance, settings.home)
         fail_dead_runs(context.instance, settings)
         tracker = issue_tracker.open(settings)
-        recorded = file_results(context.instance, tracker)
+        recorded = file_results(context.instance, tracker) + file_promotions(settings, tracker)
         position = tracker.position(READER)
         if position is not None:
             context.update_cursor(position)
@@ -84,7 +85,8 @@ def file_results(instance: dg.DagsterInstance, tracker: IssueTracker, known: Run
         newer = _ended_runs(instance, updated_after=position.until, limit=_BATCH)
         runs = [run for run in (*late, *newer) if not position.has_read(run)]
     if not runs:
-        return Recorded(0, 0)
+        # A process that was killed may have closed what held an alert back, and not filed that.
+        return tracker.record([]) if tracker.releases() else Recorded(0, 0)
     results = [result for run in runs for result in _events(instance, run.dagster_run, known).results()]
     return tracker.record(results, reader=READER, position=str(_Position.after(position, runs)))
 

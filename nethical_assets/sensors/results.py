@@ -16,7 +16,13 @@ import dagster as dg
 
 from nethical_assets.assets.requests import FAMILY_TAG, REASON_TAG, TRIGGER_TAG, families_of
 from nethical_assets.core.alerts import Alert, Resolution
-from nethical_assets.core.alerts.checks import CheckResult, alert_of, resolution_of
+from nethical_assets.core.alerts.checks import (
+    KIND_OF_MODEL_CHECK,
+    WINDOW_END,
+    CheckResult,
+    alert_of,
+    resolution_of,
+)
 from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.sealing import AUDIT_ROOTS
@@ -134,19 +140,20 @@ class RunEvents:
         ]
 
     def _promoted(self) -> list[Resolution]:
-        """Another model that was promoted ends the drift of the model before it."""
-        found = []
+        """Another model that was promoted ends what its drift reports said of the model before it."""
+        found: list[Resolution] = []
         for number, entry, event in self.of(dg.DagsterEventType.ASSET_MATERIALIZATION):
             key = event.asset_key
             if key is None or key.path[0] != RELEASES.name or len(key.path) != 2:
                 continue
             release = Release.of(event.step_materialization_data.materialization)
             if release.verdict == "promoted" and not release.is_same_model:
-                family = key.path[1]
+                report = DRIFT_REPORTS.record_name(key.path[1])
                 reason = f"version {release.version} was promoted in its place"
-                found.append(
-                    Resolution("drift", DRIFT_REPORTS.record_name(family), "drift", reason, _when(entry), ACTOR, number)
-                )
+                found += [
+                    Resolution(kind, report, check, reason, _when(entry), ACTOR, number)
+                    for check, kind in KIND_OF_MODEL_CHECK.items()
+                ]
         return found
 
     def _planned(self) -> list[dg.AssetKey]:
@@ -260,4 +267,9 @@ def _when(entry: dg.EventLogEntry) -> datetime:
 
 
 def _numbers(metadata: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
-    return {name: value for name, value in metadata.items() if isinstance(value, bool | int | float)}
+    """Numbers, and the end of the window; other texts may quote data."""
+    found: dict[str, str | int | float | bool | None] = {
+        name: value for name, value in metadata.items() if isinstance(value, bool | int | float)
+    }
+    end = metadata.get(WINDOW_END)
+    return {**found, WINDOW_END: end} if isinstance(end, str) else found

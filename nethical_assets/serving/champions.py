@@ -57,11 +57,18 @@ class ServedModel:
 @dataclass(frozen=True)
 class Standing:
     """What is served of one family, and why it is not what the pointer names, in one line without paths of this
-    machine."""
+    machine.
+
+    ``refused`` is the digest that the pointer names and that could not be verified, empty where the pointer could not;
+    ``fault`` is the kind of error. ``since`` is since when it is so (ISO 8601 in UTC), empty without a promoted model.
+    """
 
     state: State = "none"
     model: ServedModel | None = None
     reason: str = ""
+    refused: str = ""
+    fault: str = ""
+    since: str = ""
 
 
 @dataclass
@@ -132,7 +139,15 @@ class Champions:
         self._tell(family, before, after)
 
     def _judged(self, family: str, before: Standing) -> Standing:
+        after = self._found(family, before)
+        same = (after.state, after.refused, after.fault) == (before.state, before.refused, before.fault)
+        goes_on = same and _digest(after) == _digest(before)
+        since = "" if after.state == "none" else utc_now().isoformat(timespec="milliseconds")
+        return replace(after, since=before.since if goes_on else since)
+
+    def _found(self, family: str, before: Standing) -> Standing:
         workspace = Workspace(self._settings, CycleOptions(), "serve")
+        pointer = None
         try:
             pointer = self._champion(workspace, family)
             if pointer is None:
@@ -142,10 +157,17 @@ class Champions:
                 return Standing("served", same)
             return Standing("served", self._loaded(workspace, pointer))
         except NethicalError as error:
-            reason = str(error)
+            reason, fault = str(error), type(error).__name__
         except Exception as error:
             reason = describe_unexpected(error) if may_quote_data(error) else f"{type(error).__name__}: {error}"
-        return Standing("held" if before.model else "unverified", before.model, str(workspace.places.named(reason)))
+            fault = type(error).__name__
+        return Standing(
+            "held" if before.model else "unverified",
+            before.model,
+            str(workspace.places.named(reason)),
+            refused=pointer.model if pointer else "",
+            fault=fault,
+        )
 
     @staticmethod
     def _champion(workspace: Workspace, family: str) -> ModelPointer | None:
@@ -186,3 +208,7 @@ class Champions:
         if after.reason and after.reason != before.reason:
             goes_on = f"{after.model.version} goes on" if after.model else "it is not served"
             _LOGGER.warning("family %s: the champion could not be verified, %s: %s", family, goes_on, after.reason)
+
+
+def _digest(standing: Standing) -> str:
+    return standing.model.digest if standing.model else ""

@@ -36,6 +36,7 @@ from nethical_assets.serving.answers import FeedbackRequest, LabelGiven
 from nethical_assets.serving.api_keys import KeyEntry, KeyRing
 from nethical_assets.serving.batching import Batcher
 from nethical_assets.serving.champions import Champions, ServedModel
+from nethical_assets.serving.deployment import ServedFile
 from nethical_assets.serving.endpoints import LARGE_BYTES, LARGE_TEXT_BYTES, Call, InFlight, Limits
 from nethical_assets.serving.metrics import GatewayMetrics
 from nethical_assets.serving.payloads import JSON, Record, decode_json, media_type
@@ -99,6 +100,7 @@ class Gateway:
         self._singles = ThreadPoolExecutor(1, "singles")
         self._batchers: dict[str, Batcher] = {}
         self._batches_in_flight = 0
+        self._served = ServedFile()
         self._ending = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
@@ -128,6 +130,7 @@ class Gateway:
                 if standing.state != "none":
                     model = (standing.model.digest, standing.model.version) if standing.model else None
                     self.metrics.serves(family, model, verified=standing.state == "served")
+            self._served.tell(self.champions.standings())
         except Exception as error:
             _LOGGER.error("looking for champions: %s", describe_unexpected(error))
 

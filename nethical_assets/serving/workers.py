@@ -22,6 +22,7 @@ from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.core.ground.storage import sweep_partial_files, temporary_folder
 from nethical_assets.home.settings import Settings
 from nethical_assets.serving.api_keys import KEYS_FILE_VARIABLE, KEYS_VARIABLE, KeyRing
+from nethical_assets.serving.deployment import Reporting, forget_worker
 from nethical_assets.serving.listening import can_share, is_loopback, reserve
 from nethical_assets.serving.log_keeping import Sealing
 from nethical_assets.serving.metrics import FOLDER_VARIABLE, forget_process
@@ -78,7 +79,11 @@ def serve(
     with reserve(host, port) as reserved, temporary_folder(folder) as counted:
         port = reserved.getsockname()[1]
         # Left in reverse: the last rows are sealed when the workers have closed their segments.
-        with Sealing(settings, said).going_on(), _Workers(settings, host, port, counted).running(workers) as running:
+        with (
+            Sealing(settings, said).going_on(),
+            Reporting(settings, counted, said).going_on(),
+            _Workers(settings, host, port, counted).running(workers) as running,
+        ):
             running.wait_until_ready()
             many = f"{workers} workers" if workers > 1 else "1 worker"
             said(f"The gateway is at http://{_in_address(host)}:{port} ({many}; /docs says what it offers)")
@@ -170,6 +175,7 @@ class _Workers:
         self._workers.remove(worker)
         code = _waited(worker.process, self._stop_seconds)
         forget_process(worker.process.pid, self._counted)
+        forget_worker(worker.process.pid, self._counted)
         return code
 
     def _stop(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from nethical_assets.core.audit import subjects
 from nethical_assets.core.ground.errors import DatasetError, SourceUnavailableError
 from nethical_assets.stages.fetching import RAW, SNAPSHOT
 from nethical_assets.stages.shown import COLUMN_SCHEMA, ROW_COUNT, ColumnTypes, Shown, Table
@@ -172,7 +173,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
 
 
 DATASETS = Stage(
-    name="datasets",
+    name=subjects.DATASETS,
     scope="family",
     description="Canonical records of the family: one row a record, duplicates and label conflicts resolved. "
     "Synthetic, and labelled so, when no source can serve real data.",

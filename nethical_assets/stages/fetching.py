@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nethical_assets.core.audit import subjects
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_json
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
@@ -169,7 +170,7 @@ def refresh_interval(settings: Settings) -> timedelta:
 
 
 RAW = Stage(
-    name="raw",
+    name=subjects.RAW,
     scope="dataset",
     description=_description,
     owner="team:data-stewards",

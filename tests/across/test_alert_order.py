@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nethical_assets.core.alerts import Resolution
+from nethical_assets.core.audit.reader import LogReader
+from nethical_assets.home.options import CycleOptions
+from nethical_assets.home.settings import load_settings
+from nethical_assets.home.workspace import Workspace, utc_now
 from tests.across.conftest import Copy
 from tests.across.platform import Home, Sensors, files_of, flip
+from tests.core.alerts.conftest import make_alert
 from tests.sweeping import cases
 
 SOURCE = ("--source", "mirror")
@@ -134,3 +141,43 @@ def test_what_could_not_be_filed_is_filed_by_the_next_run_without_a_daemon(copy:
     (issue,) = audit_alerts(home, "all")
     assert issue["state"] == "closed"
     assert issue["occurrences"] == 1
+
+
+@pytest.mark.slow
+def test_after_everything_that_happens_to_an_issue_the_log_verifies(copy: Copy, real: Home) -> None:
+    home = copy(real)
+    workspace = Workspace(load_settings(home.environment), CycleOptions(), "alerts")
+    tracker = workspace.tracker
+    before = len(home.alerts("all"))
+    begin = utc_now() + timedelta(hours=1)  # after all that the run told
+    stale = make_alert(kind="stale_dataset", subject="raw/nslkdd", check="freshness", when=begin)
+    drift = make_alert(kind="drift", subject="drift_reports/logistic", check="drift", when=begin + timedelta(hours=1))
+
+    first, second = str(before + 1), str(before + 2)
+
+    def verifies(*expected: tuple[str, str]) -> None:
+        assert home.problems() == []
+        assert [(issue["kind"], issue["state"]) for issue in home.alerts("all")[before:]] == list(expected)
+
+    tracker.record([stale])
+    home.nethical("alerts", "ack", first, "--reason", "looking", "--actor", "kim").ok()
+    verifies(("stale_dataset", "open"))
+    tracker.record([drift])
+    listed = home.nethical("alerts", "list", "--json").ok().document
+    assert [one["check"] for one in listed["held_back"]] == ["drift"]
+    verifies(("stale_dataset", "open"))
+    home.nethical("alerts", "close", first, "--reason", "known", "--actor", "kim").ok()
+    verifies(("stale_dataset", "closed"), ("drift", "open"))
+    # Sensors that find nothing new change nothing.
+    Sensors(home).tick("check_alert_sensor", "silence_sensor")
+    verifies(("stale_dataset", "closed"), ("drift", "open"))
+    over = Resolution("drift", drift.subject, "drift", "stable", begin + timedelta(hours=8), "check sensor")
+    tracker.record([over, make_alert(**{**vars(drift), "when": begin + timedelta(hours=9), "occurrence": "window 2"})])
+    home.nethical("alerts", "ack", second, "--reason", "looking", "--actor", "kim").ok()
+    home.nethical("alerts", "close", second, "--reason", "retrained").ok()
+    verifies(("stale_dataset", "closed"), ("drift", "closed"))
+    told = [str(found.event.type) for found in LogReader(home.path / "audit").entries()]
+    assert [kind for kind in told if kind.startswith("alert_")][before:] == [
+        *("alert_filed", "alert_acknowledged", "alert_closed", "alert_filed"),
+        *("alert_closed", "alert_filed", "alert_acknowledged", "alert_closed"),
+    ]

@@ -129,7 +129,7 @@ def test_jobs_schedules_and_sensors_run_as_soon_as_the_daemon_does(definitions: 
         dg.DefaultScheduleStatus.RUNNING,
     )
     assert {s.name: s.default_status for s in repository.sensor_defs} == dict.fromkeys(
-        ("drift_sensor", "code_sensor", "check_alert_sensor", "run_failure_alert_sensor"),
+        ("drift_sensor", "code_sensor", "check_alert_sensor", "run_failure_alert_sensor", "silence_sensor"),
         dg.DefaultSensorStatus.RUNNING,
     )
 

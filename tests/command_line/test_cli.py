@@ -392,7 +392,8 @@ def test_status_after_a_cycle(home: Path, command: Cli, finished: Finished) -> N
 
 
 def test_alerts_are_listed_shown_and_closed(environment: dict[str, str], a_home: Path, command: Cli) -> None:
-    assert command("alerts", "list", "--json").document == {"issues": []}
+    assert command("alerts", "list", "--json").document == {"issues": [], "held_back": [], "looked_at": None}
+    assert "has not watched this home yet" in command("alerts", "list").out
     tracker = LocalIssueTracker(Path(environment["NETHICAL_HOME"]) / "alerts" / "issues.sqlite")
     when = datetime(2026, 11, 23, tzinfo=UTC)
     tracker.file(Alert("drift", "logistic", "drift", "score 0.4 is above 0.15", when, "run-1"))

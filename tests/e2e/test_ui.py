@@ -169,7 +169,7 @@ def test_schedules_and_sensors_run_and_every_daemon_is_healthy(platform: Platfor
         "RUNNING",
     )
     assert sensors == dict.fromkeys(
-        ("drift_sensor", "code_sensor", "check_alert_sensor", "run_failure_alert_sensor"), "RUNNING"
+        ("drift_sensor", "code_sensor", "check_alert_sensor", "run_failure_alert_sensor", "silence_sensor"), "RUNNING"
     )
 
     def unhealthy() -> Any:

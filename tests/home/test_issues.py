@@ -41,7 +41,7 @@ def tracker_of(settings: Settings) -> LocalIssueTracker:
 def told(settings: Settings) -> list[str]:
     """What the log was told of issues, finalised or not, in order."""
     log = open_workspace(settings).audit_log
-    kinds = (EventType.ALERT_FILED, EventType.ALERT_CLOSED)
+    kinds = (EventType.ALERT_FILED, EventType.ALERT_ACKNOWLEDGED, EventType.ALERT_CLOSED)
     logged = sorted((one for kind in kinds for one in log.find_events(event_type=kind)), key=lambda one: one.index)
     events = [*(one.event for one in logged), *log.pending_events(b'"alert_')]
     payloads = [log.payload(event) for event in events]
@@ -71,11 +71,18 @@ class Case:
         self.before, self.work, self.after = before, work, after
 
 
+def acknowledge_once(tracker: LocalIssueTracker) -> None:
+    """As a person does who looks whether it was done."""
+    if not tracker.show(1).acknowledged_by:
+        tracker.acknowledge(1, "looking into it", "ada")
+
+
 CASES = {
     "opened": Case([], lambda tracker: tracker.record([PROBLEM]), ("open", "medium", 1)),
     "graver": Case([PROBLEM], lambda tracker: tracker.record([GRAVER]), ("open", "critical", 2)),
     "passed": Case([PROBLEM], lambda tracker: tracker.record([PASSED]), ("closed", "medium", 1)),
     "closed": Case([PROBLEM], lambda tracker: tracker.close(1, "mended", "ada"), ("closed", "medium", 1)),
+    "acknowledged": Case([PROBLEM], acknowledge_once, ("open", "medium", 1)),
     "reopened": Case([PROBLEM, PASSED], lambda tracker: tracker.record([LATER]), ("open", "medium", 2)),
     "late": Case([PASSED], lambda tracker: tracker.record([PROBLEM]), ("closed", "medium", 1)),
 }
@@ -102,6 +109,75 @@ def test_killed_at_any_write_the_log_and_the_tracker_agree(name: str, moment: st
         if not killed:
             return
     pytest.fail(f"never survived every {moment}")
+
+
+STALE = make_alert(kind="stale_dataset", subject="raw/nslkdd", check="freshness")
+FRESH = Resolution("stale_dataset", "raw/nslkdd", "freshness", "it is fresh", NOON + timedelta(hours=2), "check sensor")
+DRIFT = make_alert(kind="drift", subject="drift_reports/logistic", check="drift", when=NOON + timedelta(hours=1))
+
+
+@pytest.mark.parametrize("moment", DURABLE)
+@pytest.mark.parametrize("closed_by", cases("a fresh dataset", more=["a person"]))
+def test_killed_at_any_write_what_stale_data_held_back_is_filed_once(
+    closed_by: str, moment: str, begun: Settings
+) -> None:
+    def work() -> None:
+        tracker = tracker_of(begun)
+        tracker.record([FRESH]) if closed_by == "a fresh dataset" else tracker.close(1, "mended", "ada")
+
+    tracker_of(begun).record([STALE, DRIFT])
+    assert [issue.kind for issue in tracker_of(begun).list()] == ["stale_dataset"]
+    assert told(begun) == ["opened"]
+    kept = begun.home.with_name("kept")
+    shutil.copytree(begun.home, kept)
+    for survived in range(0, 200, 1 if COMPLETE else 7):
+        shutil.rmtree(begun.home)
+        shutil.copytree(kept, begun.home)
+        killed = in_child(work, moment, survived)
+        next_run(begun)
+        assert kept_problems(begun) == [], (moment, survived)
+        # What the sensor does at every look; nothing new was told in between.
+        if tracker_of(begun).releases():
+            tracker_of(begun).record([])
+        found = {issue.kind: (issue.state, issue.occurrences) for issue in tracker_of(begun).list()}
+        if found["stale_dataset"][0] == "closed":
+            assert found["drift"] == ("open", 1), (moment, survived)
+            assert told(begun).count("opened") == 2
+        else:
+            assert [alert.kind for alert in tracker_of(begun).held()] == ["drift"]
+        work()
+        next_run(begun)
+        assert kept_problems(begun) == [], (moment, survived)
+        assert tracker_of(begun).held() == ()
+        if not killed:
+            return
+    pytest.fail(f"never survived every {moment}")
+
+
+def test_who_works_on_an_issue_is_in_the_log(begun: Settings) -> None:
+    tracker = tracker_of(begun)
+    tracker.record([PROBLEM])
+    tracker.acknowledge(1, "looking into it", "ada")
+    log = open_workspace(begun).audit_log
+    (found,) = log.find_events(event_type=EventType.ALERT_ACKNOWLEDGED)
+    payload = log.payload(found.event)
+    assert payload is not None
+    assert (payload["actor"], payload["reason"]) == ("ada", "looking into it")
+    assert kept_problems(begun) == []
+    mend = damage(begun)
+    with pytest.raises(AuditError, match="stays as it is"):
+        tracker.acknowledge(1, "me too", "kim")
+    assert tracker.show(1).acknowledged_by == "ada"
+    mend()
+    tracker.acknowledge(1, "me too", "kim")
+    assert kept_problems(begun) == []
+    with tracker._connection() as connection:
+        connection.execute("UPDATE issues SET acknowledged_by = 'eve'")
+    (problem,) = kept_problems(begun)
+    assert "acknowledged: actor" in problem
+    # What clears it is told by its own leaf.
+    tracker.record([make_alert(when=NOON + timedelta(hours=5), occurrence="run 5", severity="critical")])
+    assert kept_problems(begun) == []
 
 
 def damage(settings: Settings) -> Callable[[], None]:

@@ -35,6 +35,7 @@ EDITED: dict[str, Any] = {
     "unlogged": 1,
 }
 APPENDED = {
+    # Who works on it is in a leaf of its own, where somebody does.
     *("number", "occurrences", "last_summary", "created_at", "updated_at", "failed"),
     *("acknowledged_at", "acknowledged_by"),
 }

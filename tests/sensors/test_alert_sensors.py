@@ -402,21 +402,47 @@ def test_drift_ends_when_another_model_is_promoted(
             metadata={"verdict": verdict, "model": model, "champion_before": "sha256:old", "version": "1.0.1"}
         )
 
+    judge_window(kept, {"drift": False, "accuracy": False, "calibration": False})
+    dg.materialize([release], instance=kept, run_config=QUIET)
+    alerts.file_results(kept, tracker)
+    found = {issue.kind: issue for issue in tracker.list()}
+    assert sorted(found) == ["accuracy_drop", "calibration", "drift"]
+    assert {issue.state == "closed" for issue in found.values()} == {ends}
+    assert found["accuracy_drop"].severity == "high"
+
+
+def judge_window(instance: dg.DagsterInstance, verdicts: dict[str, bool], **numbers: str) -> None:
+    """One run of the drift watch of a family."""
     watched = dg.AssetKey(["drift_reports", "logistic"])
 
     @dg.asset(key=watched)
     def drifting() -> None: ...
 
-    @dg.asset_check(asset=watched, name="drift")
-    def drift() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(passed=False, description="score: 0.5")
+    @dg.multi_asset_check(specs=[dg.AssetCheckSpec(name, asset=watched) for name in verdicts])
+    def checks() -> Iterator[dg.AssetCheckResult]:
+        for name, passed in verdicts.items():
+            yield dg.AssetCheckResult(check_name=name, passed=passed, description="score: 0.5", metadata=dict(numbers))
 
-    dg.materialize([drifting, drift], instance=kept, run_config=QUIET)
-    dg.materialize([release], instance=kept, run_config=QUIET)
+    dg.materialize([drifting, checks], instance=instance, run_config=QUIET)
+
+
+def test_what_an_old_window_says_is_older_than_what_a_newer_one_said(
+    kept: dg.DagsterInstance, tracker: LocalIssueTracker
+) -> None:
+    old, new = "2026-03-01T06:00:00+00:00", "2026-03-01T12:00:00+00:00"
+    judge_window(kept, {"accuracy": False}, window_end=new, quoted="471100815293")
+    judge_window(kept, {"accuracy": True}, window_end=old)
     alerts.file_results(kept, tracker)
     (issue,) = tracker.list()
-    assert issue.kind == "drift"
-    assert (issue.state == "closed") is ends
+    assert (issue.state, issue.title[:-10]) == ("open", "Model Accuracy Drop: logistic - ")
+    assert new in issue.body
+    assert "471100815293" not in issue.body, "of texts only the window's end is told"
+    judge_window(kept, {"accuracy": True}, window_end=new)
+    alerts.file_results(kept, tracker)
+    assert tracker.show(1).state == "closed"
+    judge_window(kept, {"accuracy": False}, window_end=old)
+    alerts.file_results(kept, tracker)
+    assert tracker.show(1).state == "closed"
 
 
 def test_a_run_of_the_command_line_whose_process_is_gone_is_a_failed_run(

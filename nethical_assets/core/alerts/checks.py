@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 
 from nethical_assets.core.alerts.kinds import KINDS, Alert, Detail, Resolution, fingerprint
 
 HIGH_PRIORITY = "high_priority"
 """The number of a check result that is true where the failure is worse than the check's limit alone says."""
+WINDOW_END = "window_end"
+"""The number of a check result that says which window was judged: its end, ISO 8601 with a time zone."""
 
 _ADVISORY = {
     "available",
@@ -25,12 +28,16 @@ _ADVISORY = {
     "newest_record",
     "licence",
 }
+KIND_OF_MODEL_CHECK: Mapping[str, str] = MappingProxyType(
+    {"drift": "drift", "accuracy": "accuracy_drop", "calibration": "calibration"}
+)
+"""What is said of a champion by its drift reports: check -> kind. Another champion ends it."""
 _KIND_BY_CHECK = {
+    **KIND_OF_MODEL_CHECK,
     "freshness": "stale_dataset",
     "gate": "gate_refused",
     "regression": "regression",
     "champion": "regression",
-    "drift": "drift",
     "log_verifies": "audit_failure",
     "events_reconciled": "audit_failure",
 }
@@ -59,6 +66,16 @@ class CheckResult:
     occurrence: str
     numbers: Mapping[str, Detail] = field(default_factory=dict)
     event: int = 0
+
+    @property
+    def window_end(self) -> datetime | None:
+        """The end of the window that was judged, where the result is about one."""
+        said = self.numbers.get(WINDOW_END)
+        try:
+            found = datetime.fromisoformat(said) if isinstance(said, str) else None
+        except ValueError:
+            return None
+        return found if found is not None and found.tzinfo is not None else None
 
     @property
     def kind(self) -> str:
@@ -91,10 +108,11 @@ def alert_of(result: CheckResult) -> Alert | None:
         check=result.check,
         summary=result.summary,
         when=result.when,
-        occurrence=result.occurrence,
+        occurrence=_occurrence(result),
         details=dict(result.numbers),
         severity="high" if result.numbers.get(HIGH_PRIORITY) else None,
         event=result.event,
+        window_end=result.window_end,
     )
 
 
@@ -102,5 +120,12 @@ def resolution_of(result: CheckResult, actor: str) -> Resolution | None:
     """What a passed check proves; None when it did not pass."""
     if not result.passed:
         return None
-    reason = f"the check passed again: {result.summary}"
-    return Resolution(result.kind, result.asset, result.check, reason, result.when, actor, result.event)
+    about = f" of the window that ended at {result.numbers[WINDOW_END]}" if result.window_end else ""
+    reason = f"the check{about} passed again: {result.summary}"
+    problem = (result.kind, result.asset, result.check)
+    return Resolution(*problem, reason, result.when, actor, result.event, result.window_end)
+
+
+def _occurrence(result: CheckResult) -> str:
+    """A window that is judged again is the same occurrence of what it shows; one run may judge several."""
+    return result.occurrence if result.window_end is None else f"window that ended at {result.numbers[WINDOW_END]}"

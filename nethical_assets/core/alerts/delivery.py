@@ -72,17 +72,30 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Told:
-    """What one round of telling a target came to; ``problem`` is empty where everything was told."""
+    """What one round of telling a target came to; ``problem`` is empty where everything was told.
+
+    ``refused`` counts the changes that it never took, in this round and before; ``last_refusal`` is why.
+    """
 
     target: str
     delivered: int
     waiting: int
     not_before: str
     problem: str
+    refused: int = 0
+    last_refusal: str = ""
 
     def __str__(self) -> str:
         said = f"{self.target}: {self.delivered} delivered, {self.waiting} waiting"
-        return f"{said}; {self.problem}" if self.problem else said
+        if self.refused:
+            said += f", {self.refused} never taken"
+        why = self.problem or (f"the last one that was not taken: {self.last_refusal}" if self.refused else "")
+        return f"{said}; {why}" if why else said
+
+    @classmethod
+    def of(cls, target: str, state: TargetState, *, delivered: int = 0, problem: str = "") -> Told:
+        """What it came to where the target is now as ``state`` says."""
+        return cls(target, delivered, state.waiting, state.not_before, problem, state.refused, state.last_refusal)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -99,7 +112,7 @@ def deliver(outbox: Outbox, target: Target, *, now: datetime, patient: bool = Tr
     """
     before = outbox.state()
     if patient and before.not_before and _has_to_wait(now, datetime.fromisoformat(before.not_before)):
-        return Told(target.name, 0, before.waiting, before.not_before, before.problem)
+        return Told.of(target.name, before, problem=before.problem)
     delivered, problem = 0, ""
     for _ in range(AT_ONCE):
         delivery = outbox.next()
@@ -118,8 +131,7 @@ def deliver(outbox: Outbox, target: Target, *, now: datetime, patient: bool = Tr
         else:
             outbox.delivered(delivery, known_as)
             delivered += 1
-    after = outbox.state()
-    return Told(target.name, delivered, after.waiting, after.not_before, problem)
+    return Told.of(target.name, outbox.state(), delivered=delivered, problem=problem)
 
 
 def put_off(outbox: Outbox, problem: str, now: datetime) -> TargetState:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -137,15 +138,17 @@ class GitHubTarget:
         return issue if issue.url == f"{self._repository.url}/issues/{delivery.known_as}" else None
 
     def _found(self, delivery: Delivery) -> GitHubIssue | None:
-        """The issue by its marker, among those that were opened since it was."""
+        """The issue by its marker: among those with our label, whenever they say they were opened, and among all that
+        were opened since it was. Our clock may have been ahead when it was, or somebody took the label away."""
         marker = fingerprint_marker(delivery.issue.fingerprint)
         oldest = datetime.fromisoformat(delivery.issue.created_at) - _CLOCKS_APART
-        for issue in self._repository.get_issues(state="all", sort="created", direction="desc"):
-            if issue.created_at < oldest:
-                return None
-            if _holds(issue, marker) and issue.pull_request is None:
-                return issue
-        return None
+        ours = self._repository.get_issues(state="all", sort="created", direction="desc", labels=[_PLATFORM_LABEL])
+        newer = itertools.takewhile(
+            lambda issue: issue.created_at >= oldest,
+            self._repository.get_issues(state="all", sort="created", direction="desc"),
+        )
+        found = (one for one in itertools.chain(ours, newer) if _holds(one, marker) and one.pull_request is None)
+        return next(found, None)
 
     def _opened(self, delivery: Delivery) -> GitHubIssue:
         labels = [*delivery.issue.labels, _PLATFORM_LABEL]
@@ -173,8 +176,8 @@ class GitHubTarget:
             raise
 
     def _has(self, issue: GitHubIssue, delivery: Delivery) -> bool:
-        since = datetime.fromisoformat(delivery.at) - _CLOCKS_APART
-        return any(_holds(comment, delivery.marker) for comment in issue.get_comments(since=since))
+        # Of any time: our clock may have been ahead when it was written.
+        return any(_holds(comment, delivery.marker) for comment in issue.get_comments())
 
     def _set_state(self, issue: GitHubIssue, delivery: Delivery) -> None:
         if delivery.change == "closed" and issue.state != "closed":

@@ -38,6 +38,22 @@ _KINDS = (
         "Look at the drift report's columns; the comments say whether retraining was asked for and what came of it.",
     ),
     AlertKind(
+        "accuracy_drop",
+        "Model Accuracy Drop",
+        ("ml-ops", "regression", "needs-attention"),
+        "high",
+        "Look at the drift report's accuracy over time; label the rows that `nethical label-queue` names, so that a "
+        "model can be trained on what the champion gets wrong.",
+    ),
+    AlertKind(
+        "calibration",
+        "Model Calibration Alert",
+        ("ml-ops", "drift-alert", "needs-attention"),
+        "medium",
+        "The champion's probabilities are not the shares of positives any more; do not choose thresholds by them until "
+        "a model trained on newer labels is promoted.",
+    ),
+    AlertKind(
         "data_quality",
         "Dataset Validation Issues",
         ("ml-ops", "data-quality", "needs-attention"),
@@ -66,11 +82,26 @@ _KINDS = (
         "Read the reasons in the release; the candidate is kept, the champion is unchanged.",
     ),
     AlertKind(
+        "deployment_failure",
+        "Model Deployment Failure",
+        ("ml-ops", "needs-attention"),
+        "high",
+        "Restore what is damaged from a backup, or promote a model that verifies; until then the last model that the "
+        "gateway could verify goes on, where there is one.",
+    ),
+    AlertKind(
         "run_failure",
         "Run Failure",
         ("ml-ops", "needs-investigation"),
         "high",
         "Mend what the failed step names; the last good state is in place, so run it again then.",
+    ),
+    AlertKind(
+        "monitor_silent",
+        "Monitor Silent",
+        ("ml-ops", "needs-attention"),
+        "high",
+        "Nobody watches this family until it is mended: see that the daemon, the drift schedule and the gateway run.",
     ),
     AlertKind(
         "audit_failure",
@@ -90,9 +121,46 @@ def fingerprint(kind: str, subject: str, check: str) -> str:
     return digest_json({"kind": kind, "subject": subject, "check": check}).partition(":")[2]
 
 
-def moment(when: datetime, event: int) -> str:
-    """A text that sorts as results happened: by time (to the microsecond), at one time by the number of the event."""
-    return f"{when.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%S.%f')}+00:00 {event:020d}"
+@dataclass(frozen=True)
+class Moment:
+    """Where a result is in the order of results: by what it is about, which is the end of the window that was judged or
+    else the time at which it was found; then by when it was found, and by the number of the event that told of it.
+
+    A window that is judged before it has ended counts from when it was judged: nothing is about the future.
+
+    Attributes:
+        when: when it was found, with a time zone.
+        window_end: the end of the window that it is about; None where it is about no window.
+    """
+
+    when: datetime
+    event: int = 0
+    window_end: datetime | None = None
+
+    @property
+    def counted_from(self) -> datetime:
+        """The time that decides, in UTC."""
+        return min(self.when, self.window_end or self.when).astimezone(UTC)
+
+    def __str__(self) -> str:
+        """A text that sorts as moments do, to the microsecond."""
+        found = f"{_time(self.when)} " if self.window_end is not None else ""
+        return f"{_time(self.counted_from)} {found}{self.event:020d}"
+
+    @classmethod
+    def parse(cls, text: str) -> Moment:
+        """The moment of which ``text`` is the text; the oldest trackers noted the time alone.
+
+        Raises:
+            ValueError: it is none.
+        """
+        counted_from, *more = text.split(" ")
+        at, event = datetime.fromisoformat(counted_from), int(more.pop()) if more else 0
+        return cls(datetime.fromisoformat(more[0]), event, at) if more else cls(at, event)
+
+
+def _time(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "+00:00"
 
 
 @dataclass(frozen=True)
@@ -109,6 +177,7 @@ class Alert:
         details: name -> value, shown as a table.
         severity: of this occurrence; the kind's when None.
         event: number of the event that told of it, which orders results of one moment.
+        window_end: the end of the window that was judged, with a time zone; orders results as ``Moment`` says.
     """
 
     kind: str
@@ -120,11 +189,12 @@ class Alert:
     details: Mapping[str, Detail] = field(default_factory=dict)
     severity: Severity | None = None
     event: int = 0
+    window_end: datetime | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown alert kind {self.kind!r}; known: {', '.join(KINDS)}")
-        if self.when.tzinfo is None:
+        if self.when.tzinfo is None or (self.window_end is not None and self.window_end.tzinfo is None):
             raise ValueError("an alert's moment needs a time zone")
 
     @property
@@ -146,8 +216,8 @@ class Alert:
 
     @property
     def moment(self) -> str:
-        """When it happened, in the order of results."""
-        return moment(self.when, self.event)
+        """Where it is in the order of results."""
+        return str(Moment(self.when, self.event, self.window_end))
 
     @property
     def effective_severity(self) -> Severity:
@@ -166,6 +236,7 @@ class Resolution:
         reason: one sentence for the closed issue.
         when: moment of the proof, with a time zone; ``event`` orders results of one moment.
         actor: who closes.
+        window_end: the end of the window that was judged, as of ``Alert``.
     """
 
     kind: str
@@ -175,6 +246,7 @@ class Resolution:
     when: datetime
     actor: str
     event: int = 0
+    window_end: datetime | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -183,5 +255,5 @@ class Resolution:
 
     @property
     def moment(self) -> str:
-        """When it happened, in the order of results."""
-        return moment(self.when, self.event)
+        """Where it is in the order of results."""
+        return str(Moment(self.when, self.event, self.window_end))

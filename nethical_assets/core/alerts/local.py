@@ -9,17 +9,28 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from nethical_assets.core.alerts import local_held as held
 from nethical_assets.core.alerts import local_rows as rows
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, sanitise
+from nethical_assets.core.alerts.inhibition import Inhibition, is_inhibited
 from nethical_assets.core.alerts.kinds import Alert, Resolution
+from nethical_assets.core.alerts.local_issues import add_comment, as_text, read
 from nethical_assets.core.alerts.local_schema import open_to_read, prepare
 from nethical_assets.core.alerts.outbox import Outbox
-from nethical_assets.core.alerts.steps import Journal, Leaf, Record, step_document, step_of
+from nethical_assets.core.alerts.steps import (
+    Acknowledging,
+    Closing,
+    Journal,
+    Leaf,
+    Record,
+    step_document,
+    step_of,
+)
 from nethical_assets.core.alerts.tracker import Issue, Recorded, State, TrackerError
 from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import AuditError, BusyError, IntegrityError
@@ -28,11 +39,17 @@ _BUSY_SECONDS = 30.0
 
 
 class LocalIssueTracker:
-    """Issues in the SQLite file ``path``, created at the first filing. Implements ``tracker.IssueTracker``."""
+    """Issues in the SQLite file ``path``, created at the first filing. Implements ``tracker.IssueTracker``.
 
-    def __init__(self, path: Path, journal: Journal | None = None) -> None:
+    Args:
+        journal: where changes are recorded before they are made.
+        inhibition: what holds alerts back; nothing does by default.
+    """
+
+    def __init__(self, path: Path, journal: Journal | None = None, inhibition: Inhibition | None = None) -> None:
         self.path = path
         self._journal = journal
+        self._inhibition = inhibition or Inhibition()
 
     def file(self, alert: Alert) -> Issue:
         """Open, update or reopen the issue of the alert's problem and return it."""
@@ -46,21 +63,11 @@ class LocalIssueTracker:
         self, results: Sequence[Alert | Resolution], *, reader: str | None = None, position: str = ""
     ) -> Recorded:
         """File and resolve ``results`` in the order in which they happened, each once however often this is repeated;
-        with ``reader`` remember how far it has read when all are."""
-        waiting = deque(sorted(results, key=lambda one: one.moment))
-        changed: list[Alert | Resolution] = []
+        with ``reader`` remember how far it has read when all are. What was held back and is not any more is filed."""
+        # What may be held back comes last, so that what holds it back is known.
+        waiting = deque(sorted(results, key=lambda one: (is_inhibited(one.kind), one.moment)))
         with self._changing() as record:
-            while True:
-                taken, leaf = self._take_unrecorded(record, waiting, reader, position)
-                changed += taken
-                if record is None or leaf is None:
-                    break
-                step = waiting.popleft()
-                if not record(leaf, step):
-                    self.carry_out(step_document(step), unlogged=True)
-                changed.append(step)
-                with self._transaction() as connection:
-                    self._overtake(connection, step, waiting)
+            changed = self._take_all(record, waiting, reader, position)
         filed = sum(isinstance(step, Alert) for step in changed)
         return Recorded(filed, len(changed) - filed)
 
@@ -80,6 +87,16 @@ class LocalIssueTracker:
             found = connection.execute("SELECT fingerprint FROM issues WHERE unlogged = 1").fetchall()
             return frozenset(row["fingerprint"] for row in found)
 
+    def held(self) -> tuple[Alert, ...]:
+        """The alerts that open issues hold back, in the order in which they happened."""
+        with self._reading() as connection:
+            return tuple(held.held(connection))
+
+    def releases(self) -> bool:
+        """Whether an alert was held back that nothing holds back any more: the next ``record`` files it."""
+        with self._reading() as connection:
+            return bool(held.released(connection, self._inhibition))
+
     def position(self, reader: str) -> str | None:
         """How far ``reader`` has read; None when it never recorded."""
         with self._reading() as connection:
@@ -88,7 +105,7 @@ class LocalIssueTracker:
 
     def note(self, fingerprint: str, key: str, text: str, actor: str) -> bool:
         """Comment on the open issue of a problem, once for each ``key``; whether a comment was added."""
-        at = rows.as_text(datetime.now(UTC))
+        at = as_text(datetime.now(UTC))
         with self._transaction() as connection:
             row = connection.execute(
                 "SELECT number FROM issues WHERE fingerprint = ? AND state = 'open'", (fingerprint,)
@@ -98,7 +115,7 @@ class LocalIssueTracker:
                 or not connection.execute("INSERT OR IGNORE INTO notes VALUES (?, ?)", (row["number"], key)).rowcount
             ):
                 return False
-            rows.add_comment(connection, row["number"], at, sanitise(actor), sanitise(text, COMMENT_LIMIT))
+            add_comment(connection, row["number"], at, sanitise(actor), sanitise(text, COMMENT_LIMIT))
             connection.execute("UPDATE issues SET updated_at = ? WHERE number = ?", (at, row["number"]))
             return True
 
@@ -106,7 +123,13 @@ class LocalIssueTracker:
         """The issue of a problem, open or closed; None when it never occurred."""
         with self._reading() as connection:
             row = connection.execute("SELECT number FROM issues WHERE fingerprint = ?", (fingerprint,)).fetchone()
-            return None if row is None else rows.read(connection, int(row["number"]))
+            return None if row is None else read(connection, int(row["number"]))
+
+    def is_open(self, fingerprint: str) -> bool:
+        """Whether the issue of a problem is open."""
+        with self._reading() as connection:
+            found = "SELECT 1 FROM issues WHERE fingerprint = ? AND state = 'open'"
+            return connection.execute(found, (fingerprint,)).fetchone() is not None
 
     def show(self, number: int) -> Issue:
         """The issue with this number.
@@ -115,7 +138,7 @@ class LocalIssueTracker:
             IssueNotFoundError: there is none.
         """
         with self._reading() as connection:
-            return rows.read(connection, number)
+            return read(connection, number)
 
     def list(self, state: State | None = None, label: str | None = None) -> tuple[Issue, ...]:
         """Issues by number, of one state and with one label where given."""
@@ -123,7 +146,7 @@ class LocalIssueTracker:
             found = connection.execute(
                 "SELECT number FROM issues WHERE ? IS NULL OR state = ? ORDER BY number", (state, state)
             ).fetchall()
-            issues = [rows.read(connection, int(row["number"])) for row in found]
+            issues = [read(connection, int(row["number"])) for row in found]
         return tuple(issue for issue in issues if label is None or label in issue.labels)
 
     def comment(self, number: int, text: str, actor: str) -> Issue:
@@ -132,12 +155,12 @@ class LocalIssueTracker:
         Raises:
             IssueNotFoundError: there is no such issue.
         """
-        at = rows.as_text(datetime.now(UTC))
+        at = as_text(datetime.now(UTC))
         with self._transaction() as connection:
-            rows.read(connection, number)
-            rows.add_comment(connection, number, at, sanitise(actor), sanitise(text, COMMENT_LIMIT))
+            read(connection, number)
+            add_comment(connection, number, at, sanitise(actor), sanitise(text, COMMENT_LIMIT))
             connection.execute("UPDATE issues SET updated_at = ? WHERE number = ?", (at, number))
-            return rows.read(connection, number)
+            return read(connection, number)
 
     def acknowledge(self, number: int, reason: str, actor: str) -> Issue:
         """Note who works on an open issue.
@@ -145,18 +168,13 @@ class LocalIssueTracker:
         Raises:
             IssueNotFoundError: there is no such issue.
             TrackerError: it is closed.
+            AuditError: the audit log takes no event; nothing changed.
         """
-        at, by = rows.as_text(datetime.now(UTC)), sanitise(actor)
-        with self._transaction() as connection:
-            if rows.read(connection, number).state == "closed":
-                raise TrackerError(f"issue {number} is closed; there is nothing to acknowledge")
-            said = f"Acknowledged: {sanitise(reason, COMMENT_LIMIT)}"
-            rows.add_comment(connection, number, at, by, said)
-            connection.execute(
-                "UPDATE issues SET acknowledged_at = ?, acknowledged_by = ?, updated_at = ? WHERE number = ?",
-                (at, by, at, number),
+        with self._changing() as record:
+            self._take_a_persons(
+                record, number, lambda connection: rows.acknowledging_of(connection, number, reason, actor)
             )
-            return rows.read(connection, number)
+        return self.show(number)
 
     def outbox(self, target: str) -> Outbox:
         """What waits to be delivered to ``target``."""
@@ -170,15 +188,8 @@ class LocalIssueTracker:
             AuditError: the audit log takes no event; nothing changed.
         """
         with self._changing() as record:
-            with self._transaction() as connection:
-                closing = rows.closing_of(connection, number, reason, actor)
-                leaf = rows.leaf_of(connection, closing)
-                if leaf is not None and record is None:
-                    rows.take(connection, closing)
-            if leaf is not None and record is not None and not record(leaf, closing):
-                raise AuditError(
-                    f"issue {number} stays as it is: the audit log takes no event; see `nethical audit verify`"
-                )
+            self._take_a_persons(record, number, lambda connection: rows.closing_of(connection, number, reason, actor))
+            self._take_all(record, deque())
         return self.show(number)
 
     @contextlib.contextmanager
@@ -194,6 +205,41 @@ class LocalIssueTracker:
             all(record(leaf, step) for leaf, step in late)
             yield record
 
+    def _take_all(
+        self,
+        record: Record | None,
+        waiting: deque[Alert | Resolution],
+        reader: str | None = None,
+        position: str = "",
+    ) -> Sequence[Alert | Resolution]:
+        """Take all steps, and file what nothing holds back any more; those that changed something."""
+        changed: list[Alert | Resolution] = []
+        while True:
+            taken, leaf = self._take_unrecorded(record, waiting, reader, position)
+            changed += taken
+            if record is None or leaf is None:
+                return changed
+            step = waiting.popleft()
+            if not record(leaf, step):
+                self.carry_out(step_document(step), unlogged=True)
+            changed.append(step)
+            with self._transaction() as connection:
+                self._overtake(connection, step, waiting)
+
+    def _take_a_persons(
+        self, record: Record | None, number: int, make: Callable[[sqlite3.Connection], Closing | Acknowledging]
+    ) -> None:
+        """Take what a person does to an issue, which is never done without its leaf."""
+        with self._transaction() as connection:
+            step = make(connection)
+            leaf = rows.leaf_of(connection, step)
+            if leaf is not None and record is None:
+                rows.take(connection, step)
+        if leaf is not None and record is not None and not record(leaf, step):
+            raise AuditError(
+                f"issue {number} stays as it is: the audit log takes no event; see `nethical audit verify`"
+            )
+
     def _take_unrecorded(
         self, record: Record | None, waiting: deque[Alert | Resolution], reader: str | None, position: str
     ) -> tuple[Sequence[Alert | Resolution], Leaf | None]:
@@ -201,7 +247,10 @@ class LocalIssueTracker:
         what has to be recorded of the next one. When none is left, remember how far ``reader`` has read."""
         changed: list[Alert | Resolution] = []
         with self._transaction() as connection:
-            while waiting:
+            while self._has_next(connection, waiting):
+                if held.is_held(connection, waiting[0], self._inhibition):
+                    held.hold(connection, waiting.popleft(), self._inhibition)
+                    continue
                 leaf = None if record is None else rows.leaf_of(connection, waiting[0])
                 if leaf is not None:
                     return changed, leaf
@@ -212,6 +261,12 @@ class LocalIssueTracker:
             if reader is not None:
                 connection.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (reader, position))
         return changed, None
+
+    def _has_next(self, connection: sqlite3.Connection, waiting: deque[Alert | Resolution]) -> bool:
+        """Whether a step is left. When all are taken, what nothing holds back any more follows."""
+        if not waiting:
+            waiting.extend(held.released(connection, self._inhibition))
+        return bool(waiting)
 
     @staticmethod
     def _overtake(connection: sqlite3.Connection, step: Alert | Resolution, waiting: deque[Alert | Resolution]) -> None:

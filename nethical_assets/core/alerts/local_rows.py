@@ -12,17 +12,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, render_body, render_recurrence, sanitise
-from nethical_assets.core.alerts.kinds import Alert, Resolution
-from nethical_assets.core.alerts.steps import Closing, Leaf, Logged, Step
-from nethical_assets.core.alerts.tracker import Change, Comment, Issue, IssueNotFoundError, text_digest
+from nethical_assets.core.alerts.kinds import Alert, Moment, Resolution
+from nethical_assets.core.alerts.local_issues import LABEL_SEPARATOR, PLATFORM, add_comment, as_text, identity, read
+from nethical_assets.core.alerts.steps import Acknowledging, Closing, Leaf, Logged, Step
+from nethical_assets.core.alerts.tracker import (
+    Issue,
+    TrackerError,
+    text_digest,
+)
+from nethical_assets.core.ground.digests import digest_json
+from nethical_assets.core.ground.documents import to_document
 
-PLATFORM = "nethical"
-"""The actor of comments that no person wrote."""
 LATE = "late"
 """The change that a leaf tells of when it was made while the log took no event."""
 
 _SEVERITIES = ("low", "medium", "high", "critical")
-_LABEL_SEPARATOR = ","
 _AHEAD = timedelta(days=1)
 """How far clocks may be ahead: what is known of a problem from a later time counts for nothing, or a clock that was
 wrong once, or an edited time, would silence it until then."""
@@ -34,7 +38,6 @@ _CALM = timedelta(hours=6)
 _COMES_AND_GOES = (
     "The problem comes and goes: it passes now, and this stays open until it passes six hours after it last occurred."
 )
-_INTERNAL = {"labels", "last_summary", "failed", "unlogged"}
 _Filing = Literal["opened", "reopened", "graver", "counted", "older"]
 
 
@@ -50,11 +53,17 @@ def take(connection: sqlite3.Connection, step: Step, *, unlogged: bool = False) 
     match step:
         case Alert():
             taken = _file(connection, step)
+            _drop_held(connection, step, "<=")
         case Resolution():
             _remember(connection, step)
+            if step.moment <= _latest():
+                _drop_held(connection, step, "<")
             taken = _end(connection, step) or _explained(connection, step)
         case Closing():
             taken = _end(connection, step)
+        case Acknowledging():
+            _acknowledge(connection, step)
+            return False
         case Logged():
             connection.execute(
                 "UPDATE issues SET unlogged = 0 WHERE fingerprint = ? AND state = ?", (step.fingerprint, step.state)
@@ -65,15 +74,15 @@ def take(connection: sqlite3.Connection, step: Step, *, unlogged: bool = False) 
     return taken
 
 
-def leaf_of(connection: sqlite3.Connection, step: Alert | Resolution | Closing) -> Leaf | None:
-    """What the audit log has to know before the step is taken; None where it opens, reopens and closes nothing."""
+def leaf_of(connection: sqlite3.Connection, step: Alert | Resolution | Closing | Acknowledging) -> Leaf | None:
+    """What the audit log has to know before the step is taken; None where it changes nothing that the log knows of."""
     match step:
         case Alert():
             filing = _filing(connection, step)
             if filing in (None, "counted", "older"):
                 return None
             document = {
-                **_identity(step),
+                **identity(step),
                 "change": filing,
                 "severity": step.effective_severity,
                 "occurrence": sanitise(step.occurrence),
@@ -82,6 +91,12 @@ def leaf_of(connection: sqlite3.Connection, step: Alert | Resolution | Closing) 
             if filing == "opened":
                 document["text"] = text_digest(_said(step))
             return Leaf("alert_filed", step.fingerprint, document)
+        case Acknowledging():
+            issue = _unacknowledged(connection, step)
+            if issue is None:
+                return None
+            said = {"at": step.at, "actor": sanitise(step.actor), "reason": sanitise(step.reason, COMMENT_LIMIT)}
+            return Leaf("alert_acknowledged", issue.fingerprint, {**identity(issue), **said})
         case Resolution() | Closing():
             issue = _ended(connection, step)
             return None if issue is None else _closing_leaf(issue, _closed_at(step), step.reason, step.actor)
@@ -92,7 +107,7 @@ def late_leaves(connection: sqlite3.Connection) -> list[tuple[Leaf, Logged]]:
     found: list[tuple[Leaf, Logged]] = []
     for row in connection.execute("SELECT number FROM issues WHERE unlogged = 1 ORDER BY number").fetchall():
         issue = read(connection, int(row["number"]))
-        document = {**_identity(issue), "change": LATE, "severity": issue.severity, "at": issue.updated_at}
+        document = {**identity(issue), "change": LATE, "severity": issue.severity, "at": issue.updated_at}
         filed = Leaf("alert_filed", issue.fingerprint, {**document, "text": issue.text_digest})
         found.append((filed, Logged(issue.fingerprint, "open")))
         if issue.state == "closed":
@@ -111,9 +126,20 @@ def overtaking(connection: sqlite3.Connection, alert: Alert) -> Resolution | Non
     ).fetchone()
     if row is None:
         return None
-    at, _, event = row["passed"].partition(" ")
-    when = datetime.fromisoformat(at)
-    return Resolution(alert.kind, alert.subject, alert.check, row["reason"], when, row["actor"], int(event))
+    found = Moment.parse(row["passed"])
+    problem = (alert.kind, alert.subject, alert.check)
+    return Resolution(*problem, row["reason"], found.when, row["actor"], found.event, found.window_end)
+
+
+def opens(connection: sqlite3.Connection, alert: Alert) -> bool:
+    """Whether filing the alert would open or reopen an issue."""
+    return _filing(connection, alert) in ("opened", "reopened")
+
+
+def is_over(connection: sqlite3.Connection, alert: Alert) -> bool:
+    """Whether a resolution is known that is newer than the alert."""
+    newer = "SELECT 1 FROM resolutions WHERE fingerprint = ? AND passed > ? AND passed <= ?"
+    return connection.execute(newer, (alert.fingerprint, alert.moment, _latest())).fetchone() is not None
 
 
 def closing_of(connection: sqlite3.Connection, number: int, reason: str, actor: str) -> Closing:
@@ -127,41 +153,17 @@ def closing_of(connection: sqlite3.Connection, number: int, reason: str, actor: 
     return Closing(issue.fingerprint, as_text(datetime.now(UTC)), reason, actor, failed)
 
 
-def read(connection: sqlite3.Connection, number: int) -> Issue:
-    """The issue with this number.
+def acknowledging_of(connection: sqlite3.Connection, number: int, reason: str, actor: str) -> Acknowledging:
+    """The acknowledgement of an issue now.
 
     Raises:
-        IssueNotFoundError: there is none.
+        IssueNotFoundError: there is none with this number.
+        TrackerError: it is closed.
     """
-    row = connection.execute("SELECT * FROM issues WHERE number = ?", (number,)).fetchone()
-    if row is None:
-        raise IssueNotFoundError(f"there is no issue {number}; `nethical alerts list` shows those there are")
-    comments = connection.execute(
-        "SELECT at, actor, body FROM comments WHERE issue = ? ORDER BY id", (number,)
-    ).fetchall()
-    values = {name: row[name] for name in row.keys() if name not in _INTERNAL}  # noqa: SIM118
-    return Issue(
-        **values,
-        labels=tuple(row["labels"].split(_LABEL_SEPARATOR)),
-        comments=tuple(Comment(**dict(comment)) for comment in comments),
-    )
-
-
-def add_comment(
-    connection: sqlite3.Connection, number: int, at: str, actor: str, body: str, change: Change = "commented"
-) -> None:
-    """Add an entry to an issue's history, which is delivered as ``change``; the texts are sanitised already."""
-    cursor = connection.execute(
-        "INSERT INTO comments (issue, at, actor, body) VALUES (?, ?, ?, ?)", (number, at, actor, body)
-    )
-    connection.execute(
-        "INSERT INTO changes (issue, change, comment) VALUES (?, ?, ?)", (number, change, cursor.lastrowid)
-    )
-
-
-def as_text(when: datetime) -> str:
-    """ISO 8601 in UTC, to the second."""
-    return when.astimezone(UTC).isoformat(timespec="seconds")
+    issue = read(connection, number)
+    if issue.state == "closed":
+        raise TrackerError(f"issue {number} is closed; there is nothing to acknowledge")
+    return Acknowledging(issue.fingerprint, as_text(datetime.now(UTC)), reason, actor)
 
 
 def _latest() -> str:
@@ -186,11 +188,7 @@ def _filing(connection: sqlite3.Connection, alert: Alert) -> _Filing | None:
     newer = alert.moment > failed or (added and alert.moment == failed)
     if not newer:
         return "older" if added else None
-    passed = connection.execute(
-        "SELECT 1 FROM resolutions WHERE fingerprint = ? AND passed > ? AND passed <= ?",
-        (alert.fingerprint, alert.moment, _latest()),
-    ).fetchone()
-    if passed is not None:
+    if is_over(connection, alert):
         return "older"
     if known["state"] == "closed":
         return "reopened"
@@ -227,6 +225,14 @@ def _file(connection: sqlite3.Connection, alert: Alert) -> bool:
     return True
 
 
+def _drop_held(connection: sqlite3.Connection, step: Alert | Resolution, comparison: Literal["<", "<="]) -> None:
+    """An occurrence that was held back, where the step is at least as new, or newer."""
+    connection.execute(
+        f"DELETE FROM held WHERE fingerprint = ? AND moment {comparison} ?",  # noqa: S608
+        (step.fingerprint, step.moment),
+    )
+
+
 def _remember(connection: sqlite3.Connection, resolution: Resolution) -> None:
     """Also without an issue: an older occurrence may yet become known."""
     connection.execute(
@@ -254,8 +260,8 @@ def _ended(connection: sqlite3.Connection, step: Resolution | Closing) -> Issue 
 
 def _flaps(connection: sqlite3.Connection, number: int, failed: str, step: Resolution) -> bool:
     """Whether the problem comes and goes, and has not been gone for long: who is told each time stops to listen."""
-    calm_since = datetime.fromisoformat(failed.partition(" ")[0]) if failed else step.when - _CALM
-    if step.when - calm_since >= _CALM:
+    passed = Moment.parse(step.moment).counted_from
+    if not failed or passed - Moment.parse(failed).counted_from >= _CALM:
         return False
     reopened = connection.execute(
         "SELECT count(*) AS times FROM changes JOIN comments ON comments.id = comment"
@@ -290,9 +296,36 @@ def _end(connection: sqlite3.Connection, step: Resolution | Closing) -> bool:
     return issue is not None
 
 
+def _unacknowledged(connection: sqlite3.Connection, step: Acknowledging) -> Issue | None:
+    """The open issue that the step acknowledges and did not before."""
+    row = connection.execute(
+        "SELECT number FROM issues WHERE fingerprint = ? AND state = 'open' AND NOT EXISTS"
+        " (SELECT 1 FROM notes WHERE issue = number AND note = ?)",
+        (step.fingerprint, _note_of(step)),
+    ).fetchone()
+    return None if row is None else read(connection, int(row["number"]))
+
+
+def _acknowledge(connection: sqlite3.Connection, step: Acknowledging) -> None:
+    issue = _unacknowledged(connection, step)
+    if issue is None:
+        return
+    by = sanitise(step.actor)
+    connection.execute("INSERT INTO notes VALUES (?, ?)", (issue.number, _note_of(step)))
+    add_comment(connection, issue.number, step.at, by, f"Acknowledged: {sanitise(step.reason, COMMENT_LIMIT)}")
+    connection.execute(
+        "UPDATE issues SET acknowledged_at = ?, acknowledged_by = ?, updated_at = ? WHERE number = ?",
+        (step.at, by, step.at, issue.number),
+    )
+
+
+def _note_of(step: Acknowledging) -> str:
+    return f"acknowledged {digest_json(to_document(step))}"
+
+
 def _closing_leaf(issue: Issue, at: str, reason: str, actor: str) -> Leaf:
     said = {"at": at, "actor": sanitise(actor), "reason": sanitise(reason, COMMENT_LIMIT)}
-    return Leaf("alert_closed", issue.fingerprint, {**_identity(issue), **said})
+    return Leaf("alert_closed", issue.fingerprint, {**identity(issue), **said})
 
 
 def _close(connection: sqlite3.Connection, issue: Issue, at: str, reason: str, actor: str) -> None:
@@ -305,14 +338,10 @@ def _close(connection: sqlite3.Connection, issue: Issue, at: str, reason: str, a
     )
 
 
-def _identity(problem: Alert | Issue) -> dict[str, str]:
-    return {"kind": problem.kind, "subject": sanitise(problem.subject), "check": sanitise(problem.check)}
-
-
 def _said(alert: Alert) -> dict[str, Any]:
     """What the issue of a new problem says."""
     return {
-        **_identity(alert),
+        **identity(alert),
         "title": sanitise(alert.title),
         "body": render_body(alert),
         "labels": alert.declared.labels,
@@ -327,7 +356,7 @@ def _open(connection: sqlite3.Connection, alert: Alert) -> None:
         (
             alert.fingerprint,
             *(said[name] for name in ("kind", "subject", "check", "title", "body")),
-            _LABEL_SEPARATOR.join(said["labels"]),
+            LABEL_SEPARATOR.join(said["labels"]),
             alert.effective_severity,
             sanitise(alert.summary, COMMENT_LIMIT),
             at,

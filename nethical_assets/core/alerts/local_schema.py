@@ -14,7 +14,7 @@ from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.sqlite_copies import readable_copy
 from nethical_assets.core.ground.storage import exclusive_lock
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _SCHEMA = """
 CREATE TABLE issues (
@@ -51,7 +51,7 @@ CREATE TABLE comments (
 ) STRICT;
 CREATE INDEX comments_of_issue ON comments (issue, id);
 """
-# ``failed`` and ``passed`` are moments of results (``kinds.moment``): the newest occurrence and the newest resolution.
+# ``failed`` and ``passed`` are moments of results (``kinds.Moment``): the newest occurrence and the newest resolution.
 _SCHEMA_2 = """
 CREATE TABLE resolutions (
     fingerprint TEXT PRIMARY KEY,
@@ -107,12 +107,25 @@ CREATE TABLE deliveries (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO changes (issue, change) SELECT number, 'opened' FROM issues WHERE state = 'open' ORDER BY number;
 """
-_STEPS = (_SCHEMA + _SCHEMA_2, _SCHEMA_3, _SCHEMA_4)
+# ``held`` are alerts that open issues hold back, as steps; ``refusals`` the changes that a target will never take.
+_SCHEMA_5 = """
+CREATE TABLE held (
+    fingerprint TEXT PRIMARY KEY,
+    moment TEXT NOT NULL,
+    step TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE refusals (
+    target TEXT NOT NULL REFERENCES targets (target),
+    change INTEGER NOT NULL REFERENCES changes (id),
+    problem TEXT NOT NULL,
+    PRIMARY KEY (target, change)
+) STRICT, WITHOUT ROWID;
+"""
+_STEPS = (_SCHEMA + _SCHEMA_2, _SCHEMA_3, _SCHEMA_4, _SCHEMA_5)
 _UPGRADES = {
     0: "".join(_STEPS),
     1: "".join((_FROM_1, _SCHEMA_2, *_STEPS[1:])),
-    2: "".join(_STEPS[1:]),
-    3: _SCHEMA_4,
+    **{version: "".join(_STEPS[version - 1 :]) for version in range(2, SCHEMA_VERSION)},
 }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from nethical_assets.core.alerts import local_rows as rows
+from nethical_assets.core.alerts.local_issues import PLATFORM, as_text, read
 from nethical_assets.core.alerts.tracker import Change, Issue
 from nethical_assets.core.ground.digests import digest_json
 
@@ -60,12 +60,16 @@ class TargetState:
         failures: attempts in a row that failed.
         not_before: when it is tried again (ISO 8601 in UTC); empty where nothing stops it.
         problem: why the last attempt failed, one line; empty where it did not.
+        refused: changes that it never took and never will.
+        last_refusal: why the last of those was not taken; empty where there is none.
     """
 
     waiting: int
     failures: int
     not_before: str
     problem: str
+    refused: int
+    last_refusal: str
 
 
 class Outbox:
@@ -87,7 +91,17 @@ class Outbox:
         with self._transaction() as connection:
             row = self._row(connection)
             waiting = connection.execute(_COUNTED, self._arguments(row)).fetchone()["waiting"]
-            return TargetState(int(waiting), row["failures"], row["not_before"], row["problem"])
+            refusals = connection.execute(
+                "SELECT problem FROM refusals WHERE target = ? ORDER BY change", (self.target,)
+            ).fetchall()
+            return TargetState(
+                waiting=int(waiting),
+                failures=row["failures"],
+                not_before=row["not_before"],
+                problem=row["problem"],
+                refused=len(refusals),
+                last_refusal=refusals[-1]["problem"] if refusals else "",
+            )
 
     def next(self) -> Delivery | None:
         """The oldest change that waits, noted as attempted: whoever sees it again knows that it may have been sent."""
@@ -111,16 +125,19 @@ class Outbox:
     def refused(self, delivery: Delivery, problem: str) -> None:
         """The target will never take it: the next ones are delivered without it."""
         with self._transaction() as connection:
-            self._pass(connection, delivery, problem)
+            self._pass(connection, delivery)
+            connection.execute(
+                "INSERT OR REPLACE INTO refusals VALUES (?, ?, ?)", (self.target, delivery.number, problem)
+            )
 
     def failed(self, problem: str, not_before: datetime) -> None:
         """The target could not be told; it is tried again at ``not_before`` (with a time zone)."""
         with self._transaction() as connection:
             failures = self._row(connection)["failures"] + 1
-            self._set(connection, failures=failures, not_before=rows.as_text(not_before), problem=problem)
+            self._set(connection, failures=failures, not_before=as_text(not_before), problem=problem)
 
-    def _pass(self, connection: sqlite3.Connection, delivery: Delivery, problem: str = "") -> None:
-        self._set(connection, delivered=delivery.number, failures=0, not_before="", problem=problem)
+    def _pass(self, connection: sqlite3.Connection, delivery: Delivery) -> None:
+        self._set(connection, delivered=delivery.number, failures=0, not_before="", problem="")
 
     def _row(self, connection: sqlite3.Connection) -> sqlite3.Row:
         connection.execute(
@@ -137,7 +154,7 @@ class Outbox:
             connection.execute(_SET[name], (value, self.target))
 
     def _delivery(self, connection: sqlite3.Connection, row: sqlite3.Row, found: sqlite3.Row) -> Delivery:
-        issue = rows.read(connection, int(found["issue"]))
+        issue = read(connection, int(found["issue"]))
         known = connection.execute(
             "SELECT known_as FROM deliveries WHERE target = ? AND issue = ?", (self.target, issue.number)
         ).fetchone()
@@ -147,7 +164,7 @@ class Outbox:
             change=found["change"],
             issue=issue,
             at=issue.created_at if opened else found["at"],
-            actor=rows.PLATFORM if opened else found["actor"],
+            actor=PLATFORM if opened else found["actor"],
             body="" if opened else found["body"],
             known_as=None if known is None else known["known_as"],
             uncertain=found["id"] <= max(row["attempted"], row["since"]),

@@ -1,5 +1,5 @@
 """What may happen to an issue, as values that can be written down and carried out again: an occurrence, a resolution, a
-closing by a person, and the note that the audit log knows of a change that was made without it.
+closing or an acknowledgement by a person, and the note that the audit log knows of a change that was made without it.
 
 What belongs here: these values, and both directions between them and JSON documents. What does not: what they do to a
 tracker (``local_rows``).
@@ -35,6 +35,16 @@ class Closing:
 
 
 @dataclass(frozen=True)
+class Acknowledging:
+    """A person says that somebody works on an open issue; ``at`` is ISO 8601 in UTC."""
+
+    fingerprint: str
+    at: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True)
 class Logged:
     """The audit log knows that the issue of a problem is ``state``."""
 
@@ -42,8 +52,14 @@ class Logged:
     state: Literal["open", "closed"]
 
 
-Step = Alert | Resolution | Closing | Logged
-_STEPS: Mapping[str, type[Step]] = {"filed": Alert, "resolved": Resolution, "closed": Closing, "logged": Logged}
+Step = Alert | Resolution | Closing | Acknowledging | Logged
+_STEPS: Mapping[str, type[Step]] = {
+    "filed": Alert,
+    "resolved": Resolution,
+    "closed": Closing,
+    "acknowledged": Acknowledging,
+    "logged": Logged,
+}
 
 
 def step_document(step: Step) -> dict[str, Any]:
@@ -79,7 +95,7 @@ def _finite(value: Any) -> Any:
 class Leaf:
     """What the audit log is told of a change of an issue: the event type, whose issue, and the document."""
 
-    event: Literal["alert_filed", "alert_closed"]
+    event: Literal["alert_filed", "alert_acknowledged", "alert_closed"]
     fingerprint: str
     document: Mapping[str, Any]
 

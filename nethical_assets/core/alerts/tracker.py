@@ -13,9 +13,12 @@ person who knew of it. So an older pass never closes the issue of a newer failur
 One that was reopened three times within a day comes and goes: it stays open until a resolution six hours after its
 newest occurrence, or until a person closes it.
 
-Record. The audit log is told before an issue is opened, reopened, made graver or closed (``steps.Journal``). Where it
-takes no event, the platform files and closes all the same, since its issues are what tells people so; the log is told
-when it takes events again. A person closes nothing without it.
+Inhibition. An alert that would open an issue is held back while an issue is open that explains it (``inhibition``). It
+is noted there, kept, and filed when that is closed, unless a newer result said in between that it is over.
+
+Record. The audit log is told before an issue is opened, reopened, made graver, acknowledged or closed
+(``steps.Journal``). Where it takes no event, the platform files and closes all the same, since its issues are what
+tells people so; the log is told when it takes events again. A person acknowledges and closes nothing without it.
 """
 
 from __future__ import annotations
@@ -106,6 +109,9 @@ class Recorded:
     filed: int
     closed: int
 
+    def __add__(self, other: Recorded) -> Recorded:
+        return Recorded(self.filed + other.filed, self.closed + other.closed)
+
 
 class IssueTracker(Protocol):
     """A place where problems are filed. Every method may raise TrackerError, IntegrityError or BusyError."""
@@ -117,7 +123,13 @@ class IssueTracker(Protocol):
         self, results: Sequence[Alert | Resolution], *, reader: str | None = None, position: str = ""
     ) -> Recorded:
         """File and resolve ``results`` in the order in which they happened, each once however often this is repeated;
-        with ``reader`` remember how far it has read when all are."""
+        with ``reader`` remember how far it has read when all are. What was held back and is not any more is filed."""
+
+    def held(self) -> tuple[Alert, ...]:
+        """The alerts that open issues hold back, in the order in which they happened."""
+
+    def releases(self) -> bool:
+        """Whether an alert was held back that nothing holds back any more: the next ``record`` files it."""
 
     def position(self, reader: str) -> str | None:
         """How far ``reader`` has read; None when it never recorded."""
@@ -127,6 +139,9 @@ class IssueTracker(Protocol):
 
     def find(self, fingerprint: str) -> Issue | None:
         """The issue of a problem, open or closed; None when it never occurred."""
+
+    def is_open(self, fingerprint: str) -> bool:
+        """Whether the issue of a problem is open."""
 
     def show(self, number: int) -> Issue:
         """The issue with this number. Raises IssueNotFoundError."""
@@ -138,7 +153,8 @@ class IssueTracker(Protocol):
         """Add a comment. Raises IssueNotFoundError."""
 
     def acknowledge(self, number: int, reason: str, actor: str) -> Issue:
-        """Note who works on an open issue. Raises IssueNotFoundError, and TrackerError where it is closed."""
+        """Note who works on an open issue. Raises IssueNotFoundError, TrackerError where it is closed, and AuditError
+        where the audit log takes no event."""
 
     def close(self, number: int, reason: str, actor: str) -> Issue:
         """Close the issue; closing a closed one changes nothing. Raises IssueNotFoundError."""

@@ -25,7 +25,7 @@ from nethical_assets.core.alerts.delivery import (
     TargetUnavailableError,
     parse_wait,
 )
-from nethical_assets.core.alerts.local_rows import PLATFORM
+from nethical_assets.core.alerts.local_issues import PLATFORM
 from nethical_assets.core.alerts.outbox import Delivery
 from nethical_assets.core.ground.errors import SettingsError
 

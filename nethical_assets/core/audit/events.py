@@ -77,6 +77,7 @@ class EventType(StrEnum):
     """Batches of predictions, or of labels that came later, entered the inference log; its subjects name the files and
     their bytes."""
     ALERT_FILED = "alert_filed"
+    ALERT_ACKNOWLEDGED = "alert_acknowledged"
     ALERT_CLOSED = "alert_closed"
     SETTINGS_CHANGED = "settings_changed"
     RULES_CHANGED = "rules_changed"

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 REFERENCE_SUBJECT = "drift reference"
 ALERT_PREFIX = "alerts/"
 ALERT_TEXT = "issue text"
+_ABOUT_ALERTS = (EventType.ALERT_FILED, EventType.ALERT_ACKNOWLEDGED, EventType.ALERT_CLOSED)
 
 
 def promotion_subjects(pointer: ModelPointer) -> dict[str, str]:
@@ -55,8 +56,8 @@ def promotion_payload(pointer: ModelPointer) -> dict[str, Any]:
 
 
 def alert_subject(kind: str, fingerprint: str, text: str | None = None) -> dict[str, str]:
-    """The subjects of ``alert_filed`` and ``alert_closed`` leaves: the alert's kind with a digest of its fingerprint,
-    and, when an issue is opened, the digest of what it says."""
+    """The subjects of leaves about alerts: the alert's kind with a digest of its fingerprint, and, when an issue is
+    opened, the digest of what it says."""
     subjects = {ALERT_PREFIX + kind: digest_bytes(fingerprint.encode())}
     return subjects if text is None else {**subjects, ALERT_TEXT: text}
 
@@ -198,7 +199,7 @@ def alert_problems(log: LogReader, issues: Mapping[str, Issue], told: Collection
         AuditError: the log is malformed.
     """
     found: dict[str, _Alerts] = {}
-    leaves = [*log.find_events(event_type=EventType.ALERT_FILED), *log.find_events(event_type=EventType.ALERT_CLOSED)]
+    leaves = [one for kind in _ABOUT_ALERTS for one in log.find_events(event_type=kind)]
     for one in sorted(leaves, key=lambda leaf: leaf.index):
         text = next((subject.digest for subject in one.event.subjects if subject.name == ALERT_TEXT), None)
         for subject in one.event.subjects:
@@ -215,15 +216,20 @@ def alert_problems(log: LogReader, issues: Mapping[str, Issue], told: Collection
 
 @dataclass
 class _Alerts:
-    """The leaves about one issue: the newest, the newest that filed it, and what it says (leaf and digest)."""
+    """The leaves about one issue: the newest that left it open or closed, the newest that filed it, the newest by which
+    somebody works on it, and what it says (leaf and digest)."""
 
     kind: str
     newest: LoggedEvent
     filed: LoggedEvent | None = None
+    acknowledged: LoggedEvent | None = None
     opened: tuple[int, str] | None = None
 
     def take(self, leaf: LoggedEvent, text: str | None) -> None:
         """The next leaf of the log."""
+        if leaf.event.type is EventType.ALERT_ACKNOWLEDGED:
+            self.acknowledged = leaf
+            return
         self.newest = leaf
         if leaf.event.type is EventType.ALERT_FILED:
             self.filed = leaf
@@ -242,6 +248,9 @@ class _Alerts:
         if state == "closed":
             named = {"actor": issue.closed_by, "reason": issue.close_reason, "at": issue.closed_at}
             wrong += self._differing(log, self.newest, named)
+        if self.acknowledged is not None and issue.acknowledged_by:
+            named = {"actor": issue.acknowledged_by, "at": issue.acknowledged_at}
+            wrong += [f"acknowledged: {one}" for one in self._differing(log, self.acknowledged, named)]
         if self.opened is not None and self.filed is not None:
             wrong += self._differing(log, self.filed, {"severity": issue.severity})
             index, text = self.opened

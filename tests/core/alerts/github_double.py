@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 TOKEN = "github_pat_of_the_double"
 REPOSITORY = "owner/watched"
@@ -147,7 +147,9 @@ class GitHubDouble:
             issue = self.add_issue(body["title"], body["body"], body.get("labels", ()))
             return 201, limits, issue
         if rest == "/issues":
-            ordered = sorted(self.issues.values(), key=lambda issue: -issue["number"])
+            wanted = {name for names in query.get("labels", []) for name in names.split(",")}
+            chosen = [one for one in self.issues.values() if wanted <= {label["name"] for label in one["labels"]}]
+            ordered = sorted(chosen, key=lambda issue: -issue["number"])
             return self._page(ordered, target, query, limits)
         found = re.fullmatch(r"/issues/(\d+)(/comments)?", rest)
         number = int(found[1]) if found else 0
@@ -169,7 +171,9 @@ class GitHubDouble:
             self.comments[number].append(comment)
             return 201, limits, comment
         if found[2]:
-            return self._page(self.comments[number], target, query, limits)
+            since = query.get("since", [""])[0]
+            newer = [one for one in self.comments[number] if one["created_at"] >= since]
+            return self._page(newer, target, query, limits)
         if method == "PATCH":
             self.issues[number].update({name: value for name, value in body.items() if name == "state"})
         return 200, limits, self.issues[number]
@@ -179,6 +183,6 @@ class GitHubDouble:
         start = (page - 1) * self.page_size
         headers = dict(limits)
         if start + self.page_size < len(items):
-            path = urlsplit(target).path
-            headers["link"] = f'<{self.address}{path}?page={page + 1}>; rel="next"'
+            path, rest = urlsplit(target).path, {name: found[0] for name, found in query.items() if name != "page"}
+            headers["link"] = f'<{self.address}{path}?{urlencode({**rest, "page": page + 1})}>; rel="next"'
         return 200, headers, items[start : start + self.page_size]

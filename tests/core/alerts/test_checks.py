@@ -13,7 +13,7 @@ from nethical_assets.core.alerts.checks import _ADVISORY, _KIND_BY_CHECK, HIGH_P
 from nethical_assets.core.quality.checks import CHECKS
 
 WHEN = datetime(2026, 11, 22, 3, tzinfo=UTC)
-DECISIONS = {"gate", "regression", "champion", "drift", "log_verifies", "events_reconciled"}
+DECISIONS = {"gate", "regression", "champion", "drift", "accuracy", "calibration", "log_verifies", "events_reconciled"}
 
 
 def result(check: str = "schema", **changes: Any) -> CheckResult:

@@ -89,6 +89,8 @@ def test_each_change_is_told_once_and_in_order(double, tracker, alert):
         "waiting": 0,
         "not_before": "",
         "problem": "",
+        "refused": 0,
+        "last_refusal": "",
     }
     assert len(double.issues) == 1
     issue = double.issues[1]
@@ -261,6 +263,38 @@ def test_a_change_that_is_never_taken_holds_up_no_other(double, tracker, alert, 
     told = tell(double, tracker)
     assert (told.delivered, told.waiting) == (1, 0) and told.problem
     assert len(double.issues) == 2
+    # What was told since does not hide it.
+    tracker.file(alert(check="a third"))
+    later = tell(double, tracker)
+    assert (later.delivered, later.problem, later.refused) == (1, "", 1)
+    assert later.last_refusal == told.problem and "1 never taken" in str(later) and told.problem in str(later)
+
+
+@pytest.mark.parametrize("days", [3, -400], ids=["ahead", "behind"])
+def test_what_was_sent_with_a_wrong_clock_is_not_sent_twice(double, tracker, alert, days):
+    """GitHub dates what it is given by its own clock."""
+    wrong = datetime.now(UTC) + timedelta(days=days)
+    tracker.outbox(target_of(double).name).state()
+    tracker.file(alert(when=wrong))
+    double.fail("POST", f"/repos/{REPOSITORY}/issues", "drop")
+    tell(double, tracker)
+    tell(double, tracker, patient=False)
+    assert len(double.issues) == 1
+    tracker.file(alert(when=wrong + timedelta(hours=1), occurrence="run 2", summary="4 columns"))
+    double.fail("POST", f"/repos/{REPOSITORY}/issues/1/comments", "drop")
+    tell(double, tracker, patient=False)
+    tell(double, tracker, patient=False)
+    assert tell(double, tracker, patient=False).waiting == 0
+    assert len(double.issues) == 1 and len(double.texts()) == 1
+
+
+def test_an_issue_whose_label_somebody_took_away_is_found(double, tracker, alert):
+    tracker.file(alert(when=datetime.now(UTC)))
+    double.fail("POST", f"/repos/{REPOSITORY}/issues", "drop")
+    tell(double, tracker)
+    double.issues[1]["labels"] = []
+    tell(double, tracker, patient=False)
+    assert len(double.issues) == 1
 
 
 def test_a_label_that_somebody_makes_at_the_same_time_is_no_failure(double, tracker, alert):
@@ -310,13 +344,13 @@ def test_the_issues_of_an_older_tracker_are_told_too(double, tmp_path, alert):
     older.file(alert())
     with sqlite3.connect(older.path) as connection:
         # As version 3 left it.
-        for table in ("deliveries", "targets", "changes"):
+        for table in ("held", "refusals", "deliveries", "targets", "changes"):
             connection.execute(f"DROP TABLE {table}")
         for column in ("acknowledged_at", "acknowledged_by"):
             connection.execute(f"ALTER TABLE issues DROP COLUMN {column}")
         connection.execute("PRAGMA user_version = 3")
     connection.close()
-    assert local_schema.SCHEMA_VERSION == 4
+    assert local_schema.SCHEMA_VERSION == 5
     tell_all(double, older)
     assert len(double.issues) == 1 and older.show(1).acknowledged_by == ""
 

@@ -13,6 +13,11 @@ def test_titles_and_labels_of_the_specification(alert):
     assert alert().title == "Dataset Validation Issues: nslkdd - 2026-03-01"
     assert KINDS["data_quality"].labels == ("ml-ops", "data-quality", "needs-attention")
     assert KINDS["regression"].labels == ("ml-ops", "regression", "needs-investigation")
+    titles = {name: kind.title for name, kind in KINDS.items()}
+    assert titles["accuracy_drop"] == "Model Accuracy Drop" and KINDS["accuracy_drop"].severity == "high"
+    assert titles["deployment_failure"] == "Model Deployment Failure"
+    assert {"regression", "drift", "stale_dataset", "data_quality", "run_failure", "audit_failure"} < set(KINDS)
+    assert {"accuracy_drop", "calibration", "deployment_failure", "monitor_silent"} < set(KINDS)
 
 
 def test_every_kind_is_complete():

@@ -311,7 +311,7 @@ def test_a_file_of_the_first_version_is_upgraded_with_its_issues(tmp_path: Path)
     LocalIssueTracker(path).close(2, "mended", "ada")
     with sqlite3.connect(path) as connection:
         connection.executescript(
-            "DROP TABLE deliveries; DROP TABLE targets; DROP TABLE changes;"
+            "DROP TABLE held; DROP TABLE refusals; DROP TABLE deliveries; DROP TABLE targets; DROP TABLE changes;"
             "ALTER TABLE issues DROP COLUMN acknowledged_at; ALTER TABLE issues DROP COLUMN acknowledged_by;"
             "ALTER TABLE issues DROP COLUMN failed; ALTER TABLE issues DROP COLUMN unlogged;"
             "DROP TABLE resolutions; DROP TABLE notes; DROP TABLE positions;"

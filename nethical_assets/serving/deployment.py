@@ -1,0 +1,130 @@
+"""What the workers serve, told to the process that started them, and by that to the issue tracker.
+
+What belongs here: the files by which a worker tells, and the thread that files. What does not: what is an alert
+(``core.alerts.deployment``), or verifying champions (``champions``). A worker has requests to answer, and waits for no
+lock of the tracker.
+
+A gateway that is killed loses nothing: the next one looks at every champion again and says the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nethical_assets.core.alerts.deployment import ServedState, judge_deployment
+from nethical_assets.core.alerts.kinds import Alert
+from nethical_assets.core.delivery.pinned import model_subject
+from nethical_assets.core.ground.documents import from_document, to_document
+from nethical_assets.core.ground.errors import NethicalError
+from nethical_assets.core.ground.storage import read_json, write_json
+from nethical_assets.core.ground.unexpected import describe_unexpected
+from nethical_assets.home.options import CycleOptions
+from nethical_assets.home.settings import Settings
+from nethical_assets.home.workspace import Workspace, utc_now
+from nethical_assets.serving.champions import Standing
+from nethical_assets.serving.metrics import FOLDER_VARIABLE
+
+_PATTERN = "served-*.json"
+_SECONDS_BETWEEN_LOOKS = 1.0
+_POINTER = "pointer"
+
+
+def state_of(standing: Standing) -> ServedState:
+    """What a process says of one family."""
+    model = standing.model
+    return ServedState(
+        since=datetime.fromisoformat(standing.since).astimezone(UTC),
+        served=model.digest if model else "",
+        version=model.version if model else "",
+        refused="" if standing.state == "served" else standing.refused or _POINTER,
+        fault=standing.fault,
+        reason=standing.reason,
+    )
+
+
+class ServedFile:
+    """The file in which this worker says what it serves; none where no folder is named, as in a process of its own."""
+
+    def __init__(self) -> None:
+        folder = os.environ.get(FOLDER_VARIABLE)
+        self._path = _path(Path(folder), os.getpid()) if folder else None
+        self._said: Mapping[str, ServedState] | None = None
+
+    def tell(self, standings: Mapping[str, Standing]) -> None:
+        """Say what is served, where it changed."""
+        states = {model_subject(family): state_of(one) for family, one in standings.items() if one.state != "none"}
+        if self._path is None or states == self._said:
+            return
+        # A full disk is told by what stops at it; this is said at the next look then.
+        with contextlib.suppress(OSError):
+            write_json(self._path, {subject: to_document(state) for subject, state in states.items()})
+            self._said = states
+
+
+def forget_worker(pid: int, folder: Path) -> None:
+    """A worker ended: what it served is over."""
+    _path(folder, pid).unlink(missing_ok=True)
+
+
+class Reporting:
+    """Files what the workers that tell in ``folder`` cannot serve, and closes it when all of them serve again."""
+
+    def __init__(self, settings: Settings, folder: Path, said: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._said = said
+        self._ending = threading.Event()
+        self._told: set[tuple[str, str, str]] = set()
+        self._problem = ""
+
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """It is looked at until the context is left."""
+        thread = threading.Thread(target=self._go_on, name="deployment", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ending.set()
+            thread.join()
+
+    def look(self) -> None:
+        """Look once, and file what is new."""
+        results = judge_deployment(list(self._states()), utc_now())
+        new = [one for one in results if (one.fingerprint, type(one).__name__, one.moment) not in self._told]
+        if new:
+            tracker = Workspace(self._settings, CycleOptions(), "serve").tracker
+            wanted = [one for one in new if isinstance(one, Alert) or tracker.is_open(one.fingerprint)]
+            if wanted:
+                tracker.record(wanted)
+            self._told |= {(one.fingerprint, type(one).__name__, one.moment) for one in new}
+
+    def _states(self) -> Iterator[dict[str, ServedState]]:
+        for path in sorted(self._folder.glob(_PATTERN)):
+            with contextlib.suppress(FileNotFoundError):
+                yield {name: from_document(ServedState, one, path.name) for name, one in read_json(path).items()}
+
+    def _go_on(self) -> None:
+        while not self._ending.wait(_SECONDS_BETWEEN_LOOKS):
+            try:
+                self.look()
+            except (NethicalError, OSError) as error:
+                self._tell(str(error))
+            except Exception as error:
+                self._tell(describe_unexpected(error))
+            else:
+                self._problem = ""
+
+    def _tell(self, problem: str) -> None:
+        if problem != self._problem:
+            self._said(f"what the workers cannot serve could not be filed: {problem}")
+        self._problem = problem
+
+
+def _path(folder: Path, pid: int) -> Path:
+    return folder / f"served-{pid}.json"
