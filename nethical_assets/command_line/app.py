@@ -21,6 +21,7 @@ from nethical_assets.command_line import (
     audit,
     data,
     drift,
+    labels,
     lineage,
     models,
     quarantine,
@@ -213,6 +214,8 @@ app.command("lineage")(lineage.lineage)
 app.command("reproduce")(lineage.reproduce)
 app.command("screen")(screening.screen)
 app.command("traffic")(traffic.traffic)
+app.command("label-queue")(labels.label_queue)
+app.command("feedback")(labels.feedback)
 app.command("error-card")(screening.error_card)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 _CURSOR_VERSION = 1
 _FRUITLESS = {
-    "unchanged": "Retraining gave the same model: it needs new labelled data.",
+    "unchanged": "Retraining gave the same model: it needs new labelled data. Which requests to label first: nethical "
+    "label-queue {family}.",
     "candidate": "Retraining gave a model that was refused; the champion stays.",
 }
 
@@ -148,7 +149,7 @@ def _why_not(
     asked = f"{known['digest']}:{known['attempt']}"
     decided = situation.trained_at is not None and situation.trained_at > asked_at
     if decided and situation.verdict != "promoted" and _is_as_before(known, situation):
-        what = _FRUITLESS.get(situation.verdict, _FRUITLESS["candidate"])
+        what = _FRUITLESS.get(situation.verdict, _FRUITLESS["candidate"]).format(family=report.family)
         return f"fruitless:{asked}", f"{what} It is requested again when the data or the champion changes."
     if now - asked_at < cooldown:
         until = _minute((asked_at + cooldown).isoformat())

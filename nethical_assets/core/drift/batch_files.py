@@ -115,6 +115,15 @@ def write_batch(
     return target, data
 
 
+def counted_moment(
+    folder: UPath, occasion: str, model: str = "", *, counts: Callable[[BatchFile, bytes], bool]
+) -> datetime | None:
+    """The time of the first batch of a model and an occasion that counts; None where there is none."""
+    known = _known_by(model, occasion)
+    found = (batch for batch in batch_files(folder) if f"-{known}-" in batch.path.name)
+    return next((batch.moment for batch in found if counts(batch, batch.path.read_bytes())), None)
+
+
 def drop_uncounted(
     folder: UPath, occasion: str, model: str = "", *, counts: Callable[[BatchFile, bytes], bool]
 ) -> None:
