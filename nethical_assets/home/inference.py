@@ -131,7 +131,7 @@ class InferenceStore:
         if not self.segments.exists():
             return SealedRows()
         done = SealedRows()
-        with self._locked(waiting_seconds):
+        with self.held(waiting_seconds):
             # Segments whose leaf was recorded by somebody who died before they were removed.
             self._workspace.acts.settle()
             self._drop_unrecorded()
@@ -158,7 +158,7 @@ class InferenceStore:
         from nethical_assets.core.drift.feedback import EVER, FEEDBACK_SCHEMA, unknown_requests
 
         workspace, occasion = self._workspace, f"file {source}"
-        with self._locked(waiting_seconds):
+        with self.held(waiting_seconds):
             workspace.acts.settle()
             log = workspace.feedback_log
             unknown = unknown_requests(workspace.inference_log, labels.ids)
@@ -187,7 +187,12 @@ class InferenceStore:
             )
         return taken
 
-    def _locked(self, waiting_seconds: float) -> AbstractContextManager[None]:
+    def held(self, waiting_seconds: float = _WAITING_SECONDS) -> AbstractContextManager[None]:
+        """Batches do not change but by whoever has this.
+
+        Raises:
+            BusyError: another process has it for longer than ``waiting_seconds``.
+        """
         return exclusive_lock(self._serving / "sealing.lock", waiting_seconds=waiting_seconds, what="the inference log")
 
     def _seal(self, paths: Sequence[Path]) -> SealedRows:
@@ -308,6 +313,20 @@ def seal_segments(settings: Settings) -> SealedRows:
         return InferenceStore(workspace).seal()
     finally:
         workspace.finish_errand()
+
+
+def removed_batches(workspace: Workspace, family: str, since: datetime, until: datetime) -> int:
+    """How many batches that can have had rows of a family, scored at or after ``since`` and before ``until``, retention
+    removed: with any, what is still there of the period is not all of it.
+
+    Raises:
+        AuditError: the log is not what was signed.
+    """
+    from nethical_assets.core.drift.expiry import batches_between
+
+    prefix = f"{BATCH_PREFIX}{family}/"
+    names = [name for name in workspace.evidence.removed_batches() if name.startswith(prefix)]
+    return len(batches_between(names, since, until))
 
 
 def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:

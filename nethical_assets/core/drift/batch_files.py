@@ -66,9 +66,17 @@ class BatchFile:
 def batch_files(folder: UPath) -> Iterator[BatchFile]:
     """The batches in ``folder``, oldest first."""
     for path in sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else ():
-        if parts := _NAME.fullmatch(path.name):
-            moment = datetime.strptime(parts[1], _TIME).replace(tzinfo=UTC)
-            yield BatchFile(path, moment, parts[2] or "", parts[3], parts[4])
+        if (batch := batch_file(path)) is not None:
+            yield batch
+
+
+def batch_file(path: UPath) -> BatchFile | None:
+    """The batch at ``path``, as its name says; None where that is no name of a batch."""
+    parts = _NAME.fullmatch(path.name)
+    if parts is None:
+        return None
+    moment = datetime.strptime(parts[1], _TIME).replace(tzinfo=UTC)
+    return BatchFile(path, moment, parts[2] or "", parts[3], parts[4])
 
 
 def counted_files(
@@ -84,7 +92,11 @@ def counted_files(
     seen: set[tuple[str, ...]] = set()
     for batch in batch_files(folder):
         if batch.identity not in seen and wanted(batch):
-            data = batch.read()
+            try:
+                data = batch.read()
+            except FileNotFoundError:
+                # Retention removed it since the folder was listed.
+                continue
             if counts(prefix + batch.path.name, digest_bytes(data)):
                 seen.add(batch.identity)
                 yield batch, data
@@ -143,6 +155,8 @@ def batch_problems(folder: UPath) -> Iterator[str]:
     for batch in batch_files(folder):
         try:
             read_table(batch.read())
+        except FileNotFoundError:
+            continue
         except (IntegrityError, pa.ArrowInvalid) as error:
             yield str(error)
 
