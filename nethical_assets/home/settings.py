@@ -140,6 +140,7 @@ class MonitoringSettings(_Strict):
     drift_interval_hours: Literal[1, 2, 3, 4, 6, 8, 12, 24] = 6
     drift_window_hours: int = Field(default=168, ge=1, le=8760)
     drift_minimum_rows: int = Field(default=200, ge=30, le=10_000_000)
+    drift_minimum_labelled_rows: int = Field(default=100, ge=30, le=10_000_000)
     drift_false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
     retraining_cooldown_hours: int = Field(default=24, ge=0, le=8760)
     retry_horizon_hours: int = Field(default=6, ge=0, le=720)

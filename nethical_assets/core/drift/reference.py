@@ -164,7 +164,7 @@ class Reference:
 
 
 def build_reference(
-    scores: FloatArray,
+    scores: FloatArray | None,
     probabilities: FloatArray,
     sketch: pd.DataFrame,
     *,
@@ -174,7 +174,7 @@ def build_reference(
     """The reference of one batch of predictions, stored when its model is promoted.
 
     Args:
-        scores, probabilities: shape (rows,).
+        scores, probabilities: shape (rows,); scores may be None where there are none.
         sketch: numeric columns that describe the inputs (``Detector.sketch``), one row a prediction.
         labels: of the rows, 0, 1 or NaN where unknown; what changes of accuracy and calibration are judged against.
         decision_threshold: a row counts as positive at or above it.
