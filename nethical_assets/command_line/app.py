@@ -10,7 +10,9 @@ from __future__ import annotations
 import gc
 import re
 import sys
+import uuid
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -21,6 +23,7 @@ from nethical_assets.command_line import (
     audit,
     data,
     drift,
+    labels,
     lineage,
     models,
     quarantine,
@@ -29,7 +32,7 @@ from nethical_assets.command_line import (
     traffic,
 )
 from nethical_assets.command_line.interrupts import ending, exit_code, first_signal, interruptible
-from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings
+from nethical_assets.command_line.opening import load_home, load_home_to_show, load_settings, open_workspace
 from nethical_assets.command_line.output import (
     DelimiterOption,
     EncodingOption,
@@ -197,25 +200,32 @@ def score(
 
 @app.command()
 def retention(as_json: JsonOption = False) -> None:
-    """Remove Dagster's records of runs that the settings keep no longer, and what killed processes left."""
+    """Remove records of old runs, old batches of the inference log, and what killed processes left."""
     with working("removing what is kept no longer"):
         from nethical_assets.home.workspace import utc_now
+        from nethical_assets.operations.retention import remove_expired_batches
         from nethical_assets.orchestration.instance import open_instance, storage_failures
         from nethical_assets.orchestration.run_history import apply_retention
 
         settings = load_home()
         with storage_failures(settings), open_instance(settings) as instance:
             removed = apply_retention(settings, instance, now=utc_now())
+        workspace = open_workspace(settings, f"retention-{uuid.uuid4()}")
+        batches = remove_expired_batches(workspace)
+        workspace.finish_errand()
     if as_json:
-        print_json({"runs": removed.runs, "files": removed.files})
+        print_json({"runs": removed.runs, "files": removed.files, **asdict(batches)})
     else:
         tell(f"Removed the records of {removed.runs} runs, and {removed.files} files of processes that ended")
+        tell(f"Removed {batches.predictions} batches of predictions and {batches.labels} of labels")
 
 
 app.command("lineage")(lineage.lineage)
 app.command("reproduce")(lineage.reproduce)
 app.command("screen")(screening.screen)
 app.command("traffic")(traffic.traffic)
+app.command("label-queue")(labels.label_queue)
+app.command("feedback")(labels.feedback)
 app.command("error-card")(screening.error_card)
 
 

@@ -5,6 +5,7 @@ What belongs here: arguments and printing. What does not: sending (``operations.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +31,10 @@ def traffic(
         float | None, typer.Option(min=0, help="Give the labels so many seconds later; without it none are given.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="In which order rows are sent.")] = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Write what was answered here, with request_id and label: .csv, .jsonl or .parquet."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Replay held-out rows against a gateway, as they are or shifted, so that monitoring has something to see."""
@@ -47,7 +52,7 @@ def traffic(
     with StatusLine(said).shown():
         from nethical_assets.operations.traffic import Traffic, send_traffic
 
-        plan = Traffic(rate, minutes * 60.0, shift, label_delay, seed)
+        plan = Traffic(rate, minutes * 60.0, shift, label_delay, seed, keep)
         document: dict[str, Any] = send_traffic(load_home(), family, url, plan, told).to_json()
     if as_json:
         print_json({"family": family, **document})

@@ -7,8 +7,11 @@ not: deciding on a change (``core``), or the order of leaf and change (``acts``)
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from upath import UPath
 
 from nethical_assets.core.ground.errors import IntegrityError, NethicalError
 from nethical_assets.core.ground.storage import sync_folder, write_json, write_object
@@ -76,6 +79,12 @@ def change_issue(step: Document) -> Change:
 def drop_segments(removed: Sequence[str], damaged: Sequence[str]) -> Change:
     """Remove segments of the inference log whose rows are in batches, and put damaged ones aside."""
     return Change("segments", {"removed": list(removed), "damaged": list(damaged)})
+
+
+def drop_batches(predictions: Sequence[str], labels: Sequence[str]) -> Change:
+    """Remove batches of predictions (``family/file name``), with the sketches beside them, and of labels (file
+    names)."""
+    return Change("batches", {"predictions": list(predictions), "labels": list(labels)})
 
 
 def apply_change(workspace: Workspace, change: Change) -> None:
@@ -168,6 +177,30 @@ def _drop_segments(workspace: Workspace, document: Document) -> None:
         sync_folder(folder)
 
 
+def _drop_batches(workspace: Workspace, document: Document) -> None:
+    from nethical_assets.core.drift.batch_files import batch_file
+    from nethical_assets.core.drift.segment_format import FAMILY_NAME
+
+    serving = workspace.home / "serving"
+    named = [("inference", *name.partition("/")[::2]) for name in document["predictions"]]
+    named += [("feedback", "", name) for name in document["labels"]]
+    for store, family, name in named:
+        is_family = store == "feedback" or re.fullmatch(FAMILY_NAME, family)
+        if "/" in name or batch_file(UPath(name)) is None or not is_family:
+            raise IntegrityError(f"{serving}: an act names a file that is no batch; restore acts/ from a backup")
+    folders = set()
+    for store, family, name in named:
+        folder = serving / store / family
+        folder.joinpath(name).unlink(missing_ok=True)
+        beside = serving / "sketches" / family
+        for path in beside.glob(f"{name.removesuffix('.parquet')}-*") if store == "inference" else ():
+            path.unlink(missing_ok=True)
+        folders.add(folder)
+    for folder in folders:
+        if folder.exists():
+            sync_folder(folder)
+
+
 _CHANGES: Mapping[str, Callable[[Workspace, Document], None]] = {
     "pointer": _place_pointer,
     "removal": _remove_pointer,
@@ -178,4 +211,5 @@ _CHANGES: Mapping[str, Callable[[Workspace, Document], None]] = {
     "in_force": _put_in_force,
     "issue": _change_issue,
     "segments": _drop_segments,
+    "batches": _drop_batches,
 }

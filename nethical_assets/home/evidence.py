@@ -136,6 +136,21 @@ class Evidence:
         """Whether a leaf, also a verified pending one, is about the sketches of a batch (``family/file name``)."""
         return self._is_logged({SKETCH_PREFIX + name}, digest)
 
+    def removed_batches(self) -> dict[str, str]:
+        """What retention removed of the inference log, by leaves and verified pending leaves: the subject of each batch
+        (``scores/family/file name`` or ``labels/file name``) -> the digest of its bytes."""
+        events = self._log.pending_events(EventType.RETENTION_DELETED.value.encode())
+        if self._log.checkpoint_bytes() is not None:
+            found = self._log.find_events(event_type=EventType.RETENTION_DELETED)
+            events = [*(one.event for one in found), *events]
+        return {
+            subject.name: subject.digest
+            for event in events
+            if event.type is EventType.RETENTION_DELETED
+            for subject in event.subjects
+            if subject.name.startswith((BATCH_PREFIX, FEEDBACK_PREFIX))
+        }
+
     def _is_logged(self, names: set[str], digest: str) -> bool:
         # A leaf stays; that there is none may change.
         if any((name, digest) in self._logged for name in names):

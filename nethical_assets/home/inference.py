@@ -1,7 +1,7 @@
 """The inference log of a home: sealing what processes wrote into batches, through the audit log.
 
-What belongs here: which segments are sealed, in which order files, leaf and removal come, and what is told. What does
-not: the bytes of a segment, or which row becomes which batch (``core.drift``).
+What belongs here: which segments are sealed and labels taken, in which order files, leaf and removal come, and what is
+told. What does not: the bytes of a segment, or which row becomes which batch (``core.drift``).
 
 Batches are written first, and count for nothing until one leaf of the audit log names them all; the same act removes
 the segments. Killed before the leaf, the next pass makes the batches again and removes what was left of these; killed
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from nethical_assets.core.drift.batch_files import Announce
+    from nethical_assets.core.drift.given_labels import GivenLabels
     from nethical_assets.core.drift.sealing import Gathered
     from nethical_assets.core.drift.segment_format import SegmentRead
     from nethical_assets.core.drift.segments import SegmentWriter
@@ -85,6 +87,23 @@ class _Plan:
     feedback: str
 
 
+@dataclass(frozen=True)
+class TakenLabels:
+    """What became of labels that were given at once.
+
+    Attributes:
+        labels: how many were given.
+        unknown: of requests that no batch has; they count when one has.
+        changed: of requests that had another label before; the new one counts.
+        taken_before: when the same file was taken before; then nothing was written now.
+    """
+
+    labels: int
+    unknown: int
+    changed: int
+    taken_before: datetime | None = None
+
+
 class InferenceStore:
     """The segments and batches of one home."""
 
@@ -114,14 +133,69 @@ class InferenceStore:
         if not self.segments.exists():
             return SealedRows()
         done = SealedRows()
-        lock = exclusive_lock(self._serving / "sealing.lock", waiting_seconds=waiting_seconds, what="the inference log")
-        with lock:
+        with self.held(waiting_seconds):
             # Segments whose leaf was recorded by somebody who died before they were removed.
             self._workspace.acts.settle()
             self._drop_unrecorded()
             for paths in _groups(ended_segments(self.segments)):
                 done += self._seal(paths)
         return done
+
+    def take_labels(
+        self, labels: GivenLabels, source: str, *, waiting_seconds: float = _WAITING_SECONDS
+    ) -> TakenLabels:
+        """Have the log know labels that were given at once, all of them or none, as of now.
+
+        They are known by ``source`` (the digest of their file): given again, also by a process that was started anew
+        after a kill, they are there once, and a label that was corrected in between stays corrected.
+
+        Raises:
+            BusyError: another process seals for longer than ``waiting_seconds``.
+            AuditError: the event could not be recorded; the labels count for nothing.
+            IntegrityError: a batch was changed on disk.
+            OSError: the batch could not be written.
+        """
+        import pyarrow as pa
+
+        from nethical_assets.core.drift.feedback import EVER, FEEDBACK_SCHEMA, unknown_requests
+
+        workspace, occasion = self._workspace, f"file {source}"
+        with self.held(waiting_seconds):
+            workspace.acts.settle()
+            log = workspace.feedback_log
+            unknown = unknown_requests(workspace.inference_log, labels.ids)
+            if (before := log.given(occasion)) is not None:
+                return TakenLabels(len(labels.ids), unknown, 0, before)
+            earlier, _ = log.labels_of(labels.ids, EVER)
+            changed = sum(
+                old is not None and old != new
+                for old, new in zip(earlier.to_pylist(), labels.labels.to_pylist(), strict=True)
+            )
+            taken = TakenLabels(len(labels.ids), unknown, changed)
+            told = {"labels": taken.labels, "unknown": unknown, "changed": changed, "source": source}
+            # What a killed process wrote and did not record.
+            log.drop_uncounted(occasion)
+            now = workspace.now()
+            columns = [pa.repeat(pa.scalar(now, FEEDBACK_SCHEMA.types[0]), len(labels.ids)), labels.ids, labels.labels]
+            actor = pa.repeat(pa.scalar(f"file:{source.partition(':')[2][:16]}"), len(labels.ids))
+            table = pa.table([*columns, actor], schema=FEEDBACK_SCHEMA)
+            log.append_table(
+                table,
+                occasion=occasion,
+                when=now,
+                record=lambda name, digest: workspace.record_event(
+                    EventType.BATCH_SCORED, {f"{FEEDBACK_PREFIX}{name}": digest}, payload={"feedback": told}
+                ),
+            )
+        return taken
+
+    def held(self, waiting_seconds: float = _WAITING_SECONDS) -> AbstractContextManager[None]:
+        """Batches do not change but by whoever has this.
+
+        Raises:
+            BusyError: another process has it for longer than ``waiting_seconds``.
+        """
+        return exclusive_lock(self._serving / "sealing.lock", waiting_seconds=waiting_seconds, what="the inference log")
 
     def _seal(self, paths: Sequence[Path]) -> SealedRows:
         from nethical_assets.core.drift.sealing import gather
@@ -249,6 +323,20 @@ def seal_segments(settings: Settings) -> SealedRows:
         return InferenceStore(workspace).seal()
     finally:
         workspace.finish_errand()
+
+
+def removed_batches(workspace: Workspace, family: str, since: datetime, until: datetime) -> int:
+    """How many batches that can have had rows of a family, scored at or after ``since`` and before ``until``, retention
+    removed: with any, what is still there of the period is not all of it.
+
+    Raises:
+        AuditError: the log is not what was signed.
+    """
+    from nethical_assets.core.drift.expiry import batches_between
+
+    prefix = f"{BATCH_PREFIX}{family}/"
+    names = [name for name in workspace.evidence.removed_batches() if name.startswith(prefix)]
+    return len(batches_between(names, since, until))
 
 
 def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:

@@ -147,9 +147,16 @@ class MonitoringSettings(_Strict):
     drift_false_alarm_rate: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
     retraining_cooldown_hours: int = Field(default=24, ge=0, le=8760)
     retry_horizon_hours: int = Field(default=6, ge=0, le=720)
+    inference_retention_days: int = Field(default=400, ge=1, le=36500)
     run_retention_days: int = Field(default=90, ge=1, le=3650)
     run_retention_runs: int = Field(default=50, ge=10, le=100_000)
     run_retention_schedule: Cron = "30 3 * * *"
+
+    @model_validator(mode="after")
+    def _window_is_kept(self) -> Self:
+        if self.inference_retention_days * 24 < self.drift_window_hours:
+            raise ValueError("inference_retention_days must be at least drift_window_hours: reports need their window")
+        return self
 
 
 class ServingSettings(_Strict):

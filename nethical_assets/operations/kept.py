@@ -56,6 +56,21 @@ def kept_problems(settings: Settings, *, with_alerts: bool = True, with_private_
     return [problem for look in looks for problem in _told(look, workspace)]
 
 
+def kept_notes(settings: Settings) -> list[str]:
+    """What an auditor should know of what is not kept any more."""
+    try:
+        removed = Workspace(settings, CycleOptions(), "verify").evidence.removed_batches()
+    except NethicalError:
+        # A log that cannot be read is a problem of its own.
+        return []
+    if not removed:
+        return []
+    return [
+        f"{len(removed)} batches of the inference log are gone because retention removed them "
+        "(monitoring.inference_retention_days); the leaves that say so name each"
+    ]
+
+
 def _told(look: Callable[[Workspace], Iterable[str]], workspace: Workspace) -> list[str]:
     try:
         return list(look(workspace))
@@ -223,8 +238,9 @@ def _edited_rows(workspace: Workspace, family: str, record: StageRecord) -> Iter
 
 
 def _inference_problems(workspace: Workspace) -> Iterator[str]:
-    """Every batch of scores or labels is what its name says, and every batch that the log names is there. What the log
-    does not name counts for nothing. A segment that was damaged is named until somebody has seen it."""
+    """Every batch of scores or labels is what its name says, and every batch that the log names is there, unless
+    retention removed it. What the log does not name counts for nothing. A segment that was damaged is named until
+    somebody has seen it."""
     yield from workspace.inference_log.problems()
     yield from workspace.feedback_log.problems()
     for path in damaged_segments(workspace.home):
@@ -232,15 +248,19 @@ def _inference_problems(workspace: Workspace) -> Iterator[str]:
             f"{path}: a segment of the inference log that was damaged; what could be read of it is in the log: remove "
             "it when you know why (docs/operations.md)"
         )
+    removed = workspace.evidence.removed_batches()
+    gone = {*removed.values()}
     present = workspace.inference_log.batch_digests()
     labels = workspace.feedback_log.batch_digests()
     digests = set(present.values())
     for found in workspace.audit_log.find_events(event_type=EventType.BATCH_SCORED):
         for subject in found.event.subjects:
+            if removed.get(subject.name) == subject.digest:
+                continue
             if subject.name.startswith(BATCH_PREFIX):
                 name = subject.name.removeprefix(BATCH_PREFIX)
                 # Leaves of older versions name the family only.
-                there = present.get(name) == subject.digest if "/" in name else subject.digest in digests
+                there = present.get(name) == subject.digest if "/" in name else subject.digest in digests | gone
                 if not there:
                     yield f"serving/inference/{name}: the batch of leaf {found.index} is missing; restore it"
             elif subject.name.startswith(FEEDBACK_PREFIX):

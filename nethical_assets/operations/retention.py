@@ -1,19 +1,24 @@
-"""Removing models that nobody uses any more.
+"""Removing models that nobody uses any more, and batches of the inference log that are too old.
 
 What belongs here: removing what has expired, each removal recorded before it is made. What does not: what has expired
-(``core.models.retention``), or when it is looked for (a schedule, or a person).
+(``core.models.retention``, ``core.drift.expiry``), or when it is looked for (a schedule, or a person).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.core.models.retention import Expired, expired_pointers
-from nethical_assets.home.changes import remove_pointer
+from nethical_assets.home.changes import drop_batches, remove_pointer
+from nethical_assets.home.evidence import BATCH_PREFIX, FEEDBACK_PREFIX
+from nethical_assets.home.inference import InferenceStore
 from nethical_assets.home.leases import families_held
 from nethical_assets.home.settings import parse_duration
 from nethical_assets.home.workspace import Workspace
@@ -21,6 +26,7 @@ from nethical_assets.stages.sealing import finalize_run
 from nethical_assets.stages.training import MODELS
 
 _WAITING_SECONDS = 60.0
+_BATCHES_AN_ACT = 150
 _PUT_THERE_BY = {"candidates": EventType.GATE_DECIDED, "archived": EventType.MODEL_ARCHIVED}
 
 
@@ -76,3 +82,68 @@ def _put_there(workspace: Workspace, expired: Sequence[Expired]) -> list[datetim
     ]
     times = log.latest_times({found[-1] for found in leaves if found}, now)
     return [times[found[-1]] if found else now for found in leaves]
+
+
+@dataclass(frozen=True)
+class RemovedBatches:
+    """How many batches of predictions and of labels were removed."""
+
+    predictions: int
+    labels: int
+
+
+def remove_expired_batches(workspace: Workspace) -> RemovedBatches:
+    """Remove the batches of the inference log that the settings keep no longer; each act names those that it removes.
+
+    As with models, the log must have no later time from before a batch was recorded. One that the log does not name, or
+    not yet, stays. What is recorded waits to be finalised by the caller.
+
+    Raises:
+        BusyError: another process seals for minutes.
+        AuditError: the log is not what was signed, or takes no event; what was not recorded is still there.
+        OSError: a file could not be read, or not be removed: whoever acts next goes on.
+    """
+    serving = workspace.home / "serving"
+    if not any((serving / store).exists() for store in ("inference", "feedback")):
+        return RemovedBatches(0, 0)
+    kept_for = timedelta(days=workspace.settings.file.monitoring.inference_retention_days)
+    with InferenceStore(workspace).held():
+        workspace.acts.settle()
+        expired = _expired_batches(workspace, serving, kept_for)
+        for start in range(0, len(expired), _BATCHES_AN_ACT):
+            names = sorted(expired)[start : start + _BATCHES_AN_ACT]
+            workspace.act(
+                EventType.RETENTION_DELETED,
+                {name: expired[name] for name in names},
+                drop_batches(_without(BATCH_PREFIX, names), _without(FEEDBACK_PREFIX, names)),
+                payload={"kept_days": kept_for.days},
+            )
+    predictions = len(_without(BATCH_PREFIX, expired))
+    return RemovedBatches(predictions, len(expired) - predictions)
+
+
+def _expired_batches(workspace: Workspace, serving: Path, kept_for: timedelta) -> dict[str, str]:
+    """The subject of each batch that is there and too old -> its digest, as the log has it."""
+    from nethical_assets.core.drift.expiry import batches_between
+
+    before = workspace.now() - kept_for
+    there = {f"{BATCH_PREFIX}{path.parent.name}/{path.name}": path for path in serving.glob("inference/*/*.parquet")}
+    there |= {f"{FEEDBACK_PREFIX}{path.name}": path for path in serving.glob("feedback/*.parquet")}
+    old = {name: there[name] for name in batches_between(there, None, before, whole=True)}
+    if not old:
+        return {}
+    # Leaves of older versions name the family only.
+    families = {(name.rpartition("/")[0], digest_bytes(path.read_bytes())): name for name, path in old.items()}
+    recorded: dict[str, tuple[str, int]] = {}
+    log = workspace.audit_log
+    for found in log.find_events(event_type=EventType.BATCH_SCORED) if log.checkpoint_bytes() is not None else ():
+        for subject in found.event.subjects:
+            name = subject.name if subject.name in old else families.get((subject.name, subject.digest))
+            if name is not None:
+                recorded[name] = subject.digest, found.index
+    times = log.latest_times({index for _, index in recorded.values()}, workspace.now())
+    return {name: digest for name, (digest, index) in recorded.items() if times[index] < before}
+
+
+def _without(prefix: str, names: Iterable[str]) -> list[str]:
+    return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _ROUTE = "score"
 """By which way the rows of a file were asked."""
+_ID_COLUMN = "request_id"
+"""In what is written: by which labels of a row can be given later."""
 
 
 def score_file(
@@ -84,6 +86,7 @@ def score_file(
     )
     predictions = scored.predictions
     outputs = screen_outputs(predictions, workspace.screener, scored.texts)
+    ids = _request_ids(family, source, champion.decision, len(predictions))
     told = {
         "rows": len(predictions),
         "input_findings": dict(scored.masked),
@@ -101,11 +104,12 @@ def score_file(
             occasion=f"{source} {champion.decision}",
             when=utc_now(),
             record=lambda name, digest: workspace.record_batch(name, digest, champion.model, told),
-            requests=_requests(predictions, source, champion.decision),
+            requests=_requests(ids, predictions),
         )
     InferenceStore(workspace).seal()
     workspace.finish_errand()
     # Last: whoever has scores can be sure that the log and the drift reports know of them.
+    predictions.insert(0, _ID_COLUMN, ids)
     write_records(predictions, output)
     return {
         "family": family,
@@ -118,9 +122,15 @@ def score_file(
     }
 
 
-def _requests(predictions: pd.DataFrame, source: str, decision: str) -> pa.Table:
-    """What the inference log says of each row of a file beside its prediction: the id of a row is the digest of the
-    file, the beginning of that of the decision by which the model is champion, and the number of the row from 0.
+def _request_ids(family: str, source: str, decision: str, rows: int) -> list[str]:
+    """The id of each row of a file: the family, as of every request, the digest of the file, the beginning of that of
+    the decision by which the model is champion, and the number of the row from 0."""
+    named = f"{family}-{source.partition(':')[2]}-{decision.partition(':')[2][:16]}"
+    return [f"{named}-{row}" for row in range(rows)]
+
+
+def _requests(ids: list[str], predictions: pd.DataFrame) -> pa.Table:
+    """What the inference log says of each row of a file beside its prediction.
 
     Without a time of its own: rows of a file that is scored again have to be the same bytes.
     """
@@ -128,10 +138,9 @@ def _requests(predictions: pd.DataFrame, source: str, decision: str) -> pa.Table
 
     from nethical_assets.core.drift.inference_log import LABEL, REQUEST_ID, ROUTE
 
-    named = f"{source.partition(':')[2]}-{decision.partition(':')[2][:16]}"
     return pa.table(
         {
-            REQUEST_ID: [f"{named}-{row}" for row in range(len(predictions))],
+            REQUEST_ID: ids,
             LABEL: predictions["label"].to_numpy(),
             ROUTE: pa.array([_ROUTE]).take(pa.array([0] * len(predictions))),
         }

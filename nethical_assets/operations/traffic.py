@@ -12,6 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from nethical_assets.core.datasets.splits import TEST
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.drift.replay import replayed
 from nethical_assets.core.ground.errors import NethicalError, NoChampionError, SettingsError
+from nethical_assets.core.reading.tables import check_output, write_records
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace
@@ -44,18 +46,21 @@ class GatewayUnreachableError(NethicalError):
 @dataclass(frozen=True)
 class Traffic:
     """What is sent: ``rate`` requests a second for ``seconds``; labels ``label_delay`` seconds after the answer they
-    belong to, or none."""
+    belong to, or none. ``keep``: a file (.csv, .jsonl or .parquet) that afterwards has what was answered, in columns
+    of the family, with ``request_id`` and ``label``."""
 
     rate: float
     seconds: float
     shift: float = 0.0
     label_delay: float | None = None
     seed: int = 0
+    keep: Path | None = None
 
 
 @dataclass
 class Sent:
-    """What came of it so far. ``refused``: answers that are no scores, by status; ``models``: answers by digest."""
+    """What came of it so far. ``refused``: answers that are no scores, by status; ``models``: answers by digest;
+    ``kept``: what was answered, with its request id and label, where that is asked for."""
 
     answered: int = 0
     positives: int = 0
@@ -64,6 +69,7 @@ class Sent:
     refused: Counter[int] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     milliseconds: list[float] = field(default_factory=list)
+    kept: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; shares are of the answers, and missing without any."""
@@ -89,9 +95,11 @@ def send_traffic(settings: Settings, family: str, url: str, traffic: Traffic, to
     Raises:
         NoChampionError: the family has none here.
         SettingsError: the address is none.
-        DatasetError: there is nothing to send, or the shift is none.
+        DatasetError: there is nothing to send, the shift is none, or what is kept cannot be written.
         GatewayUnreachableError: it does not answer, or does not take labels.
     """
+    if traffic.keep is not None:
+        check_output(traffic.keep)
     spec = load_family(family)
     rows, columns = _held_out(settings, family)
     records = replayed(rows, columns, spec.kind, shift=traffic.shift, seed=traffic.seed)
@@ -111,6 +119,8 @@ def send_traffic(settings: Settings, family: str, url: str, traffic: Traffic, to
             sent.positives += answer["label"]
             sent.right += answer["label"] == label
             sent.models[answer["model"]] += 1
+            if traffic.keep is not None:
+                sent.kept.append({"request_id": answer["request_id"], "label": label, **record})
             if traffic.label_delay is not None:
                 waiting.append((time.monotonic() + traffic.label_delay, answer["request_id"], label))
         if time.monotonic() - labelled >= _SECONDS_BETWEEN_LABELS:
@@ -122,6 +132,10 @@ def send_traffic(settings: Settings, family: str, url: str, traffic: Traffic, to
         time.sleep(max(0.0, waiting[-1][0] - time.monotonic()))
         _label(gateway, waiting, sent, time.monotonic())
         told(sent)
+    if traffic.keep is not None:
+        import pandas as pd
+
+        write_records(pd.DataFrame(sent.kept, columns=["request_id", "label", *columns]), traffic.keep)
     return sent
 
 

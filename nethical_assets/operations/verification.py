@@ -25,7 +25,7 @@ from nethical_assets.core.tlog.verify_tiles import Progress, no_progress
 from nethical_assets.home.settings import Settings
 from nethical_assets.operations.anchoring import Anchored
 from nethical_assets.operations.evidence import evidence_problems
-from nethical_assets.operations.kept import kept_problems
+from nethical_assets.operations.kept import kept_notes, kept_problems
 from nethical_assets.stages.carding import MODEL_CARDS, format_subject
 from nethical_assets.stages.evaluating import EVALUATIONS
 from nethical_assets.stages.releasing import RELEASES
@@ -71,7 +71,8 @@ def verify(
             problems.append(str(error))
     stamped = anchored.timestamps(LogReader(settings.home / "audit"))
     problems = list(dict.fromkeys([*problems, *anchored.problems, *stamped[0]]))
-    return {**report, "problems": problems, "notes": [*report["notes"], *stamped[1]], "ok": not problems}
+    notes = [*report["notes"], *stamped[1], *kept_notes(settings)]
+    return {**report, "problems": problems, "notes": notes, "ok": not problems}
 
 
 def export_run(settings: Settings, run_id: str, destination: Path) -> Path:

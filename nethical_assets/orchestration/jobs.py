@@ -23,21 +23,36 @@ from nethical_assets.stages.watching import DRIFT_REPORTS
 def build_jobs(settings: Settings, families: tuple[str, ...]) -> list[Any]:
     """The training cycle, dataset validation, drift watch, and retention of models and of runs."""
 
-    @dg.op(description="Remove candidates older than the settings keep them; every removal is an audit event.")
+    @dg.op(
+        description="Remove candidates and batches of the inference log that are older than the settings keep them; "
+        "every removal is an audit event."
+    )
     def remove_expired_models(context: dg.OpExecutionContext) -> None:
         from nethical_assets.home.options import CycleOptions
         from nethical_assets.home.workspace import Workspace
-        from nethical_assets.operations.retention import remove_expired
+        from nethical_assets.operations.retention import remove_expired, remove_expired_batches
+        from nethical_assets.stages.sealing import finalize_run
 
         workspace = Workspace(settings, CycleOptions(), context.run.run_id)
         with expected_failures():
+            batches = remove_expired_batches(workspace)
             removed = remove_expired(workspace)
+            if workspace.recorded:
+                finalize_run(workspace)
             witness_root(context.instance, settings.home)
-        context.add_output_metadata({"removed": len(removed), "models": table(removed)})
+        context.add_output_metadata(
+            {
+                "removed": len(removed),
+                "models": table(removed),
+                "batches_of_predictions": batches.predictions,
+                "batches_of_labels": batches.labels,
+            }
+        )
 
     @dg.job(
         name=RETENTION_JOB,
-        description="Remove candidates older than the settings keep them. Champions and replaced champions stay.",
+        description="Remove candidates, and batches of the inference log, older than the settings keep them. Champions "
+        "and replaced champions stay.",
     )
     def retention() -> None:
         remove_expired_models()

@@ -16,6 +16,13 @@ RequestId = Annotated[
         description="The family, 32 hexadecimal digits, and the number of the record where there were many.",
     ),
 ]
+LabelledId = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^[a-z][a-z0-9_]*-([0-9a-f]{32}(-[0-9]{1,8})?|[0-9a-f]{64}-[0-9a-f]{16}-[0-9]{1,8})$",
+        description="The id of an answer, or of a row that nethical score wrote. Both begin with the family.",
+    ),
+]
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Label = Annotated[int, msgspec.Meta(ge=0, le=1)]
 
@@ -54,7 +61,7 @@ class ManyAnswer(msgspec.Struct, frozen=True):
 class LabelGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What turned out to be right for one request."""
 
-    request_id: RequestId
+    request_id: LabelledId
     label: Label
 
 

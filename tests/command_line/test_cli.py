@@ -339,6 +339,8 @@ NEED_A_HOME = (
     ("reproduce", "logistic"),
     ("retention",),
     ("score", "logistic", "x.csv", "--output", "y.csv"),
+    ("label-queue", "logistic"),
+    ("feedback", "x.csv"),
     ("audit", "verify"),
     ("audit", "show"),
     ("audit", "prove", "1"),
@@ -490,7 +492,9 @@ def test_raw_records_are_scored(home: Path, promoted: None, command: Cli, tmp_pa
     logged = sorted((home / "serving" / "inference" / "logistic").iterdir())
     batch = pd.read_parquet(logged[0])
     digest = digest_file(records).partition(":")[2]
-    assert batch["request_id"].str.fullmatch(f"{digest}-[0-9a-f]{{16}}-[0-9]+").all() and batch["request_id"].is_unique
+    named = f"logistic-{digest}-[0-9a-f]{{16}}-[0-9]+"
+    assert batch["request_id"].str.fullmatch(named).all() and batch["request_id"].is_unique
+    assert scores["request_id"].tolist() == batch["request_id"].tolist()
     assert batch["label"].tolist() == scores["label"].tolist() and set(batch["route"]) == {"score"}
     assert command("score", "logistic", str(records), "--output", str(tmp_path / "again.csv")).code == 0
     assert sorted((home / "serving" / "inference" / "logistic").iterdir()) == logged != []
@@ -788,3 +792,79 @@ def test_the_model_key_is_replaced_with_a_reason_that_the_log_keeps(
     assert (rotated.actor, log.payload(rotated)) == ("a person", {"reason": "it may be known"})
     assert rotated.subjects[0].digest in answer.out
     assert command("audit", "verify").code == 0
+
+
+# labels
+
+
+def test_rows_of_a_scored_file_are_queued_labelled_and_labelled_once(
+    home: Path, promoted: None, command: Cli, tmp_path: Path
+) -> None:
+    records, scores, queue = tmp_path / "KDDTrain+.txt", tmp_path / "scores.csv", tmp_path / "queue.csv"
+    rows = connections(60, np.random.default_rng(12))
+    rows.to_csv(records, index=False, header=False)
+    assert command("score", "logistic", str(records), "--output", str(scores)).code == 0
+    answer = command("label-queue", "logistic", "--rows", "20", "--out", str(queue), "--json")
+    assert answer.code == 0, answer.err
+    document = answer.document
+    assert (document["window_rows"], document["labelled"], document["unknown_labels"]) == (60, 0, 0)
+    listed = pd.read_csv(queue)
+    assert listed["request_id"].tolist() == [row["request_id"] for row in document["rows"]]
+    assert listed["request_id"].is_unique and set(listed["request_id"]) <= set(pd.read_csv(scores)["request_id"])
+    assert listed["label"].isna().all() and "normal" not in queue.read_text()
+    assert_one_line(command("feedback", str(queue)), "no row has a label")
+    assert_one_line(command("feedback", str(scores)), "--label")
+
+    number = listed["request_id"].str.rpartition("-")[2].astype(int)
+    truth = (rows["attack"].iloc[number] != "normal").astype("int8").tolist()
+    filled = listed.assign(label=truth)
+    filled.loc[3:, "label"] = None
+    filled.to_csv(queue, index=False)
+    answer = command("feedback", str(queue), "--json")
+    assert (answer.document["labels"], answer.document["blank"], answer.document["unknown"]) == (3, len(listed) - 3, 0)
+    again = command("feedback", str(queue))
+    assert again.code == 0 and "Nothing to do: this file was taken at" in again.out
+    later = command("label-queue", "logistic", "--since", "1h", "--json").document
+    assert later["labelled"] == 3
+    assert not {row["request_id"] for row in later["rows"]} & set(filled["request_id"][:3])
+
+    filled.assign(request_id="no-such-" + filled["request_id"], label=1).to_csv(queue, index=False)
+    said = command("feedback", str(queue)).out
+    assert f"{len(listed)} labels taken" in said and f"{len(listed)} are of no request that is in the log" in said
+    shown = command("label-queue", "logistic")
+    assert f"{len(listed)} labels since then are of no request" in shown.out and "Next: fill" in shown.out
+    assert command("label-queue", "logistic", "--since", "2999-01-01", "--json").document["rows"] == []
+    assert command("audit", "verify", "--json").document["ok"]
+
+
+@pytest.mark.parametrize("since", ["yesterday", "0d", "-3h", "2026-13-01", "99999w9"])
+def test_what_is_no_time_is_one_line(home: Path, promoted: None, command: Cli, since: str) -> None:
+    assert_one_line(command("label-queue", "logistic", f"--since={since}"), "--since is no time")
+
+
+def test_labels_of_a_family_without_a_model_are_not_queued(home: Path, command: Cli) -> None:
+    assert_one_line(command("label-queue", "anomaly"), "nethical run --families anomaly", code=1)
+    assert_one_line(command("label-queue", "nonsense"), "logistic")
+
+
+def test_retention_removes_old_batches_and_says_so_once(
+    home: Path, promoted: None, command: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records, scores = tmp_path / "KDDTrain+.txt", tmp_path / "scores.csv"
+    connections(20, np.random.default_rng(13)).to_csv(records, index=False, header=False)
+    assert command("score", "logistic", str(records), "--output", str(scores)).code == 0
+    assert command("feedback", str(scores), "--label", "label").code == 2
+    pd.read_csv(scores)[["request_id"]].assign(label=1).to_csv(scores, index=False)
+    assert command("feedback", str(scores)).code == 0
+    document = command("retention", "--json").document
+    assert (document["predictions"], document["labels"]) == (0, 0)
+    later = datetime.now(UTC) + timedelta(days=401)
+    monkeypatch.setattr(Workspace, "now", lambda self: later)
+    said = command("retention")
+    assert "Removed 1 batches of predictions and 1 of labels" in said.out, said.err
+    document = command("retention", "--json").document
+    assert (document["predictions"], document["labels"]) == (0, 0)
+    verified = command("audit", "verify")
+    assert verified.code == 0 and "2 batches of the inference log are gone because retention" in " ".join(
+        (verified.out + verified.err).split()
+    )

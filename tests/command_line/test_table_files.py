@@ -44,6 +44,7 @@ WRONG: dict[str, tuple[str, bytes | None]] = {
 COMMANDS: dict[str, tuple[str, ...]] = {
     "screen": ("screen", "{file}", "--text-column", "text"),
     "score": ("score", "prompt_injection", "{file}", "--output", "{folder}/scores.csv"),
+    "feedback": ("feedback", "{file}"),
     "drift, reference": ("drift", "check", "--reference", "{file}", "--window", "{good}"),
     "drift, window": ("drift", "check", "--reference", "{good}", "--window", "{file}"),
 }
@@ -115,3 +116,29 @@ def test_the_file_that_is_read_is_never_replaced(command: str, nethical: Run, tm
     assert (code, len(said.strip().splitlines())) == (2, 1), said
     assert "would replace the file that is read" in said
     assert path.read_text(encoding="utf-8") == "text\nhello there\n"
+
+
+def test_tables_of_predictions_are_compared_and_odd_options_are_one_line(nethical: Run, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.csv", tmp_path / "after.jsonl"
+    rows = [((number * 37 % 101) / 100, number % 3) for number in range(600)]
+    before.write_text("p,y,size\n" + "".join(f"{p},{int(p > 0.5)},{size}\n" for p, size in rows))
+    after.write_text("".join(json.dumps({"p": p, "y": int(p <= 0.5), "size": size}) + "\n" for p, size in rows))
+    files = ("drift", "check", "--reference", str(before), "--window", str(after))
+    code, out, _ = nethical(*files, "--score", "p", "--label", "y", "--json")
+    document = json.loads(out)
+    found = {one["monitor"]["kind"]: one["outcome"] for one in document["predictions"]["outcomes"]}
+    assert (code, document["verdict"], document["columns"]["verdict"]) == (1, "drift", "stable")
+    assert found["accuracy"] == found["calibration"] == "drifted" and found["positive_rate"] == "calm"
+    code, out, _ = nethical(*files, "--score", "p", "--label", "y")
+    assert code == 1 and "Accuracy changed by -0.980" in " ".join(out.split())
+    # What is a label is compared like any column where nobody says so.
+    compared = json.loads(nethical(*files, "--score", "p", "--json")[1])["columns"]["columns"]
+    assert {column["name"] for column in compared} == {"size", "y"}
+    for options, said in (
+        (("--label", "y"), "name their column with --score too"),
+        (("--score", "q"), "--score: the reference table has no column 'q'"),
+        (("--score", "size"), "--score: row 3 of the reference table is no probability"),
+        (("--score", "p", "--label", "size"), "--label: row 3 of the reference table is neither 0 nor 1"),
+    ):
+        code, out, err = nethical(*files, *options)
+        assert (code, out, len(err.splitlines())) == (2, "", 1) and said in err

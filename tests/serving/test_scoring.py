@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,10 +14,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from nethical_assets.core.detectors.registry import load_family
+from nethical_assets.core.drift.feedback import EVER
 from nethical_assets.core.governance.scoring import score_records
 from nethical_assets.core.models.loading import load_detector
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.workspace import Workspace
+from nethical_assets.operations.scoring import score_file
 from nethical_assets.serving.payloads import ARROW
 from tests.serving.homes import SIGNALS, ServedHome, signal_records, text_records
 
@@ -146,6 +149,20 @@ def test_labels_come_later_and_in_any_order(home: ServedHome, client: TestClient
         (ids[0], 0, "anonymous"),
     ]
     assert 'nethical_gateway_feedback_labels_total{family="logistic"} 2.0' in client.get("/metrics").text
+
+
+def test_rows_of_a_scored_file_are_labelled_in_the_same_way(
+    home: ServedHome, client: TestClient, tmp_path: Path
+) -> None:
+    records, scores = tmp_path / "records.jsonl", tmp_path / "scores.jsonl"
+    records.write_text(f"{json.dumps(SIGNALS)}\n" * 3)
+    score_file(home.settings, "logistic", records, scores)
+    ids = [json.loads(line)["request_id"] for line in scores.read_text().splitlines()]
+    labels = [{"request_id": one, "label": 1} for one in ids]
+    assert client.post("/v1/feedback", json={"labels": labels}).status_code == 202
+    assert [(row.request_id, row.label) for row in home.logged()] == [(one, 1) for one in ids]
+    workspace = Workspace(home.settings, CycleOptions(), "reader")
+    assert workspace.inference_log.window("logistic", EVER, ids=True).request_ids.to_pylist() == ids
 
 
 def test_personal_data_is_masked_and_counted_and_named_nowhere(

@@ -6,16 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import uvicorn
 
 from nethical_assets.core.detectors.registry import load_family
 from nethical_assets.core.drift.segments import FeedbackRow, LoggedRow
-from nethical_assets.core.ground.errors import NoChampionError, SettingsError
+from nethical_assets.core.ground.errors import DatasetError, NoChampionError, SettingsError
 from nethical_assets.core.ground.parquet import put_table
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.workspace import Workspace
@@ -142,3 +145,21 @@ def make_answers() -> Iterator[Callable[[list[tuple[int, dict[str, str]]]], str]
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def test_what_was_answered_is_kept_with_ids_and_labels_where_that_is_asked_for(
+    held_out: ServedHome, tmp_path: Path
+) -> None:
+    kept = tmp_path / "rows.csv"
+    with listening(held_out) as url:
+        traffic = Traffic(rate=40.0, seconds=0.5, shift=1.0, keep=kept)
+        sent = send_traffic(held_out.settings, "logistic", url, traffic, nothing)
+        with pytest.raises(DatasetError, match=r"\.parquet"):
+            send_traffic(held_out.settings, "logistic", url, replace(traffic, keep=tmp_path / "rows.xlsx"), nothing)
+    rows = pd.read_csv(kept)
+    logged = [row for row in held_out.logged() if isinstance(row, LoggedRow)]
+    assert len(rows) == sent.answered == len(logged) > 0
+    assert rows["request_id"].tolist() == [row.request_id for row in logged]
+    assert set(rows["label"]) <= {0, 1} and "kept" not in sent.to_json()
+    inputs = load_family("logistic").inputs_of(rows, held_out.settings.catalog.for_family("logistic"))
+    assert len(inputs) == len(rows)

@@ -16,7 +16,8 @@ _CURSOR_VERSION = 1
 _ATTEMPTS = 3
 """So often is retraining asked for because of one cause where no training came of it: its run failed or was lost."""
 _FRUITLESS = {
-    "unchanged": "Retraining gave the same model: it needs new labelled data.",
+    "unchanged": "Retraining gave the same model: it needs new labelled data. Which requests to label first: nethical "
+    "label-queue {family}.",
     "candidate": "Retraining gave a model that was refused; the champion stays.",
 }
 
@@ -175,7 +176,8 @@ def _asked_before(
     again = "It is requested again when the data or the champion changes."
     if _is_as_before(known, situation):
         if decided and situation.verdict != "promoted":
-            return f"fruitless:{asked}", f"{_FRUITLESS.get(situation.verdict, _FRUITLESS['candidate'])} {again}"
+            what = _FRUITLESS.get(situation.verdict, _FRUITLESS["candidate"]).format(family=report.family)
+            return f"fruitless:{asked}", f"{what} {again}"
         if decided and _is_same(report, known):
             return f"once:{asked}", f"Retraining was requested for this cause before. {again}"
         if _is_same(report, known) and _tries(known) >= _ATTEMPTS:

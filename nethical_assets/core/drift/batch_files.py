@@ -92,7 +92,11 @@ def counted_files(
     seen: set[tuple[str, ...]] = set()
     for batch in batch_files(folder):
         if batch.identity not in seen and wanted(batch):
-            data = batch.read()
+            try:
+                data = batch.read()
+            except FileNotFoundError:
+                # Retention removed it since the folder was listed.
+                continue
             if counts(prefix + batch.path.name, digest_bytes(data)):
                 seen.add(batch.identity)
                 yield batch, data
@@ -123,6 +127,15 @@ def write_batch(
     return target, data
 
 
+def counted_moment(
+    folder: UPath, occasion: str, model: str = "", *, counts: Callable[[BatchFile, bytes], bool]
+) -> datetime | None:
+    """The time of the first batch of a model and an occasion that counts; None where there is none."""
+    known = known_by(model, occasion)
+    found = (batch for batch in batch_files(folder) if f"-{known}-" in batch.path.name)
+    return next((batch.moment for batch in found if counts(batch, batch.path.read_bytes())), None)
+
+
 def drop_uncounted(
     folder: UPath, occasion: str, model: str = "", *, counts: Callable[[BatchFile, bytes], bool]
 ) -> None:
@@ -143,6 +156,8 @@ def batch_problems(folder: UPath) -> Iterator[str]:
     for batch in batch_files(folder):
         try:
             read_table(batch.read())
+        except FileNotFoundError:
+            continue
         except (IntegrityError, pa.ArrowInvalid) as error:
             yield str(error)
 

@@ -26,6 +26,7 @@ from nethical_assets.core.drift.batch_files import (
     batch_files,
     batch_problems,
     counted_files,
+    counted_moment,
     drop_uncounted,
     write_batch,
 )
@@ -41,10 +42,10 @@ _ROWS_JOINED = 1 << 20
 """How many request ids are held at once."""
 _LABELS_JOINED = 1 << 18
 """How many labels, at least, are looked for among them at once."""
-_CLOCKS_DIFFER = timedelta(hours=1)
+CLOCKS_DIFFER = timedelta(hours=1)
 _SHORTEST = timedelta(microseconds=1)
 """Names of files have no shorter times than this."""
-_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _FOREVER = datetime(2262, 1, 1, tzinfo=UTC)
 
 
@@ -89,6 +90,10 @@ class FeedbackLog:
         record(target.name, digest_bytes(data))
         return target
 
+    def given(self, occasion: str) -> datetime | None:
+        """When a batch of this occasion that counts was given; None where there is none."""
+        return counted_moment(self.folder, occasion, counts=self._counts_file)
+
     def drop_uncounted(self, occasion: str) -> None:
         """Remove what a killed writer left of a batch before anybody recorded it."""
         drop_uncounted(self.folder, occasion, counts=self._counts_file)
@@ -109,7 +114,7 @@ class FeedbackLog:
 
     def has_any(self, since: datetime) -> bool:
         """Whether there is a batch, counting or not, that can hold labels of requests logged at or after ``since``."""
-        earliest = since - _CLOCKS_DIFFER - _SHORTEST
+        earliest = since - CLOCKS_DIFFER - _SHORTEST
         return any(batch.moment >= earliest for batch in batch_files(self.folder))
 
     def problems(self) -> list[str]:
@@ -169,17 +174,19 @@ def labelled_rows(
         yield _joined(waiting, feedback, since)
 
 
-def unknown_feedback(log: InferenceLog, feedback: FeedbackLog, since: datetime = _EVER) -> int:
+def unknown_feedback(log: InferenceLog, feedback: FeedbackLog, since: datetime = EVER) -> int:
     """How many labels, of the batches from ``since`` on, are of no request that was logged. They are kept: the request
     may yet be sealed."""
-    count = 0
-    for table in _in_groups(feedback.batches(since), _LABELS_JOINED):
-        ids = table[REQUEST_ID].combine_chunks()
-        known = np.zeros(len(ids), dtype=bool)
-        for family in log.families():
-            known |= log.known(family, ids, _EVER, _FOREVER).to_numpy(zero_copy_only=False)
-        count += int((~known).sum())
-    return count
+    groups = _in_groups(feedback.batches(since), _LABELS_JOINED)
+    return sum(unknown_requests(log, table[REQUEST_ID].combine_chunks()) for table in groups)
+
+
+def unknown_requests(log: InferenceLog, ids: pa.Array) -> int:
+    """How many of the request ``ids`` (strings) are of no request that was logged, of whatever family and time."""
+    known = np.zeros(len(ids), dtype=bool)
+    for family in log.families():
+        known |= log.known(family, ids, EVER, _FOREVER).to_numpy(zero_copy_only=False)
+    return int((~known).sum())
 
 
 def _in_groups(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
@@ -196,7 +203,7 @@ def _in_groups(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
 
 def _joined(tables: list[pa.Table], feedback: FeedbackLog, since: datetime) -> LabelledRequests:
     rows = pa.concat_tables(tables, promote_options="default")
-    labels, conflicting = feedback.labels_of(rows[REQUEST_ID].combine_chunks(), since - _CLOCKS_DIFFER)
+    labels, conflicting = feedback.labels_of(rows[REQUEST_ID].combine_chunks(), since - CLOCKS_DIFFER)
     return LabelledRequests(rows.append_column(TRUE_LABEL, labels), conflicting)
 
 

@@ -66,6 +66,11 @@ class ColumnSketch:
             above[1:-1] += np.array([np.count_nonzero(part > edge) for edge in self.edges], dtype=np.int64)
         return np.append(above[:-1] - above[1:], missing)
 
+    def bins(self, values: FloatArray) -> IntArray:
+        """The bin of each of ``values`` (NaN: missing), as an index of ``histogram``; same shape."""
+        found = np.searchsorted(np.array(self.edges, dtype=np.float64), _within_range(values), side="left")
+        return np.where(np.isnan(values), len(self.edges) + 1, found).astype(np.int64)
+
     def own_histogram(self) -> IntArray:
         """The reference's own counts in the form of ``histogram``."""
         return np.array([*self.counts, self.missing], dtype=np.int64)
@@ -159,7 +164,7 @@ class Reference:
 
 
 def build_reference(
-    scores: FloatArray,
+    scores: FloatArray | None,
     probabilities: FloatArray,
     sketch: pd.DataFrame,
     *,
@@ -169,7 +174,7 @@ def build_reference(
     """The reference of one batch of predictions, stored when its model is promoted.
 
     Args:
-        scores, probabilities: shape (rows,).
+        scores, probabilities: shape (rows,); scores may be None where there are none.
         sketch: numeric columns that describe the inputs (``Detector.sketch``), one row a prediction.
         labels: of the rows, 0, 1 or NaN where unknown; what changes of accuracy and calibration are judged against.
         decision_threshold: a row counts as positive at or above it.

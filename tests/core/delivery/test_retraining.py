@@ -157,7 +157,11 @@ def test_a_preview_says_nothing_of_a_request_that_was_not_made() -> None:
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
-        ("unchanged", "Retraining gave the same model: it needs new labelled data."),
+        (
+            "unchanged",
+            "Retraining gave the same model: it needs new labelled data. Which requests to label first: nethical "
+            "label-queue logistic. It is requested again when the data or the champion changes.",
+        ),
         ("candidate", "Retraining gave a model that was refused; the champion stays."),
     ],
 )
