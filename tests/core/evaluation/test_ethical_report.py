@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nethical_assets.core.drift.verdict import DriftReport, RateShift
 from nethical_assets.core.evaluation import evaluate
+from nethical_assets.core.evaluation.drift_facts import TrafficShift
 from nethical_assets.core.evaluation.ethical_report import EthicalDriftReport, FamilyEvidence, ethical_drift_report
+from nethical_assets.core.evaluation.ethical_text import render_ethical_report
 from nethical_assets.core.evaluation.gate import decide
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.documents import from_document, to_document
 
 FAIR = {"0": (10, 5000), "1": (12, 5000), "all": (22, 10_000)}
-TRAFFIC = DriftReport("stable", (), 0.0, 0.15, 0.01, 100, 900, 900, RateShift(0.4, 0.41, -0.03, 0.05), (), ())
+TRAFFIC = TrafficShift(900, 0.01, -0.03, 0.05, 0.41, 0.4)
 
 
 def evidence(rows: int = 4000, *, missed: float = 0.05, accused: float = 0.05, **changes: Any) -> FamilyEvidence:
@@ -42,13 +43,9 @@ def test_a_fair_family_passes() -> None:
     assert set(verdicts(report).values()) == {"pass"}
     assert (report.verdict, report.recommendations) == ("pass", ())
     cohort = report.families["logistic"].cohorts[0]
-    assert (cohort.source, cohort.rows, cohort.positives, cohort.missed, cohort.false_alarms) == (
-        "a",
-        2000,
-        1000,
-        50,
-        50,
-    )
+    assert (cohort.cohort_id, cohort.action_count, cohort.labelled_count) == ("logistic_source_a", 2000, 2000)
+    assert cohort.violation_stats.by_type == {"missed": 50, "false_alarm": 50}
+    assert cohort.violation_stats.by_severity == {"high": 50, "medium": 50}
 
 
 @pytest.mark.parametrize(
@@ -57,8 +54,8 @@ def test_a_fair_family_passes() -> None:
         ({"missed": 0.4}, "missed"),
         ({"accused": 0.4}, "false_alarms"),
         ({"removed_by_label": {"0": (10, 5000), "1": (900, 5000), "all": (910, 10_000)}}, "removed_by_screening"),
-        ({"drift": replace(TRAFFIC, positive_rate=RateShift(0.4, 0.7, 0.25, 0.35))}, "called_positive"),
-        ({"drift": replace(TRAFFIC, positive_rate=RateShift(0.7, 0.4, -0.35, -0.25))}, "called_positive"),
+        ({"drift": TrafficShift(900, 0.3, 0.25, 0.35, 0.7, 0.4)}, "called_positive"),
+        ({"drift": TrafficShift(900, -0.3, -0.35, -0.25)}, "called_positive"),
     ],
 )
 def test_what_falls_on_one_group_fails_and_nothing_else_does(unfair: dict[str, Any], name: str) -> None:
@@ -67,7 +64,7 @@ def test_what_falls_on_one_group_fails_and_nothing_else_does(unfair: dict[str, A
     assert report.verdict == "fail"
     assert len(report.recommendations) == 1
     assert report.recommendations[0].startswith("logistic: ")
-    assert f"| logistic | {name.replace('_', ' ')} | fail |" in report.to_markdown()
+    assert f"| logistic | {name.replace('_', ' ')} | fail |" in render_ethical_report(report)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +75,7 @@ def test_what_falls_on_one_group_fails_and_nothing_else_does(unfair: dict[str, A
         ({"removed_by_label": {}}, "removed_by_screening"),
         ({"removed_by_label": {"0": (0, 10), "1": (1, 10)}}, "removed_by_screening"),
         ({"drift": None}, "called_positive"),
-        ({"drift": replace(TRAFFIC, window_rows=99)}, "called_positive"),
+        ({"drift": TrafficShift(99)}, "called_positive"),
     ],
 )
 def test_too_little_data_is_neither_good_nor_bad(little: dict[str, Any], name: str) -> None:
