@@ -68,6 +68,8 @@ class CohortEvidence:
             found["route"] = traffic.by_route(self._severity, self._shown)
             if not traffic.labelled:
                 self._note(family, "no label came for this traffic, so that its errors by route and window are unknown")
+            if not traffic.correlated:
+                self._note(family, "rows of traffic count as independent: it is too young to learn how alike they are")
             self._note(family, "traffic is told apart by route and window only: requests say nothing of other cohorts")
         return {kind: cohorts for kind, cohorts in found.items() if cohorts}
 

@@ -43,7 +43,7 @@ def cohort_trends_png(report: EthicalDriftReport) -> bytes:
 
 def _draw(axes: Axes, cohorts: Sequence[CohortFigures]) -> None:
     if not cohorts:
-        axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=10)
+        axes.text(0.5, 0.5, "none yet", ha="center", va="center", fontsize=10, transform=axes.transAxes)
     for label, color, values in (
         ("accuracy", ACCENT, [one.accuracy for one in cohorts]),
         ("called positive", INK, [one.positive_rate for one in cohorts]),

@@ -10,7 +10,7 @@ are looked up only where feedback came.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -18,10 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nethical_assets.core.drift.feedback import TRUE_LABEL, FeedbackLog, labelled_rows
+from nethical_assets.core.drift.feedback import TRUE_LABEL, FeedbackLog, answered_rows
 from nethical_assets.core.drift.inference_log import AT, FINDINGS, LABEL, ROUTE, InferenceLog
 from nethical_assets.core.drift.reference import PROBABILITY
 from nethical_assets.core.drift.reliability import fixed_point_sums
+from nethical_assets.core.drift.traffic_noise import MINIMUM_SUB_WINDOWS
 from nethical_assets.core.evaluation.cohort_comparisons import MEASURES
 from nethical_assets.core.evaluation.cohorts import (
     OTHER,
@@ -35,7 +36,7 @@ from nethical_assets.core.evaluation.cohorts import (
     limited,
     risk_tiers,
 )
-from nethical_assets.core.evaluation.estimate import few_units_factor
+from nethical_assets.core.evaluation.estimate import few_degrees_factor
 
 IntArray = npt.NDArray[np.int64]
 SLOT = timedelta(minutes=15)
@@ -96,61 +97,50 @@ class TrafficCounts:
             severity: of a finding of a kind.
             shown: by what name a route is told.
         """
-        cohorts = []
-        for number, route in enumerate(self.routes):
-            slots = self.counts[number]
-            found = {kind: int(rows[number].sum()) for kind, rows in self.findings.items()}
-            cohorts.append(self._cohort("route", shown(route) or UNNAMED, "", slots, found, severity))
-        return limited(cohort for cohort in cohorts if cohort.counts.rows)
+        cohorts = [
+            Cohort(
+                kind="route",
+                name=shown(route) or UNNAMED,
+                counts=_counts_of(self.counts[number].sum(axis=0)),
+                violations=_found({kind: int(rows[number].sum()) for kind, rows in self.findings.items()}, severity),
+                by_time=self._by_time(self.counts[number]),
+            )
+            for number, route in enumerate(self.routes)
+            if self.counts[number, :, _ROWS].any()
+        ]
+        effects = _effects("route", list(self.counts))
+        return limited(replace(cohort, effects=effects) for cohort in cohorts)
 
     def by_window(self, severity: Callable[[str], Severity]) -> tuple[Cohort, ...]:
         """One cohort a window that has rows, in their order."""
-        together, cohorts = self.counts.sum(axis=0), []
-        for number in range(self.windows):
-            slots = together[number * self._slots_a_window : (number + 1) * self._slots_a_window]
-            if slots[:, _ROWS].any():
-                at = (self.start + number * timedelta(hours=self.hours)).isoformat()
-                found = {kind: int(rows[:, number].sum()) for kind, rows in self.findings.items()}
-                cohorts.append(self._cohort("time_window", at, at, slots, found, severity))
-        return tuple(cohorts)
+        windows = self.counts.sum(axis=0).reshape(self.windows, self._slots_a_window, -1)
+        effects = _effects("time_window", list(windows))
+        return tuple(
+            Cohort(
+                kind="time_window",
+                name=at,
+                counts=_counts_of(slots.sum(axis=0)),
+                at=at,
+                effects=effects,
+                violations=_found({kind: int(rows[:, number].sum()) for kind, rows in self.findings.items()}, severity),
+            )
+            for number, slots in enumerate(windows)
+            if slots[:, _ROWS].any() and (at := self._begin(number))
+        )
 
-    def _cohort(
-        self,
-        kind: CohortKind,
-        name: str,
-        at: str,
-        slots: IntArray,
-        findings: Mapping[str, int],
-        severity: Callable[[str], Severity],
-    ) -> Cohort:
-        each = [_counts_of(slot) for slot in slots[slots[:, _ROWS] > 0]]
-        violations = tuple(
-            CountedViolation(f"{PERSONAL_DATA}{found}", severity(found), rows, of_rows=True)
-            for found, rows in sorted(findings.items())
-            if rows
-        )
-        return Cohort(
-            kind=kind,
-            name=name,
-            counts=_counts_of(slots.sum(axis=0)),
-            at=at,
-            effects={
-                measure.name: slot_effect([measure.happened(one) for one in each], [measure.rows(one) for one in each])
-                for measure in MEASURES
-                if kind in measure.kinds
-            },
-            violations=violations,
-            by_time=self._by_time(slots) if kind == "route" else {},
-        )
+    @property
+    def correlated(self) -> bool:
+        """Whether there are slots enough to learn how alike rows are that follow each other."""
+        filled = np.count_nonzero(self.counts[:, :, _ROWS], axis=1)
+        return int((filled - 1).clip(min=0).sum()) >= MINIMUM_SUB_WINDOWS
+
+    def _begin(self, window: int) -> str:
+        return (self.start + window * timedelta(hours=self.hours)).isoformat()
 
     def _by_time(self, slots: IntArray) -> dict[str, int]:
         """Missed positives, false alarms and rows with findings of each window."""
         happened = slots[:, [_MISSED, _ALARMS, _FLAGGED]].sum(axis=1).reshape(self.windows, -1).sum(axis=1)
-        return {
-            (self.start + number * timedelta(hours=self.hours)).isoformat(): int(count)
-            for number, count in enumerate(happened)
-            if count
-        }
+        return {self._begin(number): int(count) for number, count in enumerate(happened) if count}
 
 
 def count_traffic(
@@ -181,29 +171,55 @@ def count_traffic(
         counter.add(part.rows)
     if not counter.places:
         return None
-    if any(True for _ in feedback.batches(since)):
-        for joined in labelled_rows(log, feedback, family, since, model, until, columns=[AT, LABEL, ROUTE]):
-            counter.add_labels(joined.rows)
+    for answered in answered_rows(log, feedback, family, since, model, until, columns=[AT, LABEL, ROUTE]):
+        counter.add_labels(answered.rows)
     return TrafficCounts(start, hours, tuple(counter.places), np.stack(counter.counts), counter.findings())
 
 
-def slot_effect(happened: Sequence[float], rows: Sequence[int]) -> float:
-    """How many rows are worth one independent row, at least 1, from how much the rates of slots differ: the variance of
-    a ratio over clusters against that of independent rows (Kish 1965), with the price of knowing it from few slots
-    (Korn and Graubard 1998).
+def slot_effect(cohorts: Sequence[tuple[Sequence[float], Sequence[int]]]) -> float:
+    """How many rows are worth one independent row, at least 1, from how much the rates of the slots of one cohort
+    differ: the variance of a ratio over clusters against that of independent rows (Kish 1965), over all cohorts of a
+    kind together, with the price of knowing it from few slots (Korn and Graubard 1998).
 
-    One slot, or a rate of 0 or 1, shows no variation to learn from: rows then count as independent.
+    Fewer than sixteen slots more than cohorts show too little: rows then count as independent.
+
+    Args:
+        cohorts: (how often it happened, rows) of the slots of each.
     """
-    sizes, counts = np.asarray(rows, dtype=np.float64), np.asarray(happened, dtype=np.float64)
-    sizes, counts = sizes[sizes > 0], counts[sizes > 0]
-    if len(sizes) < 2:
+    together, independent, degrees = 0.0, 0.0, 0
+    for happened, rows in cohorts:
+        sizes, counts = np.asarray(rows, dtype=np.float64), np.asarray(happened, dtype=np.float64)
+        sizes, counts = sizes[sizes > 0], counts[sizes > 0]
+        if len(sizes) < 2:
+            continue
+        rate = counts.sum() / sizes.sum()
+        share = (len(sizes) - 1) / len(sizes)
+        together += float(((counts - rate * sizes) ** 2).sum())
+        independent += float(sizes.sum() * rate * (1.0 - rate)) * share
+        degrees += len(sizes) - 1
+    if degrees < MINIMUM_SUB_WINDOWS or independent <= 0.0:
         return 1.0
-    rate = counts.sum() / sizes.sum()
-    independent = sizes.sum() * rate * (1.0 - rate)
-    if independent <= 0.0:
-        return 1.0
-    together = float(((counts - rate * sizes) ** 2).sum()) * len(sizes) / (len(sizes) - 1)
-    return float(max(1.0, together / independent)) * few_units_factor(len(sizes)) ** 2
+    return max(1.0, together / independent) * few_degrees_factor(degrees) ** 2
+
+
+def _effects(kind: CohortKind, slots: Sequence[IntArray]) -> dict[str, float]:
+    """The effect of each measure; ``slots``: shape (slots, figures) of each cohort of the kind."""
+    each = [[_counts_of(slot) for slot in one[one[:, _ROWS] > 0]] for one in slots]
+    return {
+        measure.name: slot_effect(
+            [([measure.happened(slot) for slot in one], [measure.rows(slot) for slot in one]) for one in each]
+        )
+        for measure in MEASURES
+        if kind in measure.kinds
+    }
+
+
+def _found(findings: Mapping[str, int], severity: Callable[[str], Severity]) -> tuple[CountedViolation, ...]:
+    return tuple(
+        CountedViolation(f"{PERSONAL_DATA}{kind}", severity(kind), rows, of_rows=True)
+        for kind, rows in sorted(findings.items())
+        if rows
+    )
 
 
 class _Counter:

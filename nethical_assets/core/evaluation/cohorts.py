@@ -230,7 +230,7 @@ def limited(cohorts: Iterable[Cohort], maximum: int = MAXIMUM_COHORTS) -> tuple[
     found = sorted(cohorts, key=lambda cohort: (-cohort.counts.rows, cohort.name))
     if len(found) <= maximum:
         return tuple(sorted(found, key=lambda cohort: cohort.name))
-    kept = [cohort for cohort in found[: maximum - 1] if cohort.name != OTHER]
+    kept = [cohort for cohort in found if cohort.name != OTHER][: maximum - 1]
     rest = [cohort for cohort in found if cohort not in kept]
     return (*sorted(kept, key=lambda cohort: cohort.name), _together(rest))
 

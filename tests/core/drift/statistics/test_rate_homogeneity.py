@@ -9,7 +9,9 @@ from scipy import stats
 
 from nethical_assets.core.drift.statistics.rate_homogeneity import rate_homogeneity
 
-SAMPLES = st.lists(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=2, max_size=8)
+SAMPLES = st.lists(
+    st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=2, max_size=8
+)
 
 
 @settings(max_examples=40)

@@ -97,7 +97,7 @@ def test_two_samples_are_no_trend(happened: list[float], rows: list[float], plac
 def test_impossible_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="more happened"):
         rate_trend([11, 1, 1], [10, 10, 10])
-    with pytest.raises(ValueError, match="longer|shorter"):
+    with pytest.raises(ValueError, match=r"longer|shorter"):
         rate_trend([1, 1], [10, 10, 10])
 
 
