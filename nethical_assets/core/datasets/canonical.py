@@ -175,7 +175,7 @@ def _assemble(
 def _without_duplicates(frame: pd.DataFrame, spellings: Sequence[str]) -> tuple[pd.DataFrame, int]:
     """One row an identity with its majority label, and how many rows stood in conflict with another one's label.
 
-    Of several rows the one of the first dataset is kept, there the earliest, and then by group and spelling: the order
+    Of several rows the one of the first dataset is kept, there the earliest, and then by group, spelling and cohort: the order
     in which a source delivers its rows decides nothing.
     """
     share = frame.groupby("row_id", sort=False)["label"].transform("mean")
@@ -183,6 +183,6 @@ def _without_duplicates(frame: pd.DataFrame, spellings: Sequence[str]) -> tuple[
     majority = np.where(share > 0.5, 1, 0).astype(np.int8)
     frame = frame.assign(label=majority)[share != 0.5]
     repeated = frame["row_id"].duplicated(keep=False)
-    order = ["_part", "source", "time", "group", *spellings]
+    order = ["_part", "source", "time", "group", *spellings, *([LEVEL] if LEVEL in frame else [])]
     first = frame[repeated].sort_values(order, kind="stable").drop_duplicates("row_id", keep="first")
     return pd.concat([frame[~repeated], first]).drop(columns="_part"), int(conflict.sum())

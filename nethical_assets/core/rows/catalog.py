@@ -126,6 +126,8 @@ class DatasetEntry(_Strict):
             raise ValueError("give 'files', or 'discover = true' where the layout is unknown")
         if self.encoding is not None and self.files:
             raise ValueError("'encoding' of a dataset goes with 'discover'; declare that of a file in 'files'")
+        if self.cohort_column is not None and not self.files:
+            raise ValueError("a 'cohort_column' goes with 'files': of an unknown layout no column is known")
         if self.test_from is not None and self.time_column is None:
             raise ValueError("'test_from' needs a 'time_column'")
         if set(self.families) & set(self.evaluation_families):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,15 @@ import numpy as np
 import pytest
 
 from nethical_assets.core.evaluation import evaluate
+from nethical_assets.core.evaluation.cohort_plots import cohort_trends_png
+from nethical_assets.core.evaluation.cohorts import Cohort, CohortCounts, CohortKind
 from nethical_assets.core.evaluation.drift_facts import TrafficShift
-from nethical_assets.core.evaluation.ethical_report import EthicalDriftReport, FamilyEvidence, ethical_drift_report
+from nethical_assets.core.evaluation.ethical_report import (
+    EthicalDriftReport,
+    FailedCheck,
+    FamilyEvidence,
+    ethical_drift_report,
+)
 from nethical_assets.core.evaluation.ethical_text import render_ethical_report
 from nethical_assets.core.evaluation.gate import decide
 from nethical_assets.core.ground.digests import pretty_json
@@ -132,3 +140,70 @@ def test_the_report_is_a_document_named_by_its_content_in_any_order() -> None:
     document = json.loads(pretty_json(to_document(report)))
     assert from_document(EthicalDriftReport, document, "here") == report
     assert ethical_drift_report(both[:1]).report_id != report.report_id
+
+
+def routes(*missed: int) -> dict[CohortKind, Sequence[Cohort]]:
+    counts = [CohortCounts(rows=1000, labelled=1000, labelled_positives=500, missed=one) for one in missed]
+    return {"route": [Cohort("route", f"v{number}", one) for number, one in enumerate(counts)]}
+
+
+def test_cohorts_of_a_kind_are_compared_and_named_by_their_ids() -> None:
+    report = ethical_drift_report([evidence(cohorts=routes(20, 250)), replace(evidence(), family="anomaly")])
+    assert verdicts(report)["route.missed"] == "fail"
+    assert report.verdict == "fail"
+    assert report.drift_metrics.has_drift
+    assert report.drift_metrics.cohort_count == 6
+    assert report.drift_metrics.violation_type_drift["missed"].cohort_rates == {
+        "logistic_route_v0": 0.04,
+        "logistic_route_v1": 0.5,
+    }
+    assert report.drift_metrics.severity_drift["high"].drift == pytest.approx(0.23)
+    heads = [line.partition(":")[0] for line in report.recommendations]
+    assert heads[:2] == ["logistic", "logistic"]
+    assert heads[2].startswith(
+        "violations of severity high differ by 23.0% of the rows between cohorts (certainly by 18"
+    )
+    assert heads[3] == f"the drift score is {report.drift_metrics.drift_score:.2f}, above 0.3"
+    assert len(heads) == 4
+    fair = ethical_drift_report([evidence(cohorts=routes(20, 22))])
+    assert (fair.verdict, fair.recommendations, fair.drift_metrics.has_drift) == ("pass", (), False)
+
+
+def test_too_few_labels_over_a_route_keep_the_report_from_passing() -> None:
+    counts = CohortCounts(rows=1000, labelled=5, labelled_positives=3)
+    cohorts = [Cohort("route", name, counts) for name in ("v1", "v2")]
+    report = ethical_drift_report([evidence(cohorts={"route": cohorts})])
+    assert verdicts(report)["route.missed"] == "needs_more_data"
+    assert report.verdict == "needs_more_data"
+    assert not report.drift_metrics.has_drift
+
+
+def test_failed_checks_of_data_are_violations_by_what_they_stop() -> None:
+    since = "2026-03-01T08:00:00.000000Z"
+    warned = FailedCheck("freshness", "raw/nslkdd", since, stops=False)
+    stopped = FailedCheck("schema", "raw/nslkdd", since, stops=True)
+    report = ethical_drift_report([evidence(failed_checks=(stopped, warned))])
+    found = report.families["logistic"].violations
+    assert [(one.kind, one.severity) for one in found] == [("failed_check", "low"), ("failed_check", "high")]
+    assert report.verdict == "fail"
+    assert "the data check freshness of raw/nslkdd fails since 2026-03-01 08:00 UTC" in report.recommendations[0]
+    assert ethical_drift_report([evidence(failed_checks=(warned,))]).verdict == "pass"
+
+
+def test_traffic_that_cannot_be_read_is_no_absence_of_it() -> None:
+    report = ethical_drift_report([evidence(damage="x.parquet: damaged")])
+    assert report.verdict == "fail"
+    assert report.families["logistic"].violations[0].kind == "unreadable_traffic"
+
+
+def test_the_report_is_drawn_and_written() -> None:
+    report = ethical_drift_report([evidence(cohorts=routes(20, 250), notes=("nothing is known of windows",))])
+    text = render_ethical_report(report)
+    assert "| logistic | missed by route | fail |" in text
+    assert (
+        "| logistic_route_v1 | 1 | 1000 | 0.0% (0.0% to 0.4%) | 1000 | 75.0% (72.2% to 77.7%) |  | 250 missed |" in text
+    )
+    assert "- logistic: nothing is known of windows" in text
+    for one in (report, ethical_drift_report([])):
+        assert cohort_trends_png(one).startswith(b"\x89PNG")
+    assert "needs more data" in render_ethical_report(ethical_drift_report([]))
