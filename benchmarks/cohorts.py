@@ -1,4 +1,4 @@
-"""``python -m benchmarks.cohorts [ROWS]``: counting a week of predictions by route and window for the ethical drift report.
+"""``python -m benchmarks.cohorts [ROWS]``: counting a week of predictions by route and window.
 
 What belongs here: processor seconds and peak memory, without labels and with labels of a hundredth of the rows. What
 does not: comparing the cohorts, which takes milliseconds whatever the rows.

@@ -143,7 +143,7 @@ class CohortEvidence:
         failing = [check for check in self.failed_checks(family) if check.since <= event.time]
         return Cohort(
             kind="training_run",
-            name=event.time[:19] + "Z",
+            name=event.time,
             counts=counts + CohortCounts(screened=total, removed=removed),
             at=event.time,
             effects=effects_of_run(evaluation),

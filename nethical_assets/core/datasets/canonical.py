@@ -175,8 +175,8 @@ def _assemble(
 def _without_duplicates(frame: pd.DataFrame, spellings: Sequence[str]) -> tuple[pd.DataFrame, int]:
     """One row an identity with its majority label, and how many rows stood in conflict with another one's label.
 
-    Of several rows the one of the first dataset is kept, there the earliest, and then by group, spelling and cohort: the order
-    in which a source delivers its rows decides nothing.
+    Of several rows the one of the first dataset is kept, there the earliest, and then by group, spelling and cohort:
+    the order in which a source delivers its rows decides nothing.
     """
     share = frame.groupby("row_id", sort=False)["label"].transform("mean")
     conflict = (share > 0) & (share < 1)

@@ -202,16 +202,18 @@ class Comparisons:
 def compare_cohorts(cohorts: Mapping[CohortKind, Sequence[Cohort]]) -> Comparisons:
     """All spreads and trends of the cohorts of a family, by kind; cohorts of ordered kinds in their order.
 
-    A kind is compared where it has two cohorts, a measure where two of them have rows for it; a trend needs three.
+    A kind is compared where it has two cohorts; a measure that fewer than two of them have rows for needs more data. A
+    trend needs three.
     """
     chosen = [
-        (kind, measure, having)
+        (kind, measure, [one for one in found if measure.rows(one.counts) > 0])
         for kind, found in cohorts.items()
         for measure in MEASURES
-        if kind in measure.kinds and len(having := [one for one in found if measure.rows(one.counts) > 0]) >= 2
+        if kind in measure.kinds and len(found) >= 2
     ]
     trending = [one for one in chosen if one[0] in ORDERED_KINDS and len(one[2]) >= MINIMUM_SAMPLES]
-    confidence = 1.0 - (1.0 - CONFIDENCE) / max(1, len(chosen) + len(trending))
+    compared = sum(len(having) >= 2 for _, _, having in chosen)
+    confidence = 1.0 - (1.0 - CONFIDENCE) / max(1, compared + len(trending))
     spreads = {f"{kind}.{measure.name}": _spread(measure, having, confidence) for kind, measure, having in chosen}
     trends: dict[str, TrendJudgement] = {}
     for kind, measure, having in trending:
@@ -221,7 +223,11 @@ def compare_cohorts(cohorts: Mapping[CohortKind, Sequence[Cohort]]) -> Compariso
     drift: dict[str, DriftMetrics] = {}
     for kind, found in cohorts.items():
         if len(found) >= 2:
-            own = {measure.name: spreads[key] for measure in MEASURES if (key := f"{kind}.{measure.name}") in spreads}
+            own = {
+                measure.name: spreads[f"{kind}.{measure.name}"]
+                for of_kind, measure, having in chosen
+                if of_kind == kind and len(having) >= 2
+            }
             drift[kind] = _drift(found, own)
     return Comparisons(_corrected(spreads), _corrected(trends), drift)
 

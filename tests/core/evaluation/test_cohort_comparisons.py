@@ -98,6 +98,14 @@ def test_few_rows_are_neither_fair_nor_unfair() -> None:
     assert not found.drift["route"].has_drift
 
 
+def test_what_nothing_is_known_of_needs_more_data() -> None:
+    silent = [cohort(number, labelled=0, labelled_positives=0) for number in range(2)]
+    found = compare_cohorts({"route": silent})
+    unknown = {name for name, one in found.spreads.items() if one.verdict == "needs_more_data"}
+    assert unknown == {"route.missed", "route.false_alarms", "route.wrong"}
+    assert found.drift["route"].violation_type_drift.keys() == {"personal_data"}
+
+
 @pytest.mark.parametrize("kind", ["route", "training_run"])
 def test_noise_raises_no_alarm(kind: CohortKind) -> None:
     """Cohorts of all sizes with one rate each of everything: nothing may fail."""

@@ -143,7 +143,8 @@ def test_the_report_is_a_document_named_by_its_content_in_any_order() -> None:
 
 
 def routes(*missed: int) -> dict[CohortKind, Sequence[Cohort]]:
-    counts = [CohortCounts(rows=1000, labelled=1000, labelled_positives=500, missed=one) for one in missed]
+    tiers = (0, 0, 1000, 0)
+    counts = [CohortCounts(1000, labelled=1000, labelled_positives=500, missed=one, tiers=tiers) for one in missed]
     return {"route": [Cohort("route", f"v{number}", one) for number, one in enumerate(counts)]}
 
 
@@ -201,7 +202,8 @@ def test_the_report_is_drawn_and_written() -> None:
     text = render_ethical_report(report)
     assert "| logistic | missed by route | fail |" in text
     assert (
-        "| logistic_route_v1 | 1 | 1000 | 0.0% (0.0% to 0.4%) | 1000 | 75.0% (72.2% to 77.7%) |  | 250 missed |" in text
+        "| logistic_route_v1 | 1 | 1000 | 0.0% (0.0% to 0.4%) | 1000 | 75.0% (72.2% to 77.7%) | 0.000 | 250 missed |"
+        in text
     )
     assert "- logistic: nothing is known of windows" in text
     for one in (report, ethical_drift_report([])):
