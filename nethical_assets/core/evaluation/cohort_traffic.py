@@ -41,6 +41,7 @@ from nethical_assets.core.evaluation.estimate import few_degrees_factor
 IntArray = npt.NDArray[np.int64]
 SLOT = timedelta(minutes=15)
 """Rows of one slot are counted together: how much slots differ says how alike rows are that follow each other."""
+_LAGS = 8
 _SLOT_NS = int(SLOT.total_seconds()) * 10**9
 PERSONAL_DATA = "personal_data."
 """Before the kind of a finding, in the types of violations."""
@@ -179,27 +180,36 @@ def count_traffic(
 def slot_effect(cohorts: Sequence[tuple[Sequence[float], Sequence[int]]]) -> float:
     """How many rows are worth one independent row, at least 1, from how much the rates of the slots of one cohort
     differ: the variance of a ratio over clusters against that of independent rows (Kish 1965), over all cohorts of a
-    kind together, with the price of knowing it from few slots (Korn and Graubard 1998).
+    kind together, with the price of knowing it from few slots (Korn and Graubard 1998). Slots that follow each other
+    within two hours may be alike too (Newey and West 1987).
 
     Fewer than sixteen slots more than cohorts show too little: rows then count as independent.
 
     Args:
         cohorts: (how often it happened, rows) of the slots of each.
     """
-    together, independent, degrees = 0.0, 0.0, 0
+    together, independent, degrees, filled = 0.0, 0.0, 0.0, 0
     for happened, rows in cohorts:
         sizes, counts = np.asarray(rows, dtype=np.float64), np.asarray(happened, dtype=np.float64)
         sizes, counts = sizes[sizes > 0], counts[sizes > 0]
         if len(sizes) < 2:
             continue
         rate = counts.sum() / sizes.sum()
-        share = (len(sizes) - 1) / len(sizes)
-        together += float(((counts - rate * sizes) ** 2).sum())
+        residual, count = counts - rate * sizes, len(sizes)
+        lags = min(_LAGS, count // 3)
+        weights = [1.0 - lag / (lags + 1) for lag in range(1, lags + 1)]
+        own = float(residual @ residual)
+        shared = sum(weight * float(residual[lag:] @ residual[:-lag]) for lag, weight in enumerate(weights, 1))
+        # Deviations from their own mean add up to 0, which takes this much off the variance of independent slots.
+        lost = sum(weight * (count - lag) for lag, weight in enumerate(weights, 1))
+        share = 1.0 - 1.0 / count - 2.0 * lost / count**2
+        together += own + 2.0 * shared
         independent += float(sizes.sum() * rate * (1.0 - rate)) * share
-        degrees += len(sizes) - 1
-    if degrees < MINIMUM_SUB_WINDOWS or independent <= 0.0:
+        degrees += (count - 1) * 1.5 / (lags + 1) if lags else count - 1
+        filled += count - 1
+    if filled < MINIMUM_SUB_WINDOWS or independent <= 0.0:
         return 1.0
-    return max(1.0, together / independent) * few_degrees_factor(degrees) ** 2
+    return max(1.0, together / independent) * few_degrees_factor(max(1.0, degrees)) ** 2
 
 
 def _effects(kind: CohortKind, slots: Sequence[IntArray]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from nethical_assets.core.drift.segments import LoggedRow
+from nethical_assets.core.evaluation import cohort_traffic as module
+from nethical_assets.core.evaluation.cohort_comparisons import compare_cohorts
 from nethical_assets.core.evaluation.cohort_traffic import TrafficCounts, count_traffic, slot_effect
 from nethical_assets.core.evaluation.cohorts import MAXIMUM_COHORTS, OTHER, TIERS, UNNAMED, figures_of
 from nethical_assets.core.ground.errors import IntegrityError
@@ -164,9 +167,35 @@ def test_rows_that_follow_each_other_alike_count_as_fewer() -> None:
         return [(generator.binomial(50, rate, 24).tolist(), sizes) for rate in (0.1, 0.2, 0.3, 0.4)]
 
     # What differs between cohorts is no noise within them.
-    assert 1.0 <= np.mean([slot_effect(drawn()) for _ in range(200)]) < 1.25
+    assert 1.0 <= np.mean([slot_effect(drawn()) for _ in range(200)]) < 1.4
     bursts = np.where(np.arange(24) % 5 == 0, 50, 0).tolist()
-    assert slot_effect([(bursts, sizes)] * 4) > 40
+    assert slot_effect([(bursts, sizes)] * 4) > 10
     few = [([40, 0], [50, 50])] * 7
     assert slot_effect(few) == slot_effect([]) == slot_effect([([0] * 24, sizes)]) == 1.0
     assert slot_effect([*few, *few, *few]) > 10
+
+
+def test_traffic_that_wanders_raises_no_alarm() -> None:
+    """Three routes and 28 windows of rates that wander about one mean with a correlation time of an hour."""
+    generator = np.random.default_rng(9)
+    slots, routes = 672, 3
+    naive = 0
+    for _ in range(10):
+        wandering = np.zeros((routes, slots))
+        for slot in range(1, slots):
+            wandering[:, slot] = 0.78 * wandering[:, slot - 1] + generator.normal(0, 0.6, routes)
+        rates = 1.0 / (1.0 + np.exp(1.0 - wandering))
+        counts = np.zeros((routes, slots, module._WIDTH), dtype=np.int64)
+        counts[:, :, module._ROWS] = counts[:, :, module._TIER] = 40
+        counts[:, :, module._CALLED] = generator.binomial(40, rates)
+        traffic = TrafficCounts(START, HOURS, tuple("abc"), counts, {})
+        windows = traffic.by_window(severity)
+        found = compare_cohorts({"route": traffic.by_route(severity), "time_window": windows})
+        judged = {**found.spreads, **found.trends}
+        assert {name for name, one in judged.items() if one.verdict == "fail"} == set()
+        assert judged["route.called_positive"].p_value is not None
+        assert judged["route.called_positive"].p_value > 1e-4
+        bare = compare_cohorts({"time_window": [replace(one, effects={}) for one in windows]})
+        naive += bare.spreads["time_window.called_positive"].verdict == "fail"
+    # Without what slots show, noise would be told as drift.
+    assert naive >= 5
