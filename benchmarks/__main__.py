@@ -15,6 +15,7 @@ from benchmarks import cycle, scaling
 
 PROGRAMS = (
     "audit",
+    "cohorts",
     "inference_log",
     "label_errors",
     "monitors",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nethical_assets.home.workspace import Workspace
 
 
+COHORTS = "cohorts"
+"""By which name a record of canonical rows names the table of their levels (``row_id``, ``level``), where a dataset
+declares a cohort column."""
 FOUND = "found"
 """By which name a record of canonical rows names the findings that were masked in them before they were stored."""
 
@@ -104,6 +107,7 @@ def _refuse_unvalidated(workspace: Workspace, snapshot: Snapshot) -> None:
 
 def _build(work: Work) -> Result:
     from nethical_assets.core.datasets.canonical import build_dataset, synthetic_dataset
+    from nethical_assets.core.datasets.cohort_levels import safe_levels
     from nethical_assets.core.datasets.raw_rows import snapshot_frame
     from nethical_assets.core.detectors.registry import load_family
     from nethical_assets.core.governance.frames import canonical_readings
@@ -134,6 +138,10 @@ def _build(work: Work) -> Result:
     readings = canonical_readings(dataset.frame, spec.kind)
     rows = protect(dataset.frame, readings, workspace.screener, {GROUP: workspace.pseudonyms.token})
     objects = {"frame": put_table(workspace.objects, rows.frame), FOUND: put_table(workspace.objects, rows.found)}
+    if dataset.levels.notna().any():
+        levels = safe_levels(dataset.levels, workspace.screener, workspace.pseudonyms.token)
+        told = dataset.frame[["row_id"]].assign(level=levels)[levels.notna()].reset_index(drop=True)
+        objects[COHORTS] = put_table(workspace.objects, told)
     facts = {
         **dataset.facts,
         "columns": column_types(rows.frame),

@@ -6,21 +6,23 @@ What belongs here: collecting what the stages of each family recorded. What does
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.digests import pretty_json
+from nethical_assets.home.inference import InferenceStore
+from nethical_assets.stages.cohort_evidence import CohortEvidence
 from nethical_assets.stages.evaluating import EVALUATIONS
 from nethical_assets.stages.releasing import RELEASES
 from nethical_assets.stages.screening import SCREENED
-from nethical_assets.stages.shown import Markdown, Shown
+from nethical_assets.stages.shown import Bullets, Markdown, Picture, Shown, Table
 from nethical_assets.stages.stage import Plan, Result, Stage, Work
 from nethical_assets.stages.watching import DRIFT_REPORTS
 
 if TYPE_CHECKING:
-    from nethical_assets.core.drift.verdict import DriftReport
     from nethical_assets.core.evaluation.ethical_report import FamilyEvidence
     from nethical_assets.home.records import StageRecord
     from nethical_assets.home.workspace import Workspace
@@ -28,18 +30,31 @@ if TYPE_CHECKING:
 
 def _judge(work: Work) -> Result:
     """The report over the families that were evaluated."""
+    from nethical_assets.core.evaluation.cohort_plots import cohort_trends_png
     from nethical_assets.core.evaluation.ethical_report import ethical_drift_report
+    from nethical_assets.core.evaluation.ethical_text import render_ethical_report
     from nethical_assets.core.ground.documents import to_document
 
     workspace = work.workspace
-    found = [evidence for family in family_names() if (evidence := _evidence(workspace, family)) is not None]
-    report = ethical_drift_report(found)
-    document = to_document(report)
-    markdown = workspace.objects.put(report.to_markdown().encode())
-    return Result(workspace.objects.put(pretty_json(document)), {"report": markdown}, document)
+    # What was answered up to now is counted too, also by a server that was killed.
+    InferenceStore(workspace).seal()
+    cohorts = CohortEvidence(workspace)
+    found = [one for family in family_names() if (one := _evidence(workspace, family, cohorts)) is not None]
+    period = (cohorts.since, cohorts.until)
+    start, end = (moment.isoformat(timespec="seconds") for moment in period)
+    report = ethical_drift_report(found, start_time=start, end_time=end)
+    document = {**to_document(report), "generated_at": end}
+    # matplotlib keeps a cache of fonts, by default in the user's home, where nothing of ours belongs.
+    os.environ.setdefault("MPLCONFIGDIR", str(workspace.home / "cache" / "matplotlib"))
+    objects = {
+        "report": workspace.objects.put(render_ethical_report(report).encode()),
+        "trends": workspace.objects.put(cohort_trends_png(report)),
+    }
+    return Result(workspace.objects.put(pretty_json(document)), objects, document)
 
 
-def _evidence(workspace: Workspace, family: str) -> FamilyEvidence | None:
+def _evidence(workspace: Workspace, family: str, cohorts: CohortEvidence) -> FamilyEvidence | None:
+    from nethical_assets.core.evaluation.drift_facts import traffic_shift
     from nethical_assets.core.evaluation.ethical_report import FamilyEvidence
     from nethical_assets.core.evaluation.gate import GateDecision
     from nethical_assets.core.evaluation.metrics import Evaluation
@@ -57,44 +72,29 @@ def _evidence(workspace: Workspace, family: str) -> FamilyEvidence | None:
         evaluation=Evaluation.from_json(evaluated.facts["evaluation"]),
         gate=None if release is None else from_document(GateDecision, release.facts["gate"], release.name),
         removed_by_label={label: (counts[0], counts[1]) for label, counts in removed.items()},
-        drift=None if drift is None else _traffic(workspace, drift.facts),
-    )
-
-
-def _traffic(workspace: Workspace, facts: Mapping[str, Any]) -> DriftReport | None:
-    """How often the trailing period was called positive; None where nothing was scored. Reports of older versions say
-    no rates."""
-    from nethical_assets.core.drift.verdict import DriftReport, RateShift
-
-    rates = [rate for rate in facts.get("rates", []) if rate["rows"]]
-    rows = sum(rate["rows"] for rate in rates)
-    if not rows:
-        return None
-    newest = facts["periods"][-1]["report"]
-    measured = {one["monitor"]["kind"]: one["monitor"]["measurement"] for one in newest["outcomes"]}["positive_rate"]
-    shift = None
-    if measured["statistic"] is not None:
-        rate = sum(rate["rows"] * rate["positive_rate"] for rate in rates) / rows
-        shift = RateShift(rate - measured["statistic"], rate, measured["low"], measured["high"])
-    return DriftReport(
-        verdict="stable",
-        reasons=(),
-        drift_score=facts["drift_score"] or 0.0,
-        threshold=facts["threshold"],
-        alpha=facts["level"],
-        minimum_rows=workspace.settings.file.monitoring.drift_minimum_rows,
-        reference_rows=measured["reference_rows"],
-        window_rows=rows,
-        positive_rate=shift,
-        columns=(),
-        not_compared=(),
+        drift=None if drift is None else traffic_shift(drift.facts),
+        cohorts=cohorts.of_family(family),
+        failed_checks=cohorts.failed_checks(family),
+        damage=cohorts.damage.get(family, ""),
+        notes=tuple(cohorts.notes.get(family, ())),
     )
 
 
 def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
+    from nethical_assets.core.evaluation.cohorts import CohortFigures
+    from nethical_assets.core.evaluation.ethical_text import cohort_row
+    from nethical_assets.core.ground.documents import from_document
+
+    facts = record.facts
+    cohorts = [cohort for family in facts["families"].values() for cohort in family["cohorts"]]
     return {
-        "verdict": record.facts["verdict"],
-        "families": len(record.facts["families"]),
+        "verdict": facts["verdict"],
+        "has_drift": facts["drift_metrics"]["has_drift"],
+        "drift_score": float(facts["drift_metrics"]["drift_score"]),
+        "families": len(facts["families"]),
+        "recommendations": Bullets(facts["recommendations"]),
+        "cohorts": Table([cohort_row(from_document(CohortFigures, one, record.name)) for one in cohorts]),
+        "trends": Picture("Training runs and traffic over time", workspace.objects.get(record.objects["trends"])),
         "report": Markdown(workspace.objects.get(record.objects["report"]).decode()),
     }
 
@@ -102,14 +102,19 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
 ETHICAL_DRIFT_REPORT = Stage(
     name="ethical_drift_report",
     scope="platform",
-    description="Whether missed positives, false alarms and what screening takes away fall on some sources or labels "
-    "more than on others, within each family. Three verdicts, each with its sample size and bounds.",
+    description="Whether missed positives, false alarms and what screening takes away fall on some training runs, "
+    "windows, routes, sources or declared cohorts more than on others, or grow over time, within each family. Three "
+    "verdicts, each with its sample size and bounds.",
     owner="team:on-call",
     follows=(RELEASES, DRIFT_REPORTS),
     run=_judge,
     plan=lambda work: Plan(lookup=False),
     event=EventType.DRIFT_JUDGED,
-    tells=lambda record: {"verdict": record.facts["verdict"], "families": len(record.facts["families"])},
+    tells=lambda record: {
+        "verdict": record.facts["verdict"],
+        "families": len(record.facts["families"]),
+        "has_drift": record.facts["drift_metrics"]["has_drift"],
+    },
     shows=_shown,
     kinds=frozenset({"json", "markdown"}),
     group=DRIFT_REPORTS.name,

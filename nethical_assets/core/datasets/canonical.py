@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from nethical_assets.core.datasets.availability import SYNTHETIC
+from nethical_assets.core.datasets.cohort_levels import LEVEL, numbered, with_levels
 from nethical_assets.core.datasets.overlap import source_overlap
 from nethical_assets.core.detectors.base import DetectorSpec
 from nethical_assets.core.governance.records import RecordScreener, without_pseudonyms
@@ -27,10 +28,13 @@ from nethical_assets.core.rows.sources import source_names
 
 @dataclass(frozen=True)
 class CanonicalDataset:
-    """``frame`` has COMMON_COLUMNS and then the family's input columns, sorted by ``row_id``; ``facts`` is JSON."""
+    """``frame`` has COMMON_COLUMNS and then the family's input columns, sorted by ``row_id``; ``facts`` is JSON;
+    ``levels`` is of the same rows, as they came: the level of the cohort column that their dataset declares, missing
+    where there is none."""
 
     frame: pd.DataFrame
     facts: Mapping[str, Any]
+    levels: pd.Series
 
 
 def build_dataset(
@@ -66,11 +70,12 @@ def build_dataset(
         unusable[entry.name] = int((~usable).sum())
         screened = screener.screen(entry, raw[usable].reset_index(drop=True))
         with tallied(positions=np.flatnonzero(usable)) as cells:
-            part = spec.canonicalise(entry, screened.frame)
+            records = numbered(entry, screened.frame)
+            part = spec.canonicalise(entry, records)
         cells.refuse_above(wrong_share_max, f"dataset {entry.name}")
         wrong += [{"dataset": entry.name, **column} for column in cells.to_json()]
         screener.count_left(screened, part, entry)
-        parts.append(_complete(_as_inputs(part), entry))
+        parts.append(with_levels(entry, records, _complete(_as_inputs(part), entry)))
     only_measured = {
         name for entry, _ in sources if spec.family in entry.evaluation_families for name in source_names(entry)
     }
@@ -141,10 +146,12 @@ def _assemble(
     overlap = source_overlap(frame["row_id"], frame["source"])
     frame, conflicting = _without_duplicates(frame, spec.input_columns if spec.kind != "records" else ())
     unique = len(frame)
+    levels = pd.Series(frame.pop(LEVEL) if LEVEL in frame else None, index=frame.index, dtype=object)
     inputs = list(spec.input_columns) or sorted(set(frame.columns) - set(COMMON_COLUMNS))
     frame = frame.sort_values("row_id", kind="stable")[[*COMMON_COLUMNS, *inputs]]
     position = frame.groupby(frame["source"].isin(only_measured)).cumcount()
-    frame = frame[position < maximum_rows].reset_index(drop=True)
+    frame = frame[position < maximum_rows]
+    levels, frame = levels.loc[frame.index].reset_index(drop=True), frame.reset_index(drop=True)
     if frame["label"].nunique() < 2:
         raise DatasetError(
             f"datasets of family {spec.family}: every usable row has the same label; both classes are needed to train"
@@ -162,20 +169,20 @@ def _assemble(
             str(name): {"rows": int(row["size"]), "positives": int(row["sum"])} for name, row in by_source.iterrows()
         },
     }
-    return CanonicalDataset(frame, facts)
+    return CanonicalDataset(frame, facts, levels)
 
 
 def _without_duplicates(frame: pd.DataFrame, spellings: Sequence[str]) -> tuple[pd.DataFrame, int]:
     """One row an identity with its majority label, and how many rows stood in conflict with another one's label.
 
-    Of several rows the one of the first dataset is kept, there the earliest, and then by group and spelling: the order
-    in which a source delivers its rows decides nothing.
+    Of several rows the one of the first dataset is kept, there the earliest, and then by group, spelling and cohort:
+    the order in which a source delivers its rows decides nothing.
     """
     share = frame.groupby("row_id", sort=False)["label"].transform("mean")
     conflict = (share > 0) & (share < 1)
     majority = np.where(share > 0.5, 1, 0).astype(np.int8)
     frame = frame.assign(label=majority)[share != 0.5]
     repeated = frame["row_id"].duplicated(keep=False)
-    order = ["_part", "source", "time", "group", *spellings]
+    order = ["_part", "source", "time", "group", *spellings, *([LEVEL] if LEVEL in frame else [])]
     first = frame[repeated].sort_values(order, kind="stable").drop_duplicates("row_id", keep="first")
     return pd.concat([frame[~repeated], first]).drop(columns="_part"), int(conflict.sum())

@@ -174,6 +174,51 @@ def labelled_rows(
         yield _joined(waiting, feedback, since)
 
 
+def answered_rows(
+    log: InferenceLog,
+    feedback: FeedbackLog,
+    family: str,
+    since: datetime,
+    model_digest: str | None = None,
+    until: datetime | None = None,
+    *,
+    columns: Sequence[str],
+) -> Iterator[LabelledRequests]:
+    """The rows of ``labelled_rows`` that have a label, and no others: where few have one, in a fraction of its time
+    and memory.
+
+    Raises:
+        DatasetError, IntegrityError: as ``InferenceLog.parts``.
+    """
+    told = [table[REQUEST_ID].combine_chunks().unique() for table in feedback.batches(since - CLOCKS_DIFFER)]
+    if not told:
+        return
+    known = pa.concat_arrays(told).unique()
+    waiting: list[pa.Table] = []
+    for tables in _in_groups(_with_ids(log, family, since, model_digest, until, columns), _LABELS_JOINED):
+        rows = tables.filter(pc.is_in(tables[REQUEST_ID], value_set=known))
+        if rows.num_rows:
+            waiting.append(rows)
+        if sum(map(len, waiting)) >= _LABELS_JOINED:
+            yield _joined(waiting, feedback, since)
+            waiting = []
+    if waiting:
+        yield _joined(waiting, feedback, since)
+
+
+def _with_ids(
+    log: InferenceLog,
+    family: str,
+    since: datetime,
+    model_digest: str | None,
+    until: datetime | None,
+    columns: Sequence[str],
+) -> Iterator[pa.Table]:
+    for part in log.parts(family, since, model_digest, until, columns=[*columns, REQUEST_ID]):
+        if REQUEST_ID in part.rows.column_names:
+            yield part.rows
+
+
 def unknown_feedback(log: InferenceLog, feedback: FeedbackLog, since: datetime = EVER) -> int:
     """How many labels, of the batches from ``since`` on, are of no request that was logged. They are kept: the request
     may yet be sealed."""
@@ -195,10 +240,10 @@ def _in_groups(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
     for table in tables:
         waiting.append(table)
         if sum(map(len, waiting)) >= rows:
-            yield pa.concat_tables(waiting)
+            yield pa.concat_tables(waiting, promote_options="default")
             waiting = []
     if waiting:
-        yield pa.concat_tables(waiting)
+        yield pa.concat_tables(waiting, promote_options="default")
 
 
 def _joined(tables: list[pa.Table], feedback: FeedbackLog, since: datetime) -> LabelledRequests:

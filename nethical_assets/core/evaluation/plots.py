@@ -1,6 +1,7 @@
 """Pictures of an evaluation: reliability diagram and confusion matrix.
 
-What belongs here: rendering of an ``Evaluation`` as small PNG bytes. What does not: computing anything.
+What belongs here: rendering of an ``Evaluation`` as small PNG bytes, and what every picture is made with. What does
+not: computing anything.
 """
 
 from __future__ import annotations

@@ -51,6 +51,10 @@ class ValidationHistory:
         failing = {outcome.name: following[outcome.name] for outcome in outcomes if outcome.status != "pass"}
         return tuple(replace(outcome, failing_since=failing.get(outcome.name, "")) for outcome in outcomes)
 
+    def failing(self, stage: str, subject: str) -> dict[str, str]:
+        """The checks of a dataset that failed, or warned, when they were last evaluated, and since when."""
+        return dict(sorted(_read(self.folder / stage / f"{subject}.json").items()))
+
 
 def _following(known: Mapping[str, str], outcomes: Sequence[CheckOutcome], now: datetime) -> dict[str, str]:
     """What is known after a validation."""

@@ -81,7 +81,8 @@ class DatasetEntry(_Strict):
     ``discover`` says that the layout is unknown and is found out, and reported, at download; ``encoding`` is then that
     of its text files, where it cannot be found out. ``mapping`` names the documented mapping by which a family computes
     its inputs from these records. ``test_from`` splits by time: rows from that day on are test rows. When more rows are
-    there than may be kept, rows that agree in ``sample_together`` are kept or left out together.
+    there than may be kept, rows that agree in ``sample_together`` are kept or left out together. ``cohort_column`` has
+    few values, safe to be named, between which the ethical drift report compares errors.
     """
 
     name: Name
@@ -100,6 +101,7 @@ class DatasetEntry(_Strict):
     categorical_columns: tuple[str, ...] = Field(default=(), strict=False)
     token_prefix: str = ""
     group_column: str | None = None
+    cohort_column: str | None = None
     time_column: str | None = None
     test_from: date | None = None
     identity_columns: tuple[str, ...] = Field(default=(), strict=False)
@@ -114,7 +116,7 @@ class DatasetEntry(_Strict):
         """The columns that the entry says somebody reads, sorted."""
         per_file = [name for file in self.files for name in (file.text_column, file.sequence_column) if name]
         labels = [file.label.column for file in self.files if file.label is not None and file.label.column]
-        optional = [name for name in (self.group_column, self.time_column) if name]
+        optional = [name for name in (self.group_column, self.cohort_column, self.time_column) if name]
         columns = (*per_file, *labels, *optional, *self.numeric_columns, *self.categorical_columns)
         return sorted({*columns, *self.identity_columns})
 
@@ -124,6 +126,8 @@ class DatasetEntry(_Strict):
             raise ValueError("give 'files', or 'discover = true' where the layout is unknown")
         if self.encoding is not None and self.files:
             raise ValueError("'encoding' of a dataset goes with 'discover'; declare that of a file in 'files'")
+        if self.cohort_column is not None and not self.files:
+            raise ValueError("a 'cohort_column' goes with 'files': of an unknown layout no column is known")
         if self.test_from is not None and self.time_column is None:
             raise ValueError("'test_from' needs a 'time_column'")
         if set(self.families) & set(self.evaluation_families):

@@ -278,6 +278,8 @@ class TestHistory:
         assert self.since(history, 0, good) == {"schema": ""}
         assert self.since(history, 1, bad) == {"schema": "2026-11-24"}
         assert self.since(history, 2, self.outcome("schema", "warn")) == {"schema": "2026-11-24"}
+        assert {name: since[:10] for name, since in history.failing("raw", "toy").items()} == {"schema": "2026-11-24"}
+        assert history.failing("raw", "other") == {}
         # The dataset could not be had: nothing is known about its schema.
         assert self.since(history, 3, self.outcome("available", "warn")) == {"available": "2026-11-26"}
         assert self.since(history, 4, bad, self.outcome("available", "pass")) == {
@@ -285,6 +287,7 @@ class TestHistory:
             "available": "",
         }
         assert self.since(history, 5, good) == {"schema": ""}
+        assert history.failing("raw", "toy") == {}
         assert self.since(history, 6, bad) == {"schema": "2026-11-29"}
 
     def test_what_is_known_is_not_written_again(self, tmp_path: Path) -> None:

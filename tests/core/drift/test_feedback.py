@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.drift import feedback as module
-from nethical_assets.core.drift.feedback import FeedbackLog, labelled_rows, unknown_feedback
+from nethical_assets.core.drift.feedback import FeedbackLog, answered_rows, labelled_rows, unknown_feedback
 from nethical_assets.core.drift.inference_log import InferenceLog
 from nethical_assets.core.drift.sealing import gather
 from nethical_assets.core.ground.errors import IntegrityError
-from tests.core.drift.logged import NOON, at, scored, told
+from tests.core.drift.logged import NOON, OTHER, at, scored, told
 
 
 def nobody(family, ids, first, last):
@@ -130,3 +130,23 @@ def test_joining_in_rounds_is_joining_at_once(tmp_path_factory, labels, rows, si
         patched.setattr(module, "_LABELS_JOINED", size)
         found, _, differing = logs.labels()
     assert (found, differing) == (expected, conflicting)
+
+
+def test_answered_rows_are_the_labelled_ones_whatever_is_joined_at_once(logs, monkeypatch):
+    generator = np.random.default_rng(8)
+    logs.add(*(scored(number) for number in range(200)), scored(7, request_id="else", model=OTHER))
+    for later in range(3):
+        asked = generator.choice(250, 40, replace=False).tolist()
+        logs.add(*(told(number, int(generator.integers(2)), later=300 + later) for number in asked))
+    expected = {request: label for request, label in logs.labels()[0].items() if label is not None}
+    for at_once in (1 << 18, 16):
+        monkeypatch.setattr(module, "_LABELS_JOINED", at_once)
+        found = list(answered_rows(logs.log, logs.feedback, "logistic", NOON, columns=["route"]))
+        pairs = [
+            pair
+            for one in found
+            for pair in zip(one.rows["request_id"].to_pylist(), one.rows["true_label"].to_pylist(), strict=True)
+        ]
+        assert len(pairs) == len(expected)
+        assert dict(pairs) == expected
+        assert all("route" in one.rows.column_names for one in found)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nethical_assets.core.drift.verdict import DriftReport, RateShift
 from nethical_assets.core.evaluation import evaluate
-from nethical_assets.core.evaluation.ethical_report import EthicalDriftReport, FamilyEvidence, ethical_drift_report
+from nethical_assets.core.evaluation.cohort_plots import cohort_trends_png
+from nethical_assets.core.evaluation.cohorts import Cohort, CohortCounts, CohortKind
+from nethical_assets.core.evaluation.drift_facts import TrafficShift
+from nethical_assets.core.evaluation.ethical_report import (
+    EthicalDriftReport,
+    FailedCheck,
+    FamilyEvidence,
+    ethical_drift_report,
+)
+from nethical_assets.core.evaluation.ethical_text import render_ethical_report
 from nethical_assets.core.evaluation.gate import decide
 from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.documents import from_document, to_document
 
 FAIR = {"0": (10, 5000), "1": (12, 5000), "all": (22, 10_000)}
-TRAFFIC = DriftReport("stable", (), 0.0, 0.15, 0.01, 100, 900, 900, RateShift(0.4, 0.41, -0.03, 0.05), (), ())
+TRAFFIC = TrafficShift(900, 0.01, -0.03, 0.05, 0.41, 0.4)
 
 
 def evidence(rows: int = 4000, *, missed: float = 0.05, accused: float = 0.05, **changes: Any) -> FamilyEvidence:
@@ -42,13 +51,9 @@ def test_a_fair_family_passes() -> None:
     assert set(verdicts(report).values()) == {"pass"}
     assert (report.verdict, report.recommendations) == ("pass", ())
     cohort = report.families["logistic"].cohorts[0]
-    assert (cohort.source, cohort.rows, cohort.positives, cohort.missed, cohort.false_alarms) == (
-        "a",
-        2000,
-        1000,
-        50,
-        50,
-    )
+    assert (cohort.cohort_id, cohort.action_count, cohort.labelled_count) == ("logistic_source_a", 2000, 2000)
+    assert cohort.violation_stats.by_type == {"missed": 50, "false_alarm": 50}
+    assert cohort.violation_stats.by_severity == {"high": 50, "medium": 50}
 
 
 @pytest.mark.parametrize(
@@ -57,8 +62,8 @@ def test_a_fair_family_passes() -> None:
         ({"missed": 0.4}, "missed"),
         ({"accused": 0.4}, "false_alarms"),
         ({"removed_by_label": {"0": (10, 5000), "1": (900, 5000), "all": (910, 10_000)}}, "removed_by_screening"),
-        ({"drift": replace(TRAFFIC, positive_rate=RateShift(0.4, 0.7, 0.25, 0.35))}, "called_positive"),
-        ({"drift": replace(TRAFFIC, positive_rate=RateShift(0.7, 0.4, -0.35, -0.25))}, "called_positive"),
+        ({"drift": TrafficShift(900, 0.3, 0.25, 0.35, 0.7, 0.4)}, "called_positive"),
+        ({"drift": TrafficShift(900, -0.3, -0.35, -0.25)}, "called_positive"),
     ],
 )
 def test_what_falls_on_one_group_fails_and_nothing_else_does(unfair: dict[str, Any], name: str) -> None:
@@ -67,7 +72,7 @@ def test_what_falls_on_one_group_fails_and_nothing_else_does(unfair: dict[str, A
     assert report.verdict == "fail"
     assert len(report.recommendations) == 1
     assert report.recommendations[0].startswith("logistic: ")
-    assert f"| logistic | {name.replace('_', ' ')} | fail |" in report.to_markdown()
+    assert f"| logistic | {name.replace('_', ' ')} | fail |" in render_ethical_report(report)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +83,7 @@ def test_what_falls_on_one_group_fails_and_nothing_else_does(unfair: dict[str, A
         ({"removed_by_label": {}}, "removed_by_screening"),
         ({"removed_by_label": {"0": (0, 10), "1": (1, 10)}}, "removed_by_screening"),
         ({"drift": None}, "called_positive"),
-        ({"drift": replace(TRAFFIC, window_rows=99)}, "called_positive"),
+        ({"drift": TrafficShift(99)}, "called_positive"),
     ],
 )
 def test_too_little_data_is_neither_good_nor_bad(little: dict[str, Any], name: str) -> None:
@@ -135,3 +140,72 @@ def test_the_report_is_a_document_named_by_its_content_in_any_order() -> None:
     document = json.loads(pretty_json(to_document(report)))
     assert from_document(EthicalDriftReport, document, "here") == report
     assert ethical_drift_report(both[:1]).report_id != report.report_id
+
+
+def routes(*missed: int) -> dict[CohortKind, Sequence[Cohort]]:
+    tiers = (0, 0, 1000, 0)
+    counts = [CohortCounts(1000, labelled=1000, labelled_positives=500, missed=one, tiers=tiers) for one in missed]
+    return {"route": [Cohort("route", f"v{number}", one) for number, one in enumerate(counts)]}
+
+
+def test_cohorts_of_a_kind_are_compared_and_named_by_their_ids() -> None:
+    report = ethical_drift_report([evidence(cohorts=routes(20, 250)), replace(evidence(), family="anomaly")])
+    assert verdicts(report)["route.missed"] == "fail"
+    assert report.verdict == "fail"
+    assert report.drift_metrics.has_drift
+    assert report.drift_metrics.cohort_count == 6
+    assert report.drift_metrics.violation_type_drift["missed"].cohort_rates == {
+        "logistic_route_v0": 0.04,
+        "logistic_route_v1": 0.5,
+    }
+    assert report.drift_metrics.severity_drift["high"].drift == pytest.approx(0.23)
+    heads = [line.partition(":")[0] for line in report.recommendations]
+    assert heads[:2] == ["logistic", "logistic"]
+    assert heads[2].startswith(
+        "violations of severity high differ by 23.0% of the rows between cohorts (certainly by 18"
+    )
+    assert heads[3] == f"the drift score is {report.drift_metrics.drift_score:.2f}, above 0.3"
+    assert len(heads) == 4
+    fair = ethical_drift_report([evidence(cohorts=routes(20, 22))])
+    assert (fair.verdict, fair.recommendations, fair.drift_metrics.has_drift) == ("pass", (), False)
+
+
+def test_too_few_labels_over_a_route_keep_the_report_from_passing() -> None:
+    counts = CohortCounts(rows=1000, labelled=5, labelled_positives=3)
+    cohorts = [Cohort("route", name, counts) for name in ("v1", "v2")]
+    report = ethical_drift_report([evidence(cohorts={"route": cohorts})])
+    assert verdicts(report)["route.missed"] == "needs_more_data"
+    assert report.verdict == "needs_more_data"
+    assert not report.drift_metrics.has_drift
+
+
+def test_failed_checks_of_data_are_violations_by_what_they_stop() -> None:
+    since = "2026-03-01T08:00:00.000000Z"
+    warned = FailedCheck("freshness", "raw/nslkdd", since, stops=False)
+    stopped = FailedCheck("schema", "raw/nslkdd", since, stops=True)
+    report = ethical_drift_report([evidence(failed_checks=(stopped, warned))])
+    found = report.families["logistic"].violations
+    assert [(one.kind, one.severity) for one in found] == [("failed_check", "low"), ("failed_check", "high")]
+    assert report.verdict == "fail"
+    assert "the data check freshness of raw/nslkdd fails since 2026-03-01 08:00 UTC" in report.recommendations[0]
+    assert ethical_drift_report([evidence(failed_checks=(warned,))]).verdict == "pass"
+
+
+def test_traffic_that_cannot_be_read_is_no_absence_of_it() -> None:
+    report = ethical_drift_report([evidence(damage="x.parquet: damaged")])
+    assert report.verdict == "fail"
+    assert report.families["logistic"].violations[0].kind == "unreadable_traffic"
+
+
+def test_the_report_is_drawn_and_written() -> None:
+    report = ethical_drift_report([evidence(cohorts=routes(20, 250), notes=("nothing is known of windows",))])
+    text = render_ethical_report(report)
+    assert "| logistic | missed by route | fail |" in text
+    assert (
+        "| logistic_route_v1 | 1 | 1000 | 0.0% (0.0% to 0.4%) | 1000 | 75.0% (72.2% to 77.7%) | 0.000 | 250 missed |"
+        in text
+    )
+    assert "- logistic: nothing is known of windows" in text
+    for one in (report, ethical_drift_report([])):
+        assert cohort_trends_png(one).startswith(b"\x89PNG")
+    assert "needs more data" in render_ethical_report(ethical_drift_report([]))

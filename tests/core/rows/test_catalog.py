@@ -138,6 +138,9 @@ BAD: dict[str, tuple[str, list[str]]] = {
     "text without its column": (entry_with(kind="text"), ["files of a text dataset need 'text_column'"]),
     "sequence without its column": (entry_with(kind="sequence"), ["need 'sequence_column'"]),
     "day without time column": (entry_with(test_from="2026-01-01"), ["'test_from' needs a 'time_column'"]),
+    "cohorts of an unknown layout": (
+        entry_with(files=..., discover=True, cohort_column="region"), ["a 'cohort_column' goes with 'files'"]
+    ),
     "day that is text": (
         entry_with(test_from="new year", time_column="t"), ["test_from (toy) = 'new year'", "date"]
     ),
