@@ -22,6 +22,7 @@ from nethical_assets.command_line import (
     data,
     drift,
     lineage,
+    metrics,
     models,
     quarantine,
     screening,
@@ -213,6 +214,7 @@ app.command("lineage")(lineage.lineage)
 app.command("reproduce")(lineage.reproduce)
 app.command("screen")(screening.screen)
 app.command("traffic")(traffic.traffic)
+app.command("metrics")(metrics.metrics)
 app.command("error-card")(screening.error_card)
 
 

@@ -18,7 +18,7 @@ from nethical_assets.core.alerts import local_rows as rows
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, sanitise
 from nethical_assets.core.alerts.kinds import Alert, Resolution
 from nethical_assets.core.alerts.local_schema import open_to_read, prepare
-from nethical_assets.core.alerts.outbox import Outbox
+from nethical_assets.core.alerts.outbox import Outbox, TargetState, target_states
 from nethical_assets.core.alerts.steps import Journal, Leaf, Record, step_document, step_of
 from nethical_assets.core.alerts.tracker import Issue, Recorded, State, TrackerError
 from nethical_assets.core.ground.disk import advice
@@ -161,6 +161,11 @@ class LocalIssueTracker:
     def outbox(self, target: str) -> Outbox:
         """What waits to be delivered to ``target``."""
         return Outbox(target, self._transaction)
+
+    def target_states(self) -> dict[str, TargetState]:
+        """How far every target is that was ever to be told something, by its name."""
+        with self._reading() as connection:
+            return target_states(connection)
 
     def close(self, number: int, reason: str, actor: str) -> Issue:
         """Close the issue; closing a closed one changes nothing.
