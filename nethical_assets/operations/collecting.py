@@ -40,6 +40,8 @@ from nethical_assets.stages.screening import SCREENED
 from nethical_assets.stages.stage import PLATFORM, Stage
 from nethical_assets.stages.training import MODELS
 
+MONITOR_WATCH = "monitor watch"
+"""The reader whose position in the tracker is when the sensors looked last (ISO 8601 in UTC)."""
 _MEASUREMENTS = {"accuracy": "measured", "estimated_accuracy": "estimated"}
 """By which names a drift report says which accuracy."""
 
@@ -186,13 +188,16 @@ def _alerts(workspace: Workspace, found: Collected) -> None:
     opened = Counter((issue.kind, issue.severity) for issue in workspace.tracker.list(state="open"))
     for key in {*opened, *((kind, severity) for kind in KINDS for severity in get_args(Severity))}:
         found.set(metrics.OPEN_ALERTS, opened[key], *key)
-    known = workspace.tracker.target_states()
+    known = workspace.tracker.backlogs()
     # A target that is named no more waits for ever: where the environment names some, only those count.
     named = {target.name for target in targets(problems=[])} or known.keys()
-    for target, state in known.items():
+    for target, backlog in known.items():
         if target in named:
-            found.set(metrics.UNDELIVERED, state.waiting, target)
-            found.set(metrics.DELIVERY_FAILURES, state.failures, target)
+            found.set(metrics.UNDELIVERED, backlog.waiting, target)
+            found.set(metrics.DELIVERY_FAILURES, backlog.failures, target)
+    looked_at = workspace.tracker.position(MONITOR_WATCH)
+    if looked_at:
+        found.set(metrics.WATCHED_AT, _seconds(looked_at))
 
 
 def _audit(workspace: Workspace, found: Collected, *, verify: bool) -> None:

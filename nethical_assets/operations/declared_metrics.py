@@ -124,6 +124,7 @@ BUDGET_SPENT = _gauge(
 OPEN_ALERTS = _gauge("alerts_open", "Open issues.", "kind", "severity")
 UNDELIVERED = _gauge("alerts_undelivered", "Changes of issues that a target was not told yet.", "target")
 DELIVERY_FAILURES = _gauge("alert_delivery_failures", "Attempts in a row to tell a target that failed.", "target")
+WATCHED_AT = _gauge("monitors_watched_timestamp_seconds", "When it was looked last whether the monitors work.")
 
 LEAVES = _gauge("audit_leaves", "Signed leaves of the audit log.")
 HEAD_VERIFIED = _gauge(

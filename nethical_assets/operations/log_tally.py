@@ -44,7 +44,8 @@ class FamilyTally:
         report: digest of the drift report about the newest window; empty where there is none.
         window_end: when that window ended, or was judged where the report names no window; ISO 8601.
         judged_at: when a window was judged last; ISO 8601.
-        spending: beginning of a window and number of the look at it -> what that spent of the budget of false alerts.
+        spending: beginning of a window, period and level, with spaces between -> that level: what a look at it was
+            given of the budget of false alerts.
     """
 
     decisions: dict[str, int] = field(default_factory=dict)
@@ -80,9 +81,9 @@ class LogTally:
         """What windows of the year before ``until`` spent of the budget of false alerts, all families together."""
         return spent(
             (
-                Spending(family, window, "", int(look), level)
+                Spending(family, key.partition(" ")[0], "", 1, level)
                 for family, tally in self.families.items()
-                for (window, _, look), level in ((key.rpartition(" "), value) for key, value in tally.spending.items())
+                for key, level in tally.spending.items()
             ),
             until,
         )
@@ -161,15 +162,25 @@ def _take_report(family: FamilyTally, event: Event, digest: str, objects: Object
     family.judged_at = max(family.judged_at, event.time)
     if not family.window_end or datetime.fromisoformat(end) >= datetime.fromisoformat(family.window_end):
         family.report, family.window_end = digest, end
-    level, look = (facts.get(name) for name in ("level", "look")) if isinstance(facts, Mapping) else (None, None)
-    if isinstance(level, int | float) and level > 0.0:
-        family.spending[f"{start} {look if isinstance(look, int) else 1}"] = float(level)
+    levels = _levels(facts)
+    if levels:
+        family.spending |= {f"{start} {judged}": level for judged, level in levels.items()}
         since = datetime.fromisoformat(event.time) - YEAR
         family.spending = {
             key: value
             for key, value in family.spending.items()
-            if datetime.fromisoformat(key.rpartition(" ")[0]) > since
+            if datetime.fromisoformat(key.partition(" ")[0]) > since
         }
+
+
+def _levels(facts: Any) -> dict[str, float]:
+    """What each judgement of a report was given of the budget: of the window and of the time before it."""
+    if not isinstance(facts, Mapping):
+        return {}
+    periods = facts.get("periods") or [{"name": "window", "report": {"level": facts.get("level")}}]
+    levels = {str(one["name"]): one["report"].get("level") for one in periods}
+    # Each look at a window is given another level, so the level tells which look it was.
+    return {f"{name} {level}": float(level) for name, level in levels.items() if level}
 
 
 def _window(facts: Any, judged_at: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.stores import segment_folder
 from nethical_assets.home.workspace import Workspace
+from nethical_assets.operations.collecting import MONITOR_WATCH
 from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.checking import DATASET_VALIDATION
 from nethical_assets.stages.evaluating import EVALUATIONS
@@ -123,6 +124,7 @@ def build(folder: Path, served: Path) -> None:
     alert = Alert("drift", DRIFT_REPORTS.record_name(FAMILY), "drift", "it drifted", when, "run-1")
     workspace.tracker.outbox("webhook 1234").state()
     workspace.tracker.file(alert)
+    workspace.tracker.record([], reader=MONITOR_WATCH, position=when.isoformat())
     writer = SegmentWriter(segment_folder(settings.home))
     writer.append([LoggedRow(1, "logistic-1", FAMILY, digest_bytes(b"m"), "v1/score", 1, 0.9, 2.0, {"x": 1.0}, 5, {})])
     writer.close()

@@ -121,6 +121,7 @@ def test_every_store_is_measured_and_nothing_is_changed(home: MeasuredHome) -> N
         ("nethical_alerts_open", "drift", "high"): 1.0,
         ("nethical_alerts_open", "drift", "low"): 0.0,
         ("nethical_alerts_undelivered", "webhook 1234"): 1.0,
+        ("nethical_monitors_watched_timestamp_seconds",): END.timestamp(),
         ("nethical_audit_head_verified",): 1.0,
         ("nethical_inference_segments", "waiting"): 1.0,
     }
@@ -151,6 +152,10 @@ def test_the_newest_window_is_told_however_late_an_older_one_is_judged_again(hom
     assert told["nethical_drift_verdict", FAMILY, "stable"] == 1.0
     assert told["nethical_drift_window_end_timestamp_seconds", FAMILY] == END.timestamp()
     assert told["nethical_false_alert_budget_spent",] == pytest.approx(2 * 6.8e-05 + 1e-05), "each look once"
+    periods = [{"name": name, "hours": 6, "report": {"level": 2e-05}} for name in ("window", "trailing")]
+    judge(home, drift_facts(END + older, START + older, look=3, level=2e-05, periods=periods), "watch-5")
+    spent = values(home.settings)["nethical_false_alert_budget_spent",]
+    assert spent == pytest.approx(2 * 6.8e-05 + 5e-05), "each period of a judgement has a level of its own"
 
 
 def test_reports_of_older_versions_are_read(home: MeasuredHome) -> None:

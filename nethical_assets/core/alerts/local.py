@@ -18,7 +18,7 @@ from nethical_assets.core.alerts import local_rows as rows
 from nethical_assets.core.alerts.body import COMMENT_LIMIT, sanitise
 from nethical_assets.core.alerts.kinds import Alert, Resolution
 from nethical_assets.core.alerts.local_schema import open_to_read, prepare
-from nethical_assets.core.alerts.outbox import Outbox, TargetState, target_states
+from nethical_assets.core.alerts.outbox import Backlog, Outbox, backlogs
 from nethical_assets.core.alerts.steps import Journal, Leaf, Record, step_document, step_of
 from nethical_assets.core.alerts.tracker import Issue, Recorded, State, TrackerError
 from nethical_assets.core.ground.disk import advice
@@ -162,10 +162,10 @@ class LocalIssueTracker:
         """What waits to be delivered to ``target``."""
         return Outbox(target, self._transaction)
 
-    def target_states(self) -> dict[str, TargetState]:
+    def backlogs(self) -> dict[str, Backlog]:
         """How far every target is that was ever to be told something, by its name."""
         with self._reading() as connection:
-            return target_states(connection)
+            return backlogs(connection)
 
     def close(self, number: int, reason: str, actor: str) -> Issue:
         """Close the issue; closing a closed one changes nothing.

@@ -85,13 +85,15 @@ class Outbox:
     def state(self) -> TargetState:
         """How far the target is."""
         with self._transaction() as connection:
-            return _state(connection, self._row(connection))
+            row = self._row(connection)
+            waiting = connection.execute(_COUNTED, self._arguments(row)).fetchone()["waiting"]
+            return TargetState(int(waiting), row["failures"], row["not_before"], row["problem"])
 
     def next(self) -> Delivery | None:
         """The oldest change that waits, noted as attempted: whoever sees it again knows that it may have been sent."""
         with self._transaction() as connection:
             row = self._row(connection)
-            found = connection.execute(_NEXT, _arguments(row)).fetchone()
+            found = connection.execute(_NEXT, self._arguments(row)).fetchone()
             if found is None:
                 return None
             self._set(connection, attempted=found["id"])
@@ -127,6 +129,9 @@ class Outbox:
         found: sqlite3.Row = connection.execute("SELECT * FROM targets WHERE target = ?", (self.target,)).fetchone()
         return found
 
+    def _arguments(self, row: sqlite3.Row) -> dict[str, Any]:
+        return {"target": self.target, "delivered": row["delivered"], "since": row["since"]}
+
     def _set(self, connection: sqlite3.Connection, **values: Any) -> None:
         for name, value in values.items():
             connection.execute(_SET[name], (value, self.target))
@@ -149,19 +154,20 @@ class Outbox:
         )
 
 
-def target_states(connection: sqlite3.Connection) -> dict[str, TargetState]:
+@dataclass(frozen=True)
+class Backlog:
+    """What waits for a target, and how many attempts in a row to tell it failed."""
+
+    waiting: int
+    failures: int
+
+
+def backlogs(connection: sqlite3.Connection) -> dict[str, Backlog]:
     """How far every target is that was ever to be told something, by its name; nothing is changed."""
-    rows_of_targets = connection.execute("SELECT * FROM targets ORDER BY target").fetchall()
-    return {row["target"]: _state(connection, row) for row in rows_of_targets}
-
-
-def _state(connection: sqlite3.Connection, row: sqlite3.Row) -> TargetState:
-    waiting = connection.execute(_COUNTED, _arguments(row)).fetchone()["waiting"]
-    return TargetState(int(waiting), row["failures"], row["not_before"], row["problem"])
-
-
-def _arguments(row: sqlite3.Row) -> dict[str, Any]:
-    return {name: row[name] for name in ("target", "delivered", "since")}
+    return {
+        row["target"]: Backlog(int(connection.execute(_COUNTED, dict(row)).fetchone()["waiting"]), row["failures"])
+        for row in connection.execute("SELECT target, delivered, since, failures FROM targets ORDER BY target")
+    }
 
 
 # What was over before the target was there is not told.
