@@ -54,7 +54,7 @@ slow: $(READY) ## The slow tests of the suite
 	@$(BIN)/python -m pytest -m "slow and not e2e" -n $$($(CORES)) --dist worksteal $(ARGS)
 
 .PHONY: e2e
-e2e: $(READY) ## The end-to-end tests: real webserver, daemon, Kaggle client and browser
+e2e: $(READY) ## The end-to-end tests: real webserver, daemon, gateway, Kaggle client, Prometheus and browser
 	@echo "Running the end-to-end tests ..."
 	@$(BIN)/python -m pytest -m e2e $(ARGS)
 

@@ -25,6 +25,7 @@ from nethical_assets.command_line import (
     drift,
     labels,
     lineage,
+    metrics,
     models,
     quarantine,
     screening,
@@ -226,6 +227,7 @@ app.command("screen")(screening.screen)
 app.command("traffic")(traffic.traffic)
 app.command("label-queue")(labels.label_queue)
 app.command("feedback")(labels.feedback)
+app.command("metrics")(metrics.metrics)
 app.command("error-card")(screening.error_card)
 
 

@@ -188,7 +188,7 @@ class Endpoint:
             return await self._guarded(call)
         in_flight = self._in_flight
         if in_flight.count >= self._limits.in_flight:
-            return _refusal(busy("too many requests at once", self._limits.retry_after_seconds))
+            return self._refusal(call, busy("too many requests at once", self._limits.retry_after_seconds))
         in_flight.count += 1
         self._metrics.in_flight.set(in_flight.count)
         try:
@@ -202,19 +202,19 @@ class Endpoint:
         try:
             return await self._handler(call)
         except RefusedError as refused:
-            return _refusal(refused)
+            return self._refusal(call, refused)
         except ClientLeftError:
             return None
         except UnicodeError:
             # A text that has no UTF-8, as a lone surrogate, came through all decoding.
-            return _refusal(malformed("a text is not valid Unicode"))
+            return self._refusal(call, malformed("a text is not valid Unicode"))
         except Exception as error:
             _LOGGER.error("%s: %s", self._route, describe_unexpected(error))
-            return _refusal(unexpected())
+            return self._refusal(call, unexpected())
 
-
-def _refusal(refused: RefusedError) -> Reply:
-    return Reply(refused.body(), refused.status, headers=refused.headers)
+    def _refusal(self, call: Call, refused: RefusedError) -> Reply:
+        self._metrics.refused(self._route, call.family, refused.detail.code)
+        return Reply(refused.body(), refused.status, headers=refused.headers)
 
 
 async def send_answer(send: Send, answer: Reply) -> None:

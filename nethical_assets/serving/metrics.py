@@ -30,6 +30,12 @@ class GatewayMetrics:
         self._requests = Counter(
             f"{_PREFIX}_requests", "Requests answered.", ("route", "family", "status"), registry=registry
         )
+        self._refusals = Counter(
+            f"{_PREFIX}_refusals",
+            "Requests refused, by the code of the answer.",
+            ("route", "family", "code"),
+            registry=registry,
+        )
         self._seconds = Histogram(
             f"{_PREFIX}_request_seconds",
             "From the first byte that was read to the answer.",
@@ -71,6 +77,10 @@ class GatewayMetrics:
         """Count one answer."""
         self._requests.labels(route, family, str(status)).inc()
         self._seconds.labels(route, family).observe(seconds)
+
+    def refused(self, route: str, family: str, code: str) -> None:
+        """Count one refusal."""
+        self._refusals.labels(route, family, code).inc()
 
     def scored(self, family: str, positives: int, negatives: int) -> None:
         """Count records by the label they got."""

@@ -6,6 +6,7 @@ what becomes of a candidate (``releasing``).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -78,7 +79,9 @@ def _train(work: Work) -> Result:
     workspace, split = work.workspace, work.of(SPLITS)
     frame = get_table(workspace.objects, split.output)
     code = code_digest(workspace, MODELS, work.subject)
+    began = time.perf_counter()
     manifest, files = build_model(load_family(work.subject), frame, splits=split.output, seed=workspace.seed, code=code)
+    seconds = time.perf_counter() - began
     model = workspace.registry.add(manifest, files)
     return Result(
         model,
@@ -90,6 +93,7 @@ def _train(work: Work) -> Result:
             "seed": workspace.seed,
             "code": code,
             "trained_at": workspace.now().isoformat(timespec="seconds"),
+            "training_seconds": round(seconds, 3),
         },
     )
 
@@ -110,6 +114,8 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
         "training_rows": facts["train_rows"],
         "validation_rows": facts["validation_rows"],
         "trained_at": facts["trained_at"],
+        # Records of older versions do not say it.
+        **({"training_seconds": facts["training_seconds"]} if "training_seconds" in facts else {}),
         "seed": facts["seed"],
         "code": facts["code"],
         "artifact_bytes": sum(facts["files"].values()),

@@ -28,7 +28,7 @@ from tests.sweeping import COMPLETE, cases
 FAMILIES = ("heuristic", "logistic")
 SMALL = CycleOptions(samples=700)
 SMALL_OPTIONS = ("--samples", "700")
-TIMES = {"trained_at", "decided_at", "audit_merkle_root", "path", "paths"}
+TIMES = {"trained_at", "training_seconds", "decided_at", "audit_merkle_root", "path", "paths"}
 PATIENCE_SECONDS = 120.0
 
 

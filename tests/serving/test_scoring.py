@@ -192,6 +192,8 @@ def test_the_metrics_count_what_was_answered(client: TestClient) -> None:
         'nethical_gateway_requests_total{family="logistic",route="v1/score",status="200"} 2.0',
         'nethical_gateway_requests_total{family="logistic",route="v1/score",status="422"} 1.0',
         'nethical_gateway_requests_total{family="",route="v1/score",status="404"} 1.0',
+        'nethical_gateway_refusals_total{code="invalid",family="logistic",route="v1/score"} 1.0',
+        'nethical_gateway_refusals_total{code="unknown_family",family="",route="v1/score"} 1.0',
         'nethical_gateway_champion_verified{family="logistic"} 1.0',
         "nethical_gateway_requests_in_flight 0.0",
     ):

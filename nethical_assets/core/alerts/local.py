@@ -21,7 +21,7 @@ from nethical_assets.core.alerts.inhibition import Inhibition, is_inhibited
 from nethical_assets.core.alerts.kinds import Alert, Resolution
 from nethical_assets.core.alerts.local_issues import add_comment, as_text, read
 from nethical_assets.core.alerts.local_schema import open_to_read, prepare
-from nethical_assets.core.alerts.outbox import Outbox
+from nethical_assets.core.alerts.outbox import Backlog, Outbox, backlogs
 from nethical_assets.core.alerts.steps import (
     Acknowledging,
     Closing,
@@ -179,6 +179,11 @@ class LocalIssueTracker:
     def outbox(self, target: str) -> Outbox:
         """What waits to be delivered to ``target``."""
         return Outbox(target, self._transaction)
+
+    def backlogs(self) -> dict[str, Backlog]:
+        """How far every target is that was ever to be told something, by its name."""
+        with self._reading() as connection:
+            return backlogs(connection)
 
     def close(self, number: int, reason: str, actor: str) -> Issue:
         """Close the issue; closing a closed one changes nothing.

@@ -171,6 +171,22 @@ class Outbox:
         )
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """What waits for a target, and how many attempts in a row to tell it failed."""
+
+    waiting: int
+    failures: int
+
+
+def backlogs(connection: sqlite3.Connection) -> dict[str, Backlog]:
+    """How far every target is that was ever to be told something, by its name; nothing is changed."""
+    return {
+        row["target"]: Backlog(int(connection.execute(_COUNTED, dict(row)).fetchone()["waiting"]), row["failures"])
+        for row in connection.execute("SELECT target, delivered, since, failures FROM targets ORDER BY target")
+    }
+
+
 # What was over before the target was there is not told.
 _WAITING = """
 FROM changes JOIN issues ON issues.number = changes.issue LEFT JOIN comments ON comments.id = changes.comment
