@@ -15,6 +15,7 @@ from benchmarks import cycle, scaling
 
 PROGRAMS = (
     "audit",
+    "gateway",
     "inference_log",
     "label_errors",
     "monitors",

@@ -3,8 +3,8 @@
 What belongs here: ``python -m benchmarks.gateway [--seconds S] [--only NAME ...]`` prints one JSON document with the
 aim beside every figure. What does not: the parts of a score by themselves (``single_record``, ``inference_log``).
 
-Models are of synthetic data: connections with 41 fields, and prompts of 74 to 235 characters. Processor time is user and
-system time of all processes of the server; that of sealing the log, which a gateway does later, is measured when it
+Models are of synthetic data: connections with 41 fields, and prompts of 74 to 235 characters. Processor time is user
+and system time of all processes of the server; that of sealing the log, which a gateway does later, is measured when it
 ends and told a row. The clients' own is told beside it and not in it. Rates and times need a quiet machine; processor
 time a request, and its ratio to the plain endpoint that is asked in turn with the gateway, do not.
 """
@@ -45,9 +45,9 @@ from benchmarks.http_clients import (
 )
 from benchmarks.served_home import ServedHome, connection_records, make_home, promote, prompts
 from nethical_assets.core.detectors.registry import load_family
+from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.scoring import RecordScorer
 from nethical_assets.core.governance.screener import Screener
-from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.models.loading import load_detector
 from nethical_assets.home.stores import open_registry
 from nethical_assets.serving.answers import OneAnswer
@@ -79,13 +79,15 @@ class Server:
 def gateway(home: ServedHome, workers: int) -> Iterator[Server]:
     """``nethical serve`` with so many workers, on any free port."""
     command = [str(Path(sys.executable).with_name("nethical")), "serve", "--port", "0", "--workers", str(workers)]
-    with tempfile.NamedTemporaryFile() as output:
-        with subprocess.Popen(command, env=home.environment, stdout=output, stderr=output) as process:
-            try:
-                yield _when_ready(process, Path(output.name), workers)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
+    with (
+        tempfile.NamedTemporaryFile() as output,
+        subprocess.Popen(command, env=home.environment, stdout=output, stderr=output) as process,
+    ):
+        try:
+            yield _when_ready(process, Path(output.name), workers)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
 
 
 def _when_ready(process: subprocess.Popen[bytes], output: Path, workers: int) -> Server:

@@ -157,7 +157,9 @@ async def closed_loop(
     return answers
 
 
-async def open_loop(connections: Sequence[Connection], requests: Sequence[bytes], rate: float, seconds: float) -> Answers:
+async def open_loop(
+    connections: Sequence[Connection], requests: Sequence[bytes], rate: float, seconds: float
+) -> Answers:
     """Ask ``rate`` times a second on whichever connection is free, and count from the moment that was due."""
     answers, total = Answers(), int(rate * seconds)
     free, waiting = deque(connections), deque[tuple[int, float]]()

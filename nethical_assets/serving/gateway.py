@@ -12,15 +12,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from nethical_assets.core.detectors.registry import family_names
@@ -61,8 +63,11 @@ class Admitted:
     def with_body(self, body: bytes) -> Admitted:
         """The same request, which has an id now: the same for a retry, which has the same name and body. One name is
         given to several requests by whatever passes it on to all that it causes."""
-        digits = hashlib.sha256(self.name.encode() + b"\0" + body).hexdigest()[:32] if self.name else uuid.uuid4().hex
-        return replace(self, request_id=f"{self.served.family}-{digits}")
+        if self.name:
+            digits = hashlib.sha256(self.name.encode() + b"\0" + body).hexdigest()[:32]
+        else:
+            digits = secrets.token_hex(16)
+        return Admitted(self.served, self.name, f"{self.served.family}-{digits}")
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,19 @@ class Gateway:
         except RecordError as error:
             raise invalid(error.field, error.reason) from None
         _refuse_malformed(screen_numbers(scored.label, scored.probability, scored.score))
-        row = _row(call, admitted, "", scored.label, scored.probability, scored.score, scored.sketch, scored.masked)
+        row = LoggedRow(
+            time.time_ns(),
+            admitted.request_id,
+            served.family,
+            served.digest,
+            call.route,
+            scored.label,
+            scored.probability,
+            scored.score,
+            dict(scored.sketch),
+            call.elapsed_us(),
+            dict(scored.masked),
+        )
         self._journal.append([row])
         self.metrics.scored(served.family, scored.label, 1 - scored.label)
         if scored.masked:
@@ -254,7 +271,7 @@ class Gateway:
             served, [f"{admitted.request_id}-{n}" for n in range(len(scored.predictions))], scored.predictions
         )
         answer = write(many)
-        self._journal.append(list(_rows(call, admitted, scored)))
+        self._journal.append(list(_rows(call, many, scored)))
         positives = int(scored.predictions["label"].sum())
         self.metrics.scored(served.family, positives, len(scored.predictions) - positives)
         self.metrics.found(served.family, scored.masked, outputs)
@@ -319,39 +336,24 @@ def _refuse_malformed(findings: Mapping[str, int]) -> None:
         raise RefusedError(500, "no_prediction", "the model gave what is no prediction")
 
 
-def _rows(call: Call, admitted: Admitted, scored: ScoredRecords) -> Iterator[LoggedRow]:
+def _rows(call: Call, many: ScoredMany, scored: ScoredRecords) -> Iterator[LoggedRow]:
     """A row a prediction. What was masked is counted for the request as a whole: it is with its first row."""
-    predictions = scored.predictions
-    columns = (predictions[name].tolist() for name in ("label", "probability", "score"))
-    described = admitted.served.detector.sketch(scored.inputs).to_dict("records")
-    masked: Mapping[str, int] = scored.masked
-    for number, (label, probability, score, sketch) in enumerate(zip(*columns, described, strict=True)):
-        named = {str(name): float(value) for name, value in sketch.items()}
-        yield _row(call, admitted, f"-{number}", label, probability, score, named, masked)
-        masked = {}
-
-
-def _row(
-    call: Call,
-    admitted: Admitted,
-    number: str,
-    label: int,
-    probability: float,
-    score: float,
-    sketch: Mapping[str, float],
-    masked: Mapping[str, int],
-) -> LoggedRow:
-    served = admitted.served
-    return LoggedRow(
-        at_ns=time.time_ns(),
-        request_id=admitted.request_id + number,
-        family=served.family,
-        model=served.digest,
-        route=call.route,
-        label=label,
-        probability=probability,
-        score=score,
-        sketch=dict(sketch),
-        latency_us=call.elapsed_us(),
-        findings=dict(masked),
+    served, predictions = many.served, many.predictions
+    sketch = served.detector.sketch(scored.inputs)
+    names = [str(name) for name in sketch.columns]
+    by_name = [sketch[name].to_numpy(dtype=np.float64).tolist() for name in sketch.columns]
+    described = zip(*by_name, strict=True) if names else repeat((), len(sketch))
+    # They are answered together.
+    now, latency_us = time.time_ns(), call.elapsed_us()
+    return map(
+        LoggedRow,
+        repeat(now),
+        many.request_ids,
+        repeat(served.family),
+        repeat(served.digest),
+        repeat(call.route),
+        *(predictions[name].tolist() for name in ("label", "probability", "score")),
+        map(dict, map(zip, repeat(names), described)),
+        repeat(latency_us),
+        chain([dict(scored.masked)], repeat({})),
     )

@@ -66,18 +66,28 @@ class GatewayMetrics:
             multiprocess_mode="livemin",
         )
         self._shown: dict[str, tuple[str, str]] = {}
+        # By what was answered: to look a metric up by its labels costs more than to count on it.
+        self._counted: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._by_label: dict[tuple[str, str], Counter] = {}
 
     def answered(self, route: str, family: str, status: int, seconds: float) -> None:
         """Count one answer."""
-        self._requests.labels(route, family, str(status)).inc()
-        self._seconds.labels(route, family).observe(seconds)
+        counted = self._counted.get((route, family, status))
+        if counted is None:
+            counted = self._requests.labels(route, family, str(status)), self._seconds.labels(route, family)
+            self._counted[route, family, status] = counted
+        requests, times = counted
+        requests.inc()
+        times.observe(seconds)
 
     def scored(self, family: str, positives: int, negatives: int) -> None:
         """Count records by the label they got."""
-        if positives:
-            self._predictions.labels(family, "1").inc(positives)
-        if negatives:
-            self._predictions.labels(family, "0").inc(negatives)
+        for label, count in (("1", positives), ("0", negatives)):
+            if count:
+                counter = self._by_label.get((family, label))
+                if counter is None:
+                    counter = self._by_label[family, label] = self._predictions.labels(family, label)
+                counter.inc(count)
 
     def found(self, family: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> None:
         """Count findings by kind."""

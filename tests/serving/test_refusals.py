@@ -225,6 +225,27 @@ def test_a_payment_card_is_found_whatever_stands_beside_it(module_home: ServedHo
         assert found.findings.names("kind").tolist() == ["CREDIT_CARD"], cells
 
 
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([1, 2], "int64"),
+        ([1, (1 << 64) - 1], "uint64"),
+        ([-1, 1 << 70], "object"),
+        ([1, 0.5], "float64"),
+        ([1 << 53, 0.5], "float64"),
+        ([(1 << 53) + 1, 0.5], "object"),
+        ([10**400, 0.5], "object"),
+        ([0.5, 1e300], "float64"),
+        ([True, 1], "object"),
+        ([None, 1.0], "object"),
+        (["a", "b"], "str"),
+    ],
+)
+def test_cells_become_what_holds_them_exactly(cells: list[Any], kind: str) -> None:
+    made = _series(cells)
+    assert str(made.dtype) == kind and made.tolist() == cells
+
+
 def test_more_than_a_request_may_hold_is_413(make_home: Callable[..., ServedHome]) -> None:
     with serving(make_home(serving={"body_bytes_max": 2048, "batch_records_max": 3})) as client:
         assert client.post(SCORE, json={"records": [SIGNALS] * 3}).status_code == 200
