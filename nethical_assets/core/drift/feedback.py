@@ -104,7 +104,7 @@ class FeedbackLog:
         """
         # A batch has the time of its newest label.
         earliest = since - _SHORTEST
-        for _, data in counted_files(self.folder, "", self._counts, lambda batch: batch.moment >= earliest):
+        for _, data in counted_files(self.folder, "", self._counts, since=earliest):
             yield read_table(data)
 
     def problems(self) -> list[str]:

@@ -200,9 +200,10 @@ class InferenceLog:
         earliest = start.replace(minute=0, second=0, microsecond=0)
 
         def wanted(batch: BatchFile) -> bool:
-            return batch.moment >= earliest and (end is None or batch.moment < end) and model in (None, batch.model)
+            return model in (None, batch.model)
 
-        for batch, data in counted_files(self._folder(family), f"{family}/", self._counts, wanted):
+        folder = self._folder(family)
+        for batch, data in counted_files(folder, f"{family}/", self._counts, wanted, since=earliest, until=end):
             for part in _parts_of(batch, data, columns):
                 rows = _between(part, start, end)
                 if rows.num_rows:
