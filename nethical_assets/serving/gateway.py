@@ -152,6 +152,15 @@ class Gateway:
             raise RefusedError(401, "unauthorised", reason, headers=((b"www-authenticate", b"Bearer"),))
         return entry
 
+    def may_know(self, call: Call, family: str) -> bool:
+        """Whether a request may be told what is served of ``family``; one without a valid key may not where keys are
+        asked for."""
+        try:
+            entry = self.authorised(call)
+        except RefusedError:
+            return False
+        return entry is None or entry.allows(family)
+
     def registered(self, call: Call) -> str:
         """The family that the path names.
 

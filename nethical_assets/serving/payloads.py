@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from nethical_assets.core.governance.columns import LARGEST_EXACT
 from nethical_assets.serving.refusals import RefusedError, invalid, malformed, shortened, too_large
+from nethical_assets.serving.repeated_names import repeated_name
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -46,10 +47,13 @@ def decode_json(body: bytes, kind: type[Any] = object) -> Any:
     """A JSON document, of the type ``kind`` where one is given.
 
     Raises:
-        RefusedError: 400, it is no JSON; 422, of another type.
+        RefusedError: 400, it is no JSON; 422, an object has a field twice, or it is of another type.
     """
     try:
         document = msgspec.json.decode(body)
+        repeated = repeated_name(body, document)
+        if repeated is not None:
+            raise invalid(repeated, "there twice, and only one value can hold")
         # Form before content: what is no JSON is that, whatever its beginning says.
         return document if kind is object else msgspec.convert(document, kind)
     except msgspec.ValidationError as error:

@@ -10,10 +10,13 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from nethical_assets.core.drift import segments
@@ -25,6 +28,7 @@ from nethical_assets.serving import gateway as gateways
 from nethical_assets.serving.application import application
 from nethical_assets.serving.payloads import ARROW, _series, check_records
 from nethical_assets.serving.refusals import RefusedError
+from nethical_assets.serving.repeated_names import repeated_name
 from tests.serving.conftest import make_gateway, post, serving
 from tests.serving.homes import SIGNALS, ServedHome, signal_records
 from tests.serving.test_scoring import arrow
@@ -46,6 +50,22 @@ def refused(answer: Any, status: int, code: str, field: str = "", **headers: str
     for name, value in headers.items():
         assert answer.headers[name.replace("_", "-")] == value
     return str(error["reason"])
+
+
+def nested(inner: Any) -> Any:
+    """Lists and objects of what there is."""
+    return st.one_of(st.lists(inner), st.dictionaries(st.text(), inner))
+
+
+def _is_member(body: bytes, at: int) -> bool:
+    """Whether the first member of an object begins there."""
+    if body[at - 1 : at] != b"{" or body[at : at + 1] != b'"':
+        return False
+    try:
+        json.loads(body[:at] + b'"":1,' + body[at:])
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
@@ -80,6 +100,47 @@ def test_a_record_that_is_none_is_422_with_field_and_reason(door: TestClient, bo
 def test_a_document_that_is_no_object_is_422(door: TestClient) -> None:
     for body in (b"null", b"1", b"true"):
         refused(door.post(SCORE, content=body, headers=JSON), 422, "invalid")
+
+
+@pytest.mark.parametrize("value", ["plain", "with: a colon", 'quoted \\" : "', "\u003a"])
+def test_a_field_that_is_there_twice_is_422(door: TestClient, value: str) -> None:
+    signals = json.dumps(SIGNALS)
+    whole = '"text": ' + json.dumps(value)
+    tensor = json.dumps({"name": "text", "datatype": "BYTES", "shape": [1], "data": [value]})
+    label = json.dumps({"request_id": f"logistic-{'0' * 32}", "label": 1})
+    texts = "/v1/score/prompt_injection"
+    for path, body, field in (
+        (SCORE, f'{signals[:-1]}, "severity_max": 0.1}}', "severity_max"),
+        (SCORE, f'{{"severity\\u005fmax": 0.1, {signals[1:]}', "severity_max"),
+        (SCORE, f'{{"records": [{signals}, {signals[:-1]}, "severity_max": 0.1}}]}}', "severity_max"),
+        (SCORE, '{"columns": {"a": [1], "a": [2]}}', "a"),
+        (texts, f"{{{whole}, {whole}}}", "text"),
+        (texts, f'{{"records": [{{{whole}}}], "records": [{{{whole}}}]}}', "records"),
+        (texts, f'{{"records": [{{{whole}}}, {{"other": {{{whole}, {whole}}}}}]}}', "text"),
+        ("/v1/feedback", f'{{"labels": [{label[:-1]}, "label": 0}}]}}', "label"),
+        ("/v2/models/prompt_injection/infer", f'{{"inputs": [{tensor[:-1]}, "shape": [1]}}]}}', "shape"),
+    ):
+        json.loads(body)
+        refused(door.post(path, content=body, headers=JSON), 422, "invalid", field)
+    for path, body in (
+        (texts, f"{{{whole}}}"),
+        (texts, f'{{"records": [{{{whole}}}, {{{whole}}}]}}'),
+        ("/v2/models/prompt_injection/infer", f'{{"inputs": [{tensor}], "parameters": {{"a": {{"a": 1}}}}}}'),
+    ):
+        assert door.post(path, content=body, headers=JSON).status_code == 200, body
+
+
+@given(st.recursive(st.one_of(st.none(), st.floats(allow_nan=False), st.text()), nested, max_leaves=12), st.data())
+def test_a_name_that_is_there_twice_is_found_wherever_it_is(document: Any, data: st.DataObject) -> None:
+    body = msgspec.json.encode(document)
+    assert repeated_name(body, document) is None
+    objects = [at for at in range(len(body)) if _is_member(body, at)]
+    if not objects:
+        return
+    at = data.draw(st.sampled_from(objects))
+    name = json.JSONDecoder().raw_decode(body[at:].decode())[0]
+    twice = body[:at] + json.dumps(name).encode() + b":1," + body[at:]
+    assert repeated_name(twice, msgspec.json.decode(twice)) == name
 
 
 @pytest.mark.parametrize("body", [{"text": 3.5}, {"text": None}, {"text": ""}, {"text": ["a"]}, {"text": False}, {}])
