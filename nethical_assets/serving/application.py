@@ -107,7 +107,7 @@ async def _score(gateway: Gateway, call: Call) -> Reply:
     if kind == ARROW:
         read: Callable[[], pd.DataFrame] = partial(frame_of_arrow, body, records_max)
     else:
-        document = await gateway.decoded(body)
+        document = await gateway.decoded(call, body)
         if not is_batch(document):
             scored = await gateway.score_one(call, admitted, document, len(body))
             return Reply(

@@ -17,10 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -38,11 +38,13 @@ from nethical_assets.serving.answers import FeedbackRequest, LabelGiven
 from nethical_assets.serving.api_keys import KeyEntry, KeyRing
 from nethical_assets.serving.batching import Batcher
 from nethical_assets.serving.champions import Champions, ServedModel
+from nethical_assets.serving.deadlines import Turn, within
 from nethical_assets.serving.endpoints import LARGE_BYTES, LARGE_TEXT_BYTES, Call, InFlight, Limits
 from nethical_assets.serving.metrics import GatewayMetrics
 from nethical_assets.serving.payloads import JSON, Record, decode_json, media_type
-from nethical_assets.serving.refusals import RefusedError, busy, invalid, too_large, unavailable
+from nethical_assets.serving.refusals import RefusedError, busy, invalid, late, too_large, unavailable
 
+T = TypeVar("T")
 _LOGGER = logging.getLogger(__name__)
 _ANONYMOUS = "anonymous"
 _LABELS_AT_ONCE = 200
@@ -190,15 +192,35 @@ class Gateway:
             raise unavailable("unverified", reason, self.serving.retry_after_seconds)
         return Admitted(served, call.name())
 
-    async def decoded(self, body: bytes, kind: type[Any] = object) -> Any:
+    async def decoded(self, call: Call, body: bytes, kind: type[Any] = object) -> Any:
         """The JSON document of a body, of the type ``kind`` where one is given; a large one is read in a thread.
 
         Raises:
-            RefusedError: 400 or 422.
+            RefusedError: 400, 422 or 503.
         """
         if len(body) <= LARGE_BYTES:
             return decode_json(body, kind)
-        return await asyncio.get_running_loop().run_in_executor(self._batches, decode_json, body, kind)
+        return await self._in_time(call, self._batches, Turn(), partial(decode_json, body, kind))
+
+    def _seconds_left(self, call: Call) -> float:
+        return call.read_at + self.serving.answer_seconds - time.monotonic()
+
+    def _late(self) -> RefusedError:
+        return late(self.serving.answer_seconds, self.serving.retry_after_seconds)
+
+    async def _in_time(self, call: Call, executor: Executor, turn: Turn, work: Callable[[], T]) -> T:
+        try:
+            return await within(self._seconds_left(call), executor, turn, work)
+        except TimeoutError:
+            raise self._late() from None
+
+    async def _as_batch(self, call: Call, turn: Turn, work: Callable[[], T]) -> T:
+        """One more of the requests with many records. It is one until its thread is done with it, given up or not."""
+        self._begin_batch()
+        try:
+            return await within(self._seconds_left(call), self._batches, turn, work, self._end_batch)
+        except TimeoutError:
+            raise self._late() from None
 
     async def score_one(self, call: Call, admitted: Admitted, record: Record, size: int) -> ScoredRecord:
         """Score one record of ``size`` bytes; the log knows it.
@@ -209,16 +231,18 @@ class Gateway:
         served = admitted.served
         try:
             if size > LARGE_BYTES:
-                with self._one_more_batch():
-                    scored = await self._score_in(self._batches, served, record)
+                scored = await self._as_batch(call, Turn(), partial(served.scorer.score, record))
             elif served.spec.text_columns and size > LARGE_TEXT_BYTES:
-                scored = await self._score_in(self._singles, served, record)
+                scored = await self._score_in(call, served, record)
             elif served.spec.text_columns:
-                scored = await self._batcher(served.family).score(served, record)
+                async with asyncio.timeout(self._seconds_left(call)):
+                    scored = await self._batcher(served.family).score(served, record)
             else:
                 # One in which screening may find something takes longer, and nobody else waits for it.
                 at_once = served.scorer.score_at_once(record)
-                scored = at_once or await self._score_in(self._singles, served, record)
+                scored = at_once or await self._score_in(call, served, record)
+        except TimeoutError:
+            raise self._late() from None
         except RecordError as error:
             raise invalid(error.field, error.reason) from None
         _refuse_malformed(screen_numbers(scored.label, scored.probability, scored.score))
@@ -241,9 +265,8 @@ class Gateway:
             self.metrics.found(served.family, scored.masked, {})
         return scored
 
-    @staticmethod
-    async def _score_in(executor: Executor, served: ServedModel, record: Record) -> ScoredRecord:
-        return await asyncio.get_running_loop().run_in_executor(executor, served.scorer.score, record)
+    async def _score_in(self, call: Call, served: ServedModel, record: Record) -> ScoredRecord:
+        return await self._in_time(call, self._singles, Turn(), partial(served.scorer.score, record))
 
     async def score_many(
         self,
@@ -257,14 +280,14 @@ class Gateway:
         Raises:
             RefusedError: 400, 413, 422 or 503.
         """
-        with self._one_more_batch():
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._batches, self._score_many, call, admitted, read, write)
+        turn = Turn()
+        return await self._as_batch(call, turn, partial(self._score_many, call, admitted, turn, read, write))
 
     def _score_many(
         self,
         call: Call,
         admitted: Admitted,
+        turn: Turn,
         read: Callable[[], pd.DataFrame],
         write: Callable[[ScoredMany], bytes],
     ) -> bytes:
@@ -280,6 +303,7 @@ class Gateway:
             served, [f"{admitted.request_id}-{n}" for n in range(len(scored.predictions))], scored.predictions
         )
         answer = write(many)
+        turn.take()
         self._journal.append(list(_rows(call, many, scored)))
         positives = int(scored.predictions["label"].sum())
         self.metrics.scored(served.family, positives, len(scored.predictions) - positives)
@@ -294,15 +318,15 @@ class Gateway:
         """
         entry = self.authorised(call)
         media_type(call.header(b"content-type"), (JSON,))
-        labels = (await self.decoded(await call.body(), FeedbackRequest)).labels
+        labels = (await self.decoded(call, await call.body(), FeedbackRequest)).labels
         if len(labels) > self.serving.batch_records_max:
             raise too_large(f"{len(labels)} labels; send at most {self.serving.batch_records_max} at once")
         if len(labels) <= _LABELS_AT_ONCE:
-            return self._take_labels(entry, labels)
-        with self._one_more_batch():
-            return await asyncio.get_running_loop().run_in_executor(self._batches, self._take_labels, entry, labels)
+            return self._take_labels(entry, labels, Turn())
+        turn = Turn()
+        return await self._as_batch(call, turn, partial(self._take_labels, entry, labels, turn))
 
-    def _take_labels(self, entry: KeyEntry | None, labels: Sequence[LabelGiven]) -> int:
+    def _take_labels(self, entry: KeyEntry | None, labels: Sequence[LabelGiven], turn: Turn) -> int:
         counts: dict[str, int] = {}
         for number, one in enumerate(labels):
             family = one.request_id.partition("-")[0]
@@ -313,6 +337,7 @@ class Gateway:
             _check_scope(entry, family)
         actor = _ANONYMOUS if entry is None else f"key:{entry.id}"
         now = time.time_ns()
+        turn.take()
         self._journal.append([FeedbackRow(now, one.request_id, one.label, actor) for one in labels])
         for family, count in counts.items():
             self.metrics.labelled(family, count)
@@ -323,15 +348,13 @@ class Gateway:
             self._batchers[family] = Batcher(self._singles, self.serving.text_batch_records_max)
         return self._batchers[family]
 
-    @contextmanager
-    def _one_more_batch(self) -> Iterator[None]:
+    def _begin_batch(self) -> None:
         if self._batches_in_flight >= self.serving.batches_in_flight_max:
             raise busy("too many requests with many records at once", self.serving.retry_after_seconds)
         self._batches_in_flight += 1
-        try:
-            yield
-        finally:
-            self._batches_in_flight -= 1
+
+    def _end_batch(self) -> None:
+        self._batches_in_flight -= 1
 
 
 def _check_scope(entry: KeyEntry | None, family: str) -> None:

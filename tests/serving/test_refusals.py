@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from nethical_assets.core.drift import segments
+from nethical_assets.core.governance.scoring import RecordScorer
 from nethical_assets.core.governance.values import Reading, find_in
 from nethical_assets.core.ground.errors import SegmentError
 from nethical_assets.home.options import CycleOptions
@@ -373,10 +375,50 @@ def test_batches_have_a_bound_of_their_own(make_home: Callable[..., ServedHome])
     async def body() -> Any:
         return {"type": "http.request", "body": json.dumps({"records": [SIGNALS]}).encode()}
 
-    with gateway._one_more_batch():
-        assert ask(app, body)[1]["error"]["code"] == "busy"
+    gateway._begin_batch()
+    assert ask(app, body)[1]["error"]["code"] == "busy"
+    gateway._end_batch()
     assert ask(app, body)[0] == 200
     gateway.close()
+
+
+def test_what_takes_too_long_is_503_and_not_in_the_log_and_the_next_is_answered(
+    make_home: Callable[..., ServedHome],
+) -> None:
+    home = make_home(serving={"answer_seconds": 0.2, "batches_in_flight_max": 1, "retry_after_seconds": 3})
+    gateway = make_gateway(home)
+    gateway.champions.look()
+    app, going_on = application(gateway), threading.Event()
+    score_many = RecordScorer.score_many
+
+    def slowly(self: RecordScorer, frame: pd.DataFrame) -> Any:
+        assert going_on.wait(30)
+        return score_many(self, frame)
+
+    slow_text = {"text": "write to anna@example.org"}
+    labels = {"labels": [{"request_id": f"logistic-{'0' * 32}", "label": 1}] * 300}
+
+    async def work() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(RecordScorer, "score_many", slowly)
+            patched.setattr(RecordScorer, "score", lambda self, record: slowly(self, pd.DataFrame([record])))
+            late = await asyncio.gather(
+                post(app, SCORE, {"records": [SIGNALS]}),
+                post(app, "/v1/score/prompt_injection", slow_text),
+                post(app, SCORE, SIGNALS),
+            )
+            assert [status for status, _ in late] == [503, 503, 200]
+            assert {document["error"]["code"] for _, document in late[:2]} == {"late"}
+            assert (await post(app, "/v1/feedback", labels))[1]["error"]["code"] == "busy", "its thread is at it still"
+            going_on.set()
+        while gateway._batches_in_flight:
+            await asyncio.sleep(0.01)
+        for path, body, status in ((SCORE, {"records": [SIGNALS]}, 200), ("/v1/feedback", labels, 202)):
+            assert (await post(app, path, body))[0] == status
+
+    asyncio.run(work())
+    gateway.close()
+    assert len(home.logged()) == 1 + 1 + 300, "nothing of what was given up"
 
 
 def test_the_bytes_that_a_worker_holds_have_a_bound(make_home: Callable[..., ServedHome]) -> None:
