@@ -22,7 +22,7 @@ from nethical_assets.serving.champions import ServedModel
 from nethical_assets.serving.payloads import Record
 
 FEWEST_TOGETHER = 64
-"""A frame of texts costs as much as so many texts by themselves (``python -m benchmarks.gateway``)."""
+"""A frame of texts costs as much as about so many texts by themselves: some 15 ms and 0.1 ms a text, against 0.3 ms."""
 
 
 @dataclass
