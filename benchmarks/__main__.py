@@ -16,6 +16,7 @@ from benchmarks import cycle, scaling
 PROGRAMS = (
     "audit",
     "cohorts",
+    "gateway",
     "inference_log",
     "label_errors",
     "monitors",

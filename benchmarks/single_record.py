@@ -50,9 +50,9 @@ def microseconds(work: Callable[[Record], Any], records: Sequence[Record]) -> fl
     return round(best / len(records) * 1e6, 1)
 
 
-def connections(catalog: Catalog, rows: int) -> list[Record]:
+def connections(catalog: Catalog, rows: int, seed: int = SEED) -> list[Record]:
     """Raw records of NSL-KDD's layout."""
-    entry, generator = catalog.entry("nslkdd"), np.random.default_rng(SEED)
+    entry, generator = catalog.entry("nslkdd"), np.random.default_rng(seed)
     columns: dict[str, Any] = {}
     for name in entry.files[0].columns:
         if name in entry.categorical_columns:
@@ -72,11 +72,17 @@ def records_of(frame: pd.DataFrame) -> list[Record]:
 
 
 def fitted(spec: DetectorSpec, catalog: Catalog) -> Detector:
-    """A detector of the family: on connections where their columns are its inputs, else on synthetic rows."""
+    """A detector of the family."""
+    training, validation = labelled_parts(spec, catalog)
+    return spec.fit(training, validation, SEED)
+
+
+def labelled_parts(spec: DetectorSpec, catalog: Catalog, seed: int = SEED) -> tuple[LabelledRows, LabelledRows]:
+    """Rows to fit on: connections where their columns are the family's inputs, else synthetic ones."""
     if spec.input_columns:
-        frame = spec.synthesise(FITTED_ROWS, np.random.default_rng(SEED))
+        frame = spec.synthesise(FITTED_ROWS, np.random.default_rng(seed))
     else:
-        raw = pd.DataFrame(connections(catalog, FITTED_ROWS))
+        raw = pd.DataFrame(connections(catalog, FITTED_ROWS, seed))
         raw["_label"] = (raw["attack"] != "normal").astype("int8")
         entry = catalog.entry("nslkdd")
         frame = spec.canonicalise(entry, raw)[[*entry.numeric_columns, *entry.categorical_columns, "label"]]
@@ -84,7 +90,7 @@ def fitted(spec: DetectorSpec, catalog: Catalog) -> Detector:
     half = len(frame) // 2
     parts = (frame.iloc[:half].reset_index(drop=True), frame.iloc[half:].reset_index(drop=True))
     training, validation = (LabelledRows(part[columns], part["label"].to_numpy(dtype=np.int8)) for part in parts)
-    return spec.fit(training, validation, SEED)
+    return training, validation
 
 
 def asked(spec: DetectorSpec, catalog: Catalog, rows: int) -> dict[str, list[Record]]:

@@ -344,7 +344,11 @@ def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:
     group: list[Path] = []
     size = 0
     for path in paths:
-        more = path.stat().st_size
+        try:
+            more = path.stat().st_size
+        except FileNotFoundError:
+            # Whoever settled the act that sealed it removed it meanwhile.
+            continue
         if group and (size + more > _BYTES_AT_ONCE or len(group) == _SEGMENTS_AT_ONCE):
             yield group
             group, size = [], 0

@@ -165,6 +165,7 @@ class ServingSettings(_Strict):
     body_bytes_max: int = Field(default=16_777_216, ge=1024, le=1_073_741_824)
     batch_records_max: int = Field(default=100_000, ge=1, le=10_000_000)
     body_seconds: Annotated[float, Field(ge=0.1, le=600.0)] = 10.0
+    answer_seconds: Annotated[float, Field(ge=0.1, le=3600.0)] = 30.0
     requests_in_flight_max: int = Field(default=256, ge=1, le=100_000)
     batches_in_flight_max: int = Field(default=4, ge=1, le=1000)
     text_batch_records_max: int = Field(default=256, ge=1, le=100_000)

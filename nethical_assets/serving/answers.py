@@ -103,7 +103,8 @@ class FamilyState(msgspec.Struct, frozen=True):
 
 
 class ReadyAnswer(msgspec.Struct, frozen=True):
-    """Whether requests can be answered, and what is served."""
+    """Whether requests can be answered, and what is served of the families that the request's key is for: of none
+    without a key where keys are asked for."""
 
     ready: bool
     families: dict[str, FamilyState]

@@ -107,7 +107,7 @@ async def _score(gateway: Gateway, call: Call) -> Reply:
     if kind == ARROW:
         read: Callable[[], pd.DataFrame] = partial(frame_of_arrow, body, records_max)
     else:
-        document = await gateway.decoded(body)
+        document = await gateway.decoded(call, body)
         if not is_batch(document):
             scored = await gateway.score_one(call, admitted, document, len(body))
             return Reply(
@@ -172,12 +172,15 @@ async def _models(gateway: Gateway, call: Call) -> Reply:
 
 
 async def _ready(gateway: Gateway, call: Call) -> Reply:
-    """Ready also where a model is held: a pointer that cannot be verified must not take every gateway away at once."""
+    """Ready also where a model is held: a pointer that cannot be verified must not take every gateway away at once.
+
+    Whoever looks whether a gateway is ready mostly has no key, and is told that alone.
+    """
     ready = gateway.champions.ready()
-    standings = sorted(gateway.champions.standings().items())
     families = {
         family: FamilyState(standing.state, standing.model.digest if standing.model else "")
-        for family, standing in standings
+        for family, standing in sorted(gateway.champions.standings().items())
+        if gateway.may_know(call, family)
     }
     retry = ((b"retry-after", b"%d" % gateway.serving.retry_after_seconds),)
     return Reply(_encode(ReadyAnswer(ready, families)), 200 if ready else 503, headers=() if ready else retry)

@@ -1,15 +1,17 @@
-"""Texts are scored at once when nothing waits, and together when several do.
+"""Texts are scored at once while few wait, and together when many do.
 
 What belongs here: the queue of one family and when it is emptied. What does not: scoring. There is no window of time in
-which requests are collected: whatever came while the last texts were scored is scored next, so that a single text waits
-for nobody and a crowd is scored at the cost of a batch.
+which requests are collected. Texts that wait are scored one after the other, each at once, as long as that is cheaper
+than a frame of them (``FEWEST_TOGETHER``); of a crowd, whatever came while the last texts were scored is scored next,
+together and in a thread. A text that takes a frame of its own, because screening may find something in it, goes to the
+thread too, and nobody else waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -18,6 +20,9 @@ import pandas as pd
 from nethical_assets.core.governance.scoring import ScoredRecord
 from nethical_assets.serving.champions import ServedModel
 from nethical_assets.serving.payloads import Record
+
+FEWEST_TOGETHER = 64
+"""A frame of texts costs as much as about so many texts by themselves: some 15 ms and 0.1 ms a text, against 0.3 ms."""
 
 
 @dataclass
@@ -35,13 +40,16 @@ class Batcher:
     Args:
         executor: where several are scored together; one batch at a time.
         batch_max: how many are scored together.
+        together_min: of how many that wait a batch is made.
     """
 
-    def __init__(self, executor: Executor, batch_max: int) -> None:
+    def __init__(self, executor: Executor, batch_max: int, together_min: int = FEWEST_TOGETHER) -> None:
         self._executor = executor
         self._batch_max = batch_max
+        self._together_min = together_min
         self._waiting: deque[_Waiting] = deque()
-        self._at_work = False
+        self._slow: deque[_Waiting] = deque()
+        self._at_work = self._slow_at_work = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def score(self, served: ServedModel, record: Record) -> ScoredRecord:
@@ -60,20 +68,35 @@ class Batcher:
         return await one.answer
 
     def _go_on(self) -> None:
-        batch: list[_Waiting] = []
-        while self._waiting and len(batch) < self._batch_max:
-            if not (one := self._waiting.popleft()).answer.cancelled():
-                batch.append(one)
-        at_once = _at_once(batch[0]) if len(batch) == 1 else None
-        if at_once is not None:
-            _settle(batch[0], at_once)
-        elif batch:
-            # Several, or one in which screening may find something: that takes too long for those who wait.
-            task = asyncio.get_running_loop().create_task(self._together(batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            return
+        if len(self._waiting) >= self._together_min:
+            self._waiting = deque(one for one in self._waiting if not one.answer.cancelled())
+            if len(self._waiting) >= self._together_min:
+                self._begin(self._crowd())
+                return
+        # One a turn of the loop, so that requests are read and answers sent meanwhile.
+        for one in _taken(self._waiting, 1):
+            result = _at_once(one)
+            if result is not None:
+                _settle(one, result)
+                continue
+            self._slow.append(one)
+            if not self._slow_at_work:
+                self._slow_at_work = True
+                self._begin(self._slow_ones())
         self._again()
+
+    async def _crowd(self) -> None:
+        try:
+            await self._together(_taken(self._waiting, self._batch_max))
+        finally:
+            self._again()
+
+    async def _slow_ones(self) -> None:
+        try:
+            while self._slow:
+                await self._together(_taken(self._slow, self._batch_max))
+        finally:
+            self._slow_at_work = False
 
     async def _together(self, batch: list[_Waiting]) -> None:
         try:
@@ -84,13 +107,25 @@ class Batcher:
         except Exception as error:
             for one in batch:
                 _settle(one, error)
-        finally:
-            self._again()
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _again(self) -> None:
         self._at_work = bool(self._waiting)
         if self._at_work:
             asyncio.get_running_loop().call_soon(self._go_on)
+
+
+def _taken(waiting: deque[_Waiting], most: int) -> list[_Waiting]:
+    """The first of those that still wait, as many as ``most``."""
+    taken: list[_Waiting] = []
+    while waiting and len(taken) < most:
+        if not (one := waiting.popleft()).answer.cancelled():
+            taken.append(one)
+    return taken
 
 
 def _settle(one: _Waiting, result: ScoredRecord | Exception) -> None:

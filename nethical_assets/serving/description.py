@@ -46,7 +46,7 @@ _REASONS = {
     "415": "Another content type, or an encoding, that is not read.",
     "422": "A field is not what it should be; the error names it and the reason, never the value.",
     "500": "The gateway failed; its log says where.",
-    "503": "Too much at once, no verified model, or the log cannot be written; try again after Retry-After.",
+    "503": "Too much at once, too late, no verified model, or the log cannot be written; try again after Retry-After.",
 }
 _FOR_RECORDS = ("400", "401", "403", "404", "408", "413", "415", "422", "500", "503")
 

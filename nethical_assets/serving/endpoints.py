@@ -68,7 +68,8 @@ class InFlight:
 class Call:
     """One request. ``held`` of its bytes are counted in ``in_flight``.
 
-    ``family`` is set by its handler once it is known to be registered: it is counted under it.
+    ``family`` is set by its handler once it is known to be registered: it is counted under it. ``read_at``: when its
+    body was there (``time.monotonic``).
     """
 
     scope: Scope
@@ -79,6 +80,7 @@ class Call:
     in_flight: InFlight
     family: str = ""
     held: int = 0
+    read_at: float = field(default_factory=time.monotonic)
     _headers: dict[bytes, bytes] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -125,10 +127,12 @@ class Call:
             raise too_large(f"a body has at most {limit} bytes", closes=True)
         try:
             async with asyncio.timeout(self.limits.body_seconds):
-                return await self._whole(limit)
+                body = await self._whole(limit)
         except TimeoutError:
             reason = f"the body did not arrive within {self.limits.body_seconds:g} seconds"
             raise RefusedError(408, "timeout", reason, closes=True) from None
+        self.read_at = time.monotonic()
+        return body
 
     async def _whole(self, limit: int) -> bytes:
         parts: list[bytes] = []

@@ -12,15 +12,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, repeat
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from nethical_assets.core.detectors.registry import family_names
@@ -36,12 +38,14 @@ from nethical_assets.serving.answers import FeedbackRequest, LabelGiven
 from nethical_assets.serving.api_keys import KeyEntry, KeyRing
 from nethical_assets.serving.batching import Batcher
 from nethical_assets.serving.champions import Champions, ServedModel
+from nethical_assets.serving.deadlines import Turn, within
 from nethical_assets.serving.deployment import ServedFile
 from nethical_assets.serving.endpoints import LARGE_BYTES, LARGE_TEXT_BYTES, Call, InFlight, Limits
 from nethical_assets.serving.metrics import GatewayMetrics
 from nethical_assets.serving.payloads import JSON, Record, decode_json, media_type
-from nethical_assets.serving.refusals import RefusedError, busy, invalid, too_large, unavailable
+from nethical_assets.serving.refusals import RefusedError, busy, invalid, late, too_large, unavailable
 
+T = TypeVar("T")
 _LOGGER = logging.getLogger(__name__)
 _ANONYMOUS = "anonymous"
 _LABELS_AT_ONCE = 200
@@ -62,8 +66,11 @@ class Admitted:
     def with_body(self, body: bytes) -> Admitted:
         """The same request, which has an id now: the same for a retry, which has the same name and body. One name is
         given to several requests by whatever passes it on to all that it causes."""
-        digits = hashlib.sha256(self.name.encode() + b"\0" + body).hexdigest()[:32] if self.name else uuid.uuid4().hex
-        return replace(self, request_id=f"{self.served.family}-{digits}")
+        if self.name:
+            digits = hashlib.sha256(self.name.encode() + b"\0" + body).hexdigest()[:32]
+        else:
+            digits = secrets.token_hex(16)
+        return Admitted(self.served, self.name, f"{self.served.family}-{digits}")
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,15 @@ class Gateway:
             raise RefusedError(401, "unauthorised", reason, headers=((b"www-authenticate", b"Bearer"),))
         return entry
 
+    def may_know(self, call: Call, family: str) -> bool:
+        """Whether a request may be told what is served of ``family``; one without a valid key may not where keys are
+        asked for."""
+        try:
+            entry = self.authorised(call)
+        except RefusedError:
+            return False
+        return entry is None or entry.allows(family)
+
     def registered(self, call: Call) -> str:
         """The family that the path names.
 
@@ -179,15 +195,35 @@ class Gateway:
             raise unavailable("unverified", reason, self.serving.retry_after_seconds)
         return Admitted(served, call.name())
 
-    async def decoded(self, body: bytes, kind: type[Any] = object) -> Any:
+    async def decoded(self, call: Call, body: bytes, kind: type[Any] = object) -> Any:
         """The JSON document of a body, of the type ``kind`` where one is given; a large one is read in a thread.
 
         Raises:
-            RefusedError: 400 or 422.
+            RefusedError: 400, 422 or 503.
         """
         if len(body) <= LARGE_BYTES:
             return decode_json(body, kind)
-        return await asyncio.get_running_loop().run_in_executor(self._batches, decode_json, body, kind)
+        return await self._in_time(call, self._batches, Turn(), partial(decode_json, body, kind))
+
+    def _seconds_left(self, call: Call) -> float:
+        return call.read_at + self.serving.answer_seconds - time.monotonic()
+
+    def _late(self) -> RefusedError:
+        return late(self.serving.answer_seconds, self.serving.retry_after_seconds)
+
+    async def _in_time(self, call: Call, executor: Executor, turn: Turn, work: Callable[[], T]) -> T:
+        try:
+            return await within(self._seconds_left(call), executor, turn, work)
+        except TimeoutError:
+            raise self._late() from None
+
+    async def _as_batch(self, call: Call, turn: Turn, work: Callable[[], T]) -> T:
+        """One more of the requests with many records. It is one until its thread is done with it, given up or not."""
+        self._begin_batch()
+        try:
+            return await within(self._seconds_left(call), self._batches, turn, work, self._end_batch)
+        except TimeoutError:
+            raise self._late() from None
 
     async def score_one(self, call: Call, admitted: Admitted, record: Record, size: int) -> ScoredRecord:
         """Score one record of ``size`` bytes; the log knows it.
@@ -198,29 +234,42 @@ class Gateway:
         served = admitted.served
         try:
             if size > LARGE_BYTES:
-                with self._one_more_batch():
-                    scored = await self._score_in(self._batches, served, record)
+                scored = await self._as_batch(call, Turn(), partial(served.scorer.score, record))
             elif served.spec.text_columns and size > LARGE_TEXT_BYTES:
-                scored = await self._score_in(self._singles, served, record)
+                scored = await self._score_in(call, served, record)
             elif served.spec.text_columns:
-                scored = await self._batcher(served.family).score(served, record)
+                async with asyncio.timeout(self._seconds_left(call)):
+                    scored = await self._batcher(served.family).score(served, record)
             else:
                 # One in which screening may find something takes longer, and nobody else waits for it.
                 at_once = served.scorer.score_at_once(record)
-                scored = at_once or await self._score_in(self._singles, served, record)
+                scored = at_once or await self._score_in(call, served, record)
+        except TimeoutError:
+            raise self._late() from None
         except RecordError as error:
             raise invalid(error.field, error.reason) from None
         _refuse_malformed(screen_numbers(scored.label, scored.probability, scored.score))
-        row = _row(call, admitted, "", scored.label, scored.probability, scored.score, scored.sketch, scored.masked)
+        row = LoggedRow(
+            time.time_ns(),
+            admitted.request_id,
+            served.family,
+            served.digest,
+            call.route,
+            scored.label,
+            scored.probability,
+            scored.score,
+            dict(scored.sketch),
+            call.elapsed_us(),
+            dict(scored.masked),
+        )
         self._journal.append([row])
         self.metrics.scored(served.family, scored.label, 1 - scored.label)
         if scored.masked:
             self.metrics.found(served.family, scored.masked, {})
         return scored
 
-    @staticmethod
-    async def _score_in(executor: Executor, served: ServedModel, record: Record) -> ScoredRecord:
-        return await asyncio.get_running_loop().run_in_executor(executor, served.scorer.score, record)
+    async def _score_in(self, call: Call, served: ServedModel, record: Record) -> ScoredRecord:
+        return await self._in_time(call, self._singles, Turn(), partial(served.scorer.score, record))
 
     async def score_many(
         self,
@@ -234,14 +283,14 @@ class Gateway:
         Raises:
             RefusedError: 400, 413, 422 or 503.
         """
-        with self._one_more_batch():
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._batches, self._score_many, call, admitted, read, write)
+        turn = Turn()
+        return await self._as_batch(call, turn, partial(self._score_many, call, admitted, turn, read, write))
 
     def _score_many(
         self,
         call: Call,
         admitted: Admitted,
+        turn: Turn,
         read: Callable[[], pd.DataFrame],
         write: Callable[[ScoredMany], bytes],
     ) -> bytes:
@@ -257,7 +306,8 @@ class Gateway:
             served, [f"{admitted.request_id}-{n}" for n in range(len(scored.predictions))], scored.predictions
         )
         answer = write(many)
-        self._journal.append(list(_rows(call, admitted, scored)))
+        turn.take()
+        self._journal.append(list(_rows(call, many, scored)))
         positives = int(scored.predictions["label"].sum())
         self.metrics.scored(served.family, positives, len(scored.predictions) - positives)
         self.metrics.found(served.family, scored.masked, outputs)
@@ -271,15 +321,15 @@ class Gateway:
         """
         entry = self.authorised(call)
         media_type(call.header(b"content-type"), (JSON,))
-        labels = (await self.decoded(await call.body(), FeedbackRequest)).labels
+        labels = (await self.decoded(call, await call.body(), FeedbackRequest)).labels
         if len(labels) > self.serving.batch_records_max:
             raise too_large(f"{len(labels)} labels; send at most {self.serving.batch_records_max} at once")
         if len(labels) <= _LABELS_AT_ONCE:
-            return self._take_labels(entry, labels)
-        with self._one_more_batch():
-            return await asyncio.get_running_loop().run_in_executor(self._batches, self._take_labels, entry, labels)
+            return self._take_labels(entry, labels, Turn())
+        turn = Turn()
+        return await self._as_batch(call, turn, partial(self._take_labels, entry, labels, turn))
 
-    def _take_labels(self, entry: KeyEntry | None, labels: Sequence[LabelGiven]) -> int:
+    def _take_labels(self, entry: KeyEntry | None, labels: Sequence[LabelGiven], turn: Turn) -> int:
         counts: dict[str, int] = {}
         for number, one in enumerate(labels):
             family = one.request_id.partition("-")[0]
@@ -290,6 +340,7 @@ class Gateway:
             _check_scope(entry, family)
         actor = _ANONYMOUS if entry is None else f"key:{entry.id}"
         now = time.time_ns()
+        turn.take()
         self._journal.append([FeedbackRow(now, one.request_id, one.label, actor) for one in labels])
         for family, count in counts.items():
             self.metrics.labelled(family, count)
@@ -300,15 +351,13 @@ class Gateway:
             self._batchers[family] = Batcher(self._singles, self.serving.text_batch_records_max)
         return self._batchers[family]
 
-    @contextmanager
-    def _one_more_batch(self) -> Iterator[None]:
+    def _begin_batch(self) -> None:
         if self._batches_in_flight >= self.serving.batches_in_flight_max:
             raise busy("too many requests with many records at once", self.serving.retry_after_seconds)
         self._batches_in_flight += 1
-        try:
-            yield
-        finally:
-            self._batches_in_flight -= 1
+
+    def _end_batch(self) -> None:
+        self._batches_in_flight -= 1
 
 
 def _check_scope(entry: KeyEntry | None, family: str) -> None:
@@ -322,39 +371,24 @@ def _refuse_malformed(findings: Mapping[str, int]) -> None:
         raise RefusedError(500, "no_prediction", "the model gave what is no prediction")
 
 
-def _rows(call: Call, admitted: Admitted, scored: ScoredRecords) -> Iterator[LoggedRow]:
+def _rows(call: Call, many: ScoredMany, scored: ScoredRecords) -> Iterator[LoggedRow]:
     """A row a prediction. What was masked is counted for the request as a whole: it is with its first row."""
-    predictions = scored.predictions
-    columns = (predictions[name].tolist() for name in ("label", "probability", "score"))
-    described = admitted.served.detector.sketch(scored.inputs).to_dict("records")
-    masked: Mapping[str, int] = scored.masked
-    for number, (label, probability, score, sketch) in enumerate(zip(*columns, described, strict=True)):
-        named = {str(name): float(value) for name, value in sketch.items()}
-        yield _row(call, admitted, f"-{number}", label, probability, score, named, masked)
-        masked = {}
-
-
-def _row(
-    call: Call,
-    admitted: Admitted,
-    number: str,
-    label: int,
-    probability: float,
-    score: float,
-    sketch: Mapping[str, float],
-    masked: Mapping[str, int],
-) -> LoggedRow:
-    served = admitted.served
-    return LoggedRow(
-        at_ns=time.time_ns(),
-        request_id=admitted.request_id + number,
-        family=served.family,
-        model=served.digest,
-        route=call.route,
-        label=label,
-        probability=probability,
-        score=score,
-        sketch=dict(sketch),
-        latency_us=call.elapsed_us(),
-        findings=dict(masked),
+    served, predictions = many.served, many.predictions
+    sketch = served.detector.sketch(scored.inputs)
+    names = [str(name) for name in sketch.columns]
+    by_name = [sketch[name].to_numpy(dtype=np.float64).tolist() for name in sketch.columns]
+    described = zip(*by_name, strict=True) if names else repeat((), len(sketch))
+    # They are answered together.
+    now, latency_us = time.time_ns(), call.elapsed_us()
+    return map(
+        LoggedRow,
+        repeat(now),
+        many.request_ids,
+        repeat(served.family),
+        repeat(served.digest),
+        repeat(call.route),
+        *(predictions[name].tolist() for name in ("label", "probability", "score")),
+        map(dict, map(zip, repeat(names), described)),
+        repeat(latency_us),
+        chain([dict(scored.masked)], repeat({})),
     )

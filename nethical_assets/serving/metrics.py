@@ -19,6 +19,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_FILES = ("counter", "histogram", "gauge_livesum", "gauge_livemax", "gauge_livemin")
+_FILE_BYTES = 1 << 20
+"""As large as the library makes them: thousands of labels."""
 _PREFIX = "nethical_gateway"
 
 
@@ -26,6 +29,9 @@ class GatewayMetrics:
     """The metrics of one process."""
 
     def __init__(self) -> None:
+        """Raises ``OSError`` where the disk has no room for them."""
+        if folder := os.environ.get(FOLDER_VARIABLE):
+            _reserve(Path(folder))
         self.registry = registry = CollectorRegistry()
         self._requests = Counter(
             f"{_PREFIX}_requests", "Requests answered.", ("route", "family", "status"), registry=registry
@@ -72,11 +78,19 @@ class GatewayMetrics:
             multiprocess_mode="livemin",
         )
         self._shown: dict[str, tuple[str, str]] = {}
+        # By what was answered: to look a metric up by its labels costs more than to count on it.
+        self._counted: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._by_label: dict[tuple[str, str], Counter] = {}
 
     def answered(self, route: str, family: str, status: int, seconds: float) -> None:
         """Count one answer."""
-        self._requests.labels(route, family, str(status)).inc()
-        self._seconds.labels(route, family).observe(seconds)
+        counted = self._counted.get((route, family, status))
+        if counted is None:
+            counted = self._requests.labels(route, family, str(status)), self._seconds.labels(route, family)
+            self._counted[route, family, status] = counted
+        requests, times = counted
+        requests.inc()
+        times.observe(seconds)
 
     def refused(self, route: str, family: str, code: str) -> None:
         """Count one refusal."""
@@ -84,10 +98,12 @@ class GatewayMetrics:
 
     def scored(self, family: str, positives: int, negatives: int) -> None:
         """Count records by the label they got."""
-        if positives:
-            self._predictions.labels(family, "1").inc(positives)
-        if negatives:
-            self._predictions.labels(family, "0").inc(negatives)
+        for label, count in (("1", positives), ("0", negatives)):
+            if count:
+                counter = self._by_label.get((family, label))
+                if counter is None:
+                    counter = self._by_label[family, label] = self._predictions.labels(family, label)
+                counter.inc(count)
 
     def found(self, family: str, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> None:
         """Count findings by kind."""
@@ -117,6 +133,22 @@ class GatewayMetrics:
         together = CollectorRegistry()
         MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+
+def _reserve(folder: Path) -> None:
+    """Have the disk keep room for what this process counts.
+
+    The library maps files with holes into memory. Where a hole is written to and the disk is full, the system ends the
+    process (SIGBUS) in the middle of a request. Files that are there are used as they are.
+    """
+    for kind in _FILES:
+        path = folder / f"{kind}_{os.getpid()}.db"
+        try:
+            if not path.exists():
+                path.write_bytes(bytes(_FILE_BYTES))
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def forget_process(pid: int, folder: Path) -> None:

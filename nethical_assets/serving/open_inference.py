@@ -90,7 +90,7 @@ async def infer(gateway: Gateway, call: Call) -> Reply:
     media_type(call.header(b"content-type"), (JSON,))
     body = await call.body()
     admitted = admitted.with_body(body)
-    request: InferRequest = await gateway.decoded(body, InferRequest)
+    request: InferRequest = await gateway.decoded(call, body, InferRequest)
     read = partial(_frame, request, gateway.serving.batch_records_max)
     return Reply(await gateway.score_many(call, admitted, read, partial(_written, request.id)))
 

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from nethical_assets.core.governance.columns import LARGEST_EXACT
 from nethical_assets.serving.refusals import RefusedError, invalid, malformed, shortened, too_large
+from nethical_assets.serving.repeated_names import repeated_name
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -45,10 +47,13 @@ def decode_json(body: bytes, kind: type[Any] = object) -> Any:
     """A JSON document, of the type ``kind`` where one is given.
 
     Raises:
-        RefusedError: 400, it is no JSON; 422, of another type.
+        RefusedError: 400, it is no JSON; 422, an object has a field twice, or it is of another type.
     """
     try:
         document = msgspec.json.decode(body)
+        repeated = repeated_name(body, document)
+        if repeated is not None:
+            raise invalid(repeated, "there twice, and only one value can hold")
         # Form before content: what is no JSON is that, whatever its beginning says.
         return document if kind is object else msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
@@ -135,14 +140,28 @@ def _check_size(rows: int, columns: int, records_max: int) -> None:
 def _series(cells: list[Any]) -> pd.Series:
     """Cells as they were sent: whole numbers too large for 64 bits, and lists, stay what they are."""
     kinds = set(map(type, cells))
-    if kinds == {int, float} and any(type(cell) is int and abs(cell) > LARGEST_EXACT for cell in cells):
-        return pd.Series(cells, dtype=object)
-    if kinds <= {int, float} and bool not in kinds:
+    if kinds and kinds <= {int, float}:
         try:
-            return pd.Series(cells)
+            return _numbers(cells, kinds)
         except OverflowError:
             return pd.Series(cells, dtype=object)
     return pd.Series(cells, dtype=object if kinds != {str} else "str")
+
+
+def _numbers(cells: list[Any], kinds: set[type]) -> pd.Series:
+    """Raises ``OverflowError``: one is too large for any type of numbers."""
+    if kinds == {int}:
+        try:
+            return pd.Series(np.array(cells, dtype=np.int64))
+        except OverflowError:
+            return pd.Series(cells)
+    numbers = np.array(cells, dtype=np.float64)
+    # Small ones are exact, whatever they were; only then has each to be looked at.
+    if kinds == {float} or np.abs(numbers).max() < LARGEST_EXACT:
+        return pd.Series(numbers)
+    if any(type(cell) is int and abs(cell) > LARGEST_EXACT for cell in cells):
+        return pd.Series(cells, dtype=object)
+    return pd.Series(numbers)
 
 
 def frame_of_arrow(body: bytes, records_max: int) -> pd.DataFrame:

@@ -89,6 +89,11 @@ def unavailable(code: str, reason: str, retry_after_seconds: int, *, closes: boo
     return RefusedError(503, code, reason, headers=headers, closes=closes)
 
 
+def late(seconds: float, retry_after_seconds: int) -> RefusedError:
+    """503: it took too long; nothing of the request is in the log."""
+    return unavailable("late", f"the request was not answered within {seconds:g} seconds", retry_after_seconds)
+
+
 def unexpected() -> RefusedError:
     """500: a fault of the gateway, told in its log by kind and place."""
     return RefusedError(500, "unexpected", "the gateway failed; its log says where")

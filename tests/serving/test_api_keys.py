@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.errors import NethicalError, SettingsError
 from nethical_assets.home.workspace import utc_now
 from nethical_assets.serving.api_keys import (
@@ -51,7 +52,7 @@ def test_the_file_holds_digests_for_its_owner_only(path: Path) -> None:
     text = path.read_text()
     assert [entry["families"] for entry in json.loads(text)["keys"]] == [["logistic"], ["*"]]
     for one in made:
-        assert one.key not in text and one.key.rpartition("_")[2] not in text
+        assert one.key not in text and one.key.split("_", 2)[2] not in text
         assert ring(path).find(one.key, NOW) == one.entry
     assert ring(path).find(f"{made[0].key[:-1]}{'A' if made[0].key[-1] != 'A' else 'B'}", NOW) is None
     assert ring(path).find("", NOW) is None
@@ -159,6 +160,18 @@ def test_whoever_has_no_key_that_holds_is_401(guarded: tuple[TestClient, dict[st
             assert answer.headers["www-authenticate"] == "Bearer"
     for url in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/openapi.json", "/docs"):
         assert client.get(url).status_code == 200
+
+
+def test_whether_it_is_ready_is_told_to_all_and_what_is_served_to_keys(
+    home: ServedHome, guarded: tuple[TestClient, dict[str, str]]
+) -> None:
+    client, keys = guarded
+    for url in ("/readyz", "/v2/health/ready"):
+        for headers in ({}, bearer("x"), bearer(keys["past"])):
+            assert client.get(url, headers=headers).json() == {"ready": True, "families": {}}
+        shown = client.get(url, headers=bearer(keys["logistic"])).json()["families"]
+        assert shown == {"logistic": {"state": "served", "model": home.models["logistic"][0]}}
+        assert set(client.get(url, headers=bearer(keys["*"])).json()["families"]) == set(family_names())
 
 
 def test_a_key_is_for_its_families_only(home: ServedHome, guarded: tuple[TestClient, dict[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Texts wait for nobody when nothing waits, and are scored together when several do."""
+"""Texts wait for nobody when few wait, and are scored together when many do."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_texts_that_come_together_or_meanwhile_are_scored_together_elsewhere(ser
     records = text_records(9)
 
     async def work() -> list[ScoredRecord]:
-        batcher = Batcher(ThreadPoolExecutor(1), 4)
+        batcher = Batcher(ThreadPoolExecutor(1), 4, together_min=2)
         first = [asyncio.ensure_future(batcher.score(model, record)) for record in records[:3]]
         while not scorer.asked:
             await asyncio.sleep(0.01)
@@ -91,6 +91,32 @@ def test_texts_that_come_together_or_meanwhile_are_scored_together_elsewhere(ser
     assert scorer.asked == [(3, False), (4, False), (2, False)], "never more together than is allowed"
 
 
+def test_a_few_are_scored_one_after_the_other_and_nobody_waits_for_a_slow_one(served: ServedModel) -> None:
+    model, scorer = watched(served, going_on=threading.Event())
+    slow, *quick = [{"text": "write to anna@example.org"}, *text_records(5)]
+    order = []
+
+    async def work() -> list[ScoredRecord]:
+        batcher = Batcher(ThreadPoolExecutor(1), 100)
+
+        async def asked(record: Any) -> ScoredRecord:
+            result = await batcher.score(model, record)
+            order.append(record)
+            return result
+
+        first = asyncio.ensure_future(asked(slow))
+        others = await asyncio.gather(*(asked(record) for record in quick))
+        assert not first.done()
+        assert scorer.going_on is not None
+        scorer.going_on.set()
+        more = await asyncio.gather(asked(slow), asked(slow))
+        return [await first, *others, *more]
+
+    assert run(work()) == [served.scorer.score(record) for record in (slow, *quick, slow, slow)]
+    assert order == [*quick, slow, slow, slow]
+    assert sum(is_main for _, is_main in scorer.asked) == 8, "each is tried at once"
+
+
 def test_what_is_wrong_with_one_is_told_of_no_other_and_what_was_found_neither(served: ServedModel) -> None:
     records = [
         {"text": "write to anna@example.org and ben@example.org"},
@@ -102,7 +128,7 @@ def test_what_is_wrong_with_one_is_told_of_no_other_and_what_was_found_neither(s
     ]
 
     async def work() -> list[Any]:
-        batcher = Batcher(ThreadPoolExecutor(1), 100)
+        batcher = Batcher(ThreadPoolExecutor(1), 100, together_min=2)
         return await asyncio.gather(*(batcher.score(served, record) for record in records), return_exceptions=True)
 
     results = run(work())
@@ -122,7 +148,7 @@ def test_each_is_scored_with_its_own_model(served: ServedModel) -> None:
     other = replace(other, digest="sha256:another")
 
     async def work() -> None:
-        batcher = Batcher(ThreadPoolExecutor(1), 100)
+        batcher = Batcher(ThreadPoolExecutor(1), 100, together_min=2)
         models = [one, other, one]
         await asyncio.gather(*(batcher.score(m, r) for m, r in zip(models, text_records(3), strict=True)))
 
@@ -139,7 +165,7 @@ def test_a_failure_reaches_whoever_waits_and_the_next_is_scored(served: ServedMo
     scorer.score_many = fails  # type: ignore[method-assign]
 
     async def work() -> None:
-        batcher = Batcher(ThreadPoolExecutor(1), 100)
+        batcher = Batcher(ThreadPoolExecutor(1), 100, together_min=2)
         together = (batcher.score(model, record) for record in text_records(2))
         assert [type(result) for result in await asyncio.gather(*together)] == [ScoredRecord] * 2, "each by itself then"
         scorer.score = fails  # type: ignore[method-assign]

@@ -7,16 +7,21 @@ import io
 import json
 import logging
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from nethical_assets.core.drift import segments
+from nethical_assets.core.governance.scoring import RecordScorer
 from nethical_assets.core.governance.values import Reading, find_in
 from nethical_assets.core.ground.errors import SegmentError
 from nethical_assets.home.options import CycleOptions
@@ -25,6 +30,7 @@ from nethical_assets.serving import gateway as gateways
 from nethical_assets.serving.application import application
 from nethical_assets.serving.payloads import ARROW, _series, check_records
 from nethical_assets.serving.refusals import RefusedError
+from nethical_assets.serving.repeated_names import repeated_name
 from tests.serving.conftest import make_gateway, post, serving
 from tests.serving.homes import SIGNALS, ServedHome, signal_records
 from tests.serving.test_scoring import arrow
@@ -46,6 +52,22 @@ def refused(answer: Any, status: int, code: str, field: str = "", **headers: str
     for name, value in headers.items():
         assert answer.headers[name.replace("_", "-")] == value
     return str(error["reason"])
+
+
+def nested(inner: Any) -> Any:
+    """Lists and objects of what there is."""
+    return st.one_of(st.lists(inner), st.dictionaries(st.text(), inner))
+
+
+def _is_member(body: bytes, at: int) -> bool:
+    """Whether the first member of an object begins there."""
+    if body[at - 1 : at] != b"{" or body[at : at + 1] != b'"':
+        return False
+    try:
+        json.loads(body[:at] + b'"":1,' + body[at:])
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(
@@ -80,6 +102,47 @@ def test_a_record_that_is_none_is_422_with_field_and_reason(door: TestClient, bo
 def test_a_document_that_is_no_object_is_422(door: TestClient) -> None:
     for body in (b"null", b"1", b"true"):
         refused(door.post(SCORE, content=body, headers=JSON), 422, "invalid")
+
+
+@pytest.mark.parametrize("value", ["plain", "with: a colon", 'quoted \\" : "', "\u003a"])
+def test_a_field_that_is_there_twice_is_422(door: TestClient, value: str) -> None:
+    signals = json.dumps(SIGNALS)
+    whole = '"text": ' + json.dumps(value)
+    tensor = json.dumps({"name": "text", "datatype": "BYTES", "shape": [1], "data": [value]})
+    label = json.dumps({"request_id": f"logistic-{'0' * 32}", "label": 1})
+    texts = "/v1/score/prompt_injection"
+    for path, body, field in (
+        (SCORE, f'{signals[:-1]}, "severity_max": 0.1}}', "severity_max"),
+        (SCORE, f'{{"severity\\u005fmax": 0.1, {signals[1:]}', "severity_max"),
+        (SCORE, f'{{"records": [{signals}, {signals[:-1]}, "severity_max": 0.1}}]}}', "severity_max"),
+        (SCORE, '{"columns": {"a": [1], "a": [2]}}', "a"),
+        (texts, f"{{{whole}, {whole}}}", "text"),
+        (texts, f'{{"records": [{{{whole}}}], "records": [{{{whole}}}]}}', "records"),
+        (texts, f'{{"records": [{{{whole}}}, {{"other": {{{whole}, {whole}}}}}]}}', "text"),
+        ("/v1/feedback", f'{{"labels": [{label[:-1]}, "label": 0}}]}}', "label"),
+        ("/v2/models/prompt_injection/infer", f'{{"inputs": [{tensor[:-1]}, "shape": [1]}}]}}', "shape"),
+    ):
+        json.loads(body)
+        refused(door.post(path, content=body, headers=JSON), 422, "invalid", field)
+    for path, body in (
+        (texts, f"{{{whole}}}"),
+        (texts, f'{{"records": [{{{whole}}}, {{{whole}}}]}}'),
+        ("/v2/models/prompt_injection/infer", f'{{"inputs": [{tensor}], "parameters": {{"a": {{"a": 1}}}}}}'),
+    ):
+        assert door.post(path, content=body, headers=JSON).status_code == 200, body
+
+
+@given(st.recursive(st.one_of(st.none(), st.floats(allow_nan=False), st.text()), nested, max_leaves=12), st.data())
+def test_a_name_that_is_there_twice_is_found_wherever_it_is(document: Any, data: st.DataObject) -> None:
+    body = msgspec.json.encode(document)
+    assert repeated_name(body, document) is None
+    objects = [at for at in range(len(body)) if _is_member(body, at)]
+    if not objects:
+        return
+    at = data.draw(st.sampled_from(objects))
+    name = json.JSONDecoder().raw_decode(body[at:].decode())[0]
+    twice = body[:at] + json.dumps(name).encode() + b":1," + body[at:]
+    assert repeated_name(twice, msgspec.json.decode(twice)) == name
 
 
 @pytest.mark.parametrize("body", [{"text": 3.5}, {"text": None}, {"text": ""}, {"text": ["a"]}, {"text": False}, {}])
@@ -225,6 +288,27 @@ def test_a_payment_card_is_found_whatever_stands_beside_it(module_home: ServedHo
         assert found.findings.names("kind").tolist() == ["CREDIT_CARD"], cells
 
 
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([1, 2], "int64"),
+        ([1, (1 << 64) - 1], "uint64"),
+        ([-1, 1 << 70], "object"),
+        ([1, 0.5], "float64"),
+        ([1 << 53, 0.5], "float64"),
+        ([(1 << 53) + 1, 0.5], "object"),
+        ([10**400, 0.5], "object"),
+        ([0.5, 1e300], "float64"),
+        ([True, 1], "object"),
+        ([None, 1.0], "object"),
+        (["a", "b"], "str"),
+    ],
+)
+def test_cells_become_what_holds_them_exactly(cells: list[Any], kind: str) -> None:
+    made = _series(cells)
+    assert str(made.dtype) == kind and made.tolist() == cells
+
+
 def test_more_than_a_request_may_hold_is_413(make_home: Callable[..., ServedHome]) -> None:
     with serving(make_home(serving={"body_bytes_max": 2048, "batch_records_max": 3})) as client:
         assert client.post(SCORE, json={"records": [SIGNALS] * 3}).status_code == 200
@@ -291,10 +375,50 @@ def test_batches_have_a_bound_of_their_own(make_home: Callable[..., ServedHome])
     async def body() -> Any:
         return {"type": "http.request", "body": json.dumps({"records": [SIGNALS]}).encode()}
 
-    with gateway._one_more_batch():
-        assert ask(app, body)[1]["error"]["code"] == "busy"
+    gateway._begin_batch()
+    assert ask(app, body)[1]["error"]["code"] == "busy"
+    gateway._end_batch()
     assert ask(app, body)[0] == 200
     gateway.close()
+
+
+def test_what_takes_too_long_is_503_and_not_in_the_log_and_the_next_is_answered(
+    make_home: Callable[..., ServedHome],
+) -> None:
+    home = make_home(serving={"answer_seconds": 0.2, "batches_in_flight_max": 1, "retry_after_seconds": 3})
+    gateway = make_gateway(home)
+    gateway.champions.look()
+    app, going_on = application(gateway), threading.Event()
+    score_many = RecordScorer.score_many
+
+    def slowly(self: RecordScorer, frame: pd.DataFrame) -> Any:
+        assert going_on.wait(30)
+        return score_many(self, frame)
+
+    slow_text = {"text": "write to anna@example.org"}
+    labels = {"labels": [{"request_id": f"logistic-{'0' * 32}", "label": 1}] * 300}
+
+    async def work() -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(RecordScorer, "score_many", slowly)
+            patched.setattr(RecordScorer, "score", lambda self, record: slowly(self, pd.DataFrame([record])))
+            late = await asyncio.gather(
+                post(app, SCORE, {"records": [SIGNALS]}),
+                post(app, "/v1/score/prompt_injection", slow_text),
+                post(app, SCORE, SIGNALS),
+            )
+            assert [status for status, _ in late] == [503, 503, 200]
+            assert {document["error"]["code"] for _, document in late[:2]} == {"late"}
+            assert (await post(app, "/v1/feedback", labels))[1]["error"]["code"] == "busy", "its thread is at it still"
+            going_on.set()
+        while gateway._batches_in_flight:
+            await asyncio.sleep(0.01)
+        for path, body, status in ((SCORE, {"records": [SIGNALS]}, 200), ("/v1/feedback", labels, 202)):
+            assert (await post(app, path, body))[0] == status
+
+    asyncio.run(work())
+    gateway.close()
+    assert len(home.logged()) == 1 + 1 + 300, "nothing of what was given up"
 
 
 def test_the_bytes_that_a_worker_holds_have_a_bound(make_home: Callable[..., ServedHome]) -> None:

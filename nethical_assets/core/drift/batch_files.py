@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _NAME = re.compile(
 )
 """Time, model (of predictions), occasion (not in the files of older versions) and content."""
 _TIME = "%Y%m%dT%H%M%S.%fZ"
+_TIME_LENGTH = len("20261130T120000.000000Z")
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,20 @@ class BatchFile:
         return data
 
 
-def batch_files(folder: UPath) -> Iterator[BatchFile]:
-    """The batches in ``folder``, oldest first."""
-    for path in sorted(folder.iterdir(), key=lambda path: path.name) if folder.exists() else ():
-        if (batch := batch_file(path)) is not None:
+def batch_files(
+    folder: UPath, *, since: datetime | None = None, until: datetime | None = None, known: str = ""
+) -> Iterator[BatchFile]:
+    """The batches in ``folder``, oldest first: those of moments from ``since`` to before ``until``, and of those
+    the ones that have ``known`` between their time and content.
+
+    A folder may hold years of batches: by their names alone it is decided which are looked at.
+    """
+    first, end = (None if moment is None else _in_name(moment) for moment in (since, until))
+    for name in _names(folder):
+        too_early, too_late = first is not None and name < first, end is not None and name >= end
+        if too_early or too_late or (known and f"-{known}-" not in name):
+            continue
+        if (batch := batch_file(folder / name)) is not None:
             yield batch
 
 
@@ -79,10 +91,26 @@ def batch_file(path: UPath) -> BatchFile | None:
     return BatchFile(path, moment, parts[2] or "", parts[3], parts[4])
 
 
+def _names(folder: UPath) -> list[str]:
+    if not folder.exists():
+        return []
+    # Of a local folder the names are had without looking at each file.
+    if isinstance(folder, os.PathLike):
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    return sorted(one.name for one in folder.iterdir())
+
+
 def counted_files(
-    folder: UPath, prefix: str, counts: Counts, wanted: Callable[[BatchFile], bool]
+    folder: UPath,
+    prefix: str,
+    counts: Counts,
+    wanted: Callable[[BatchFile], bool] = lambda batch: True,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
 ) -> Iterator[tuple[BatchFile, bytes]]:
-    """The batches in ``folder`` that are ``wanted`` and count, each once, with their bytes, oldest first.
+    """The batches in ``folder`` from ``since`` to before ``until`` that are ``wanted`` and count, each once, with their
+    bytes, oldest first.
 
     ``prefix`` stands before a file's name where ``counts`` is asked.
 
@@ -90,7 +118,7 @@ def counted_files(
         IntegrityError: a batch was changed or damaged on disk; the message names the file.
     """
     seen: set[tuple[str, ...]] = set()
-    for batch in batch_files(folder):
+    for batch in batch_files(folder, since=since, until=until):
         if batch.identity not in seen and wanted(batch):
             try:
                 data = batch.read()
@@ -117,12 +145,11 @@ def write_batch(
     pq.write_table(table, stream, compression="zstd")
     data = stream.getvalue()
     known = known_by(model, occasion)
-    for batch in batch_files(folder):
-        if f"-{known}-" in batch.path.name:
-            there = batch.path.read_bytes()
-            if there == data or counts(batch, there):
-                return batch.path, there
-    target = folder / f"{moment.astimezone(UTC).strftime(_TIME)}-{known}-{_short_digest(data)}.parquet"
+    for batch in batch_files(folder, known=known):
+        there = batch.path.read_bytes()
+        if there == data or counts(batch, there):
+            return batch.path, there
+    target = folder / f"{_in_name(moment)}-{known}-{_short_digest(data)}.parquet"
     write_atomically(target, data)
     return target, data
 
@@ -132,7 +159,7 @@ def counted_moment(
 ) -> datetime | None:
     """The time of the first batch of a model and an occasion that counts; None where there is none."""
     known = known_by(model, occasion)
-    found = (batch for batch in batch_files(folder) if f"-{known}-" in batch.path.name)
+    found = batch_files(folder, known=known)
     return next((batch.moment for batch in found if counts(batch, batch.path.read_bytes())), None)
 
 
@@ -141,9 +168,15 @@ def drop_uncounted(
 ) -> None:
     """Remove the batches of a model and an occasion that do not count."""
     known = known_by(model, occasion)
-    for batch in batch_files(folder):
-        if f"-{known}-" in batch.path.name and not counts(batch, batch.path.read_bytes()):
+    for batch in batch_files(folder, known=known):
+        if not counts(batch, batch.path.read_bytes()):
             batch.path.unlink(missing_ok=True)
+
+
+def _in_name(moment: datetime) -> str:
+    """Names in their order are in that of their times."""
+    written = moment.astimezone(UTC).strftime(_TIME)
+    return written.zfill(_TIME_LENGTH)  # a year before 1000 is written with fewer digits
 
 
 def known_by(model: str, occasion: str) -> str:

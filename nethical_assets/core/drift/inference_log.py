@@ -196,8 +196,8 @@ class InferenceLog:
             DatasetError: a time has no zone or the family's name is malformed.
             IntegrityError: a batch was changed or damaged on disk; the message names the file.
         """
-        wanted = _wanted(since, model_digest, until)
-        for batch, data in counted_files(self._folder(family), f"{family}/", self._counts, wanted):
+        wanted, folder, (first, end) = _of_model(model_digest), self._folder(family), _moments(since, until)
+        for batch, data in counted_files(folder, f"{family}/", self._counts, wanted, since=first, until=end):
             yield from self.parts_of(family, batch, data, since, until, columns=columns)
 
     def parts_of(
@@ -225,8 +225,8 @@ class InferenceLog:
         Raises:
             DatasetError: a time has no zone or the family's name is malformed.
         """
-        wanted = _wanted(since, model_digest, until)
-        return [batch for batch in batch_files(self._folder(family)) if wanted(batch)]
+        wanted, (first, end) = _of_model(model_digest), _moments(since, until)
+        return [batch for batch in batch_files(self._folder(family), since=first, until=end) if wanted(batch)]
 
     def stored(self, name: str) -> tuple[BatchFile, bytes]:
         """A batch (``family/file name``), whether it counts or not, and its bytes.
@@ -362,14 +362,15 @@ def _parts_of(batch: BatchFile, data: bytes, columns: Sequence[str] | None) -> I
         yield rows
 
 
-def _wanted(since: datetime, model_digest: str | None, until: datetime | None) -> Callable[[BatchFile], bool]:
-    """Whether a batch can have rows of a period."""
-    end = None if until is None else in_utc(until)
+def _of_model(model_digest: str | None) -> Callable[[BatchFile], bool]:
     model = None if model_digest is None else check_digest(model_digest).partition(":")[2]
+    return lambda batch: model in (None, batch.model)
+
+
+def _moments(since: datetime, until: datetime | None) -> tuple[datetime, datetime | None]:
+    """Between which moments batches lie that can have rows of a period."""
     earliest = in_utc(since).replace(minute=0, second=0, microsecond=0)
-    return lambda batch: (
-        batch.moment >= earliest and (end is None or batch.moment < end) and model in (None, batch.model)
-    )
+    return earliest, None if until is None else in_utc(until)
 
 
 def _between(rows: pa.Table, start: datetime | None, end: datetime | None) -> pa.Table:

@@ -73,9 +73,17 @@ def _is_written(path: Path) -> bool:
         # Closed at this moment: it is found by its new name at the next look.
         return True
     try:
-        return not lock_file(descriptor)
+        # Closed between the two, it has another name by now, and is found by that at the next look.
+        return not lock_file(descriptor) or not _is_named(path, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_named(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 class _Segment:
@@ -135,10 +143,16 @@ class _Segment:
 
     def close(self) -> None:
         """Close the file for good and give it the name of those that are."""
-        self.write(frame(Kind.END, first=self.rows))
+        try:
+            self.write(frame(Kind.END, first=self.rows))
+            ended = True
+        except OSError:
+            # Without room for an end, what is there is made safe all the same; it is left as by a writer that died.
+            ended = False
         os.fsync(self.descriptor)
-        os.replace(self.path, self.path.with_suffix(CLOSED_SUFFIX))
-        sync_folder(self.path.parent)
+        if ended:
+            os.replace(self.path, self.path.with_suffix(CLOSED_SUFFIX))
+            sync_folder(self.path.parent)
         os.close(self.descriptor)
 
 

@@ -34,13 +34,13 @@ from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.core.models.loading import DECISION_THRESHOLD
 from nethical_assets.core.rows.catalog import DatasetEntry
 from nethical_assets.core.rows.cells import CellTally, tallied
-from nethical_assets.core.rows.columns import MASKED_VALUE
+from nethical_assets.core.rows.columns import PSEUDONYM
 from nethical_assets.core.rows.frames import strings, texts
 from nethical_assets.core.rows.labels import FILE_COLUMN
 from nethical_assets.core.rows.naming import shown_columns
 from nethical_assets.core.rows.one_record import frame_of_one
 
-_MASKED_VALUE = re.compile(MASKED_VALUE)
+_PSEUDONYM = re.compile(PSEUDONYM)
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class RecordScorer:
         for name, value in inputs.items():
             if type(value) is not str:
                 continue
-            if "[" in value and _MASKED_VALUE.search(value):
+            if "[" in value and _PSEUDONYM.search(value):
                 return False
             same = record.get(name) == value and readings[name] is reading
             if not same and not holds_nothing(name, reading, value):

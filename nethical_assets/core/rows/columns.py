@@ -18,3 +18,5 @@ COMMON_COLUMNS = ("row_id", "label", "source", GROUP, "time")
 
 MASKED_VALUE = r"\[([A-Z][A-Z0-9_]*)(?: [0-9a-f]{12})?\]"
 """What stands where screening found something: its kind, and a pseudonym where rows belong together by it."""
+PSEUDONYM = r"\[[A-Z][A-Z0-9_]* [0-9a-f]{12}\]"
+"""A ``MASKED_VALUE`` that says whose it is, and not only of which kind."""

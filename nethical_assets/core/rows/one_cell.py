@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nethical_assets.core.rows.cells import NUMBER, no_text, reason_of
+from nethical_assets.core.rows.columns import FloatArray
 from nethical_assets.core.rows.frames import MISSING
 
 _NUMBER = re.compile(NUMBER)
+_PLAIN_NUMBERS = {int, float}
 _TOO_LARGE = "too large for a number"
 
 
@@ -54,6 +57,18 @@ def number_of(cell: Any) -> float:
     return math.nan
 
 
+def numbers_of(cells: Sequence[Any]) -> FloatArray:
+    """``number_of`` each of the cells, shape ``(cells,)``."""
+    if _PLAIN_NUMBERS.issuperset(map(type, cells)):
+        try:
+            numbers = np.array(cells, dtype=np.float64)
+        except OverflowError:
+            numbers = np.array([number_of(cell) for cell in cells], dtype=np.float64)
+        finite = np.isfinite(numbers)
+        return numbers if finite.all() else np.where(finite, numbers, np.nan)
+    return np.array([number_of(cell) for cell in cells], dtype=np.float64)
+
+
 def number_or_zero(cell: Any) -> float:
     """As ``frames.numbers_or_zero`` of a column of this cell."""
     number = number_of(cell)
@@ -62,6 +77,8 @@ def number_or_zero(cell: Any) -> float:
 
 def category_of(cell: Any) -> str:
     """As ``frames.categories`` of a column of this cell."""
+    if type(cell) is str:
+        return (cell if cell.isascii() else encodable(cell)).strip() or MISSING
     if isinstance(cell, float | np.floating) and not math.isnan(cell):
         return str(pc.cast(pa.scalar(float(cell)), pa.large_string()).as_py())
     return text_of(cell).strip() or MISSING

@@ -87,6 +87,9 @@ class RecordReader:
             # Numbers that are no truth values are what they are read as, or counted as cells.
             if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
                 continue
+            # Any text, or none, is a category.
+            if isinstance(values.dtype, pd.StringDtype) and reads in (Reads.CATEGORY, Reads.NOTHING):
+                continue
             cells = values.astype("object").where(values.notna(), None).tolist()
             for number, cell in enumerate(cells, start=1):
                 reason = refusal(cell, reads)
@@ -141,7 +144,7 @@ def require_fields(record: Mapping[str, Any], columns: Sequence[str], what: str)
     Raises:
         DatasetError: some are missing; one line that names them and what was expected.
     """
-    if not all(column in record for column in columns):
+    if not all(map(record.__contains__, columns)):
         require_columns(pd.DataFrame(columns=list(record)), columns, what)
 
 

@@ -371,6 +371,42 @@ def test_a_full_disk_is_one_line_and_leaves_a_readable_file(tmp_path):
     assert (list(read), read.torn, read.damage) == ([scored(0), scored(2)], 0, ())
 
 
+def test_rows_are_made_safe_also_where_there_is_no_room_for_an_end(tmp_path, monkeypatch):
+    synced: list[int] = []
+    writer = SegmentWriter(tmp_path, sync_seconds=SLOWLY)
+    writer.append([scored(0), scored(1)])
+    (path,) = open_segments(tmp_path)
+    write, fsync = os.write, os.fsync
+
+    def refuse(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(os.fstat(descriptor).st_ino), fsync(descriptor)))
+    writer.close()
+    monkeypatch.setattr(os, "write", write)
+    assert path.stat().st_ino in synced
+    assert (writer.durable_rows, writer.failures) == (2, 0)
+    read = read_segment(ended_segments(tmp_path)[0])
+    assert (list(read), read.torn, read.damage) == ([scored(0), scored(1)], 0, ())
+
+
+def test_a_segment_that_is_closed_while_it_is_looked_at_is_found_by_its_new_name(tmp_path, monkeypatch):
+    writer = SegmentWriter(tmp_path, sync_seconds=SLOWLY)
+    writer.append([scored(0)])
+    lock = module.lock_file
+
+    def closed_before(descriptor: int) -> bool:
+        monkeypatch.setattr(module, "lock_file", lock)
+        writer.close()
+        return lock(descriptor)
+
+    monkeypatch.setattr(module, "lock_file", closed_before)
+    found = ended_segments(tmp_path)
+    assert all(path.exists() for path in found)
+    assert [list(read_segment(path)) for path in ended_segments(tmp_path)] == [[scored(0)]]
+
+
 def test_a_disk_on_which_no_segment_can_be_begun_is_one_line_and_leaves_nothing(tmp_path):
     def refuse(source: str, target: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

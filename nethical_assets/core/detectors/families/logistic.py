@@ -32,7 +32,7 @@ from nethical_assets.core.rows.frames import (
     unreadable,
     with_declared_columns,
 )
-from nethical_assets.core.rows.one_cell import Reads, category_of, number_of
+from nethical_assets.core.rows.one_cell import Reads, category_of, numbers_of
 from nethical_assets.core.rows.one_record import (
     Inputs,
     RecordLayout,
@@ -99,7 +99,7 @@ class LogisticDetector(CalibratedDetector):
     def _score_of_one(self, record: Mapping[str, Any]) -> float:
         require_fields(record, self._columns, f"inputs of family {_FAMILY}")
         row = np.zeros((1, self._model.width))
-        numbers = np.array([number_of(record[name]) for name in self._numeric])
+        numbers = numbers_of([record[name] for name in self._numeric])
         for column, places, rare in self._levels:
             row[0, places.get(category_of(record[column]), rare)] = 1.0
         if len(numbers):
@@ -127,9 +127,9 @@ class LogisticDetector(CalibratedDetector):
     def sketch_one(self, record: Mapping[str, Any]) -> dict[str, float]:
         """The columns of ``sketch`` for one row of input columns."""
         require_fields(record, self._columns, f"inputs of family {_FAMILY}")
-        numbers = np.array([number_of(record[name]) for name in self._sketched])
+        logs = signed_log(numbers_of([record[name] for name in self._sketched]))
         unknown = [category_of(record[column]) not in places for column, places, _ in self._levels]
-        sketch = dict(zip(self._sketched, np.nan_to_num(signed_log(numbers)).tolist(), strict=True))
+        sketch = dict(zip(self._sketched, np.where(np.isnan(logs), 0.0, logs).tolist(), strict=True))
         if unknown:
             sketch["rare_level_share"] = sum(unknown) / len(unknown)
         return sketch
@@ -213,14 +213,17 @@ def record_reader(entries: tuple[DatasetEntry, ...]) -> RecordReader:
 
     def layout(name: str, columns: Sequence[str], others: Mapping[str, Reads]) -> RecordLayout:
         read = {column: Reads.NUMBER if column in numeric else Reads.CATEGORY for column in columns}
-        there = [(column, number_of if column in numeric else category_of) for column in columns]
+        numbers = [column for column in columns if column in numeric]
+        categorical = [column for column in columns if column not in numeric]
+        order = union if [*numbers, *categorical] != union else None
         absent = {column: np.nan if column in numeric else MISSING for column in union if column not in read}
 
         def inputs(record: Mapping[str, Any]) -> Inputs:
-            found = {column: reading(record[column]) for column, reading in there}
-            return (
-                {column: found[column] if column in found else absent[column] for column in union} if absent else found
-            )
+            values = numbers_of([record[column] for column in numbers]).tolist()
+            found = {**absent, **dict(zip(numbers, values, strict=True))}
+            for column in categorical:
+                found[column] = category_of(record[column])
+            return found if order is None else {column: found[column] for column in order}
 
         return RecordLayout(name, columns, {**others, **read}, inputs)
 
@@ -309,7 +312,7 @@ def _standardised(logs: FloatArray, centre: FloatArray, scale: FloatArray) -> tu
     """Signed logarithms in deviations from the training rows, 0 where missing, and which ones are missing."""
     missing = np.isnan(logs)
     values = np.where(missing, 0.0, (logs - centre) / scale)
-    return np.clip(values, -_LARGEST_DEVIATION, _LARGEST_DEVIATION), missing.astype(np.float64)
+    return np.minimum(np.maximum(values, -_LARGEST_DEVIATION), _LARGEST_DEVIATION), missing.astype(np.float64)
 
 
 def _design(inputs: pd.DataFrame, model: _Model, centre: FloatArray, scale: FloatArray) -> FloatArray:
