@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from nethical_assets.core.alerts.kinds import KINDS, Severity
+from nethical_assets.core.alerts.silence import LOOKED
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.drift.monitors import MonitorVerdict
 from nethical_assets.core.drift.segments import ended_segments, open_segments
@@ -40,8 +41,6 @@ from nethical_assets.stages.screening import SCREENED
 from nethical_assets.stages.stage import PLATFORM, Stage
 from nethical_assets.stages.training import MODELS
 
-MONITOR_WATCH = "monitor watch"
-"""The reader whose position in the tracker is when the sensors looked last (ISO 8601 in UTC)."""
 _MEASUREMENTS = {"accuracy": "measured", "estimated_accuracy": "estimated"}
 """By which names a drift report says which accuracy."""
 
@@ -195,7 +194,7 @@ def _alerts(workspace: Workspace, found: Collected) -> None:
         if target in named:
             found.set(metrics.UNDELIVERED, backlog.waiting, target)
             found.set(metrics.DELIVERY_FAILURES, backlog.failures, target)
-    looked_at = workspace.tracker.position(MONITOR_WATCH)
+    looked_at = workspace.tracker.position(LOOKED)
     if looked_at:
         found.set(metrics.WATCHED_AT, _seconds(looked_at))
 

@@ -13,7 +13,7 @@ import dagster as dg
 
 from nethical_assets.assets.factory import asset_key
 from nethical_assets.core.alerts import Alert, IssueTracker, Resolution
-from nethical_assets.core.alerts.silence import LOOKED, JudgedWindow, Memory, Patience, Watched, judge
+from nethical_assets.core.alerts.silence import LOOKED, JudgedWindow, Memory, Patience, WatchedFamily, judge
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
@@ -64,7 +64,7 @@ def _matters(tracker: IssueTracker, result: Alert | Resolution) -> bool:
     return isinstance(result, Alert) or tracker.is_open(result.fingerprint)
 
 
-def _watched(workspace: Workspace, families: tuple[str, ...], memory: Memory) -> list[Watched]:
+def _watched(workspace: Workspace, families: tuple[str, ...], memory: Memory) -> list[WatchedFamily]:
     """The families with a champion. One whose pointer is damaged is told of by those who need it."""
     found = []
     for family in families:
@@ -76,7 +76,7 @@ def _watched(workspace: Workspace, families: tuple[str, ...], memory: Memory) ->
         except IntegrityError:
             continue
         since = min(datetime.fromisoformat(pointer.decided_at) for pointer in pointers)
-        found.append(Watched(family, DRIFT_REPORTS.record_name(family), since, memory.windows.get(family, ())))
+        found.append(WatchedFamily(family, DRIFT_REPORTS.record_name(family), since, memory.windows.get(family, ())))
     return found
 
 

@@ -135,6 +135,27 @@ def segments_state(workspace: Workspace) -> Any:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+def expired_batches(workspace: Workspace) -> Change:
+    serving, names = workspace.home / "serving", []
+    for number in range(3):
+        stem = f"20260301T120000.000000Z-{'a' * 64}-{number:016x}-{'b' * 16}"
+        names.append(f"{stem}.parquet")
+        for path in (f"inference/{FAMILY}/{stem}.parquet", f"sketches/{FAMILY}/{stem}-{'c' * 16}-15.sketch"):
+            serving.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
+            serving.joinpath(path).write_text(stem)
+    labels = f"20260301T120000.000000Z-{'d' * 16}-{'e' * 16}.parquet"
+    serving.joinpath("feedback").mkdir()
+    serving.joinpath("feedback", labels).write_text("labels")
+    return changes.drop_batches([f"{FAMILY}/{name}" for name in names[:2]], [labels])
+
+
+def batches_state(workspace: Workspace) -> Any:
+    folder = workspace.home / "serving"
+    stores = ("inference", "sketches", "feedback")
+    found = [path for store in stores for path in folder.joinpath(store).rglob("*") if path.is_file()]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
 def what_is_in_force(workspace: Workspace) -> Change:
     return changes.put_in_force({"settings": digest_bytes(b"settings")})
 
@@ -169,6 +190,7 @@ CASES = {
     "quarantine": Case(EventType.DATA_RELEASED, a_decision, quarantine_state),
     "issue": Case(EventType.ALERT_CLOSED, a_closing, lambda w: w.tracker.list()),
     "segments": Case(EventType.BATCH_SCORED, sealed_segments, segments_state),
+    "batches": Case(EventType.RETENTION_DELETED, expired_batches, batches_state),
     "in force": Case(EventType.SETTINGS_CHANGED, what_is_in_force, in_force),
 }
 

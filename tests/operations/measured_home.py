@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nethical_assets.core.alerts import Alert
+from nethical_assets.core.alerts.silence import LOOKED
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.datasets.snapshots import Snapshot
 from nethical_assets.core.drift.segments import LoggedRow, SegmentWriter
@@ -23,7 +24,6 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
 from nethical_assets.home.stores import segment_folder
 from nethical_assets.home.workspace import Workspace
-from nethical_assets.operations.collecting import MONITOR_WATCH
 from nethical_assets.stages.canonical import DATASETS
 from nethical_assets.stages.checking import DATASET_VALIDATION
 from nethical_assets.stages.evaluating import EVALUATIONS
@@ -124,7 +124,7 @@ def build(folder: Path, served: Path) -> None:
     alert = Alert("drift", DRIFT_REPORTS.record_name(FAMILY), "drift", "it drifted", when, "run-1")
     workspace.tracker.outbox("webhook 1234").state()
     workspace.tracker.file(alert)
-    workspace.tracker.record([], reader=MONITOR_WATCH, position=when.isoformat())
+    workspace.tracker.record([], reader=LOOKED, position=when.isoformat())
     writer = SegmentWriter(segment_folder(settings.home))
     writer.append([LoggedRow(1, "logistic-1", FAMILY, digest_bytes(b"m"), "v1/score", 1, 0.9, 2.0, {"x": 1.0}, 5, {})])
     writer.close()

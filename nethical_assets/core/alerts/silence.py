@@ -59,7 +59,7 @@ class JudgedWindow:
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedFamily:
     """A family with a champion.
 
     Attributes:
@@ -134,7 +134,7 @@ class Memory:
 
 
 def judge(
-    watched: Iterable[Watched], *, now: datetime, watching_since: datetime, has_served: bool, limits: Patience
+    watched: Iterable[WatchedFamily], *, now: datetime, watching_since: datetime, has_served: bool, limits: Patience
 ) -> list[Alert | Resolution]:
     """What is wrong with the watch of each family, and what proves that nothing is.
 
@@ -151,7 +151,7 @@ def judge(
     return [result for result in found if not isinstance(result, Alert) or result.when <= now]
 
 
-def _reports(one: Watched, now: datetime, watching_since: datetime, limits: Patience) -> Alert | Resolution:
+def _reports(one: WatchedFamily, now: datetime, watching_since: datetime, limits: Patience) -> Alert | Resolution:
     newest = one.windows[-1] if one.windows else None
     since = max(newest.known_until, one.championed_since) if newest else one.championed_since
     due = since + _INTERVALS_MISSED * limits.interval
@@ -172,7 +172,7 @@ def _reports(one: Watched, now: datetime, watching_since: datetime, limits: Pati
     )
 
 
-def _traffic(one: Watched, now: datetime, limits: Patience) -> list[Alert | Resolution]:
+def _traffic(one: WatchedFamily, now: datetime, limits: Patience) -> list[Alert | Resolution]:
     if not one.windows or (newest := one.windows[-1]).end <= one.championed_since:
         return []
     silent = [window for window in one.windows if window.is_silent]
@@ -198,7 +198,7 @@ def _traffic(one: Watched, now: datetime, limits: Patience) -> list[Alert | Reso
     ]
 
 
-def _over(one: Watched, check: str, reason: str, when: datetime) -> Resolution:
+def _over(one: WatchedFamily, check: str, reason: str, when: datetime) -> Resolution:
     # Of one moment, what is over comes after what was wrong.
     return Resolution(_KIND, one.reports, check, reason, when, _ACTOR, event=1)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.alerts import Alert, LocalIssueTracker, Resolution
-from nethical_assets.core.alerts.silence import JudgedWindow, Memory, Patience, Watched, judge, remember
+from nethical_assets.core.alerts.silence import JudgedWindow, Memory, Patience, WatchedFamily, judge, remember
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LIMITS = Patience(timedelta(hours=6), timedelta(hours=24))
@@ -29,21 +29,21 @@ def window(number: int, rows: int = 500, *, judged: float | None = None, verdict
     return JudgedWindow(at(end - 6), at(end), judged_at, verdict or ("stable" if rows else "hold"), rows)
 
 
-def watched(*windows: JudgedWindow, since: float = 0) -> Watched:
+def watched(*windows: JudgedWindow, since: float = 0) -> WatchedFamily:
     known: tuple[JudgedWindow, ...] = ()
     for one in windows:
         known = remember(known, one)
-    return Watched("logistic", "drift_reports/logistic", at(since), known)
+    return WatchedFamily("logistic", "drift_reports/logistic", at(since), known)
 
 
 def decided(
-    one: Watched, now: float, *, watching_since: datetime = LONG_AGO, has_served: bool = True
+    one: WatchedFamily, now: float, *, watching_since: datetime = LONG_AGO, has_served: bool = True
 ) -> dict[str, Alert | Resolution]:
     results = judge([one], now=at(now), watching_since=watching_since, has_served=has_served, limits=LIMITS)
     return {result.check: result for result in results}
 
 
-def wrong(one: Watched, now: float, **told: object) -> set[str]:
+def wrong(one: WatchedFamily, now: float, **told: object) -> set[str]:
     return {check for check, result in decided(one, now, **told).items() if isinstance(result, Alert)}  # type: ignore[arg-type]
 
 
@@ -121,7 +121,7 @@ def tracker_states(tracker: LocalIssueTracker) -> dict[str, str]:
 
 
 def test_each_cause_is_one_occurrence_and_a_report_with_traffic_ends_it(tracker: LocalIssueTracker) -> None:
-    def look(one: Watched, now: float) -> dict[str, str]:
+    def look(one: WatchedFamily, now: float) -> dict[str, str]:
         tracker.record(
             judge([one], now=at(now), watching_since=LONG_AGO, has_served=True, limits=LIMITS), reader="r", position="1"
         )
@@ -177,7 +177,7 @@ def test_after_every_look_what_is_wrong_is_open_and_nothing_else(
             memory = Memory.parse(str(memory.told("logistic", number, report)))
         if lazy and number + 1 < len(days):
             continue
-        one = Watched("logistic", "drift_reports/logistic", START, memory.windows.get("logistic", ()))
+        one = WatchedFamily("logistic", "drift_reports/logistic", START, memory.windows.get("logistic", ()))
         for _ in range(2):
             now = end + timedelta(minutes=1)
             results = judge([one], now=now, watching_since=LONG_AGO, has_served=True, limits=limits)
