@@ -290,6 +290,8 @@ def _budget_problems(workspace: Workspace) -> Iterator[str]:
 def _alert_problems(workspace: Workspace) -> Iterator[str]:
     """Every issue is as the log left it, and every issue is known to the log."""
     path = workspace.home / "alerts"
+    if path.exists():
+        workspace.tracker.check_file()
     issues: tuple[Issue, ...] = workspace.tracker.list() if path.exists() else ()
     digests = {digest: issue for issue in issues for digest in alert_subject(issue.kind, issue.fingerprint).values()}
     unlogged = workspace.tracker.unlogged() if path.exists() else frozenset()

@@ -9,7 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from nethical_assets.core.drift.reference import PROBABILITY, SCORE
 from nethical_assets.core.drift.segments import SegmentWriter
+from nethical_assets.core.ground.storage import ObjectStore
 from nethical_assets.home.stores import segment_folder
 from tests.across.conftest import Copy
 from tests.across.platform import Home
@@ -22,13 +24,15 @@ ROWS = 250
 
 def answer_and_die(home: Home) -> None:
     """A worker that answered requests with the champion and was killed."""
-    model = json.loads(home.pointer() or b"")["model"]
-    now = time.time_ns()
+    pointer = json.loads(home.pointer() or b"")
+    reference = json.loads(ObjectStore(home.path / "data" / "objects").get(pointer["reference"]))
+    names = {column["name"] for column in reference["columns"]} - {PROBABILITY, SCORE}
+    model, now = pointer["model"], time.time_ns()
 
     def work() -> None:
         writer = SegmentWriter(segment_folder(home.path))
         for number in range(ROWS):
-            writer.append([scored(number, model=model, at_ns=now + number, sketch={"duration": float(number)})])
+            writer.append([scored(number, model=model, at_ns=now + number, sketch=dict.fromkeys(names, float(number)))])
 
     assert start_child(work)() == 0
 

@@ -253,7 +253,7 @@ def test_a_killed_scoring_leaves_no_batch_that_is_missed(
     command = ("score", "logistic", str(records), "--output", str(tmp_path / "scores.csv"))
     copy(real).nethical(*command, injection={"log": str(writes)}).ok()
     lines = writes.read_text(encoding="utf-8").splitlines()
-    (number,) = [n for n, line in enumerate(lines, 1) if "serving/" in line and "fsync" not in line]
+    (number,) = [n for n, line in enumerate(lines, 1) if "serving/inference/" in line and "fsync" not in line]
     assert home.nethical(*command, injection={"kill_at": number, "after": after}).code < 0
     home.run("--source", "mirror").ok()
     assert home.problems() == []

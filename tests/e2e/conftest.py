@@ -1,11 +1,13 @@
-"""Fixtures of the end-to-end tests: the real webserver and daemon, and the Kaggle stand-in's port."""
+"""Fixtures of the end-to-end tests: the real webserver and daemon, the browser, and the Kaggle stand-in's port."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +44,25 @@ def kaggle_port() -> int:
         except OSError as error:
             pytest.skip(f"port 80 cannot be listened on ({error.strerror})")
     return 80
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Headless chromium, as Debian packages it."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium or chromedriver is not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
+        *("disable-component-update", "disable-sync", "disable-dev-shm-usage", "no-proxy-server"),
+        *("window-size=1600,1400", f"user-data-dir={tmp_path_factory.mktemp('browser')}"),
+    ):
+        options.add_argument(f"--{flag}")
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    opened.set_page_load_timeout(60)
+    yield opened
+    opened.quit()

@@ -19,6 +19,16 @@ from tests.tiny_mirror import CHECKOUT
 
 NETHICAL = str(Path(sys.executable).parent / "nethical")
 SHARED = CHECKOUT.parent / "shared"
+REPOSITORY = {"repositoryLocationName": "nethical_assets", "repositoryName": "__repository__"}
+LAUNCH = """
+mutation($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}"""
 
 
 @contextlib.contextmanager
@@ -85,3 +95,16 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
                 return found
         assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
         time.sleep(0.3)
+
+
+def page_text(browser: Any, address: str, *expected: str) -> str:
+    """The text of a page once it holds everything ``expected``."""
+    browser.get(address)
+
+    def text() -> str:
+        return str(browser.execute_script("return document.body ? document.body.innerText : ''"))
+
+    wait_until(
+        lambda: all(part.lower() in text().lower() for part in expected), 60, f"{expected} on {address}: {text()}"
+    )
+    return text()

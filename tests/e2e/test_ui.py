@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +15,10 @@ import pytest
 
 from nethical_assets.assets.selections import family_assets
 from nethical_assets.home.settings import load_settings
-from tests.e2e.platform import NETHICAL, Platform, running, wait_until
+from tests.e2e.platform import LAUNCH, NETHICAL, REPOSITORY, Platform, page_text, running, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-REPOSITORY = {"repositoryLocationName": "nethical_assets", "repositoryName": "__repository__"}
-LAUNCH = """
-mutation($parameters: ExecutionParams!) {
-  launchRun(executionParams: $parameters) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-    ... on RunConfigValidationInvalid { errors { message } }
-  }
-}"""
 STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value } } } }"
 RUNS_OF_JOB = """
 query($job: PipelineSelector!) {
@@ -270,41 +258,6 @@ def assert_gone(processes: list[int]) -> None:
 
 def _children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Headless chromium, as Debian packages it."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"),
-        *("disable-component-update", "disable-sync", "disable-dev-shm-usage", "no-proxy-server"),
-        *("window-size=1600,1400", f"user-data-dir={tmp_path_factory.mktemp('browser')}"),
-    ):
-        options.add_argument(f"--{flag}")
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    opened.set_page_load_timeout(60)
-    yield opened
-    opened.quit()
-
-
-def page_text(browser: Any, address: str, *expected: str) -> str:
-    """The text of a page once it holds everything ``expected``."""
-    browser.get(address)
-
-    def text() -> str:
-        return str(browser.execute_script("return document.body ? document.body.innerText : ''"))
-
-    wait_until(
-        lambda: all(part.lower() in text().lower() for part in expected), 60, f"{expected} on {address}: {text()}"
-    )
-    return text()
 
 
 def test_a_steward_sees_checks_metrics_and_the_card(platform: Platform, run_id: str, browser: Any) -> None:

@@ -280,6 +280,17 @@ class LocalIssueTracker:
         if resolution is not None:
             waiting.appendleft(resolution)
 
+    def check_file(self) -> None:
+        """Look at every page of the file: a damaged one is otherwise met by whoever first reads it.
+
+        Raises:
+            IntegrityError: the file is damaged.
+        """
+        with self._reading() as connection:
+            (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(" ".join(str(found).split()))
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """One writing transaction: committed as a whole, or not at all."""
