@@ -339,6 +339,8 @@ NEED_A_HOME = (
     ("reproduce", "logistic"),
     ("retention",),
     ("score", "logistic", "x.csv", "--output", "y.csv"),
+    ("label-queue", "logistic"),
+    ("feedback", "x.csv"),
     ("audit", "verify"),
     ("audit", "show"),
     ("audit", "prove", "1"),
@@ -842,3 +844,26 @@ def test_what_is_no_time_is_one_line(home: Path, promoted: None, command: Cli, s
 def test_labels_of_a_family_without_a_model_are_not_queued(home: Path, command: Cli) -> None:
     assert_one_line(command("label-queue", "anomaly"), "nethical run --families anomaly", code=1)
     assert_one_line(command("label-queue", "nonsense"), "logistic")
+
+
+def test_retention_removes_old_batches_and_says_so_once(
+    home: Path, promoted: None, command: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records, scores = tmp_path / "KDDTrain+.txt", tmp_path / "scores.csv"
+    connections(20, np.random.default_rng(13)).to_csv(records, index=False, header=False)
+    assert command("score", "logistic", str(records), "--output", str(scores)).code == 0
+    assert command("feedback", str(scores), "--label", "label").code == 2
+    pd.read_csv(scores)[["request_id"]].assign(label=1).to_csv(scores, index=False)
+    assert command("feedback", str(scores)).code == 0
+    document = command("retention", "--json").document
+    assert (document["predictions"], document["labels"]) == (0, 0)
+    later = datetime.now(UTC) + timedelta(days=401)
+    monkeypatch.setattr(Workspace, "now", lambda self: later)
+    said = command("retention")
+    assert "Removed 1 batches of predictions and 1 of labels" in said.out, said.err
+    document = command("retention", "--json").document
+    assert (document["predictions"], document["labels"]) == (0, 0)
+    verified = command("audit", "verify")
+    assert verified.code == 0 and "2 batches of the inference log are gone because retention" in " ".join(
+        (verified.out + verified.err).split()
+    )
