@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 FAMILY, ASSET = "logistic", ["drift_reports", "logistic"]
 ROWS = 900
 SHIFT = 1.0
-"""In standard deviations: the champion is still right about these rows. One that fell on new data waits for a person."""
+"""In standard deviations: the champion is right about these rows too. One that fell on new data waits for a person."""
 RUNS = """
 query($job: String!) {
   runsOrError(filter: {pipelineName: $job}, limit: 20) {
@@ -199,6 +199,8 @@ def test_from_calm_traffic_to_a_new_champion(loop: Loop, tmp_path: Path, browser
     assert closed["number"] == alert["number"], "one issue from beginning to end"
     assert {one["state"] for one in loop.alerts().values()} == {"closed"}
     assert loop.champion() != before
+    cards = [path.read_text() for path in (loop.platform.home / "models" / "metadata").glob("*_card.md")]
+    assert any(f"Retrained because: drift report {shifted['digest']}" in card for card in cards)
 
     verified = loop.nethical("audit", "verify")
     assert verified["problems"] == []
