@@ -110,12 +110,14 @@ class Acts:
         ]
 
     def unfinished_changes(self) -> Iterator[tuple[str, datetime, Change]]:
-        """The acts that were recorded and could not be completed: name, when each was begun, and its change. Those that
+        """The acts that were recorded and could not be completed: name, since when each is, and its change. Those that
         cannot be read are in ``unfinished`` alone."""
         for path in sorted(self.folder.glob(f"*{_STUCK}")):
             with suppress(IntegrityError, KeyError, TypeError, FileNotFoundError):
                 document = read_json(path)
-                begun = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                state = path.stat()
+                # The name was given when it failed, perhaps again: that keeps the time of the content.
+                begun = datetime.fromtimestamp(max(state.st_mtime, state.st_ctime), UTC)
                 yield path.stem, begun, Change(document["kind"], document["document"])
 
     def _settle(self) -> tuple[PostponedError, ...]:

@@ -154,8 +154,11 @@ class MonitoringSettings(_Strict):
 
     @model_validator(mode="after")
     def _window_is_kept(self) -> Self:
-        if self.inference_retention_days * 24 < self.drift_window_hours:
-            raise ValueError("inference_retention_days must be at least drift_window_hours: reports need their window")
+        if self.inference_retention_days * 24 < 2 * self.drift_window_hours:
+            raise ValueError(
+                "inference_retention_days must be at least twice drift_window_hours: a window is judged again, with "
+                "the time before it, until it is as old as that"
+            )
         return self
 
 

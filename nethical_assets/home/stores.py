@@ -30,14 +30,15 @@ def tracker_path(home: Path) -> Path:
 
 
 def inhibition_by(catalog: Catalog) -> Inhibition:
-    """What holds alerts back: the datasets that each family trains on, and what they were joined to."""
+    """What holds alerts back: the files that each family trains on. What they were joined to is as old as the oldest of
+    them, and is looked at again later than they are."""
     from nethical_assets.core.alerts.inhibition import Inhibition
-    from nethical_assets.core.audit.subjects import DATASETS, RAW
+    from nethical_assets.core.audit.subjects import RAW
 
     data: dict[str, set[str]] = {}
     for entry in catalog.dataset:
         for family in entry.families:
-            data.setdefault(family, {f"{DATASETS}/{family}"}).add(f"{RAW}/{entry.name}")
+            data.setdefault(family, set()).add(f"{RAW}/{entry.name}")
     return Inhibition({family: frozenset(assets) for family, assets in data.items()})
 
 

@@ -21,7 +21,7 @@ from nethical_assets.core.ground.digests import pretty_json
 from nethical_assets.core.ground.documents import from_document, to_document
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.storage import parse_document, read_json, write_json
-from nethical_assets.home.inference import InferenceStore
+from nethical_assets.home.inference import InferenceStore, removed_batches
 from nethical_assets.home.ledger import Ledger
 from nethical_assets.home.sketching import read_reference
 
@@ -37,13 +37,15 @@ if TYPE_CHECKING:
 
 _PERIODS_JUDGED = 2
 _FILE_TIME = "%Y%m%dT%H%M"
+_NOT_CALM = ("drift", "changed")
 
 
 def watch_window(workspace: Workspace, family: str, window: Window) -> WatchFacts:
-    """Judge one window of a family's champion (``core.drift.watch_report`` has the fields of the answer).
+    """Judge one window of a family (``core.drift.watch_report`` has the fields of the answer).
 
-    What was answered up to now is sealed first. The window may be under way, and may be judged again when labels came;
-    one that has not begun, or that ended before the champion was promoted, is on hold.
+    What was answered up to now is sealed first. The window may be under way, and may be judged again when labels came:
+    it is about the model that was champion in it, the newest where it was another one's too. One that has not begun,
+    that had no champion, or of which retention removed rows, is on hold.
 
     Raises:
         BusyError: another process seals, or has the ledger, for minutes.
@@ -62,25 +64,29 @@ def budget_ledger(workspace: Workspace) -> Ledger:
 
 
 def _watched(workspace: Workspace, family: str, window: Window) -> WatchFacts:
-    from nethical_assets.core.drift.watch import earliest, watch
+    from nethical_assets.core.drift.watch import earliest, spans, watch
     from nethical_assets.core.drift.watch_report import About, hold_report, watch_report
 
     InferenceStore(workspace).seal()
     now, limits = workspace.now(), _limits(workspace)
-    champion = workspace.evidence.champion(family)
+    champion = _champion_in(workspace, family, window)
     if champion is None:
         return hold_report(
             About(window, now, limits),
             f"family {family} has no champion to watch",
             f"Nothing is watched before a model is promoted: run nethical run --families {family}.",
         )
-    since = datetime.fromisoformat(champion.decided_at).astimezone(UTC)
+    since = _promoted(champion)
     about = About(window, now, limits, champion.model, champion.reference, since)
     if window.start > now:
         return hold_report(about, f"the window begins at {_told(window.start)}: there is nothing to judge yet")
     if window.end <= since:
-        said = f"the window ended before the champion was promoted at {_told(since)}: nothing of it is this model's"
-        return hold_report(about, said, "Nothing is decided about a window of an earlier model.")
+        said = f"the window ended before the champion was promoted at {_told(since)}"
+        return hold_report(about, said, "Nothing is decided about a window without a champion.")
+    removed = removed_batches(workspace, family, spans(window, since, limits.trailing_hours)[1].start, window.end)
+    if removed:
+        said = f"retention removed {removed} batches of this time: what is left is not all that was scored"
+        return hold_report(about, said, "Nothing is decided. What was reported before stays in the audit log.")
     timeline = _timeline(workspace, champion, limits.minutes, earliest(window, since, limits.trailing_hours), window)
     watched = watch(
         timeline,
@@ -94,6 +100,22 @@ def _watched(workspace: Workspace, family: str, window: Window) -> WatchFacts:
     return watch_report(about, watched, timeline, _silent(workspace, champion, since))
 
 
+def _champion_in(workspace: Workspace, family: str, window: Window) -> ModelPointer | None:
+    """The model that was champion in the window, the newest of several; today's where none is known to have been."""
+    champion = workspace.evidence.champion(family)
+    if champion is None or window.end > _promoted(champion):
+        return champion
+    for replaced in reversed(workspace.registry.archived(family)):
+        if replaced.reference and window.end > _promoted(replaced):
+            workspace.evidence.check_standing(replaced, "archived")
+            return replaced
+    return champion
+
+
+def _promoted(pointer: ModelPointer) -> datetime:
+    return datetime.fromisoformat(pointer.decided_at).astimezone(UTC)
+
+
 def _timeline(workspace: Workspace, champion: ModelPointer, minutes: int, start: datetime, window: Window) -> Timeline:
     """What the champion scored from ``start`` to the end of the window, with the labels that came."""
     from nethical_assets.core.drift.batch_sketches import SketchedBy, labelled_by_sub_window
@@ -101,8 +123,10 @@ def _timeline(workspace: Workspace, champion: ModelPointer, minutes: int, start:
 
     by = SketchedBy(read_reference(workspace, champion.reference), minutes)
     of = (champion.family, champion.model, by, start, window.end)
-    sketches = workspace.sketch_log.read(*of)
-    labelled = labelled_by_sub_window(workspace.inference_log, workspace.feedback_log, *of)
+    # Rows that were sealed between the two would have labels and no sketch.
+    with InferenceStore(workspace).held():
+        sketches = workspace.sketch_log.read(*of)
+        labelled = labelled_by_sub_window(workspace.inference_log, workspace.feedback_log, *of)
     labels = {moment: sketches[moment].with_labels(found) for moment, found in labelled.items()}
     return Timeline(by.reference, minutes, {**sketches, **labels})
 
@@ -168,12 +192,15 @@ def _told(moment: datetime) -> str:
 
 
 def _remember(workspace: Workspace, family: str, window: Window, facts: WatchFacts) -> None:
-    """Keep which windows are not calm by their newest report; the report itself is what counts when it is asked."""
+    """Keep which windows are not calm: by the newest report that was published, and by this one, which may yet be. The
+    reports themselves are what counts when it is asked."""
     path = _folder(workspace, family) / f"{window.start.strftime(_FILE_TIME)}.json"
-    if facts["verdict"] in ("drift", "changed"):
-        write_json(path, {"report": workspace.objects.put(pretty_json(facts))})
-    else:
-        path.unlink(missing_ok=True)
+    if facts["verdict"] not in _NOT_CALM and not path.exists():
+        return
+    known: list[str] = []
+    with contextlib.suppress(FileNotFoundError, IntegrityError, KeyError, TypeError):
+        known = [str(one) for one in read_json(path)["reports"] if _is_published(workspace, str(one))][-1:]
+    write_json(path, {"reports": [*known, workspace.objects.put(pretty_json(facts))]})
 
 
 def _remembered(workspace: Workspace, family: str) -> list[Window]:
@@ -182,17 +209,19 @@ def _remembered(workspace: Workspace, family: str) -> list[Window]:
     found = []
     for path in sorted(_folder(workspace, family).glob("*.json")):
         try:
-            digest = str(read_json(path)["report"])
-            times = parse_document(workspace.objects.get(digest), path)["window"]
-            window = Window(*(datetime.fromisoformat(times[end]) for end in ("start", "end")))
+            published = [one for one in map(str, read_json(path)["reports"]) if _is_published(workspace, one)]
+            facts = parse_document(workspace.objects.get(published[-1]), path) if published else {}
+            if facts.get("verdict") in _NOT_CALM:
+                found.append(Window(*(datetime.fromisoformat(facts["window"][end]) for end in ("start", "end"))))
         except (IntegrityError, KeyError, TypeError, ValueError):
             with contextlib.suppress(ValueError):
                 start = datetime.strptime(path.stem, _FILE_TIME).replace(tzinfo=UTC)
                 found.append(Window.at(start, workspace.settings.file.monitoring.drift_interval_hours))
-            continue
-        if workspace.evidence.named_by(digest, EventType.DRIFT_JUDGED) is not None:
-            found.append(window)
     return found
+
+
+def _is_published(workspace: Workspace, report: str) -> bool:
+    return workspace.evidence.named_by(report, EventType.DRIFT_JUDGED) is not None
 
 
 def _folder(workspace: Workspace, family: str) -> Path:

@@ -178,7 +178,9 @@ def _levels(facts: Any) -> dict[str, float]:
     if not isinstance(facts, Mapping):
         return {}
     periods = facts.get("periods") or [{"name": "window", "report": {"level": facts.get("level")}}]
-    levels = {str(one["name"]): one["report"].get("level") for one in periods}
+    # Where both periods have the same rows there is one judgement, which both show.
+    judgements = periods[:1] if all(one["report"] == periods[0]["report"] for one in periods) else periods
+    levels = {str(one["name"]): one["report"].get("level") for one in judgements}
     # Each look at a window is given another level, so the level tells which look it was.
     return {f"{name} {level}": float(level) for name, level in levels.items() if level}
 

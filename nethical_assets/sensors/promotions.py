@@ -20,8 +20,11 @@ _OBSERVER = "alerts"
 
 def file_promotions(settings: Settings, tracker: IssueTracker) -> Recorded:
     """File what could not be carried out, and close what was since. Costs a look into a folder where nothing is."""
+    acts = Workspace(settings, CycleOptions(), _OBSERVER).acts
+    # One that somebody put back is tried now: until it was carried out it is not over.
+    acts.settle()
     unfinished: dict[str, list[UnfinishedPromotion]] = {}
-    for name, begun, change in Workspace(settings, CycleOptions(), _OBSERVER).acts.unfinished_changes():
+    for name, begun, change in acts.unfinished_changes():
         pointer = promoted_by(change)
         if pointer is not None:
             unfinished.setdefault(pointer.family, []).append(UnfinishedPromotion(name, begun, pointer.model))

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,14 +20,13 @@ from nethical_assets.core.alerts.deployment import ServedState, judge_deployment
 from nethical_assets.core.alerts.kinds import Alert
 from nethical_assets.core.delivery.pinned import model_subject
 from nethical_assets.core.ground.documents import from_document, to_document
-from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.core.ground.storage import read_json, write_json
-from nethical_assets.core.ground.unexpected import describe_unexpected
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.serving.champions import Standing
 from nethical_assets.serving.metrics import FOLDER_VARIABLE
+from nethical_assets.serving.repeating import Repeated
 
 _PATTERN = "served-*.json"
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -78,20 +77,12 @@ class Reporting:
         self._settings = settings
         self._folder = folder
         self._said = said
-        self._ending = threading.Event()
         self._told: set[tuple[str, str, str]] = set()
-        self._problem = ""
 
-    @contextlib.contextmanager
-    def going_on(self) -> Iterator[None]:
+    def going_on(self) -> AbstractContextManager[None]:
         """It is looked at until the context is left."""
-        thread = threading.Thread(target=self._go_on, name="deployment", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._ending.set()
-            thread.join()
+        problem = "what the workers cannot serve could not be filed"
+        return Repeated("deployment", self.look, _SECONDS_BETWEEN_LOOKS, self._said, problem=problem).going_on()
 
     def look(self) -> None:
         """Look once, and file what is new."""
@@ -108,22 +99,6 @@ class Reporting:
         for path in sorted(self._folder.glob(_PATTERN)):
             with contextlib.suppress(FileNotFoundError):
                 yield {name: from_document(ServedState, one, path.name) for name, one in read_json(path).items()}
-
-    def _go_on(self) -> None:
-        while not self._ending.wait(_SECONDS_BETWEEN_LOOKS):
-            try:
-                self.look()
-            except (NethicalError, OSError) as error:
-                self._tell(str(error))
-            except Exception as error:
-                self._tell(describe_unexpected(error))
-            else:
-                self._problem = ""
-
-    def _tell(self, problem: str) -> None:
-        if problem != self._problem:
-            self._said(f"what the workers cannot serve could not be filed: {problem}")
-        self._problem = problem
 
 
 def _path(folder: Path, pid: int) -> Path:

@@ -7,13 +7,11 @@ is done by the process that starts the workers, in a thread: a worker has reques
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 
-from nethical_assets.core.ground.errors import NethicalError
-from nethical_assets.core.ground.unexpected import describe_unexpected
 from nethical_assets.home.inference import seal_segments
 from nethical_assets.home.settings import Settings
+from nethical_assets.serving.repeating import Repeated
 
 
 class Sealing:
@@ -24,38 +22,14 @@ class Sealing:
     """
 
     def __init__(self, settings: Settings, said: Callable[[str], None]) -> None:
-        self._settings = settings
-        self._said = said
-        self._ending = threading.Event()
-        self._problem = ""
+        seconds, problem = settings.file.serving.log_seal_seconds, "the inference log waits to be sealed"
+        self._passes = Repeated("sealing", lambda: seal_segments(settings), seconds, said, problem=problem)
 
     @contextlib.contextmanager
     def going_on(self) -> Iterator[None]:
         """Passes are made until the context is left, and one more then."""
-        thread = threading.Thread(target=self._go_on, name="sealing", daemon=True)
-        thread.start()
         try:
-            yield
+            with self._passes.going_on():
+                yield
         finally:
-            self._ending.set()
-            thread.join()
-            self._seal()
-
-    def _go_on(self) -> None:
-        while not self._ending.wait(self._settings.file.serving.log_seal_seconds):
-            self._seal()
-
-    def _seal(self) -> None:
-        try:
-            seal_segments(self._settings)
-        except (NethicalError, OSError) as error:
-            self._tell(str(error))
-        except Exception as error:
-            self._tell(describe_unexpected(error))
-        else:
-            self._problem = ""
-
-    def _tell(self, problem: str) -> None:
-        if problem != self._problem:
-            self._said(f"the inference log waits to be sealed: {problem}")
-        self._problem = problem
+            self._passes.once()

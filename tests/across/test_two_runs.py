@@ -14,20 +14,11 @@ import pytest
 from tests.across.conftest import Copy
 from tests.across.entry import CHECKOUT, code_location_name
 from tests.across.platform import Answer, Home, wait_until
-from tests.e2e.platform import running
+from tests.e2e.platform import LAUNCH, running
 from tests.sweeping import cases
 
 SOURCE = ("--source", "mirror")
 WORKSPACE = ("-w", str(CHECKOUT / "workspace.yaml"))
-LAUNCH = """
-mutation($parameters: ExecutionParams!) {
-  launchRun(executionParams: $parameters) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-    ... on RunConfigValidationInvalid { errors { message } }
-  }
-}"""
 
 
 def window(home: Home, run_id: str) -> tuple[float, float]:

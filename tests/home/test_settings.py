@@ -126,7 +126,7 @@ def test_an_empty_document_is_all_defaults(load: Loader) -> None:
         ({"training": {"train_ratio": 1.0}}, ["training.train_ratio = 1.0", "less than 1"]),
         (
             {"monitoring": {"inference_retention_days": 6}},
-            ["monitoring", "inference_retention_days must be at least drift_window_hours"],
+            ["monitoring", "inference_retention_days must be at least twice drift_window_hours"],
         ),
         ({"training": {"validation_ratio": 0.9}}, ["training", "validation_ratio must be smaller than train_ratio"]),
         ([], ["the document", "dictionary"]),

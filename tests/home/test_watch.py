@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -246,10 +246,56 @@ def test_what_is_on_hold_says_why_and_spends_nothing(settings: Settings) -> None
     long_ago = home.watch(Window.at(PROMOTED + timedelta(days=30), 6))
     assert long_ago["verdict"] == "hold" and "newest requests is 2026-03-01 00:00 UTC" in long_ago["reasons"][0]
     few = home.watch(Window.at(PROMOTED + timedelta(days=6), 6))
-    assert few["verdict"] == "stable" and few["rows"] == 0, "the days before the window are judged"
+    assert few["verdict"] == "hold" and few["rows"] == 0, "the days before the window are judged"
+    assert {one["outcome"] for one in few["monitors"] if one["period"] == "trailing"} <= {
+        "unremarkable",
+        "needs_more_data",
+    }
     for facts in (nobody, silent, before, coming, long_ago):
         assert set(facts) == FIELDS and facts["what_next"]
     assert [period for _, period, _ in spent(home)] == ["trailing"]
+
+
+def test_a_window_is_judged_by_who_was_champion_in_it(home: WatchedHome) -> None:
+    calm(home)
+    ids = home.answer(WINDOW.start, WINDOW.end, 600, seed=21, moved=1.0)
+    first, model = home.watch(), home.model
+    home.replace(WINDOW.end + HOUR, "sha256:" + "b" * 64)
+    home.label(ids, WINDOW.end + 2 * HOUR)
+    again = home.watch()
+    assert (first["verdict"], again["verdict"]) == ("drift", "drift")
+    assert (again["model"], again["rows"], again["labelled_rows"]) == (model, 600, 600), "late labels are judged"
+    following = Window(WINDOW.end, WINDOW.end + 6 * HOUR)
+    home.answer(following.start + 2 * HOUR, following.end, 300, seed=22)
+    after = home.watch(following)
+    assert (after["model"], after["rows"]) == (home.model, 300), "the newest of two champions"
+
+
+def test_of_what_retention_took_part_nothing_is_decided(home: WatchedHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    calm(home)
+    home.answer(WINDOW.start, WINDOW.end, 600, seed=23)
+    asked: list[tuple[datetime, datetime]] = []
+
+    def removed(workspace: Workspace, family: str, since: datetime, until: datetime) -> int:
+        asked.append((since, until))
+        return 3
+
+    monkeypatch.setattr(watch, "removed_batches", removed)
+    facts = home.watch()
+    assert (facts["verdict"], facts["rows"], spent(home)) == ("hold", 0, [])
+    assert "retention removed 3 batches" in facts["reasons"][0]
+    assert asked == [(PROMOTED, WINDOW.end)], "the trailing period counts too"
+
+
+def test_a_verdict_that_was_not_published_hides_no_earlier_one(home: WatchedHome) -> None:
+    home.answer(WINDOW.start, WINDOW.end, 600, seed=11, moved=1.0)
+    assert home.watch()["verdict"] == "drift"
+    home.promote()
+    kept = watch._remembered(home.open(), FAMILY)
+    assert kept == [WINDOW]
+    facts = {**home.watch(publish=False), "verdict": "stable"}
+    watch._remember(home.open(), FAMILY, WINDOW, facts)
+    assert watch._remembered(home.open(), FAMILY) == [WINDOW], "its writer was killed before it published"
 
 
 def test_few_rows_need_more_data_and_spend_nothing(home: WatchedHome) -> None:

@@ -5,6 +5,7 @@ What belongs here: making them. What does not: what is expected of the watch (th
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -84,6 +85,22 @@ class WatchedHome:
             payload=promotion_payload(pointer),
         )
         workspace.finish_errand()
+
+    def replace(self, when: datetime, model: str) -> None:
+        """Archive the champion and make another model of the same reference the next one."""
+        workspace = self.open()
+        before = workspace.registry.champion(FAMILY)
+        assert before is not None
+        archived = dataclasses.replace(before, replaced_at=when.isoformat(timespec="microseconds"))
+        workspace.act(
+            EventType.MODEL_ARCHIVED,
+            {f"models/{FAMILY}": before.model},
+            place_pointer(archived, "archived"),
+            parents=[],
+        )
+        workspace.finish_errand()
+        self.model = model
+        self.promote(when)
 
     def answer(self, start: datetime, end: datetime, rows: int, seed: int = 2, **changes: Any) -> list[str]:
         """Log answers spread evenly over a time; their request ids."""

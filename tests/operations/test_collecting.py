@@ -152,10 +152,16 @@ def test_the_newest_window_is_told_however_late_an_older_one_is_judged_again(hom
     assert told["nethical_drift_verdict", FAMILY, "stable"] == 1.0
     assert told["nethical_drift_window_end_timestamp_seconds", FAMILY] == END.timestamp()
     assert told["nethical_false_alert_budget_spent",] == pytest.approx(2 * 6.8e-05 + 1e-05), "each look once"
-    periods = [{"name": name, "hours": 6, "report": {"level": 2e-05}} for name in ("window", "trailing")]
+    periods = [
+        {"name": n, "hours": h, "report": {"level": 2e-05, "rows": h}} for n, h in (("window", 6), ("trailing", 9))
+    ]
     judge(home, drift_facts(END + older, START + older, look=3, level=2e-05, periods=periods), "watch-5")
     spent = values(home.settings)["nethical_false_alert_budget_spent",]
     assert spent == pytest.approx(2 * 6.8e-05 + 5e-05), "each period of a judgement has a level of its own"
+    same = [{**one, "report": {"level": 4e-06}} for one in periods]
+    judge(home, drift_facts(END + older, START + older, look=4, level=4e-06, periods=same), "watch-6")
+    spent = values(home.settings)["nethical_false_alert_budget_spent",]
+    assert spent == pytest.approx(2 * 6.8e-05 + 5.4e-05), "one judgement that both periods show is paid for once"
 
 
 def test_reports_of_older_versions_are_read(home: MeasuredHome) -> None:

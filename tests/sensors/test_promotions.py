@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from nethical_assets.core.alerts import LocalIssueTracker
+from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.ground.digests import digest_bytes, pretty_json
+from nethical_assets.core.ground.errors import IntegrityError
+from nethical_assets.home import changes
 from nethical_assets.home.acts import Change
 from nethical_assets.home.changes import place_pointer
 from nethical_assets.home.options import CycleOptions
@@ -72,3 +75,25 @@ def test_other_acts_are_told_by_verification_alone(
     leave(settings, change, "c" * 64).write_bytes(b"{")
     assert file_promotions(settings, tracker).filed == 0
     assert len(Workspace(settings, CycleOptions(), "t").acts.unfinished()) == 2
+
+
+def test_a_repair_that_fails_again_closes_nothing(
+    settings: Settings, tracker: LocalIssueTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(workspace: Workspace, document: object) -> None:
+        raise IntegrityError("what it needs is gone")
+
+    pointer = pointer_of(MODEL)
+    with monkeypatch.context() as patch:
+        patch.setitem(changes._CHANGES, "pointer", broken)
+        workspace = Workspace(settings, CycleOptions(), "promoting")
+        with pytest.raises(IntegrityError, match="is gone"):
+            workspace.act(EventType.MODEL_PROMOTED, {"models/logistic": MODEL}, place_pointer(pointer, "current"))
+        for _ in range(2):
+            file_promotions(settings, tracker)
+            assert states(tracker)[0][:3] == ("deployment_failure", "models/logistic", "open")
+            (stuck,) = (settings.home / "acts").glob("*.stuck")
+            stuck.rename(stuck.with_suffix(".json"))
+    file_promotions(settings, tracker)
+    assert states(tracker)[0][2] == "closed"
+    assert list((settings.home / "acts").glob("*.stuck")) == []

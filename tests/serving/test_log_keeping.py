@@ -49,7 +49,7 @@ def test_why_nothing_is_sealed_is_said_once_until_it_works_again(
     monkeypatch.setattr(log_keeping, "seal_segments", seal)
     keeping = Sealing(home.settings, said.append)
     for _ in range(4):
-        keeping._seal()
+        keeping._passes.once()
     with keeping.going_on():
         pass
     assert said[:2] == ["the inference log waits to be sealed: another seals"] * 2

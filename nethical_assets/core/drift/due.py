@@ -63,8 +63,8 @@ def due_runs(
             if attempt <= ATTEMPTS:
                 said = f"the window from {window.key} UTC was missed"
                 due.append(DueRun(window, missed, said, f"watch:{window.key}:{attempt}"))
-            continue
-        found = {family: labelled[family][window] for family in families if window in labelled.get(family, {})}
+        others = [family for family in families if family not in missed]
+        found = {family: labelled[family][window] for family in others if window in labelled.get(family, {})}
         if found:
             said = f"labels came for the window from {window.key} UTC"
             due.append(DueRun(window, tuple(found), said, f"watch:{window.key}:{_short(found)}"))

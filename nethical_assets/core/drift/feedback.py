@@ -162,16 +162,8 @@ def labelled_rows(
     Raises:
         DatasetError, IntegrityError: as ``InferenceLog.parts``.
     """
-    asked = None if columns is None else [*columns, REQUEST_ID]
-    waiting: list[pa.Table] = []
-    for part in log.parts(family, since, model_digest, until, columns=asked):
-        if REQUEST_ID in part.rows.column_names:
-            waiting.append(part.rows)
-        if sum(map(len, waiting)) >= _ROWS_JOINED:
-            yield _joined(waiting, feedback, since)
-            waiting = []
-    if waiting:
-        yield _joined(waiting, feedback, since)
+    for rows in _in_groups(_with_ids(log, family, since, model_digest, until, columns), _ROWS_JOINED):
+        yield _joined(rows, feedback, since)
 
 
 def answered_rows(
@@ -194,16 +186,10 @@ def answered_rows(
     if not told:
         return
     known = pa.concat_arrays(told).unique()
-    waiting: list[pa.Table] = []
-    for tables in _in_groups(_with_ids(log, family, since, model_digest, until, columns), _LABELS_JOINED):
-        rows = tables.filter(pc.is_in(tables[REQUEST_ID], value_set=known))
-        if rows.num_rows:
-            waiting.append(rows)
-        if sum(map(len, waiting)) >= _LABELS_JOINED:
-            yield _joined(waiting, feedback, since)
-            waiting = []
-    if waiting:
-        yield _joined(waiting, feedback, since)
+    asked = _in_groups(_with_ids(log, family, since, model_digest, until, columns), _LABELS_JOINED)
+    answered = (rows.filter(pc.is_in(rows[REQUEST_ID], value_set=known)) for rows in asked)
+    for rows in _in_groups((rows for rows in answered if rows.num_rows), _LABELS_JOINED):
+        yield _joined(rows, feedback, since)
 
 
 def _with_ids(
@@ -212,9 +198,10 @@ def _with_ids(
     since: datetime,
     model_digest: str | None,
     until: datetime | None,
-    columns: Sequence[str],
+    columns: Sequence[str] | None,
 ) -> Iterator[pa.Table]:
-    for part in log.parts(family, since, model_digest, until, columns=[*columns, REQUEST_ID]):
+    asked = None if columns is None else [*columns, REQUEST_ID]
+    for part in log.parts(family, since, model_digest, until, columns=asked):
         if REQUEST_ID in part.rows.column_names:
             yield part.rows
 
@@ -246,8 +233,7 @@ def _in_groups(tables: Iterator[pa.Table], rows: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting, promote_options="default")
 
 
-def _joined(tables: list[pa.Table], feedback: FeedbackLog, since: datetime) -> LabelledRequests:
-    rows = pa.concat_tables(tables, promote_options="default")
+def _joined(rows: pa.Table, feedback: FeedbackLog, since: datetime) -> LabelledRequests:
     labels, conflicting = feedback.labels_of(rows[REQUEST_ID].combine_chunks(), since - CLOCKS_DIFFER)
     return LabelledRequests(rows.append_column(TRUE_LABEL, labels), conflicting)
 

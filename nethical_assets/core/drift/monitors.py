@@ -141,14 +141,15 @@ def judge_window(
     the level, corrected for all monitors of the window (Holm); ``changed`` when one is significant but none so large;
     ``needs_more_data`` when one is so large but chance is not ruled out, or nothing could be measured; else ``stable``.
     Accuracy counts when it fell by more than ``accuracy_drop``: measured on labelled rows, or estimated with all of its
-    interval below. Then the priority is ``high``.
+    interval below. Then the priority is ``high``. At level 0 nothing can be significant, so nothing is decided.
 
     Args:
         level: of all monitors together, from ``budget.spend``; in [0, 1].
         threshold: of effects, in (0, 1].
         accuracy_drop: how far accuracy may fall, in (0, 1].
     """
-    answered = [monitor for monitor in measured.monitors if not monitor.measurement.needs_more_data]
+    asked = measured.monitors if level > 0.0 else ()
+    answered = [monitor for monitor in asked if not monitor.measurement.needs_more_data]
     adjusted = holm([_p_value(monitor) for monitor in answered])
     found = [
         _outcome(monitor, p_value, level, threshold, accuracy_drop)
@@ -171,7 +172,7 @@ def judge_window(
     silent = tuple(
         MonitorOutcome(monitor, None, None, "needs_more_data")
         for monitor in measured.monitors
-        if monitor.measurement.needs_more_data
+        if level <= 0.0 or monitor.measurement.needs_more_data
     )
     return MonitorReport(
         verdict=verdict,
@@ -211,6 +212,11 @@ def _reasons(
 ) -> list[str]:
     if verdict == "hold":
         return ["The window has no traffic."]
+    if level <= 0.0 and measured.has_answers:
+        return [
+            "The budget of false alerts is spent: nothing is decided until windows of a year ago give some of it "
+            "back, or monitoring.false_alerts_a_year is raised."
+        ]
     if not found:
         # Each kind says the same of all columns.
         return sorted({f"Too few for a verdict: {one.monitor.measurement.reason}." for one in silent})

@@ -33,7 +33,7 @@ from nethical_assets.core.ground.digests import digest_json
 
 CALM_PERIOD = timedelta(days=7)
 """From how long before a period the noise of calm traffic is learnt, at most."""
-_WORST_FIRST: tuple[MonitorVerdict, ...] = ("drift", "changed", "needs_more_data", "stable", "hold")
+_WORST_FIRST: tuple[MonitorVerdict, ...] = ("drift", "changed", "needs_more_data", "hold", "stable")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Spend = Callable[[Period, WindowMeasurements], tuple[Spending, WindowMeasurements]]
@@ -137,8 +137,9 @@ class Watched:
 
     @property
     def worst(self) -> Judgement:
-        """The judgement whose verdict is that of the whole: drift before changed, needs more data, stable, and hold. Of
-        two with one verdict, that with the higher priority, or else the first."""
+        """The judgement whose verdict is that of the whole: drift before changed, needs more data, hold, and stable. So
+        a window without traffic is never stable, whatever was before it. Of two with one verdict, that with the
+        higher priority, or else the first."""
         return min(
             self.judgements,
             key=lambda one: (_WORST_FIRST.index(one.report.verdict), one.report.priority != "high"),

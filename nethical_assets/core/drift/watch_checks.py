@@ -10,7 +10,7 @@ passed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 CheckVerdict = Literal["passed", "failed", "undecided"]
@@ -42,7 +42,13 @@ class WatchCheck:
 
 def watch_checks(facts: Mapping[str, Any]) -> tuple[WatchCheck, ...]:
     """The result of every check, in the order of ``CHECKS``, by the facts of a drift report."""
-    return _drift(facts), _accuracy(facts), _calibration(facts)
+    found = (_drift(facts), _accuracy(facts), _calibration(facts))
+    if facts["verdict"] != "hold":
+        return found
+    said = "without traffic in the window nothing is over; before it: "
+    return tuple(
+        replace(one, verdict="undecided", reason=said + one.reason) if one.verdict == "passed" else one for one in found
+    )
 
 
 def _drift(facts: Mapping[str, Any]) -> WatchCheck:
@@ -70,9 +76,10 @@ def _accuracy(facts: Mapping[str, Any]) -> WatchCheck:
         reason = f"accuracy on labelled rows changed by {changed}, beyond the allowed fall of {allowed:g}"
     elif _fell(estimated):
         verdict, value = "failed", _told(_fell(estimated), ".3f")
-        reason = (
-            f"accuracy is estimated at {value}, for certain beyond the allowed fall of {allowed:g}; no labels tell yet"
-        )
+        labels = "no labels tell yet"
+        if _decided(measured):
+            labels = f"on labelled rows it changed by {_told(_decided(measured), '+.3f')}"
+        reason = f"accuracy is estimated at {value}, for certain beyond the allowed fall of {allowed:g}; {labels}"
     elif verdict == "passed":
         changed = _told(_decided(measured), "+.3f")
         reason = f"accuracy on labelled rows changed by {changed}; a fall of {allowed:g} is allowed"

@@ -55,6 +55,14 @@ def test_a_window_whose_runs_fail_is_asked_for_three_times(failed: int, keys: li
     assert [one.key for one in due(dict.fromkeys(FAMILIES, BEFORE[1:]), failed={BEFORE[0]: failed})] == keys
 
 
+def test_a_window_that_one_family_misses_is_judged_for_labels_of_the_others() -> None:
+    judged, labelled = {"anomaly": BEFORE, "logistic": BEFORE[1:]}, {"anomaly": {BEFORE[0]: "sha256:01"}}
+    both = due(judged, labelled)
+    assert [(one.window, one.families) for one in both] == [(BEFORE[0], ("logistic",)), (BEFORE[0], ("anomaly",))]
+    (one,) = due(judged, labelled, failed={BEFORE[0]: 3})
+    assert one.families == ("anomaly",)
+
+
 def test_a_window_that_a_run_still_is_to_judge_is_not_asked_for() -> None:
     assert [one.window for one in due({}, waiting=BEFORE[:2])] == BEFORE[2:]
 
@@ -68,8 +76,3 @@ def test_labels_ask_for_their_windows_again_once_for_the_same_labels() -> None:
     assert other.key != found.key
     (both,) = due(labelled={**labels, "anomaly": {BEFORE[1]: "sha256:a"}})
     assert both.families == FAMILIES and both.key not in (found.key, other.key)
-
-
-def test_a_window_that_was_missed_is_asked_for_as_such_also_when_labels_came() -> None:
-    (found,) = due({"anomaly": BEFORE, "logistic": BEFORE[1:]}, labelled={"anomaly": {BEFORE[0]: "sha256:a"}})
-    assert found.families == ("logistic",)

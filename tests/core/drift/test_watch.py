@@ -120,9 +120,11 @@ def test_the_worse_verdict_of_both_periods_counts(reference):
     _, slow = watched(reference, lasting)
     assert [one.report.verdict for one in slow.judgements][1] == "changed" == slow.verdict
     assert slow.worst.span.name == "trailing" and slow.cause == "" and 0 < slow.drift_score <= 0.15
-    # Without rows in the window the days before are judged, and without any it is on hold.
+    # Without rows in the window the days before are judged, and say what is wrong, but not that all is well.
     _, before = watched(reference, calm)
-    assert [one.report.verdict for one in before.judgements] == ["hold", "stable"] and before.verdict == "stable"
+    assert [one.report.verdict for one in before.judgements] == ["hold", "stable"] and before.verdict == "hold"
+    _, ended = watched(reference, {k: v for k, v in lasting.items() if k < WINDOW.start})
+    assert [one.report.verdict for one in ended.judgements] == ["hold", "changed"] and ended.verdict == "changed"
     payer = Payer()
     _, nothing = watched(reference, {}, payer=payer)
     assert (nothing.verdict, nothing.drift_score, payer.asked) == ("hold", None, [])

@@ -124,3 +124,20 @@ def test_reasons_say_how_much_of_which_period() -> None:
     found = checks(monitor("accuracy", "drifted", "trailing"), labelled_rows=7)
     assert "-0.080 in the trailing period (95 % interval -0.100 to -0.060)" in found["accuracy"].reason
     assert "7 in the window" in found["calibration"].reason
+
+
+def test_without_traffic_in_the_window_nothing_passes() -> None:
+    before = [monitor(kind, "unremarkable", "trailing") for kind in ("accuracy", "calibration")]
+    assert {one.verdict for name, one in checks(*before).items() if name != "drift"} == {"passed"}
+    silent = checks(*before, verdict="hold")
+    assert {one.verdict for one in silent.values()} == {"undecided"}
+    assert "without traffic" in silent["accuracy"].reason
+    fallen = checks(monitor("accuracy", "drifted", "trailing"), verdict="hold")
+    assert fallen["accuracy"].verdict == "failed", "what is wrong stays wrong"
+
+
+def test_an_estimate_that_fell_says_what_labels_say() -> None:
+    fell = monitor("estimated_accuracy", "drifted", statistic=0.8)
+    assert "no labels tell yet" in checks(fell)["accuracy"].reason
+    both = checks(fell, monitor("accuracy", "unremarkable", statistic=0.01))["accuracy"]
+    assert both.verdict == "failed" and "on labelled rows it changed by +0.010" in both.reason

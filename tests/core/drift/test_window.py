@@ -92,9 +92,14 @@ def test_a_large_shift_is_drift_and_a_small_one_changed(reference, calm):
     small = judged(reference, sketches(reference, SUB_WINDOWS, 5, rows=250, moved=0.25), calm)
     assert (small.verdict, small.priority) == ("changed", "none") and 0.0 < small.drift_score <= 0.15
     assert "Nothing is retrained" in small.what_next and "chance is ruled out" in small.reasons[0]
-    # Without a level left nothing is significant, and the size alone decides nothing.
-    broke = judged(reference, sketches(reference, SUB_WINDOWS, 4, moved=0.8), calm, level=0.0)
-    assert broke.verdict == "needs_more_data" and "chance is not ruled out" in broke.reasons[0]
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.25, 0.8])
+def test_without_a_level_left_nothing_is_decided_least_of_all_that_all_is_well(reference, calm, moved):
+    broke = judged(reference, sketches(reference, SUB_WINDOWS, 4, moved=moved), calm, level=0.0)
+    assert (broke.verdict, broke.level, broke.priority) == ("needs_more_data", 0.0, "none")
+    assert {one.outcome for one in broke.outcomes} == {"needs_more_data"}
+    assert len(broke.reasons) == 1 and "monitoring.false_alerts_a_year" in broke.reasons[0]
 
 
 def test_a_fall_of_accuracy_is_high_priority(reference, calm):
