@@ -67,6 +67,13 @@ def test_the_digest_is_that_of_the_bytes_whatever_the_chunks(store):
     assert add_snapshot(store, TABLE.slice(1), manifest(), NOW).digest != digest_bytes(table_bytes(TABLE))
 
 
+def test_content_that_returns_within_a_second_arrived_twice(store):
+    arrived = [TABLE, TABLE.slice(1), TABLE]
+    for number, table in enumerate(arrived):
+        add_snapshot(store, table, manifest(), NOW + timedelta(milliseconds=number))
+    assert [one.digest for one in store.history("toy")] == [digest_bytes(table_bytes(table)) for table in arrived]
+
+
 def test_history_is_kept_and_confirmation_moves_only_freshness(store):
     first = add_snapshot(store, TABLE, manifest(), NOW)
     second = add_snapshot(store, TABLE.slice(1), manifest(), NOW + timedelta(days=1))
