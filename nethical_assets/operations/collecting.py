@@ -250,6 +250,8 @@ def _drift(workspace: Workspace, tally: LogTally, family: str, found: Collected)
     ):
         if value is not None:
             found.set(metric, value, family)
+    if compared := facts.get("estimates", {}).get("comparisons"):
+        found.set(metrics.ESTIMATES_HELD, sum(one["held"] for one in compared) / len(compared), family)
     _rates(facts.get("rates", ()), family, found)
     _monitors(facts.get("monitors", ()), family, found)
 

@@ -113,6 +113,11 @@ ACCURACY = _gauge(
     "family",
     "measurement",
 )
+ESTIMATES_HELD = _gauge(
+    "drift_estimates_held_ratio",
+    "Share of the estimates of accuracy that labels which came later agree with.",
+    "family",
+)
 MONITOR_SCORE = _gauge(
     "drift_monitor_score", "The largest score of the monitors of a kind, from 0 to 1.", "family", "kind", "period"
 )

@@ -40,6 +40,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
     numbers = {} if facts["drift_score"] is None else {"drift_score": float(facts["drift_score"])}
     of_columns = [one for one in facts["monitors"] if one["kind"] in _OF_COLUMNS]
     of_windows = [one for one in facts["monitors"] if one["kind"] not in _OF_COLUMNS]
+    compared = facts["estimates"]["comparisons"]
     return {
         **numbers,
         "verdict": facts["verdict"],
@@ -56,6 +57,8 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
         "what_next": facts["what_next"],
         **_pictures(facts),
         **({"rates": Table(_monitor_rows(of_windows))} if of_windows else {}),
+        "estimates": facts["estimates"]["reason"],
+        **({"estimates_against_labels": Table(_compared_rows(compared))} if compared else {}),
         **({"columns": Table(_monitor_rows(of_columns))} if of_columns else {}),
     }
 
@@ -64,6 +67,18 @@ def _in_words(window: Mapping[str, Any]) -> str:
     start, end = (datetime.fromisoformat(window[name]).astimezone(UTC) for name in ("start", "end"))
     until = "" if window["complete"] else ", before its end"
     return f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC{until}"
+
+
+def _compared_rows(comparisons: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table of estimates beside what labels said, newest first."""
+    return [
+        {
+            "windows": f"{one['start'][:16]} to {one['end'][:16]}",
+            **{name: one[name] for name in ("labelled_rows", "estimate", "low", "high", "accuracy")},
+            "inside": "yes" if one["held"] else "no",
+        }
+        for one in reversed(comparisons)
+    ]
 
 
 def _monitor_rows(monitors: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

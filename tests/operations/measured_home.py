@@ -97,6 +97,11 @@ def drift_facts(end: datetime, start: datetime, **changes: Any) -> dict[str, Any
             },
             {"start": "2026-01-01T00:00:00+00:00", "rows": 9, "positive_rate": 0.1, "accuracy": 0.8},
         ],
+        "estimates": {
+            "trust": "held",
+            "reason": "",
+            "comparisons": [{"held": held} for held in (True, True, False, True)],
+        },
     }
     return {**facts, **changes}
 

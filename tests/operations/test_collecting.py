@@ -115,6 +115,7 @@ def test_every_store_is_measured_and_nothing_is_changed(home: MeasuredHome) -> N
         ("nethical_drift_positive_ratio", FAMILY): 0.4,
         ("nethical_drift_accuracy_ratio", FAMILY, "measured"): 0.8,
         ("nethical_drift_accuracy_ratio", FAMILY, "estimated"): 0.9,
+        ("nethical_drift_estimates_held_ratio", FAMILY): 0.75,
         ("nethical_drift_monitor_score", FAMILY, "distribution", "window"): 0.31,
         ("nethical_drift_monitors", FAMILY, "trailing", "needs_more_data"): 1.0,
         ("nethical_false_alert_budget_spent",): 6.8e-05,

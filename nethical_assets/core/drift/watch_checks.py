@@ -71,6 +71,8 @@ def _accuracy(facts: Mapping[str, Any]) -> WatchCheck:
     allowed = float(facts["accuracy_drop"])
     numbers = {"allowed_drop": allowed, **_numbers("accuracy_change", measured), **_numbers("estimated", estimated)}
     verdict = _verdict(measured, settled=("unremarkable", "changed"))
+    # Reports of the version before say nothing of it.
+    record = facts.get("estimates", {"trust": "untested"})
     if _fell(measured):
         changed = _told(_fell(measured), "+.3f")
         reason = f"accuracy on labelled rows changed by {changed}, beyond the allowed fall of {allowed:g}"
@@ -87,6 +89,8 @@ def _accuracy(facts: Mapping[str, Any]) -> WatchCheck:
         reason = f"the labels do not tell ({facts['labelled_rows']} labelled rows in the window)"
         if _decided(estimated):
             reason += f"; accuracy is estimated at {_told(_decided(estimated), '.3f')}, which is no certain fall"
+    if record["trust"] == "contradicted":
+        reason += f". {record['reason']}"
     return WatchCheck("accuracy", verdict, reason, high_priority=verdict == "failed", numbers=numbers)
 
 

@@ -15,6 +15,7 @@ The document of every verdict has the same fields:
     monitors      kind, name, period, statistic, low, high, score, adjusted_p_value and outcome of every monitor of
                   every judgement
     rates         start, rows, positive_rate, accuracy and estimated_accuracy of every window of the trailing period
+    estimates     ``track_record.TrackRecord``: estimates of accuracy held against labels, as far back as is read
     histograms    column -> edges, and the shares of the reference and of the window, the last one of missing values
 """
 
@@ -32,7 +33,8 @@ from nethical_assets.core.drift.monitors import NEXT
 from nethical_assets.core.drift.reference import Reference
 from nethical_assets.core.drift.sketches import Sketch, added
 from nethical_assets.core.drift.statistics.estimated_accuracy import Confidence, estimated_accuracy
-from nethical_assets.core.drift.watch import Judgement, Timeline, Watched, WatchLimits, spans
+from nethical_assets.core.drift.track_record import TrackRecord, track_record
+from nethical_assets.core.drift.watch import Judgement, Timeline, Watched, WatchLimits, earliest, spans
 from nethical_assets.core.drift.windows import Window
 
 WatchFacts = dict[str, Any]
@@ -67,6 +69,7 @@ def hold_report(about: About, reason: str, what_next: str = NEXT["hold"]) -> Wat
         "periods": [],
         "monitors": [],
         "rates": [],
+        "estimates": TrackRecord(()).to_json(),
         "histograms": {},
     }
 
@@ -89,6 +92,7 @@ def watch_report(about: About, watched: Watched, timeline: Timeline, silent: str
         "periods": _periods(about, watched),
         "monitors": [row for one in watched.judgements for row in _monitors(one)],
         "rates": rates(about, timeline),
+        "estimates": estimates(about, timeline).to_json(),
         "histograms": histograms(timeline.reference, window),
     }
 
@@ -102,6 +106,17 @@ def rates(about: About, timeline: Timeline) -> list[dict[str, Any]]:
         found.append({"start": window.start.isoformat(), **_rates(timeline.reference, sketch)})
         window = window.before()
     return found[::-1]
+
+
+def estimates(about: About, timeline: Timeline) -> TrackRecord:
+    """What labels say of the estimates of the champion up to this window."""
+    window, labelled = about.window, {}
+    start = earliest(window, about.since or window.start, about.limits.trailing_hours)
+    while window.end > start:
+        sketch = added(timeline.reference, timeline.between(max(window.start, start), window.end))
+        labelled[_time_of(window)] = sketch.labelled
+        window = window.before()
+    return track_record(timeline.reference, labelled, about.limits.minimum_labelled_rows)
 
 
 def histograms(reference: Reference, window: Sketch) -> dict[str, dict[str, list[float]]]:

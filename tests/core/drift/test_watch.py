@@ -13,8 +13,10 @@ import pytest
 from nethical_assets.core.drift.budget import Budget, Spending, spend
 from nethical_assets.core.drift.monitors import WindowMeasurements
 from nethical_assets.core.drift.reference import build_reference
+from nethical_assets.core.drift.reliability import Reliability
 from nethical_assets.core.drift.sketches import Sketch, added
 from nethical_assets.core.drift.watch import CALM_PERIOD, Timeline, WatchLimits, earliest, spans, watch
+from nethical_assets.core.drift.watch_checks import watch_checks
 from nethical_assets.core.drift.watch_report import About, watch_report
 from nethical_assets.core.drift.windows import Window
 
@@ -191,6 +193,28 @@ def test_the_report_is_a_document_of_both_periods(reference):
     _, further = watched(reference, calm | filled(reference, WINDOW.start, 6, seed=7, moved=1.4))
     assert further.cause == facts["cause"] != ""
     assert replace(further, model="sha256:other").cause != facts["cause"]
+
+
+def test_the_report_holds_estimates_against_labels(reference):
+    random, sketches = np.random.default_rng(6), {}
+    for number in range(14 * 24):
+        scores, probabilities, frame, labels = drawn(random, 60)
+        # The same inputs have other labels now.
+        told = Reliability.of(probabilities, np.where(np.arange(60) % 6 == 0, 1.0 - labels, labels), 0.5)
+        sketches[WINDOW.end - (number + 1) * HOUR] = Sketch.of(reference, probabilities, scores, frame).with_labels(
+            told
+        )
+    timeline, found = watched(reference, sketches)
+    facts = watch_report(About(WINDOW, WINDOW.end, LIMITS, "m", reference.digest, SINCE), found, timeline, "")
+    estimates = facts["estimates"]
+    assert estimates["trust"] == "contradicted" and len(estimates["comparisons"]) == 14 * 4
+    assert estimates["comparisons"][-1]["end"] == WINDOW.end.isoformat()
+    assert facts["rates"][-1]["estimated_accuracy"] > facts["rates"][-1]["accuracy"] + 0.05
+    (accuracy,) = (one for one in watch_checks(facts) if one.name == "accuracy")
+    assert "Estimates may not be trusted" in accuracy.reason
+    # Labels of before the champion's promotion are no truth about its estimates.
+    late = replace(About(WINDOW, WINDOW.end, LIMITS, "m", reference.digest, SINCE), since=WINDOW.start)
+    assert len(watch_report(late, found, timeline, "")["estimates"]["comparisons"]) == 1
 
 
 def test_without_labels_of_the_reference_nothing_is_said_of_accuracy(reference):
