@@ -78,7 +78,9 @@ class TrackRecord:
         number = len(self.comparisons)
         if not number:
             return "No estimate was held against labels yet: too few rows got some."
-        said = f"of {number} comparisons with labels, {number - self.misses} were inside the estimate's 95 % interval"
+        said = (
+            f"what labels say was inside the estimate's 95 % interval in {number - self.misses} of {number} comparisons"
+        )
         if self.trust == "held":
             return f"Estimates agree with the labels: {said}."
         return (
