@@ -35,6 +35,7 @@ _OF_A_HOME = (
     "serving/feedback/",
     "serving/sketches/",
     "serving/watch/",
+    "serving/gateways/",
     "serving/sealing.json",
 )
 """Folders of a home whose names begin as that of a package does."""

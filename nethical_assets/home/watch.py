@@ -53,7 +53,7 @@ def watch_window(workspace: Workspace, family: str, window: Window) -> WatchFact
         AuditError: the log is not what was signed, or takes no event.
         OSError: something could not be read, or what has to be kept not be written.
     """
-    facts = _watched(workspace, family, window)
+    facts = {**_watched(workspace, family, window), **_labels_given(workspace, family, window)}
     _remember(workspace, family, window, facts)
     return facts
 
@@ -129,6 +129,20 @@ def _timeline(workspace: Workspace, champion: ModelPointer, minutes: int, start:
         labelled = labelled_by_sub_window(workspace.inference_log, workspace.feedback_log, *of)
     labels = {moment: sketches[moment].with_labels(found) for moment, found in labelled.items()}
     return Timeline(by.reference, minutes, {**sketches, **labels})
+
+
+def _labels_given(workspace: Workspace, family: str, window: Window) -> WatchFacts:
+    """What came as labels while the window lasted, for requests of whatever time. Those that are of no request count
+    for nothing, and whoever gave them does not know."""
+    from nethical_assets.core.drift.feedback import labels_given
+
+    serving = workspace.settings.file.serving
+    # The request of a label that is sealed may itself wait to be sealed as long as this.
+    waiting = timedelta(seconds=serving.log_rotate_seconds + serving.log_seal_seconds)
+    given = labels_given(
+        workspace.inference_log, workspace.feedback_log, family, window.start - waiting, window.end - waiting
+    )
+    return {"labels_given": given.labels, "labels_unknown": given.unknown}
 
 
 def _spend(

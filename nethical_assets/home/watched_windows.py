@@ -86,9 +86,9 @@ def _labels_since(workspace: Workspace, window: Window, since: datetime) -> Iter
     from nethical_assets.core.drift.inference_log import REQUEST_ID
     from nethical_assets.core.ground.parquet import read_table
 
-    for batch in batch_files(workspace.feedback_log.folder):
+    for batch in batch_files(workspace.feedback_log.folder, since=window.start - _CLOCKS_DIFFER):
         written = batch.path.stat().st_mtime
-        if written >= since.timestamp() and batch.moment >= window.start - _CLOCKS_DIFFER:
+        if written >= since.timestamp():
             data = batch.read()
             if workspace.evidence.is_logged_feedback(batch.path.name, digest_bytes(data)):
                 yield _Labels(batch.path.name, written, read_table(data)[REQUEST_ID].combine_chunks())

@@ -104,6 +104,7 @@ def _limits(settings: Settings, found: Collected) -> None:
     found.set(metrics.CALIBRATION_MAXIMUM, file.performance_thresholds.ece_max)
     found.set(metrics.THRESHOLD, file.performance_thresholds.drift_alert_threshold)
     found.set(metrics.REFRESH_SECONDS, file.datasets.refresh_interval_days * 86_400)
+    found.set(metrics.BUDGET, file.monitoring.false_alerts_a_year)
     found.set(metrics.WATCH_SECONDS, file.monitoring.drift_interval_hours * 3_600)
 
 
@@ -247,6 +248,8 @@ def _drift(workspace: Workspace, tally: LogTally, family: str, found: Collected)
         (metrics.SCORE, facts.get("drift_score")),
         (metrics.WINDOW_ROWS, rows),
         (metrics.LABELLED_ROWS, facts.get("labelled_rows")),
+        (metrics.LABELS_GIVEN, facts.get("labels_given")),
+        (metrics.LABELS_UNKNOWN, facts.get("labels_unknown")),
     ):
         if value is not None:
             found.set(metric, value, family)

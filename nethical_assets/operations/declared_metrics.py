@@ -106,6 +106,8 @@ SCORE = _gauge("drift_score", "The largest significant change of the newest wind
 THRESHOLD = _gauge("drift_score_threshold", "Above which score drift is alerted about.")
 WINDOW_ROWS = _gauge("drift_window_rows", "Predictions in the newest window.", "family")
 LABELLED_ROWS = _gauge("drift_window_labelled_rows", "Of these, those whose label became known.", "family")
+LABELS_GIVEN = _gauge("drift_labels_given", "Labels that came while the newest window lasted.", "family")
+LABELS_UNKNOWN = _gauge("drift_labels_unknown", "Of these, those of no request that was logged.", "family")
 POSITIVES = _gauge("drift_positive_ratio", "Share of positive predictions in the newest window with traffic.", "family")
 ACCURACY = _gauge(
     "drift_accuracy_ratio",
@@ -122,6 +124,7 @@ MONITOR_SCORE = _gauge(
     "drift_monitor_score", "The largest score of the monitors of a kind, from 0 to 1.", "family", "kind", "period"
 )
 MONITORS = _gauge("drift_monitors", "Monitors of the newest window, by outcome.", "family", "period", "outcome")
+BUDGET = _gauge("false_alert_budget", "How many false alerts a year the settings allow, of all families together.")
 BUDGET_SPENT = _gauge(
     "false_alert_budget_spent", "Expected false alerts that the windows of the last year were given, of all families."
 )

@@ -19,8 +19,11 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, utc_now
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     import pyarrow as pa
+    from upath import UPath
 
     from nethical_assets.core.reading.tables import TextLayout
 
@@ -93,8 +96,9 @@ def score_file(
         "prediction_findings": dict(outputs.by_kind),
         "wrong_cells": scored.cells.to_json(),
     }
+    notes = list(reading.tally.notes)
     if len(predictions):
-        workspace.inference_log.append(
+        written = workspace.inference_log.append(
             family,
             champion.model,
             probabilities=scored.prediction.probability,
@@ -106,6 +110,8 @@ def score_file(
             record=lambda name, digest: workspace.record_batch(name, digest, champion.model, told),
             requests=_requests(ids, predictions),
         )
+        ids, said = _logged_ids(workspace, family, written, ids)
+        notes += said
     InferenceStore(workspace).seal()
     workspace.finish_errand()
     # Last: whoever has scores can be sure that the log and the drift reports know of them.
@@ -118,7 +124,7 @@ def score_file(
         **told,
         "positives": int(predictions["label"].sum()),
         "output": str(output),
-        "notes": list(reading.tally.notes),
+        "notes": notes,
     }
 
 
@@ -127,6 +133,25 @@ def _request_ids(family: str, source: str, decision: str, rows: int) -> list[str
     the decision by which the model is champion, and the number of the row from 0."""
     named = f"{family}-{source.partition(':')[2]}-{decision.partition(':')[2][:16]}"
     return [f"{named}-{row}" for row in range(rows)]
+
+
+def _logged_ids(
+    workspace: Workspace, family: str, batch: UPath | None, ids: list[str]
+) -> tuple[list[str], Sequence[str]]:
+    """The ids that the log has the rows by, and what is to be said of them: a file that an older version logged is not
+    logged again, and labels are of the ids that it was given then."""
+    from nethical_assets.core.drift.inference_log import REQUEST_ID
+
+    if batch is None:
+        return ids, ()
+    found, data = workspace.inference_log.stored(f"{family}/{batch.name}")
+    parts = workspace.inference_log.parts_of(family, found, data, columns=[REQUEST_ID])
+    logged = [
+        one for part in parts if REQUEST_ID in part.rows.column_names for one in part.rows[REQUEST_ID].to_pylist()
+    ]
+    if len(logged) == len(ids):
+        return logged, ()
+    return ids, ("an older version logged this file, and its rows count once, as it had them: no labels can be given",)
 
 
 def _requests(ids: list[str], predictions: pd.DataFrame) -> pa.Table:

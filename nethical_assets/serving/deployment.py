@@ -1,8 +1,8 @@
 """What the workers serve, told to the process that started them, and by that to the issue tracker.
 
 What belongs here: the files by which a worker tells, and the thread that files. What does not: what is an alert
-(``core.alerts.deployment``), or verifying champions (``champions``). A worker has requests to answer, and waits for no
-lock of the tracker.
+(``core.alerts.deployment``), what other gateways of the home tell (``neighbours``), or verifying champions
+(``champions``). A worker has requests to answer, and waits for no lock of the tracker.
 
 A gateway that is killed loses nothing: the next one looks at every champion again and says the same.
 """
@@ -12,11 +12,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nethical_assets.core.alerts.deployment import ServedState, judge_deployment
+from nethical_assets.core.alerts.deployment import Refusals, ServedState, judge_deployment
 from nethical_assets.core.alerts.kinds import Alert
 from nethical_assets.core.delivery.pinned import model_subject
 from nethical_assets.core.ground.documents import from_document, to_document
@@ -26,6 +25,7 @@ from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.serving.champions import Standing
 from nethical_assets.serving.metrics import FOLDER_VARIABLE
+from nethical_assets.serving.neighbours import Neighbours
 from nethical_assets.serving.repeating import Repeated
 
 _PATTERN = "served-*.json"
@@ -71,22 +71,36 @@ def forget_worker(pid: int, folder: Path) -> None:
 
 
 class Reporting:
-    """Files what the workers that tell in ``folder`` cannot serve, and closes it when all of them serve again."""
+    """Files what the workers that tell in ``folder`` cannot serve, and closes it when all of them serve again, and so
+    do those of every other gateway of the home."""
 
     def __init__(self, settings: Settings, folder: Path, said: Callable[[str], None]) -> None:
         self._settings = settings
         self._folder = folder
         self._said = said
         self._told: set[tuple[str, str, str]] = set()
+        self._refusals = Refusals()
+        self._neighbours = Neighbours(settings.home / "serving" / "gateways")
 
-    def going_on(self) -> AbstractContextManager[None]:
-        """It is looked at until the context is left."""
+    @contextlib.contextmanager
+    def going_on(self) -> Iterator[None]:
+        """It is looked at until the context is left; then this gateway says nothing more."""
         problem = "what the workers cannot serve could not be filed"
-        return Repeated("deployment", self.look, _SECONDS_BETWEEN_LOOKS, self._said, problem=problem).going_on()
+        try:
+            with Repeated("deployment", self.look, _SECONDS_BETWEEN_LOOKS, self._said, problem=problem).going_on():
+                yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._neighbours.end()
 
     def look(self) -> None:
         """Look once, and file what is new."""
-        results = judge_deployment(list(self._states()), utc_now())
+        # Between two workers a gateway serves nothing; that is no proof that all is well.
+        own = list(self._states()) or [{}]
+        self._neighbours.tell(own)
+        states, now = [*own, *self._neighbours.others()], utc_now()
+        self._refusals.look(states, now)
+        results = judge_deployment(states, now, self._refusals.turned)
         new = [one for one in results if (one.fingerprint, type(one).__name__, one.moment) not in self._told]
         if new:
             tracker = Workspace(self._settings, CycleOptions(), "serve").tracker

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from nethical_assets.core.ground.storage import write_atomically
+from nethical_assets.serving.ended_counts import CountedTogether
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -131,7 +133,7 @@ class GatewayMetrics:
         if not folder:
             return generate_latest(self.registry)
         together = CollectorRegistry()
-        MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
+        together.register(CountedTogether(Path(folder)))
         return generate_latest(together)
 
 
@@ -139,18 +141,10 @@ def _reserve(folder: Path) -> None:
     """Have the disk keep room for what this process counts.
 
     The library maps files with holes into memory. Where a hole is written to and the disk is full, the system ends the
-    process (SIGBUS) in the middle of a request. Files that are there are used as they are.
+    process (SIGBUS) in the middle of a request. Files that are there are used as they are; one that is made is there
+    as a whole: whoever adds up files meanwhile cannot read half of one.
     """
     for kind in _FILES:
         path = folder / f"{kind}_{os.getpid()}.db"
-        try:
-            if not path.exists():
-                path.write_bytes(bytes(_FILE_BYTES))
-        except OSError as error:
-            path.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def forget_process(pid: int, folder: Path) -> None:
-    """A worker ended: what it was at, as opposed to what it counted, is over."""
-    mark_process_dead(pid, path=str(folder))  # type: ignore[no-untyped-call]
+        if not path.exists():
+            write_atomically(path, bytes(_FILE_BYTES), durable=False)

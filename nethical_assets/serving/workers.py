@@ -23,9 +23,10 @@ from nethical_assets.core.ground.storage import sweep_partial_files, temporary_f
 from nethical_assets.home.settings import Settings
 from nethical_assets.serving.api_keys import KEYS_FILE_VARIABLE, KEYS_VARIABLE, KeyRing
 from nethical_assets.serving.deployment import Reporting, forget_worker
+from nethical_assets.serving.ended_counts import keep_counts
 from nethical_assets.serving.listening import can_share, is_loopback, reserve
 from nethical_assets.serving.log_keeping import Sealing
-from nethical_assets.serving.metrics import FOLDER_VARIABLE, forget_process
+from nethical_assets.serving.metrics import FOLDER_VARIABLE
 
 READY = b"ready\n"
 """What a worker writes when it listens."""
@@ -174,7 +175,9 @@ class _Workers:
         self._selector.unregister(_output(worker))
         self._workers.remove(worker)
         code = _waited(worker.process, self._stop_seconds)
-        forget_process(worker.process.pid, self._counted)
+        # Where the disk is full they stay as they are, until another one ends.
+        with contextlib.suppress(OSError):
+            keep_counts(self._counted, {one.process.pid for one in self._workers})
         forget_worker(worker.process.pid, self._counted)
         return code
 

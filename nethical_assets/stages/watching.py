@@ -51,6 +51,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
         "complete": window["complete"],
         "rows": facts["rows"],
         "labelled_rows": facts["labelled_rows"],
+        **{name: facts[name] for name in ("labels_given", "labels_unknown") if name in facts},
         "model": facts["model"] or "none",
         "cause": facts["cause"] or "none",
         "reasons": Bullets(facts["reasons"]),

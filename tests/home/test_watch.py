@@ -25,7 +25,8 @@ from tests.sweeping import COMPLETE
 HOUR = timedelta(hours=1)
 FIELDS = {
     "verdict", "priority", "drift_score", "threshold", "accuracy_drop", "window", "model", "reference", "rows",
-    "labelled_rows", "reasons", "what_next", "level", "look", "cause", "periods", "monitors", "rates", "histograms",
+    "labelled_rows", "labels_given", "labels_unknown", "reasons", "what_next", "level", "look", "cause", "periods",
+    "monitors", "rates", "histograms",
 }  # fmt: skip
 MONITOR = {"kind", "name", "period", "statistic", "low", "high", "score", "adjusted_p_value", "outcome"}
 RATE = {"start", "rows", "positive_rate", "accuracy", "estimated_accuracy"}
@@ -62,7 +63,10 @@ def test_a_calm_window_is_stable_by_itself_and_with_the_days_before(home: Watche
     calm(home)
     ids = home.answer(WINDOW.start, WINDOW.end, 400, seed=3)
     home.label(ids[:150], WINDOW.end)
+    home.truth["logistic-77"] = 1
+    home.label(["logistic-77"], WINDOW.start + HOUR)
     facts = home.watch()
+    assert (facts["labels_given"], facts["labels_unknown"]) == (1, 1)
     assert set(facts) == FIELDS and json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert (facts["verdict"], facts["priority"], facts["drift_score"], facts["cause"]) == ("stable", "none", 0.0, "")
     assert facts["window"] == {

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from nethical_assets.core.drift import batch_files
 from nethical_assets.core.drift.segment_format import FeedbackRow, LoggedRow
 from nethical_assets.core.drift.segments import SegmentWriter
 from nethical_assets.core.drift.windows import Window
@@ -103,3 +104,17 @@ def test_labels_that_nobody_recorded_do_not_count(settings: Settings) -> None:
     batch.write_bytes(data + b"forged")
     with pytest.raises(IntegrityError, match="does not match its name"):
         labelled(settings, long_ago)
+
+
+def test_labels_of_before_the_windows_are_not_looked_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder may hold years of them, and each look would take seconds."""
+    sealed(settings, scored(1), told(1, 1))
+    folder = settings.home / "serving" / "feedback"
+    for day in range(100):
+        old = LOGGED_NOON - timedelta(days=day + 1)
+        (folder / f"{old:%Y%m%dT%H%M%S.%fZ}-{'b' * 16}-{'c' * 16}.parquet").touch()
+    looked: list[str] = []
+    whole = batch_files.batch_file
+    monkeypatch.setattr(batch_files, "batch_file", lambda path: looked.append(path.name) or whole(path))
+    assert set(labelled(settings, datetime.now(UTC) - timedelta(days=1))) == {WINDOW}
+    assert len(looked) <= 3

@@ -77,6 +77,8 @@ def drift_facts(end: datetime, start: datetime, **changes: Any) -> dict[str, Any
         "model": "",
         "rows": 500,
         "labelled_rows": 120,
+        "labels_given": 40,
+        "labels_unknown": 3,
         "reasons": [],
         "what_next": "",
         "level": 6.8e-05,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from nethical_assets.serving import deployment
 from nethical_assets.serving.champions import Champions
 from nethical_assets.serving.deployment import Reporting, ServedFile, forget_worker
 from nethical_assets.serving.metrics import FOLDER_VARIABLE
+from nethical_assets.serving.neighbours import Neighbours
 from tests.across.platform import flip
 from tests.serving.homes import ServedHome
 
@@ -75,7 +77,9 @@ def test_a_champion_that_cannot_be_served_is_one_issue_until_every_worker_serves
     assert states(home) == [("deployment_failure", "open", 1)]
     # A gateway that is started again, and another worker, say the same.
     second.look()
-    Reporting(home.settings, folder, said=pytest.fail).look()
+    again = Reporting(home.settings, folder, said=pytest.fail)
+    with again.going_on():
+        again.look()
     assert states(home) == [("deployment_failure", "open", 1)]
     issue = Workspace(home.settings, CycleOptions(), "reader").tracker.show(1)
     assert home.models[FAMILY][1] in issue.body and str(home.settings.home) not in issue.body
@@ -99,3 +103,49 @@ def test_a_worker_that_ended_says_nothing_more(home: ServedHome, folder: Path) -
     forget_worker(11, folder)
     forget_worker(11, folder)
     assert list(reporting._states()) == []
+
+
+class Gateway:
+    """One gateway of a home, with one worker, whose files are in a folder of its own."""
+
+    def __init__(self, home: ServedHome, folder: Path, pid: int) -> None:
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(FOLDER_VARIABLE, str(folder))
+            self.worker = Worker(home, pid, patch)
+        self.reporting = Reporting(home.settings, folder, said=pytest.fail)
+
+    def look(self) -> None:
+        self.worker.look()
+        self.reporting.look()
+
+
+def test_a_gateway_that_serves_does_not_close_what_another_cannot_serve(home: ServedHome, tmp_path: Path) -> None:
+    """The second gateway of the home began before the model was damaged, and goes on with it."""
+    ticks, moment = [0.0], [utc_now()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deployment, "utc_now", lambda: utc_now() + timedelta(minutes=1))
+        patch.setattr(deployment, "Neighbours", partial(Neighbours, ticks=lambda: ticks[0], clock=lambda: moment[0]))
+        first, second = (Gateway(home, tmp_path / str(pid), pid) for pid in (11, 12))
+        for gateway in (first, second):
+            gateway.look()
+        home.promote(FAMILY, 1, "2.0.0")
+        second.look()
+        stored = home.settings.home / "models" / "store" / home.models[FAMILY][1].partition(":")[2]
+        damaged = next(path for path in sorted(stored.rglob("*")) if path.is_file() and path.stat().st_size > 100)
+        flip(damaged)
+        for _ in range(2):
+            first.look()
+            assert states(home) == [("deployment_failure", "open", 1)]
+            second.reporting.look()
+            assert states(home) == [("deployment_failure", "open", 1)]
+        # The first is killed: after a while nobody believes it any more.
+        ticks[0] += 59
+        moment[0] += timedelta(seconds=59)
+        second.reporting.look()
+        assert states(home) == [("deployment_failure", "open", 1)]
+        ticks[0] += 5
+        moment[0] += timedelta(seconds=5)
+        second.reporting.look()
+        assert states(home) == [("deployment_failure", "closed", 1)]
+        flip(damaged)

@@ -19,6 +19,8 @@ from nethical_assets.core.governance.scoring import score_records
 from nethical_assets.core.models.loading import load_detector
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.workspace import Workspace
+from nethical_assets.operations import scoring
+from nethical_assets.operations.labelling import take_labels
 from nethical_assets.operations.scoring import score_file
 from nethical_assets.serving.payloads import ARROW
 from tests.serving.homes import SIGNALS, ServedHome, signal_records, text_records
@@ -226,3 +228,27 @@ def test_the_description_needs_nothing_from_elsewhere(door: TestClient) -> None:
     names = set(document["components"]["schemas"])
     used = {part.split('"')[0] for part in json.dumps(document).split("#/components/schemas/")[1:]}
     assert used <= names
+
+
+@pytest.mark.parametrize("had_ids", [True, False])
+def test_a_file_that_an_older_version_logged_counts_once_and_its_rows_keep_their_ids(
+    home: ServedHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, had_ids: bool
+) -> None:
+    """Its ids had no family before them; before that, rows had none."""
+    records, scores = tmp_path / "records.jsonl", tmp_path / "scores.jsonl"
+    records.write_text(f"{json.dumps(SIGNALS)}\n" * 3)
+    ids, requests = scoring._request_ids, scoring._requests
+    with monkeypatch.context() as older:
+        older.setattr(scoring, "_request_ids", lambda *of: [one.partition("-")[2] for one in ids(*of)])
+        if not had_ids:
+            older.setattr(scoring, "_requests", lambda *of: requests(*of).drop_columns(["request_id"]))
+        score_file(home.settings, "logistic", records, scores)
+    document = score_file(home.settings, "logistic", records, scores)
+    window = Workspace(home.settings, CycleOptions(), "reader").inference_log.window("logistic", EVER, ids=True)
+    assert (window.batches, window.rows) == (1, 3)
+    written = [json.loads(line)["request_id"] for line in scores.read_text().splitlines()]
+    assert (window.request_ids.to_pylist() == written) is had_ids
+    assert ("no labels can be given" in " ".join(document["notes"])) is not had_ids
+    file = tmp_path / "labels.csv"
+    file.write_text("request_id,label\n" + "".join(f"{one},1\n" for one in written))
+    assert take_labels(home.settings, file, label_column="label")["unknown"] == (0 if had_ids else 3)

@@ -7,7 +7,7 @@ What belongs here: what one process knows, and the decision over all of them. Wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from nethical_assets.core.alerts.kinds import Alert, Resolution
@@ -40,12 +40,32 @@ class ServedState:
     reason: str = ""
 
 
-def judge_deployment(states: Sequence[Mapping[str, ServedState]], now: datetime) -> list[Alert | Resolution]:
+@dataclass
+class Refusals:
+    """What one who looks again and again saw refused: when the last process that refused a subject said so no more,
+    and, after that, when one did again. A process that is gone cannot say when its refusal ended."""
+
+    turned: dict[str, datetime] = field(default_factory=dict)
+    _refused: frozenset[str] = frozenset()
+
+    def look(self, states: Sequence[Mapping[str, ServedState]], now: datetime) -> None:
+        """Note what is refused now."""
+        refused = frozenset(subject for process in states for subject, state in process.items() if state.refused)
+        turned = (self._refused - refused) | ((refused - self._refused) & self.turned.keys())
+        self.turned |= dict.fromkeys(turned, now)
+        self._refused = refused
+
+
+def judge_deployment(
+    states: Sequence[Mapping[str, ServedState]], now: datetime, turned: Mapping[str, datetime] | None = None
+) -> list[Alert | Resolution]:
     """What is wrong with a family by any process, and what all of them prove to be in order.
 
     Args:
-        states: of each process, by what the issue is about, such as ``models/logistic``; a family without a promoted
-            model is in none.
+        states: of each process, of every gateway, by what the issue is about, such as ``models/logistic``; a family
+            without a promoted model is in none.
+        turned: when a subject was seen to turn to what it is now (``Refusals``), where that is later than the processes
+            say.
     """
     found: list[Alert | Resolution] = []
     for subject in sorted({subject for process in states for subject in process}):
@@ -53,9 +73,11 @@ def judge_deployment(states: Sequence[Mapping[str, ServedState]], now: datetime)
         refusals = [state for state in of_family if state.refused]
         if refusals:
             first = min(refusals, key=lambda state: state.since)
-            found += [_alert(subject, first, len(refusals), len(states))] if now - first.since >= SETTLED else []
+            when = max(first.since, (turned or {}).get(subject, first.since))
+            found += [_alert(subject, first, when, len(refusals), len(states))] if now - first.since >= SETTLED else []
         elif len(of_family) == len(states):
-            found.append(_served(subject, of_family))
+            newest = max(of_family, key=lambda state: state.since)
+            found.append(_served(subject, newest, max(newest.since, (turned or {}).get(subject, newest.since))))
     return found
 
 
@@ -91,14 +113,14 @@ def judge_promotions(
     ]
 
 
-def _alert(subject: str, state: ServedState, refusing: int, processes: int) -> Alert:
+def _alert(subject: str, state: ServedState, when: datetime, refusing: int, processes: int) -> Alert:
     instead = f"version {state.version} goes on" if state.served else "the family is not served"
     return Alert(
         kind=_KIND,
         subject=subject,
         check=_CHECK,
         summary=f"the gateway cannot serve the champion of {subject.rpartition('/')[2]}, {instead}: {state.reason}",
-        when=state.since,
+        when=when,
         occurrence=f"{state.refused} {state.fault}",
         details={
             "refused": state.refused,
@@ -109,7 +131,6 @@ def _alert(subject: str, state: ServedState, refusing: int, processes: int) -> A
     )
 
 
-def _served(subject: str, states: Sequence[ServedState]) -> Resolution:
-    newest = max(states, key=lambda state: state.since)
+def _served(subject: str, newest: ServedState, when: datetime) -> Resolution:
     reason = f"version {newest.version} ({newest.served}) is served since {newest.since:%Y-%m-%d %H:%M:%S} UTC"
-    return Resolution(_KIND, subject, _CHECK, reason, newest.since, _ACTOR, event=1)
+    return Resolution(_KIND, subject, _CHECK, reason, when, _ACTOR, event=1)

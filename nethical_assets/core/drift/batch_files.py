@@ -10,7 +10,8 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -73,13 +74,18 @@ def batch_files(
 
     A folder may hold years of batches: by their names alone it is decided which are looked at.
     """
-    first, end = (None if moment is None else _in_name(moment) for moment in (since, until))
-    for name in _names(folder):
-        too_early, too_late = first is not None and name < first, end is not None and name >= end
-        if too_early or too_late or (known and f"-{known}-" not in name):
-            continue
+    first, end = name_bounds(since, until)
+    part = f"-{known}-" if known else ""
+    for name in sorted(name for name in _names(folder) if first <= name < end and part in name):
         if (batch := batch_file(folder / name)) is not None:
             yield batch
+
+
+def name_bounds(since: datetime | None, until: datetime | None) -> tuple[str, str]:
+    """Between which texts (the second excluded) the names of batches are of moments from ``since`` to before ``until``:
+    to read the time in a name takes longer than to compare a hundred with these."""
+    # Any name is between the empty text and this character.
+    return "" if since is None else _in_name(since), chr(sys.maxunicode) if until is None else _in_name(until)
 
 
 def batch_file(path: UPath) -> BatchFile | None:
@@ -91,13 +97,13 @@ def batch_file(path: UPath) -> BatchFile | None:
     return BatchFile(path, moment, parts[2] or "", parts[3], parts[4])
 
 
-def _names(folder: UPath) -> list[str]:
+def _names(folder: UPath) -> Iterable[str]:
     if not folder.exists():
         return []
     # Of a local folder the names are had without looking at each file.
     if isinstance(folder, os.PathLike):
-        return sorted(os.listdir(folder))  # noqa: PTH208
-    return sorted(one.name for one in folder.iterdir())
+        return os.listdir(folder)  # noqa: PTH208
+    return (one.name for one in folder.iterdir())
 
 
 def counted_files(

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from upath import UPath
 
-from nethical_assets.core.drift.batch_files import batch_file, in_utc
+from nethical_assets.core.drift.batch_files import batch_file, in_utc, name_bounds
 from nethical_assets.core.drift.inference_log import SPAN
 
 
@@ -23,10 +23,11 @@ def batches_between(names: Iterable[str], start: datetime | None, end: datetime,
         DatasetError: a time has no zone.
     """
     first, last = None if start is None else in_utc(start), in_utc(end)
+    # By the names alone most are told: there may be years of them.
+    lower, upper = name_bounds(None if first is None else first.replace(minute=0, second=0, microsecond=0), last)
     found = []
     for name in names:
-        batch = batch_file(UPath(name))
-        if batch is None:
+        if not lower <= name.rpartition("/")[2] < upper or (batch := batch_file(UPath(name))) is None:
             continue
         # A batch of predictions begins at its name's time and ends with the hour; one of labels ends at it.
         ends = batch.moment.replace(minute=0, second=0, microsecond=0) + SPAN

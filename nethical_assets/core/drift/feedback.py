@@ -43,6 +43,7 @@ _ROWS_JOINED = 1 << 20
 _LABELS_JOINED = 1 << 18
 """How many labels, at least, are looked for among them at once."""
 CLOCKS_DIFFER = timedelta(hours=1)
+_LOOKED_BACK = timedelta(days=90)
 _SHORTEST = timedelta(microseconds=1)
 """Names of files have no shorter times than this."""
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -204,6 +205,51 @@ def _with_ids(
     for part in log.parts(family, since, model_digest, until, columns=asked):
         if REQUEST_ID in part.rows.column_names:
             yield part.rows
+
+
+@dataclass(frozen=True)
+class LabelsGiven:
+    """How many requests of a family were given a label in a period, and how many of these nobody knows."""
+
+    labels: int
+    unknown: int
+
+
+def labels_given(
+    log: InferenceLog, feedback: FeedbackLog, family: str, since: datetime, until: datetime
+) -> LabelsGiven:
+    """The labels that were given from ``since`` to before ``until`` for requests of a family, whose ids begin with its
+    name, and those of them that are of no request of the 90 days before ``until`` and since. Batches are looked through
+    from the newest on, until every label's request is found.
+
+    Raises:
+        DatasetError: the family's name is malformed.
+        IntegrityError: a batch was changed on disk.
+    """
+    found = [_given(table, family, since, until) for table in feedback.batches(since)]
+    left = pa.concat_arrays([pa.array([], pa.string()), *found]).unique()
+    labels = len(left)
+    for batch in reversed(log.files(family, until - _LOOKED_BACK) if labels else ()):
+        if len(left) == 0:
+            break
+        try:
+            data = batch.read()
+        except FileNotFoundError:
+            # Retention removed it since the folder was listed.
+            continue
+        if log.counts(family, batch, digest_bytes(data)):
+            for part in log.parts_of(family, batch, data, columns=[REQUEST_ID]):
+                if REQUEST_ID in part.rows.column_names:
+                    known = pc.is_in(left, value_set=part.rows[REQUEST_ID].combine_chunks())
+                    left = left.filter(pc.invert(known))
+    return LabelsGiven(labels, len(left))
+
+
+def _given(table: pa.Table, family: str, since: datetime, until: datetime) -> pa.Array:
+    kind = FEEDBACK_SCHEMA.field(AT).type
+    in_time = pc.and_(pc.greater_equal(table[AT], pa.scalar(since, kind)), pc.less(table[AT], pa.scalar(until, kind)))
+    of_family = pc.starts_with(table[REQUEST_ID], f"{family}-")
+    return table[REQUEST_ID].filter(pc.and_(in_time, of_family)).combine_chunks()
 
 
 def unknown_feedback(log: InferenceLog, feedback: FeedbackLog, since: datetime = EVER) -> int:

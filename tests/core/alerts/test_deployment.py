@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from nethical_assets.core.alerts import Alert, LocalIssueTracker, Resolution
-from nethical_assets.core.alerts.deployment import ServedState, judge_deployment
+from nethical_assets.core.alerts.deployment import Refusals, ServedState, judge_deployment
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -61,3 +61,21 @@ def test_one_cause_is_one_occurrence_and_a_served_model_ends_it(tracker: LocalIs
     assert tracker.show(1).state == "closed" and "sha256:bb" in tracker.show(1).close_reason
     tracker.record(judged(20, bad(19)))
     assert tracker.show(1).state == "open"
+
+
+def test_what_was_refused_by_a_process_that_is_gone_is_over_when_it_was_seen_to_be(tracker: LocalIssueTracker) -> None:
+    """The others serve since before it refused, so no time of theirs is later. Where it was not gone, it is told
+    again."""
+    refusals = Refusals()
+    for now, states, state in (
+        (3, [good(0), bad(1)], "open"),
+        (4, [good(0)], "closed"),
+        (5, [good(0)], "closed"),
+        (6, [good(0), bad(1)], "open"),
+        (7, [good(0), bad(1)], "open"),
+        (8, [good(0)], "closed"),
+    ):
+        processes = [{"models/logistic": one} for one in states]
+        refusals.look(processes, at(now))
+        tracker.record(judge_deployment(processes, at(now), refusals.turned))
+        assert tracker.show(1).state == state, now

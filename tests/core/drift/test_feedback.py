@@ -9,11 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nethical_assets.core.drift import feedback as module
-from nethical_assets.core.drift.feedback import FeedbackLog, answered_rows, labelled_rows, unknown_feedback
+from nethical_assets.core.drift.batch_files import BatchFile
+from nethical_assets.core.drift.feedback import (
+    FeedbackLog,
+    LabelsGiven,
+    answered_rows,
+    labelled_rows,
+    labels_given,
+    unknown_feedback,
+)
 from nethical_assets.core.drift.inference_log import InferenceLog
 from nethical_assets.core.drift.sealing import gather
+from nethical_assets.core.drift.segments import FeedbackRow
 from nethical_assets.core.ground.errors import IntegrityError
-from tests.core.drift.logged import NOON, OTHER, at, scored, told
+from tests.core.drift.logged import NOON, NOON_NS, OTHER, SECOND, at, scored, told
 
 
 def nobody(family, ids, first, last):
@@ -150,3 +159,33 @@ def test_answered_rows_are_the_labelled_ones_whatever_is_joined_at_once(logs, mo
         assert len(pairs) == len(expected)
         assert dict(pairs) == expected
         assert all("route" in one.rows.column_names for one in found)
+
+
+def test_labels_that_were_given_in_a_period_and_are_of_no_request_are_counted(logs):
+    def of(number, family="logistic"):
+        return {"request_id": f"{family}-{number}"}
+
+    def said(number, later, family="logistic"):
+        return FeedbackRow(NOON_NS + int(later * SECOND), f"{family}-{number}", 1, "analyst")
+
+    logs.add(scored(1, **of(1)), scored(4000, **of(4000)), scored(2, family="anomaly", **of(2, "anomaly")))
+    logs.add(said(1, 10), said(1, 20), said(4000, 30), said(7, 40), said(8, 50), said(8, 60))
+    logs.add(said(9, 3600), said(2, 30, "anomaly"), said(3, 30, "anomaly"), said(1, 30, "nobody"))
+    hour = at(0), at(3600)
+    assert labels_given(logs.log, logs.feedback, "logistic", *hour) == LabelsGiven(4, 2)
+    assert labels_given(logs.log, logs.feedback, "anomaly", *hour) == LabelsGiven(2, 1)
+    assert labels_given(logs.log, logs.feedback, "logistic", at(3600), at(7200)) == LabelsGiven(1, 1)
+    assert labels_given(logs.log, logs.feedback, "logistic", at(7200), at(9000)) == LabelsGiven(0, 0)
+    logs.add(scored(8, **of(8)))
+    assert labels_given(logs.log, logs.feedback, "logistic", *hour) == LabelsGiven(4, 1)
+
+
+def test_no_more_batches_are_read_than_it_takes_to_find_the_requests(logs, monkeypatch):
+    for number in range(5):
+        logs.add(scored(3600 * number, request_id=f"logistic-{number}"))
+    logs.add(FeedbackRow(NOON_NS + 20_000 * SECOND, "logistic-3", 1, "analyst"))
+    read = []
+    whole = BatchFile.read
+    monkeypatch.setattr(BatchFile, "read", lambda batch: read.append(batch.moment) or whole(batch))
+    assert labels_given(logs.log, logs.feedback, "logistic", at(0), at(30_000)) == LabelsGiven(1, 0)
+    assert read[1:] == [at(4 * 3600), at(3 * 3600)]
