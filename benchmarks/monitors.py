@@ -130,8 +130,8 @@ def _false_alerts(years: Sequence[Line]) -> dict[str, Any]:
         "share_of_judgements_below_level": {
             f"{level:g}": round(total[f"below_{level:g}"] / total["reports"], 6) for level in LEVELS
         },
-        "covered_by_the_estimated_accuracy": round(total["covered"] / total["windows"], 4),
-        "lowest_coverage_of_a_family_year": round(min(one["covered"] / one["windows"] for one in years), 4),
+        "covered_by_the_estimated_accuracy": round(total["covered"] / total["estimates"], 4),
+        "lowest_coverage_of_a_family_year": round(min(one["covered"] / one["estimates"] for one in years), 4),
         "others_a_year": {name: round(total[name] * FAMILIES * WINDOWS / total["compared"]) for name in RULES},
     }
 

@@ -25,7 +25,7 @@ from nethical_assets.core.drift.reference import PROBABILITY, Reference
 from nethical_assets.core.drift.reliability import FIXED_POINT, Reliability, called_positive
 from nethical_assets.core.drift.statistics.estimated_accuracy import Confidence
 
-_CHUNK = 128
+_GROUPS = 512
 _TERMS = 200
 
 
@@ -125,16 +125,20 @@ class Screen:
             effects = np.where(possible > 1e-12, variances / possible, 1.0)
         effect = np.maximum(1.0, effects.max(axis=1))
         first, second = self.reference.rows, window.sum(axis=1)
-        before = np.cumsum(np.array(self.reference.probability_counts)) / first
-        cells = self.traffic.totals.probability_cells
-        running = np.zeros((len(cells) + 1, cells.shape[1]), dtype=np.int32)
-        np.cumsum(cells, axis=0, out=running[1:])
-        distance = np.empty(len(second))
-        for begin in range(0, len(second), _CHUNK):
-            part = slice(begin, begin + _CHUNK)
-            counts = running[periods.end[part]] - running[periods.start[part]]
-            shares_below = np.cumsum(counts, axis=1, dtype=np.int32) / second[part, np.newaxis]
-            distance[part] = np.abs(before - shares_below).max(axis=1)
+        # The distance inside some cells together is at most that of one side's end and the other one's beginning.
+        cumulative = np.cumsum(np.array(self.reference.probability_counts))
+        starts = np.unique(np.searchsorted(cumulative, np.arange(_GROUPS) * first / _GROUPS, side="left"))
+        starts[0] = 0
+        grouped = np.add.reduceat(self.traffic.totals.probability_cells, starts, axis=1)
+        running = np.concatenate(
+            [np.zeros((1, len(starts)), dtype=np.int64), np.cumsum(grouped, axis=0, dtype=np.int64)]
+        )
+        counts = running[periods.end] - running[periods.start]
+        ends = np.cumsum(counts, axis=1) / second[:, np.newaxis]
+        own_ends = cumulative[np.append(starts[1:], len(cumulative)) - 1] / first
+        nothing = np.zeros((len(second), 1))
+        begins, own_begins = np.column_stack([nothing, ends[:, :-1]]), np.append(0.0, own_ends[:-1])
+        distance = np.maximum(ends - own_begins, own_ends - begins).max(axis=1)
         effective = second / effect
         size = np.sqrt(first * effective / (first + effective))
         value = distance * (size + 0.12 + 0.11 / size)

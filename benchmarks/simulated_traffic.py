@@ -113,16 +113,23 @@ class Traffic:
         values = dict(
             zip((*FEATURES, SCORE, PROBABILITY), (*rows.features.T, rows.scores, rows.probabilities), strict=True)
         )
+        grid = reference.grid
+        cells = grid.cells(rows.probabilities)
         columns = {}
         for column in reference.columns:
-            cells = np.searchsorted(column.edges, values[column.name], side="left")
-            width = len(column.edges) + 2
-            counts = np.bincount(rows.sub_window * width + cells, minlength=subs * width)
+            edges = np.array(column.edges)
+            # The grid's edges include those of the probability's histogram, and of the reliability bins.
+            found = (
+                _cell_bins(grid.edges, edges)[cells]
+                if column.name == PROBABILITY
+                else _bins(edges, values[column.name])
+            )
+            width = len(edges) + 2
+            counts = np.bincount(rows.sub_window * width + found, minlength=subs * width)
             columns[column.name] = counts.reshape(subs, width)
-        grid = reference.grid
         window = rows.sub_window // SUB_WINDOWS
-        cells = np.bincount(window * grid.size + grid.cells(rows.probabilities), minlength=windows * grid.size)
-        bins = np.searchsorted(grid.bins, rows.probabilities, side="left")
+        of_windows = np.bincount(window * grid.size + cells, minlength=windows * grid.size)
+        bins = _cell_bins(grid.edges, grid.bins)[cells]
         width = len(grid.bins) + 1
         place, fixed = rows.sub_window * width + bins, np.rint(rows.probabilities * FIXED_POINT)
 
@@ -142,7 +149,7 @@ class Traffic:
                 labelled_rows=binned(known),
                 labelled_positives=binned(known & rows.labels),
                 labelled_sums=binned(known, fixed),
-                probability_cells=cells.reshape(windows, grid.size).astype(np.int32),
+                probability_cells=of_windows.reshape(windows, grid.size).astype(np.int32),
             )
         )
 
@@ -169,3 +176,21 @@ class Traffic:
             columns={name: counts[subs] for name, counts in self.totals.columns.items()},
             probability_cells=self.totals.probability_cells[chosen].sum(axis=0, dtype=np.int64),
         )
+
+
+def _bins(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """How many edges are below each value, as ``np.searchsorted`` finds: by a table of steps with one edge at most."""
+    steps = 2.0 * (edges[-1] - edges[0]) / np.diff(edges).min()
+    scale = steps / (edges[-1] - edges[0])
+    place = np.clip((values - edges[0]) * scale + 1.0, 0.0, steps + 2.0).astype(np.intp)
+    of_edges = np.clip((edges - edges[0]) * scale + 1.0, 0.0, steps + 2.0).astype(np.intp)
+    assert len(np.unique(of_edges)) == len(edges)
+    size = int(steps) + 3
+    further = np.full(size, np.inf)
+    further[of_edges] = edges
+    return np.searchsorted(of_edges, np.arange(size), side="left")[place] + (values > further[place])
+
+
+def _cell_bins(cell_edges: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The bin of each cell, where every edge of the bins is one of the cells'."""
+    return np.searchsorted(edges, np.append(cell_edges, np.inf), side="left")
