@@ -16,10 +16,9 @@ import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from nethical_assets.core.audit.events import EventType
@@ -34,6 +33,9 @@ from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import load_settings
 from nethical_assets.home.watch import watch_window
 from nethical_assets.home.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BATCHES, ROWS, COLUMNS = 168, 10_000_000, 8
 FAMILY, MODEL = "logistic", "sha256:" + "a" * 64
@@ -59,6 +61,8 @@ def _workspace(run_id: str) -> Workspace:
 
 
 def _drawn(rows: int, seed: int) -> tuple[Any, Any, pd.DataFrame, Any]:
+    import pandas as pd
+
     random = np.random.default_rng(seed)
     scores = random.normal(-1.0, 2.5, size=rows)
     probabilities = 1 / (1 + np.exp(-scores))

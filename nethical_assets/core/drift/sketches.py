@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,20 +142,15 @@ class Sketch:
     def histogram(self, reference: Reference, name: str) -> IntArray:
         """The counts of a column in the reference's own bins, missing values last."""
         counts = self.columns[name]
-        if name != PROBABILITY:
-            return counts
-        column = reference.column(name)
-        edges = np.array(column.edges if column else (), dtype=np.float64)
-        return np.append(reference.grid.sums_between(counts[:-1], edges), counts[-1])
+        return counts if name != PROBABILITY else probability_histogram(reference, counts)
 
     def reliability_rows(self, reference: Reference) -> IntArray:
         """Scored rows, labelled or not, of each reliability bin: shape (reliability bins,)."""
-        return reference.grid.sums_between(self.columns[PROBABILITY][:-1], reference.grid.bins)
+        return reliability_rows(reference, self.columns[PROBABILITY])
 
     def positives(self, reference: Reference) -> int:
         """Rows called positive."""
-        edge = np.array([decision_edge(reference.decision_threshold)])
-        return int(reference.grid.sums_between(self.columns[PROBABILITY][:-1], edge)[1])
+        return int(positives(reference, self.columns[PROBABILITY]))
 
     def to_bytes(self) -> bytes:
         """The sketch as bytes, the same for equal sketches: a line that names the form, a line of canonical JSON that
@@ -163,14 +158,14 @@ class Sketch:
         arrays = {name: self.columns[name] for name in sorted(self.columns)}
         labelled = (self.labelled.rows, self.labelled.positives, self.labelled.probability_sums)
         further = dict(zip((_SUMS, *_LABELLED), (self.probability_sums, *map(_whole, labelled)), strict=True))
-        parts, named = [], []
+        parts: list[bytes] = []
+        named: list[tuple[str, int, int]] = []
         for name, numbers in (*arrays.items(), *further.items()):
             largest = int(numbers.max(initial=0))
             width = next(width for width in _WIDTHS if largest < 1 << (8 * width - (width == _WIDTHS[-1])))
-            named.append([name, len(numbers), width])
+            named.append((name, len(numbers), width))
             parts.append(numbers.astype(f"<u{width}").tobytes())
-        header = {"arrays": named, "columns": len(arrays), "reference": self.reference}
-        return b"".join((_MAGIC, canonical_json(header), b"\n", *parts))
+        return b"".join((_MAGIC, _header_line(tuple(named), len(arrays), self.reference), b"\n", *parts))
 
     @classmethod
     def from_bytes(cls, data: bytes, reference: Reference, where: str = "sketch") -> Sketch:
@@ -188,6 +183,28 @@ class Sketch:
         return cls(reference.digest, arrays, arrays.pop(_SUMS), Reliability(rows, positives, sums))
 
 
+def probability_histogram(reference: Reference, counts: IntArray) -> IntArray:
+    """The probability's counts in the reference's own bins, missing values last: shape (..., bins + 1).
+
+    Args:
+        counts: of the probability in sketches (``Sketch.columns``), shape (..., cells + 1).
+    """
+    column = reference.column(PROBABILITY)
+    edges = np.array(column.edges if column else (), dtype=np.float64)
+    return np.concatenate([reference.grid.sums_between(counts[..., :-1], edges), counts[..., -1:]], axis=-1)
+
+
+def reliability_rows(reference: Reference, counts: IntArray) -> IntArray:
+    """The rows of each reliability bin by the same counts: shape (..., reliability bins)."""
+    return reference.grid.sums_between(counts[..., :-1], reference.grid.bins)
+
+
+def positives(reference: Reference, counts: IntArray) -> IntArray:
+    """The rows called positive by the same counts: shape (...)."""
+    edge = np.array([decision_edge(reference.decision_threshold)])
+    return reference.grid.sums_between(counts[..., :-1], edge)[..., 1]
+
+
 def added(reference: Reference, sketches: Iterable[Sketch]) -> Sketch:
     """The sum of sketches of ``reference``, in any order.
 
@@ -197,19 +214,35 @@ def added(reference: Reference, sketches: Iterable[Sketch]) -> Sketch:
     return reduce(Sketch.__add__, sketches, Sketch.empty(reference))
 
 
+@lru_cache(maxsize=256)
+def _header_line(arrays: tuple[tuple[str, int, int], ...], columns: int, reference: str) -> bytes:
+    """The line that names the arrays. A week of sketches has few different ones, each written slowly."""
+    return canonical_json({"arrays": [list(one) for one in arrays], "columns": columns, "reference": reference})
+
+
+@lru_cache(maxsize=256)
+def _header(line: bytes) -> Any:
+    """What such a line says, not to be changed; ValueError where it is not the line that this version writes."""
+    header = json.loads(line)
+    if canonical_json(header) != line:
+        raise ValueError("not the bytes that this version writes")
+    return header
+
+
 def _arrays(data: bytes, reference: Reference) -> dict[str, IntArray]:
     """Name -> numbers of a sketch's bytes; ValueError with what is wrong."""
     if not data.startswith(_MAGIC):
         raise ValueError("not a sketch of this version")
     line, _, rest = data[len(_MAGIC) :].partition(b"\n")
-    header: Any = json.loads(line)
-    if canonical_json(header) != line:
-        raise ValueError("not the bytes that this version writes")
+    header = _header(line)
     if header["reference"] != reference.digest:
         raise ValueError(f"a sketch of reference {str(header['reference'])[:80]}, not of {reference.digest}")
-    empty = Sketch.empty(reference)
-    columns = {name: len(empty.columns[name]) for name in sorted(empty.columns)}
-    bins = len(empty.probability_sums)
+    grid = reference.grid
+    columns = {
+        column.name: (grid.size if column.name == PROBABILITY else len(column.counts)) + 1
+        for column in sorted(reference.columns, key=lambda column: column.name)
+    }
+    bins = len(grid.bins) + 1
     lengths = [*columns.items(), *((name, bins) for name in (_SUMS, *_LABELLED))]
     if [(name, length) for name, length, _ in header["arrays"]] != lengths or header["columns"] != len(columns):
         raise ValueError("its arrays are not those of the reference")
@@ -222,7 +255,7 @@ def _arrays(data: bytes, reference: Reference) -> dict[str, IntArray]:
         if len(piece) != length * width:
             raise ValueError("cut off")
         numbers = np.frombuffer(piece, dtype=f"<u{width}").astype(np.int64)
-        if (numbers < 0).any():
+        if width == _WIDTHS[-1] and (numbers < 0).any():
             raise ValueError("a number that is too large")
         arrays[name], position = numbers, position + length * width
     if position != len(rest):

@@ -13,10 +13,13 @@ import numpy.typing as npt
 
 from nethical_assets.core.drift.reference import PROBABILITY, Reference
 from nethical_assets.core.drift.reliability import Reliability
-from nethical_assets.core.drift.sketches import Sketch
+from nethical_assets.core.drift.sketches import Sketch, positives, probability_histogram, reliability_rows
 from nethical_assets.core.ground.errors import DatasetError
 
 IntArray = npt.NDArray[np.int64]
+
+_CHUNK = 128
+"""So many sub-windows' cells are copied side by side at once: 4 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +58,22 @@ class Totals:
                     "has predictions of one model"
                 )
         sketches = sketches or (Sketch.empty(reference),)
+        parts = [_OfProbability.of(reference, sketches[at : at + _CHUNK]) for at in range(0, len(sketches), _CHUNK)]
         return cls(
-            rows=np.array([sketch.rows for sketch in sketches], dtype=np.int64),
-            positives=np.array([sketch.positives(reference) for sketch in sketches], dtype=np.int64),
+            rows=np.concatenate([part.rows for part in parts]),
+            positives=np.concatenate([part.positives for part in parts]),
             columns={
-                column.name: np.stack([sketch.histogram(reference, column.name) for sketch in sketches])
+                column.name: np.concatenate([part.histograms for part in parts])
+                if column.name == PROBABILITY
+                else np.stack([sketch.columns[column.name] for sketch in sketches])
                 for column in reference.columns
             },
-            bin_rows=np.stack([sketch.reliability_rows(reference) for sketch in sketches]),
+            bin_rows=np.concatenate([part.bin_rows for part in parts]),
             bin_sums=np.stack([sketch.probability_sums for sketch in sketches]),
             labelled_rows=np.array([sketch.labelled.rows for sketch in sketches], dtype=np.int64),
             labelled_positives=np.array([sketch.labelled.positives for sketch in sketches], dtype=np.int64),
             labelled_sums=np.array([sketch.labelled.probability_sums for sketch in sketches], dtype=np.int64),
-            probability_cells=np.sum([sketch.columns[PROBABILITY][:-1] for sketch in sketches], axis=0),
+            probability_cells=np.sum([part.cells for part in parts], axis=0),
         )
 
     @property
@@ -78,4 +84,26 @@ class Totals:
                 tuple(counts.sum(axis=0).tolist())
                 for counts in (self.labelled_rows, self.labelled_positives, self.labelled_sums)
             )
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _OfProbability:
+    """What the cells of some sub-windows' probabilities add up to; ``cells`` of all of them together."""
+
+    rows: IntArray
+    positives: IntArray
+    histograms: IntArray
+    bin_rows: IntArray
+    cells: IntArray
+
+    @classmethod
+    def of(cls, reference: Reference, sketches: Sequence[Sketch]) -> _OfProbability:
+        counts = np.stack([sketch.columns[PROBABILITY] for sketch in sketches])
+        return cls(
+            rows=counts.sum(axis=1),
+            positives=positives(reference, counts),
+            histograms=probability_histogram(reference, counts),
+            bin_rows=reliability_rows(reference, counts),
+            cells=counts[:, :-1].sum(axis=0),
         )
