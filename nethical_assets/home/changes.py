@@ -179,7 +179,7 @@ def _drop_segments(workspace: Workspace, document: Document) -> None:
 
 def _drop_batches(workspace: Workspace, document: Document) -> None:
     from nethical_assets.core.drift.batch_files import batch_file
-    from nethical_assets.core.drift.segment_format import FAMILY_NAME
+    from nethical_assets.core.drift.segment_rows import FAMILY_NAME
 
     serving = workspace.home / "serving"
     named = [("inference", *name.partition("/")[::2]) for name in document["predictions"]]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from nethical_assets.core.drift.batch_files import Announce
     from nethical_assets.core.drift.given_labels import GivenLabels
+    from nethical_assets.core.drift.row_columns import RowColumns
     from nethical_assets.core.drift.sealing import Gathered
     from nethical_assets.core.drift.segment_format import SegmentRead
     from nethical_assets.core.drift.segments import SegmentWriter
@@ -198,12 +199,13 @@ class InferenceStore:
         return exclusive_lock(self._serving / "sealing.lock", waiting_seconds=waiting_seconds, what="the inference log")
 
     def _seal(self, paths: Sequence[Path]) -> SealedRows:
-        from nethical_assets.core.drift.sealing import gather
+        from nethical_assets.core.drift.sealing import gather_columns
 
-        reads, unreadable = _read(paths)
-        if not reads:
+        found, unreadable = _read(paths)
+        if not found:
             return SealedRows(unreadable=unreadable)
-        gathered = gather(reads, self._known)
+        reads = [read for read, _ in found]
+        gathered = gather_columns([rows for _, rows in found], self._known)
         batches = self._write(gathered, digest_json([read.path.name for read in reads]))
         damaged = [read for read in reads if read.damage]
         for line in (line for read in damaged for line in read.damage):
@@ -358,8 +360,9 @@ def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:
         yield group
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[SegmentRead], int]:
-    """The segments that can be read, and how many cannot."""
+def _read(paths: Sequence[Path]) -> tuple[list[tuple[SegmentRead, RowColumns]], int]:
+    """The segments that can be read with their rows, and how many cannot."""
+    from nethical_assets.core.drift.row_columns import columns_of
     from nethical_assets.core.drift.segments import read_segment
 
     reads, unreadable = [], 0
@@ -367,13 +370,12 @@ def _read(paths: Sequence[Path]) -> tuple[list[SegmentRead], int]:
         try:
             read = read_segment(path)
             # All rows are of this version, or none is taken.
-            for _ in read:
-                pass
+            rows = columns_of(read)
         except (IntegrityError, OSError) as error:
             unreadable += 1
             _LOGGER.warning("inference log: %s", error)
             continue
-        reads.append(read)
+        reads.append((read, rows))
     return reads, unreadable
 
 

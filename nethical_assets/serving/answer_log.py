@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from nethical_assets.core.drift.segments import FeedbackRow, LoggedRow, SegmentWriter
+from nethical_assets.core.drift.segments import FeedbackRow, LoggedRow, LoggedRows, SegmentWriter
 from nethical_assets.core.ground.errors import SegmentError
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.stores import segment_folder
@@ -33,7 +33,7 @@ class AnswerLog:
         )
         self._failing = False
 
-    def append(self, rows: Sequence[LoggedRow | FeedbackRow]) -> None:
+    def append(self, rows: Sequence[LoggedRow | FeedbackRow] | LoggedRows) -> None:
         """Have the kernel know the rows.
 
         Raises:

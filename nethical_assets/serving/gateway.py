@@ -15,18 +15,16 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, repeat
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from nethical_assets.core.detectors.registry import family_names
-from nethical_assets.core.drift.segments import FeedbackRow, LoggedRow
+from nethical_assets.core.drift.segment_rows import FeedbackRow, LoggedRow, LoggedRows, label_bytes, number_bytes
 from nethical_assets.core.governance.predictions import MALFORMED, screen_numbers, screen_outputs
 from nethical_assets.core.governance.scoring import ScoredRecord, ScoredRecords
 from nethical_assets.core.ground.errors import RecordError
@@ -307,7 +305,7 @@ class Gateway:
         )
         answer = write(many)
         turn.take()
-        self._journal.append(list(_rows(call, many, scored)))
+        self._journal.append(_rows(call, admitted.request_id, served, scored))
         positives = int(scored.predictions["label"].sum())
         self.metrics.scored(served.family, positives, len(scored.predictions) - positives)
         self.metrics.found(served.family, scored.masked, outputs)
@@ -371,24 +369,20 @@ def _refuse_malformed(findings: Mapping[str, int]) -> None:
         raise RefusedError(500, "no_prediction", "the model gave what is no prediction")
 
 
-def _rows(call: Call, many: ScoredMany, scored: ScoredRecords) -> Iterator[LoggedRow]:
-    """A row a prediction. What was masked is counted for the request as a whole: it is with its first row."""
-    served, predictions = many.served, many.predictions
-    sketch = served.detector.sketch(scored.inputs)
-    names = [str(name) for name in sketch.columns]
-    by_name = [sketch[name].to_numpy(dtype=np.float64).tolist() for name in sketch.columns]
-    described = zip(*by_name, strict=True) if names else repeat((), len(sketch))
-    # They are answered together.
-    now, latency_us = time.time_ns(), call.elapsed_us()
-    return map(
-        LoggedRow,
-        repeat(now),
-        many.request_ids,
-        repeat(served.family),
-        repeat(served.digest),
-        repeat(call.route),
-        *(predictions[name].tolist() for name in ("label", "probability", "score")),
-        map(dict, map(zip, repeat(names), described)),
-        repeat(latency_us),
-        chain([dict(scored.masked)], repeat({})),
+def _rows(call: Call, request_id: str, served: ServedModel, scored: ScoredRecords) -> LoggedRows:
+    """What is logged of records that are answered together."""
+    sketch, predictions = served.detector.sketch(scored.inputs), scored.predictions
+    return LoggedRows(
+        at_ns=time.time_ns(),
+        request=request_id,
+        first=0,
+        family=served.family,
+        model=served.digest,
+        route=call.route,
+        latency_us=call.elapsed_us(),
+        findings=dict(scored.masked),
+        label=label_bytes(predictions["label"]),
+        probability=number_bytes(predictions["probability"]),
+        score=number_bytes(predictions["score"]),
+        sketch={str(name): number_bytes(sketch[name]) for name in sketch.columns},
     )

@@ -13,7 +13,7 @@ import pytest
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.drift.feedback import labelled_rows
 from nethical_assets.core.drift.inference_log import InferenceLog
-from nethical_assets.core.drift.segment_format import FeedbackRow, LoggedRow
+from nethical_assets.core.drift.segment_rows import FeedbackRow, LoggedRow
 from nethical_assets.core.drift.segments import SegmentWriter, ended_segments
 from nethical_assets.core.ground.errors import BusyError, IntegrityError
 from nethical_assets.home import inference

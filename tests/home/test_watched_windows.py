@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from nethical_assets.core.drift import batch_files
-from nethical_assets.core.drift.segment_format import FeedbackRow, LoggedRow
+from nethical_assets.core.drift.segment_rows import FeedbackRow, LoggedRow
 from nethical_assets.core.drift.segments import SegmentWriter
 from nethical_assets.core.drift.windows import Window
 from nethical_assets.core.ground.errors import IntegrityError

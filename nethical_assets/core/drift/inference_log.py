@@ -33,7 +33,7 @@ from nethical_assets.core.drift.batch_files import (
     write_batch,
 )
 from nethical_assets.core.drift.reference import PROBABILITY, SCORE, FloatArray, prediction_columns
-from nethical_assets.core.drift.segment_format import FAMILY_NAME
+from nethical_assets.core.drift.segment_rows import FAMILY_NAME
 from nethical_assets.core.ground.digests import check_digest, digest_bytes
 from nethical_assets.core.ground.errors import DatasetError
 

@@ -1,24 +1,23 @@
 """From segments to batches: which rows become which batch, each request once.
 
 What belongs here: gathering the rows of segments into tables, the same tables from the same segments. What does not:
-reading a damaged file (``segment_format``), or writing, recording and removing anything (``home.inference``).
+reading a damaged file (``segment_format``), rows as columns (``row_columns``), or writing, recording and removing
+anything (``home.inference``).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 
-from nethical_assets.core.drift.feedback import FEEDBACK_SCHEMA
-from nethical_assets.core.drift.inference_log import AT, REQUEST_ID, REQUEST_SCHEMA, SPAN, prediction_table
-from nethical_assets.core.drift.segment_format import FeedbackRow, LoggedRow, Row
+from nethical_assets.core.drift.inference_log import AT, REQUEST_ID, SPAN
+from nethical_assets.core.drift.row_columns import RowColumns, ScoredColumns, scored_table
+from nethical_assets.core.drift.segment_rows import Row, Stored
 
-_ROWS_AT_ONCE = 8192
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPAN_NS = int(SPAN.total_seconds()) * 1_000_000_000
 
@@ -55,94 +54,38 @@ class Gathered:
         return sum(one.table.num_rows for one in self.predictions)
 
 
-def gather(segments: Iterable[Iterable[Row]], known: Known) -> Gathered:
+def gather(segments: Iterable[Iterable[Row | Stored]], known: Known) -> Gathered:
     """The batches of segments, in the order of which the rows are given.
 
     A request id stands for one request of its family: of rows with the same one the first by time stays, and none where
     the log has it already.
     """
-    rows = _Rows()
-    for segment in segments:
-        for row in segment:
-            rows.add(row)
+    return gather_columns([RowColumns.of(segment) for segment in segments], known)
+
+
+def gather_columns(segments: Sequence[RowColumns], known: Known) -> Gathered:
+    """As ``gather``, of segments that were read before."""
     predictions, again = [], 0
-    for family, tables in sorted(rows.predictions().items()):
+    for family, tables in sorted(_tables(segments).items()):
         kept = _first_of_each(family, tables, known)
         again += sum(table.num_rows for table in tables.values()) - sum(table.num_rows for table in kept.values())
         for model, table in kept.items():
             predictions += [PredictionBatch(family, model, *one) for one in _by_hour(table)]
-    return Gathered(tuple(predictions), rows.feedback(), again)
+    labels = [table for segment in segments for table in segment.feedback]
+    feedback = pa.concat_tables(labels).sort_by(AT) if labels else None
+    return Gathered(tuple(predictions), feedback, again)
 
 
-@dataclass
-class _Rows:
-    """Rows as columns; few rows are objects at a time."""
-
-    _waiting: dict[tuple[str, str], list[LoggedRow]] = field(default_factory=dict)
-    _tables: dict[tuple[str, str], list[pa.Table]] = field(default_factory=dict)
-    _labels: list[FeedbackRow] = field(default_factory=list)
-    _feedback: list[pa.Table] = field(default_factory=list)
-
-    def add(self, row: Row) -> None:
-        if isinstance(row, FeedbackRow):
-            self._labels.append(row)
-            if len(self._labels) == _ROWS_AT_ONCE:
-                self._flush_labels()
-            return
-        waiting = self._waiting.setdefault((row.family, row.model), [])
-        waiting.append(row)
-        if len(waiting) == _ROWS_AT_ONCE:
-            self._flush(row.family, row.model)
-
-    def predictions(self) -> dict[str, dict[str, pa.Table]]:
-        """Family -> model -> rows as they came."""
-        for key in sorted(self._waiting):
-            self._flush(*key)
-        found: dict[str, dict[str, pa.Table]] = {}
-        for (family, model), tables in sorted(self._tables.items()):
-            found.setdefault(family, {})[model] = pa.concat_tables(tables, promote_options="default")
-        return found
-
-    def feedback(self) -> pa.Table | None:
-        """All labels, in order of their times."""
-        self._flush_labels()
-        return pa.concat_tables(self._feedback).sort_by(AT) if self._feedback else None
-
-    def _flush(self, family: str, model: str) -> None:
-        if rows := self._waiting.pop((family, model), []):
-            self._tables.setdefault((family, model), []).append(_table(rows))
-
-    def _flush_labels(self) -> None:
-        rows, self._labels = self._labels, []
-        if rows:
-            columns = [
-                [row.at_ns for row in rows],
-                [row.request_id for row in rows],
-                [row.label for row in rows],
-                [row.actor for row in rows],
-            ]
-            kinds = FEEDBACK_SCHEMA.types
-            arrays = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
-            self._feedback.append(pa.table(arrays, schema=FEEDBACK_SCHEMA))
-
-
-def _table(rows: Sequence[LoggedRow]) -> pa.Table:
-    names = list(rows[0].sketch)
-    if any(list(row.sketch) != names for row in rows):
-        names = sorted({name for row in rows for name in row.sketch})
-    probability = np.array([row.probability for row in rows], dtype=np.float64)
-    score = np.array([row.score for row in rows], dtype=np.float64)
-    sketch = {name: np.array([row.sketch.get(name, math.nan) for row in rows], dtype=np.float64) for name in names}
-    requests = [
-        [row.request_id for row in rows],
-        [row.at_ns for row in rows],
-        [row.label for row in rows],
-        [row.route for row in rows],
-        [row.latency_us for row in rows],
-        [list(row.findings.items()) for row in rows],
-    ]
-    arrays = [pa.array(values, kind) for values, kind in zip(requests, REQUEST_SCHEMA.types, strict=True)]
-    return prediction_table(probability, score, sketch, pa.table(arrays, schema=REQUEST_SCHEMA))
+def _tables(segments: Sequence[RowColumns]) -> dict[str, dict[str, pa.Table]]:
+    """Family -> model -> rows as they came."""
+    pieces: dict[tuple[str, str], list[list[ScoredColumns]]] = {}
+    for segment in segments:
+        for key, some in segment.scored.items():
+            pieces.setdefault(key, []).append(some)
+    found: dict[str, dict[str, pa.Table]] = {}
+    for (family, model), by_segment in sorted(pieces.items()):
+        found.setdefault(family, {})[model] = scored_table(by_segment)
+    return found
 
 
 def _first_of_each(family: str, tables: dict[str, pa.Table], known: Known) -> dict[str, pa.Table]:

@@ -1,7 +1,7 @@
 """The framed file of a segment: what a row, a frame and a commit are, and reading what a writer left.
 
-What belongs here: the rows, their bytes, and telling what of a file is whole, torn, missing or damaged. What does not:
-writing rows as they come (``segments``), or making batches of them (``sealing``).
+What belongs here: frames, and telling what of a file is whole, torn, missing or damaged. What does not: the bytes of
+rows (``segment_rows``), writing rows as they come (``segments``), or making batches of them (``sealing``).
 
 A segment is a magic number and frames. A frame is a marker, its kind, the length of its payload, how many rows it
 holds, the number of its first row in the file, a CRC-32 of all that and of the payload, and the payload (msgpack). Rows
@@ -17,71 +17,28 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from msgspec import Meta
 
-from nethical_assets.core.ground.errors import DatasetError, IntegrityError
+from nethical_assets.core.drift.segment_rows import MAXIMUM_PAYLOAD, Row, Stored, decode_rows, decode_stored
+from nethical_assets.core.ground.errors import IntegrityError
 
 MAGIC = b"\xffNSEG\x01\r\n"
 OPEN_SUFFIX, CLOSED_SUFFIX = ".open", ".segment"
-MAXIMUM_PAYLOAD = 1 << 26
 ROWS_PER_FRAME = 4096
-FAMILY_NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
-Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-Label = Annotated[int, Meta(ge=-128, le=127)]
-_RESERVED = frozenset({"probability", "score"})
-"""What no drift report takes for a column of a sketch (``reference``, which is not imported here: it brings numpy)."""
-RequestId = Annotated[str, Meta(min_length=1, max_length=256)]
+_ROWS_AT_ONCE = 8192
 _MARKER = b"\xffNF\xfe"
 _HEAD = struct.Struct("<4sBxxxIIQ")
 _CHECK = struct.Struct("<I")
-_PAYLOAD = _HEAD.size + _CHECK.size
+_HEAD_AND_CHECK = struct.Struct(_HEAD.format + "I")
+_PAYLOAD = _HEAD_AND_CHECK.size
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-
-
-class LoggedRow(msgspec.Struct, frozen=True, array_like=True, tag="scored", gc=False):
-    """One answered request.
-
-    Attributes:
-        at_ns: when it was answered, nanoseconds since 1970 (UTC).
-        request_id: by which feedback names it, and a retry is known as one; 1 to 256 characters.
-        family, model: the detector family, and the digest of the model that answered.
-        route: by which way it was asked, such as ``v1``.
-        label, probability, score: the answer.
-        sketch: the numeric description of the input (``Detector.sketch_one``); never the input.
-        latency_us: microseconds from the request's arrival to its answer.
-        findings: kind -> how many findings of screening were masked in the input.
-    """
-
-    at_ns: Count
-    request_id: RequestId
-    family: Annotated[str, Meta(pattern=rf"^{FAMILY_NAME}$")]
-    model: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
-    route: Annotated[str, Meta(max_length=64)]
-    label: Label
-    probability: Annotated[float, Meta(ge=0.0, le=1.0)]
-    score: float
-    sketch: dict[str, float]
-    latency_us: Count
-    findings: dict[str, Count]
-
-
-class FeedbackRow(msgspec.Struct, frozen=True, array_like=True, tag="feedback", gc=False):
-    """What became known about a request: its true ``label``, when (nanoseconds since 1970, UTC) and from whom."""
-
-    at_ns: Count
-    request_id: RequestId
-    label: Label
-    actor: Annotated[str, Meta(max_length=256)]
-
-
-Row = LoggedRow | FeedbackRow
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
@@ -119,15 +76,8 @@ class Kind(IntEnum):
     """Nothing follows: the segment was closed by its writer."""
 
 
-def _plain(value: Any) -> Any:
-    """A number of numpy as a number."""
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"a {type(value).__name__} is no number")
-
-
-_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
-_ROWS = msgspec.msgpack.Decoder(list[LoggedRow | FeedbackRow])
+_OF_ROWS = int(Kind.ROWS)
+_ENCODER = msgspec.msgpack.Encoder()
 _HEADER = msgspec.msgpack.Decoder(SegmentHeader)
 _COMMIT = msgspec.msgpack.Decoder(Commit)
 
@@ -135,31 +85,6 @@ _COMMIT = msgspec.msgpack.Decoder(Commit)
 def encode(value: SegmentHeader | Commit) -> bytes:
     """The payload of a frame that holds no rows."""
     return _ENCODER.encode(value)
-
-
-def encode_rows(rows: Sequence[Row]) -> bytes:
-    """The payload of a frame of rows.
-
-    Raises:
-        DatasetError: a field of a row is not what it is declared to be, or they are too large for one frame. Such a row
-            would stop every later reader, so it is read back here. The line names the field and never a value.
-    """
-    try:
-        payload = _ENCODER.encode(rows)
-        _ROWS.decode(payload)
-    except msgspec.ValidationError as error:
-        raise DatasetError(f"a row for the inference log is not what it should be: {error}") from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DatasetError(
-            f"a row for the inference log holds what cannot be written ({type(error).__name__})"
-        ) from None
-    if any(isinstance(row, LoggedRow) and not _RESERVED.isdisjoint(row.sketch) for row in rows):
-        raise DatasetError(
-            "a row for the inference log has a sketch column named as a prediction is; rename the column"
-        )
-    if len(payload) > MAXIMUM_PAYLOAD:
-        raise DatasetError(f"rows for the inference log take {len(payload)} bytes, at most {MAXIMUM_PAYLOAD} at once")
-    return payload
 
 
 def frame(kind: Kind, payload: bytes = b"", *, rows: int = 0, first: int) -> bytes:
@@ -227,9 +152,22 @@ class SegmentRead:
     def __iter__(self) -> Iterator[Row]:
         for one in self._frames:
             try:
-                yield from _ROWS.decode(memoryview(self._data)[one.payload : one.end])
+                yield from decode_rows(memoryview(self._data)[one.payload : one.end])
             except msgspec.DecodeError:
-                raise _unknown(self.path) from None
+                raise unknown_rows(self.path) from None
+
+    def stored(self) -> Iterator[Stored]:
+        """The rows in their order as they are stored, some of them together.
+
+        Raises:
+            IntegrityError: as iterating.
+        """
+        data = memoryview(self._data)
+        for _, frames in groupby(self._frames, key=lambda one: one.first // _ROWS_AT_ONCE):
+            try:
+                yield from decode_stored([data[one.payload : one.end] for one in frames])
+            except msgspec.DecodeError:
+                raise unknown_rows(self.path) from None
 
     @property
     def missing_rows(self) -> int:
@@ -251,10 +189,11 @@ def read_segment(path: Path, *, boot: str | None = None) -> SegmentRead:
     try:
         return _Reading(path, data, boot_id() if boot is None else boot).result()
     except msgspec.DecodeError:
-        raise _unknown(path) from None
+        raise unknown_rows(path) from None
 
 
-def _unknown(path: Path) -> IntegrityError:
+def unknown_rows(path: Path) -> IntegrityError:
+    """What is said of a segment whose frames are whole and whose rows are none of this version."""
     return IntegrityError(
         f"{path}: a segment of the inference log that this version cannot read; update, or move it away"
     )
@@ -264,7 +203,7 @@ class _Reading:
     """One pass over the bytes of a segment."""
 
     def __init__(self, path: Path, data: bytes, boot: str) -> None:
-        self._path, self._data = path, data
+        self._path, self._data, self._view = path, data, memoryview(data)
         self._header: SegmentHeader | None = None
         self._frames: list[_Frame] = []
         self._gaps: list[_Gap] = []
@@ -290,11 +229,13 @@ class _Reading:
             position = found.end
 
     def _take(self, found: _Frame) -> None:
-        payload = memoryview(self._data)[found.payload : found.end]
         self._next = found.first + found.rows
+        # Nearly all are of rows, and there may be one for each row.
+        if found.kind == _OF_ROWS:
+            self._frames.append(found)
+            return
+        payload = self._view[found.payload : found.end]
         match found.kind:
-            case Kind.ROWS:
-                self._frames.append(found)
             case Kind.HEADER:
                 self._header = _HEADER.decode(payload)
                 self._promised = max(self._promised, self._header.promised)
@@ -308,18 +249,16 @@ class _Reading:
 
     def _frame_at(self, position: int, *, behind_gap: bool = False) -> _Frame | None:
         """The frame that begins there, if it is whole and its rows are the next ones, or later ones behind a gap."""
-        data, start = self._data, position + _PAYLOAD
-        if start > len(data):
+        view, start = self._view, position + _PAYLOAD
+        if start > len(view):
             return None
-        marker, kind, length, rows, first = _HEAD.unpack_from(data, position)
+        marker, kind, length, rows, first, check = _HEAD_AND_CHECK.unpack_from(view, position)
         end = start + length
-        if marker != _MARKER or length > MAXIMUM_PAYLOAD or end > len(data):
+        if marker != _MARKER or length > MAXIMUM_PAYLOAD or end > len(view):
             return None
         if first < self._next or (first > self._next and not behind_gap):
             return None
-        (check,) = _CHECK.unpack_from(data, position + _HEAD.size)
-        head = data[position : position + _HEAD.size]
-        if zlib.crc32(memoryview(data)[start:end], zlib.crc32(head)) != check:
+        if zlib.crc32(view[start:end], zlib.crc32(view[position : start - _CHECK.size])) != check:
             return None
         return _Frame(kind, position, start, end, rows, first)
 

@@ -27,23 +27,29 @@ from nethical_assets.core.drift.segment_format import (
     OPEN_SUFFIX,
     ROWS_PER_FRAME,
     Commit,
-    FeedbackRow,
     Kind,
-    LoggedRow,
-    Row,
     SegmentHeader,
     SegmentRead,
     boot_id,
     encode,
-    encode_rows,
     frame,
     read_segment,
 )
+from nethical_assets.core.drift.segment_rows import FeedbackRow, LoggedRow, LoggedRows, Row, encode_rows, part_of
 from nethical_assets.core.ground.disk import advice
 from nethical_assets.core.ground.errors import SegmentError
 from nethical_assets.core.ground.storage import lock_file, sync_folder, temporary_prefix
 
-__all__ = ["FeedbackRow", "LoggedRow", "Row", "SegmentRead", "SegmentWriter", "ended_segments", "read_segment"]
+__all__ = [
+    "FeedbackRow",
+    "LoggedRow",
+    "LoggedRows",
+    "Row",
+    "SegmentRead",
+    "SegmentWriter",
+    "ended_segments",
+    "read_segment",
+]
 
 SEGMENT_NAME = re.compile(
     rf"\d{{8}}T\d{{6}}\.\d{{6}}Z-[0-9a-f]{{16}}-\d{{6}}(?:{re.escape(OPEN_SUFFIX)}|{re.escape(CLOSED_SUFFIX)})"
@@ -197,7 +203,7 @@ class SegmentWriter:
         self._thread: threading.Thread | None = None
         self.rows = self.durable_rows = 0
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(self, rows: Sequence[Row] | LoggedRows) -> None:
         """Write ``rows`` behind all earlier ones: they are in the kernel when this returns.
 
         Raises:
@@ -208,7 +214,7 @@ class SegmentWriter:
         if not rows:
             return
         starts = range(0, len(rows), ROWS_PER_FRAME)
-        payloads = [encode_rows(rows[start : start + ROWS_PER_FRAME] if len(starts) > 1 else rows) for start in starts]
+        payloads = [encode_rows(part_of(rows, start, start + ROWS_PER_FRAME)) for start in starts]
         while not self._appended(payloads, len(rows)):
             self._commit(room=len(rows))
         if not self._wake.is_set():
