@@ -1,19 +1,27 @@
 """One connection of the gateway: what uvicorn's own leaves open.
 
-What belongs here: limits to how long the head of a request, and a client that does not read its answer, may take, and
-the shape of the answer to what is no HTTP.
-What does not: requests whose head is there (``endpoints``).
+What belongs here: limits to how long the head of a request, and a client that does not read its answer, may take, the
+shape of the answer to what is no HTTP, and taking a whole body and sending a whole answer in one step each. What does
+not: requests whose head is there (``endpoints``).
+
+ASGI hands a body and an answer over in messages: a task that waits for what is there already, and a system call for
+the head of an answer and another one for its body. Where all is at hand the connection, which a request finds in its
+scope, does it in one step; where it is not it says so, and the messages do it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import MutableMapping
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from nethical_assets.serving.payloads import JSON
 from nethical_assets.serving.refusals import RefusedError, malformed
+
+EXTENSION = "nethical.connection"
+"""Under which name a scope's ``extensions`` have the connection; another server has none."""
 
 
 def connections(head_seconds: float) -> type[Connection]:
@@ -27,6 +35,7 @@ class Connection(HttpToolsProtocol):
     head_seconds: float
     _head_timer: asyncio.TimerHandle | None = None
     _unread_timer: asyncio.TimerHandle | None = None
+    _head_begun = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -42,8 +51,10 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """What is received between requests and begins none leaves nothing that is waited for: the next one is."""
         super().data_received(data)
+        if self._head_timer is not None or self.transport.is_closing():
+            return
         idle = self.cycle is None or self.cycle.response_complete
-        if idle and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+        if self._head_begun or (idle and self.timeout_keep_alive_task is None):
             self._wait_for_head()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -62,14 +73,51 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def on_message_begin(self) -> None:
-        """A request has begun: its head has to follow."""
+        """A request has begun: its head has to follow. It is waited for where it is not in the same bytes."""
         super().on_message_begin()
-        self._wait_for_head()
+        self._head_begun = True
+        self.scope["extensions"] = {EXTENSION: self}  # type: ignore[dict-item]
 
     def on_headers_complete(self) -> None:
         """The head is there."""
+        self._head_begun = False
         self._stop_waiting()
         super().on_headers_complete()
+
+    def body_at_hand(self, scope: MutableMapping[str, Any]) -> bytes | None:
+        """The body of the request with this scope where all of it is there and was not taken yet, else None."""
+        cycle = self.cycle
+        if cycle is None or cycle.scope is not scope or cycle.more_body or cycle.disconnected:
+            return None
+        if cycle.waiting_for_100_continue or not cycle.message_event.is_set():
+            return None
+        cycle.message_event.clear()
+        body, cycle.body = bytes(cycle.body), bytearray()
+        self.flow.resume_reading()
+        return body
+
+    def answered_at_once(self, scope: MutableMapping[str, Any], status: int, head: bytes, body: bytes) -> bool:
+        """Send a whole answer to the request with this scope, unless it is a matter of more than writing it: to a
+        client that reads slowly, is gone, or is told that the connection ends.
+
+        Args:
+            head: the header fields, a line each, of which one is the length of ``body``.
+        """
+        cycle = self.cycle
+        if cycle is None or cycle.scope is not scope or cycle.response_started or cycle.disconnected:
+            return False
+        if self.flow.write_paused or not cycle.keep_alive or scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        content = [STATUS_LINE[status]]
+        for name, value in cycle.default_headers:
+            content += (name, b": ", value, b"\r\n")
+        content += (head, b"\r\n", body)
+        self.transport.write(b"".join(content))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, in the one shape of errors."""

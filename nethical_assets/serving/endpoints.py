@@ -11,11 +11,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
 from nethical_assets.core.ground.unexpected import describe_unexpected
+from nethical_assets.serving.connections import EXTENSION, Connection
 from nethical_assets.serving.metrics import GatewayMetrics
 from nethical_assets.serving.payloads import JSON
 from nethical_assets.serving.refusals import RefusedError, busy, invalid, malformed, too_large, unexpected
@@ -26,6 +27,8 @@ LARGE_BYTES = 1 << 16
 LARGE_TEXT_BYTES = 1 << 12
 """A text in a larger body is: it is looked through for what has to be masked, as it is and decoded."""
 _LONGEST_NAME = 200
+_SHOWN_AFTER_SECONDS = 0.01
+"""How old the metric of the requests at work may be: to set it twice a request costs more than to count one."""
 _CLIENT_LEFT = 499
 """Counted where the client was gone before its answer; nothing is sent."""
 
@@ -46,8 +49,7 @@ class Limits:
     retry_after_seconds: int
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """What is sent."""
 
     body: bytes
@@ -58,10 +60,12 @@ class Reply:
 
 @dataclass
 class InFlight:
-    """What a worker is at: requests, and the bytes of their bodies that it holds."""
+    """What a worker is at: requests, and the bytes of their bodies that it holds; and whether the metric of them is
+    about to be set."""
 
     count: int = 0
     bytes: int = 0
+    is_shown_soon: bool = False
 
 
 @dataclass
@@ -125,12 +129,17 @@ class Call:
         declared = self.header(b"content-length")
         if declared is not None and (not declared.isdigit() or int(declared[:20]) > limit):
             raise too_large(f"a body has at most {limit} bytes", closes=True)
-        try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                body = await self._whole(limit)
-        except TimeoutError:
-            reason = f"the body did not arrive within {self.limits.body_seconds:g} seconds"
-            raise RefusedError(408, "timeout", reason, closes=True) from None
+        connection = connection_of(self.scope)
+        body = None if connection is None else connection.body_at_hand(self.scope)
+        if body is not None:
+            self._hold(len(body), len(body), limit)
+        else:
+            try:
+                async with asyncio.timeout(self.limits.body_seconds):
+                    body = await self._whole(limit)
+            except TimeoutError:
+                reason = f"the body did not arrive within {self.limits.body_seconds:g} seconds"
+                raise RefusedError(408, "timeout", reason, closes=True) from None
         self.read_at = time.monotonic()
         return body
 
@@ -143,15 +152,19 @@ class Call:
                 raise ClientLeftError
             part = message.get("body", b"")
             size += len(part)
-            self.held += len(part)
-            self.in_flight.bytes += len(part)
-            if size > limit:
-                raise too_large(f"a body has at most {limit} bytes", closes=True)
-            if size > LARGE_BYTES and self.in_flight.bytes > self.limits.bytes_in_flight:
-                raise busy("too much is sent at once", self.limits.retry_after_seconds, closes=True)
+            self._hold(len(part), size, limit)
             if not message.get("more_body", False):
                 return part if not parts else b"".join((*parts, part))
             parts.append(part)
+
+    def _hold(self, part: int, size: int, limit: int) -> None:
+        """Count so many bytes more, of a body that has ``size`` by now."""
+        self.held += part
+        self.in_flight.bytes += part
+        if size > limit:
+            raise too_large(f"a body has at most {limit} bytes", closes=True)
+        if size > LARGE_BYTES and self.in_flight.bytes > self.limits.bytes_in_flight:
+            raise busy("too much is sent at once", self.limits.retry_after_seconds, closes=True)
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -185,7 +198,7 @@ class Endpoint:
         status = _CLIENT_LEFT if answer is None else answer.status
         self._metrics.answered(self._route, call.family, status, (time.perf_counter_ns() - started) / 1e9)
         if answer is not None:
-            await send_answer(send, answer)
+            await send_answer(scope, send, answer)
 
     async def _answer(self, call: Call) -> Reply | None:
         if not self._bounded:
@@ -194,13 +207,23 @@ class Endpoint:
         if in_flight.count >= self._limits.in_flight:
             return self._refusal(call, busy("too many requests at once", self._limits.retry_after_seconds))
         in_flight.count += 1
-        self._metrics.in_flight.set(in_flight.count)
+        if not in_flight.is_shown_soon:
+            in_flight.is_shown_soon = True
+            asyncio.get_running_loop().call_later(_SHOWN_AFTER_SECONDS, self._show)
         try:
             return await self._guarded(call)
         finally:
             in_flight.count -= 1
             in_flight.bytes -= call.held
-            self._metrics.in_flight.set(in_flight.count)
+
+    def _show(self) -> None:
+        """Tell the metric how many requests there are, and again until there are none."""
+        in_flight = self._in_flight
+        self._metrics.in_flight.set(in_flight.count)
+        if in_flight.count:
+            asyncio.get_running_loop().call_later(_SHOWN_AFTER_SECONDS, self._show)
+        else:
+            in_flight.is_shown_soon = False
 
     async def _guarded(self, call: Call) -> Reply | None:
         try:
@@ -221,10 +244,21 @@ class Endpoint:
         return Reply(refused.body(), refused.status, headers=refused.headers)
 
 
-async def send_answer(send: Send, answer: Reply) -> None:
+def connection_of(scope: Scope) -> Connection | None:
+    """The connection that a request came by; None where the server is another one."""
+    connection: Connection | None = scope.get("extensions", {}).get(EXTENSION)
+    return connection
+
+
+async def send_answer(scope: Scope, send: Send, answer: Reply) -> None:
     """Send a whole answer."""
+    connection, content_type = connection_of(scope), answer.content_type.encode()
+    if connection is not None and not answer.headers:
+        head = b"content-type: %b\r\ncontent-length: %d\r\n" % (content_type, len(answer.body))
+        if connection.answered_at_once(scope, answer.status, head, answer.body):
+            return
     headers: list[Any] = [
-        (b"content-type", answer.content_type.encode()),
+        (b"content-type", content_type),
         (b"content-length", b"%d" % len(answer.body)),
         *answer.headers,
     ]

@@ -93,6 +93,13 @@ class Detector(Protocol):
             DatasetError: an input column is not in ``record``.
         """
 
+    def score_and_sketch_one(self, record: Mapping[str, Any]) -> tuple[OnePrediction, Mapping[str, float]]:
+        """``score_one`` and ``sketch_one`` in one pass over the record.
+
+        Raises:
+            DatasetError: an input column is not in ``record``.
+        """
+
     def to_files(self) -> Mapping[str, bytes]:
         """The artifact: file name -> bytes, without pickle; the same detector always gives the same bytes."""
 

@@ -96,6 +96,10 @@ class CalibratedDetector(ABC):
     def _score_of_one(self, record: Mapping[str, Any]) -> float:
         """The score of one row of input columns, equal to ``score`` of a frame of it bit for bit."""
 
+    @abstractmethod
+    def sketch_one(self, record: Mapping[str, Any]) -> Mapping[str, float]:
+        """See ``base.Detector``."""
+
     def probability(self, inputs: pd.DataFrame) -> FloatArray:
         """The calibrated probability, shape ``(rows,)``, in [0, 1]."""
         return self.predict(inputs).probability
@@ -107,7 +111,13 @@ class CalibratedDetector(ABC):
 
     def score_one(self, record: Mapping[str, Any]) -> OnePrediction:
         """Score and probability of one row of input columns, bit for bit as ``predict`` of a frame of it."""
-        score = self._score_of_one(record)
+        return self._calibrated(self._score_of_one(record))
+
+    def score_and_sketch_one(self, record: Mapping[str, Any]) -> tuple[OnePrediction, Mapping[str, float]]:
+        """``score_one`` and ``sketch_one``; a family in which both read the same reads it once."""
+        return self.score_one(record), self.sketch_one(record)
+
+    def _calibrated(self, score: float) -> OnePrediction:
         return OnePrediction(score, self.calibration.probability_of_one(score))
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +66,20 @@ class ValueTest:
                 return True
             return self._number_holds_nothing(name, number)
         return value is None or kind is bool
+
+    def all_hold_nothing(self, values: Mapping[str, object], readings: Mapping[str, Reading]) -> bool:
+        """Whether each of ``values`` by its column holds nothing, which ``readings`` says how to read."""
+        remembered, holds_nothing = self._remembered, self.holds_nothing
+        for name, value in values.items():
+            kind = type(value)
+            # Most are small numbers, which are told apart here without a call.
+            if (kind is int or kind is float) and -SMALLEST_IDENTIFIER < value < SMALLEST_IDENTIFIER:  # type: ignore[operator]
+                continue
+            if kind is str and value in remembered.get(name, ()):
+                continue
+            if not holds_nothing(name, readings[name], value):
+                return False
+        return True
 
     def _number_holds_nothing(self, name: str, number: float) -> bool:
         if isinstance(number, float) and not (number.is_integer() and abs(number) < LARGEST_EXACT):

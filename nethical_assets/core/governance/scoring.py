@@ -15,7 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -117,8 +117,18 @@ def _reading(spec: DetectorSpec, entries: tuple[DatasetEntry, ...], column: str)
     return Reading.VALUES
 
 
-@dataclass(frozen=True)
-class ScoredRecord:
+class _Readings(dict[str, Reading]):
+    """Column -> how it is read, looked up once."""
+
+    def __init__(self, spec: DetectorSpec, entries: tuple[DatasetEntry, ...]) -> None:
+        super().__init__()
+        self._spec, self._entries = spec, entries
+
+    def __missing__(self, column: str) -> Reading:
+        return self.setdefault(column, _reading(self._spec, self._entries, column))
+
+
+class ScoredRecord(NamedTuple):
     """One raw record as a detector read it, and what it said: the fields of ``ScoredRecords`` for one row.
 
     ``inputs``: the family's input columns, masked; ``label``: 0 or 1, by the threshold; ``sketch``: see ``Detector``;
@@ -154,7 +164,8 @@ class RecordScorer:
         self._threshold = decision_threshold
         self._reader = spec.record_reader(entries)
         self._test = ValueTest(screener, masked_rules(screener))
-        self._readings: dict[str, Reading] = {}
+        self._readings = _Readings(spec, entries)
+        self._canonical = canonical_reading(spec.kind)
 
     def score(self, record: Mapping[str, Any]) -> ScoredRecord:
         """Score one raw or canonical record of plain JSON values.
@@ -174,9 +185,8 @@ class RecordScorer:
         inputs = self._reader.inputs(record)
         if inputs is None or not self.holds_nothing(record, inputs):
             return None
-        said = self._detector.score_one(inputs)
-        label = int(said.probability >= self._threshold)
-        return ScoredRecord(inputs, label, said.probability, said.score, self._detector.sketch_one(inputs), {})
+        (score, probability), sketch = self._detector.score_and_sketch_one(inputs)
+        return ScoredRecord(inputs, int(probability >= self._threshold), probability, score, sketch, {})
 
     def score_many(self, frame: pd.DataFrame) -> ScoredRecords:
         """Score records as ``score_records`` does, with cells as strict as the fields of one record.
@@ -206,12 +216,9 @@ class RecordScorer:
 
     def holds_nothing(self, record: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
         """Whether screening certainly finds nothing in ``record`` nor in the ``inputs`` that it becomes."""
-        readings, holds_nothing = self._readings, self._test.holds_nothing
-        for name, value in record.items():
-            reading = readings.get(name) or self._reading(name)
-            if not holds_nothing(name, reading, value):
-                return False
-        reading = canonical_reading(self._spec.kind)
+        readings, holds_nothing, reading = self._readings, self._test.holds_nothing, self._canonical
+        if not self._test.all_hold_nothing(record, readings):
+            return False
         for name, value in inputs.items():
             if type(value) is not str:
                 continue
@@ -222,12 +229,9 @@ class RecordScorer:
                 return False
         return True
 
-    def _reading(self, name: str) -> Reading:
-        return self._readings.setdefault(name, _reading(self._spec, self._entries, name))
-
     def _scored_as_frame(self, record: Mapping[str, Any]) -> ScoredRecord:
         certain = self._test.holds_nothing
-        clean = [name for name, value in record.items() if certain(name, self._reading(name), value)]
+        clean = [name for name, value in record.items() if certain(name, self._readings[name], value)]
         scored = self._scored(frame_of_one(record), clean)
         columns = [
             name for name in scored.inputs.columns if name in self._spec.input_columns or not self._spec.input_columns

@@ -11,6 +11,7 @@ a number is read, ``n/a``) and NaN, which JSON does not have: where there is no 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import re
@@ -65,8 +66,18 @@ def numbers_of(cells: Sequence[Any]) -> FloatArray:
         except OverflowError:
             numbers = np.array([number_of(cell) for cell in cells], dtype=np.float64)
         finite = np.isfinite(numbers)
-        return numbers if finite.all() else np.where(finite, numbers, np.nan)
+        return numbers if np.count_nonzero(finite) == len(numbers) else np.where(finite, numbers, np.nan)
     return np.array([number_of(cell) for cell in cells], dtype=np.float64)
+
+
+def floats_of(cells: Sequence[Any]) -> list[float]:
+    """``numbers_of`` the cells as a list."""
+    if _PLAIN_NUMBERS.issuperset(map(type, cells)):
+        with contextlib.suppress(OverflowError):
+            numbers = list(map(float, cells))
+            if math.isfinite(sum(numbers)):
+                return numbers
+    return [number_of(cell) for cell in cells]
 
 
 def number_or_zero(cell: Any) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nethical_assets.core.rows.one_cell import number_of, numbers_of
+from nethical_assets.core.rows.one_cell import floats_of, number_of, numbers_of
 
 NUMBERS = st.one_of(st.integers(), st.floats(), st.just(-(10**400)))
 CELLS = st.one_of(st.lists(NUMBERS), st.lists(st.one_of(NUMBERS, st.booleans(), st.none(), st.text(max_size=3))))
@@ -23,3 +23,4 @@ CELLS = st.one_of(st.lists(NUMBERS), st.lists(st.one_of(NUMBERS, st.booleans(), 
 def test_numbers_of_cells_are_those_of_each(cells: list[Any]) -> None:
     each = np.array([number_of(cell) for cell in cells], dtype=np.float64)
     assert numbers_of(cells).tobytes() == each.tobytes()
+    assert np.array(floats_of(cells), dtype=np.float64).tobytes() == each.tobytes()

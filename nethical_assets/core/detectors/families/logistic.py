@@ -7,6 +7,8 @@ says so, per dataset).
 
 from __future__ import annotations
 
+import math
+import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +18,7 @@ import pandas as pd
 from pydantic import Field
 
 from nethical_assets.core.detectors.artifact import FileModel, expect_files, read_model, read_tensors, write_tensors
-from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows
+from nethical_assets.core.detectors.base import DetectorSpec, LabelledRows, OnePrediction
 from nethical_assets.core.detectors.calibration import CalibratedDetector, Calibration, fit_calibration
 from nethical_assets.core.detectors.fitting import in_content_order, one_thread, require_both_classes
 from nethical_assets.core.ground.digests import pretty_json
@@ -32,7 +34,7 @@ from nethical_assets.core.rows.frames import (
     unreadable,
     with_declared_columns,
 )
-from nethical_assets.core.rows.one_cell import Reads, category_of, numbers_of
+from nethical_assets.core.rows.one_cell import Reads, category_of, floats_of, numbers_of
 from nethical_assets.core.rows.one_record import (
     Inputs,
     RecordLayout,
@@ -87,27 +89,45 @@ class LogisticDetector(CalibratedDetector):
         self._columns, self._numeric = model.columns, model.numeric_columns
         self._levels = _level_places(model)
         self._sketched = _sketched_columns(model, coefficients)
+        # For one record: what of the model would be looked up again each time.
+        self._width = model.width
+        self._rare_places = [rare for _, _, rare in self._levels]
+        self._intercept, self._weights = float(coefficients[0]), coefficients[1:]
+        self._sketched_places = np.array([self._numeric.index(name) for name in self._sketched], dtype=np.intp)
 
     def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Log-odds before calibration, shape ``(rows,)``."""
         require_columns(inputs, self._model.columns, f"inputs of family {_FAMILY}")
         design = _design(inputs, self._model, self._centre, self._scale)
         # einsum adds each row's products in the same order however many rows there are; BLAS does not.
-        products = np.einsum("ij,j->i", design, self._coefficients[1:])
-        return np.asarray(products + self._coefficients[0], dtype=np.float64)
+        products = np.einsum("ij,j->i", design, self._weights)
+        return np.asarray(products + self._intercept, dtype=np.float64)
 
     def _score_of_one(self, record: Mapping[str, Any]) -> float:
-        require_fields(record, self._columns, f"inputs of family {_FAMILY}")
-        row = np.zeros((1, self._model.width))
-        numbers = numbers_of([record[name] for name in self._numeric])
-        for column, places, rare in self._levels:
-            row[0, places.get(category_of(record[column]), rare)] = 1.0
-        if len(numbers):
-            both = 2 * len(numbers)
-            values, missing = _standardised(signed_log(numbers), self._centre, self._scale)
-            row[0, : len(numbers)], row[0, len(numbers) : both] = values, missing
-        products = np.einsum("ij,j->i", row, self._coefficients[1:])
-        return float(products[0] + self._coefficients[0])
+        return self._score_of_read(*self._read_one(record))
+
+    def _read_one(self, record: Mapping[str, Any]) -> tuple[FloatArray, list[int]]:
+        """The signed logarithm of each numeric column, NaN where it is missing, and the place of the level of each
+        categorical one."""
+        try:
+            numbers = numbers_of([record[name] for name in self._numeric])
+            levels = [places.get(category_of(record[column]), rare) for column, places, rare in self._levels]
+        except KeyError:
+            require_fields(record, self._columns, f"inputs of family {_FAMILY}")
+            raise
+        return signed_log(numbers), levels
+
+    def _score_of_read(self, logs: FloatArray, levels: Sequence[int]) -> float:
+        row = np.zeros((1, self._width))
+        count = len(logs)
+        if count:
+            values, missing = _standardised(logs, self._centre, self._scale)
+            row[0, :count] = values
+            if missing is not None:
+                row[0, count : 2 * count] = missing
+        for place in levels:
+            row[0, place] = 1.0
+        return float(np.einsum("ij,j->i", row, self._weights)[0]) + self._intercept
 
     @property
     def calibration(self) -> Calibration:
@@ -126,12 +146,19 @@ class LogisticDetector(CalibratedDetector):
 
     def sketch_one(self, record: Mapping[str, Any]) -> dict[str, float]:
         """The columns of ``sketch`` for one row of input columns."""
-        require_fields(record, self._columns, f"inputs of family {_FAMILY}")
-        logs = signed_log(numbers_of([record[name] for name in self._sketched]))
-        unknown = [category_of(record[column]) not in places for column, places, _ in self._levels]
-        sketch = dict(zip(self._sketched, np.where(np.isnan(logs), 0.0, logs).tolist(), strict=True))
-        if unknown:
-            sketch["rare_level_share"] = sum(unknown) / len(unknown)
+        return self._sketch_of_read(*self._read_one(record))
+
+    def score_and_sketch_one(self, record: Mapping[str, Any]) -> tuple[OnePrediction, dict[str, float]]:
+        """``score_one`` and ``sketch_one``: the numbers are read, and their logarithms taken, once for both."""
+        logs, levels = self._read_one(record)
+        return self._calibrated(self._score_of_read(logs, levels)), self._sketch_of_read(logs, levels)
+
+    def _sketch_of_read(self, logs: FloatArray, levels: Sequence[int]) -> dict[str, float]:
+        values = [0.0 if math.isnan(value) else value for value in logs[self._sketched_places].tolist()]
+        sketch = dict(zip(self._sketched, values, strict=True))
+        if levels:
+            unknown = sum(map(operator.eq, levels, self._rare_places))
+            sketch["rare_level_share"] = unknown / len(levels)
         return sketch
 
     def to_files(self) -> Mapping[str, bytes]:
@@ -219,8 +246,7 @@ def record_reader(entries: tuple[DatasetEntry, ...]) -> RecordReader:
         absent = {column: np.nan if column in numeric else MISSING for column in union if column not in read}
 
         def inputs(record: Mapping[str, Any]) -> Inputs:
-            values = numbers_of([record[column] for column in numbers]).tolist()
-            found = {**absent, **dict(zip(numbers, values, strict=True))}
+            found = dict(zip(numbers, floats_of([record[column] for column in numbers]), strict=True)) | absent
             for column in categorical:
                 found[column] = category_of(record[column])
             return found if order is None else {column: found[column] for column in order}
@@ -308,11 +334,15 @@ def _levels(values: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(order[:_MAXIMUM_LEVELS]))
 
 
-def _standardised(logs: FloatArray, centre: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Signed logarithms in deviations from the training rows, 0 where missing, and which ones are missing."""
+def _standardised(logs: FloatArray, centre: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+    """Signed logarithms in deviations from the training rows, 0 where missing, and which ones are missing (1.0), None
+    where none is."""
+    values = (logs - centre) / scale
     missing = np.isnan(logs)
-    values = np.where(missing, 0.0, (logs - centre) / scale)
-    return np.minimum(np.maximum(values, -_LARGEST_DEVIATION), _LARGEST_DEVIATION), missing.astype(np.float64)
+    flags = missing.astype(np.float64) if np.count_nonzero(missing) else None
+    if flags is not None:
+        values = np.where(missing, 0.0, values)
+    return np.minimum(np.maximum(values, -_LARGEST_DEVIATION), _LARGEST_DEVIATION), flags
 
 
 def _design(inputs: pd.DataFrame, model: _Model, centre: FloatArray, scale: FloatArray) -> FloatArray:
@@ -320,7 +350,8 @@ def _design(inputs: pd.DataFrame, model: _Model, centre: FloatArray, scale: Floa
     parts = [np.zeros((len(inputs), 0))]
     if model.numeric_columns:
         logs = np.column_stack([signed_log(read_numbers(inputs[name])) for name in model.numeric_columns])
-        parts += _standardised(logs, centre, scale)
+        values, missing = _standardised(logs, centre, scale)
+        parts += [values, np.zeros_like(values) if missing is None else missing]
     for each in model.categorical_columns:
         place = pd.Index(each.levels, dtype="str").get_indexer(pd.Index(categories(inputs[each.column]), dtype="str"))
         parts.append((place[:, None] == np.array([*range(len(each.levels)), -1])).astype(np.float64))
