@@ -4,7 +4,7 @@ What belongs here: what schedules, sensors, the command line and the jobs themse
 materializes (``orchestration.jobs``), or when it runs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -21,6 +21,8 @@ FAMILIES_TAG = "nethical/families"
 """The families of a run of several, separated by commas."""
 TRIGGER_TAG = "nethical/trigger"
 REASON_TAG = "nethical/reason"
+ASKED_TAG = "nethical/evidence"
+"""Of a run of the watch: each family with the evidence by which it was asked for, ``family=evidence``, by commas."""
 WATCH_TRIGGER = "watch"
 """What the schedule of the watch says that its runs are asked for by."""
 
@@ -34,6 +36,12 @@ def families_of(run: dg.DagsterRun) -> tuple[str, ...]:
     """The families a run was asked for; none where it is about something else."""
     named = run.tags.get(FAMILY_TAG) or run.tags.get(FAMILIES_TAG) or ""
     return tuple(name for name in named.split(",") if name)
+
+
+def asked_by(run: dg.DagsterRun) -> dict[str, str]:
+    """The families that the schedule of the watch asked a run for, each with its evidence; none of other runs."""
+    pairs = (pair.partition("=") for pair in run.tags.get(ASKED_TAG, "").split(","))
+    return {family: evidence for family, _, evidence in pairs if family and evidence}
 
 
 def family_request(
@@ -69,13 +77,16 @@ def family_request(
 def watch_request(
     repository: dg.RepositoryDefinition | None,
     assets: Sequence[dg.AssetKey],
-    families: Sequence[str],
+    evidence: Mapping[str, str],
     *,
     window: str,
     run_key: str,
     reason: str,
 ) -> dg.RunRequest:
-    """A run of the watch for the window whose key this is, of some families' reports with all their checks."""
+    """A run of the watch for the window whose key this is, of some families' reports with all their checks.
+
+    ``evidence`` says for each of the families why it is asked for (``core.drift.due``).
+    """
     if repository is None:
         raise ValueError("a run request needs the repository, whose checks it names")
     return dg.RunRequest(
@@ -84,5 +95,10 @@ def watch_request(
         partition_key=window,
         asset_selection=list(assets),
         asset_check_keys=sorted(repository.asset_graph.get_check_keys_for_assets(set(assets)), key=str),
-        tags={**families_tag(families), TRIGGER_TAG: WATCH_TRIGGER, REASON_TAG: reason},
+        tags={
+            **families_tag(list(evidence)),
+            TRIGGER_TAG: WATCH_TRIGGER,
+            REASON_TAG: reason,
+            ASKED_TAG: ",".join(f"{family}={why}" for family, why in evidence.items()),
+        },
     )

@@ -17,6 +17,7 @@ import dagster as dg
 from nethical_assets.assets.requests import FAMILY_TAG, REASON_TAG, TRIGGER_TAG, families_of
 from nethical_assets.core.alerts import Alert, Resolution
 from nethical_assets.core.alerts.checks import (
+    KIND_OF_CHAMPION_CHECK,
     KIND_OF_MODEL_CHECK,
     WINDOW_END,
     CheckResult,
@@ -140,7 +141,7 @@ class RunEvents:
         ]
 
     def _promoted(self) -> list[Resolution]:
-        """Another model that was promoted ends what its drift reports said of the model before it."""
+        """Another model that was promoted ends what was said of the model before it."""
         found: list[Resolution] = []
         for number, entry, event in self.of(dg.DagsterEventType.ASSET_MATERIALIZATION):
             key = event.asset_key
@@ -148,11 +149,12 @@ class RunEvents:
                 continue
             release = Release.of(event.step_materialization_data.materialization)
             if release.verdict == "promoted" and not release.is_same_model:
-                report = DRIFT_REPORTS.record_name(key.path[1])
                 reason = f"version {release.version} was promoted in its place"
+                said = {DRIFT_REPORTS: KIND_OF_MODEL_CHECK, RELEASES: KIND_OF_CHAMPION_CHECK}
                 found += [
-                    Resolution(kind, report, check, reason, _when(entry), ACTOR, number)
-                    for check, kind in KIND_OF_MODEL_CHECK.items()
+                    Resolution(kind, stage.record_name(key.path[1]), check, reason, _when(entry), ACTOR, number)
+                    for stage, kinds in said.items()
+                    for check, kind in kinds.items()
                 ]
         return found
 

@@ -12,8 +12,19 @@ from typing import Any
 import dagster as dg
 
 from nethical_assets.assets.factory import asset_key
+from nethical_assets.assets.watch_runs import failed_runs, window_reports
 from nethical_assets.core.alerts import Alert, IssueTracker, Resolution
-from nethical_assets.core.alerts.silence import LOOKED, JudgedWindow, Memory, Patience, WatchedFamily, judge
+from nethical_assets.core.alerts.silence import (
+    LOOKED,
+    AbandonedWindow,
+    JudgedWindow,
+    Memory,
+    Patience,
+    WatchedFamily,
+    judge,
+    judge_abandoned,
+)
+from nethical_assets.core.drift.due import is_given_up
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
@@ -31,6 +42,7 @@ def build_silence_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Se
     """Files families whose drift reports stay away or say for long that nothing is scored; closes it by a report."""
     monitoring = settings.file.monitoring
     interval = timedelta(hours=monitoring.drift_interval_hours)
+    trailing = timedelta(hours=monitoring.drift_window_hours)
     limits = Patience(interval, timedelta(hours=monitoring.no_traffic_alert_hours))
 
     @dg.sensor(
@@ -38,7 +50,8 @@ def build_silence_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Se
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Files families with a champion whose drift reports stay away, or say for long that it scored "
-        "nothing; notes when it looked, so that its own end is seen.",
+        "nothing, and windows that are given up because their runs fail; notes when it looked, so that its own end is "
+        "seen.",
     )
     def silence_sensor(context: dg.SensorEvaluationContext, issue_tracker: IssueTrackerResource) -> dg.SkipReason:
         now = utc_now()
@@ -48,6 +61,9 @@ def build_silence_sensor(settings: Settings, families: tuple[str, ...]) -> dg.Se
         watched = _watched(Workspace(settings, CycleOptions(), _OBSERVER), families, memory)
         since, served = memory.watching_since or now, has_served(settings.home)
         results = judge(watched, now=now, watching_since=since, has_served=served, limits=limits)
+        abandoned = _abandoned(context.instance, now - trailing, monitoring.drift_interval_hours)
+        for one in watched:
+            results += judge_abandoned(one, abandoned.get(one.family, ()), now=now, trailing=trailing)
         tracker = issue_tracker.open(settings)
         told = [result for result in results if _matters(tracker, result)]
         recorded = tracker.record(told, reader=LOOKED, position=now.isoformat(timespec="seconds"))
@@ -77,6 +93,19 @@ def _watched(workspace: Workspace, families: tuple[str, ...], memory: Memory) ->
             continue
         since = min(datetime.fromisoformat(pointer.decided_at) for pointer in pointers)
         found.append(WatchedFamily(family, DRIFT_REPORTS.record_name(family), since, memory.windows.get(family, ())))
+    return found
+
+
+def _abandoned(instance: dg.DagsterInstance, since: datetime, hours: int) -> dict[str, list[AbandonedWindow]]:
+    """The windows since then that were given up, by family."""
+    found: dict[str, list[AbandonedWindow]] = {}
+    for asked, failures in failed_runs(instance, since, hours).items():
+        if not is_given_up(failures, None) or asked.window.start < since:
+            continue
+        report = window_reports(instance, asked.family, [asked.window]).get(asked.window)
+        if is_given_up(failures, report.begun if report is not None and report.complete else None):
+            window = AbandonedWindow(asked.window.start, failures.runs, failures.ended, asked.evidence)
+            found.setdefault(asked.family, []).append(window)
     return found
 
 

@@ -144,8 +144,10 @@ def _against_champion(case: Case) -> tuple[Mapping[str, Any], ChampionWatch | No
     champion = None
     watch = None
     special: dict[str, Any] = {}
-    if case.is_champion:
+    if case.champion is not None and case.is_champion:
         special = {"reasons": ["This model is the champion."]}
+        if case.evaluation.output != case.champion.evaluation:
+            watch = _watch(case, case.champion, case.predictions["probability"].to_numpy())
     elif case.champion is not None:
         manifest, _ = case.registry.load(case.champion.model)
         unknown = sorted(set(manifest.input_columns) - set(test.columns))

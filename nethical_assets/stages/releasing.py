@@ -93,12 +93,18 @@ def _put_back_lost_champion(work: Work) -> None:
 def _measured_again(case: Case, champion: ModelPointer) -> Result:
     """The champion itself: it stays as it is, and a changed limit or measurement may only say that it would not
     pass."""
-    decision = read_decision(case.workspace, champion.decision)
+    # What its own decision says of a watch is about the champion before it.
+    decision = replace(read_decision(case.workspace, champion.decision), champion_watch=None)
     if not case.decided_before(champion):
         measured = decide_about(case)
         if measured.verdict != "promoted":
             return _refused_champion(case, champion, measured)
-        decision = replace(decision, gate=measured.gate, regression=measured.regression)
+        decision = replace(
+            decision,
+            gate=measured.gate,
+            regression=measured.regression,
+            champion_watch=measured.champion_watch,
+        )
     return _unchanged(case, champion, decision)
 
 
@@ -172,7 +178,7 @@ def _store(case: Case, decision: ReleaseDecision, asked_by: Mapping[str, Any] | 
                 "reasons": list(decision.reasons),
                 "gate": dict(decision.gate),
                 "regression": dict(decision.regression),
-                "champion_fell": decision.champion_fell,
+                "champion_watch": decision.champion_watch,
                 **({RETRAINED_BECAUSE: dict(asked_by)} if asked_by else {}),
             }
         )
@@ -240,7 +246,8 @@ def read_decision(workspace: Workspace, digest: str) -> ReleaseDecision:
             tuple(document["reasons"]),
             document["gate"],
             document["regression"],
-            document.get("champion_fell"),
+            # Decisions of older versions say nothing of a champion that did not fall.
+            document.get("champion_watch") or document.get("champion_fell"),
         )
     except (KeyError, ValueError) as error:
         raise IntegrityError(f"decision {digest} is malformed ({error}); restore it from a backup") from None
@@ -260,7 +267,7 @@ def _facts(case: Case, pointer: ModelPointer, decision: ReleaseDecision, verdict
         "champion_before": pointer.compared_with,
         "gate": dict(decision.gate),
         "regression": dict(decision.regression),
-        "champion_fell": decision.champion_fell,
+        "champion_watch": decision.champion_watch,
         "high_priority": is_severe_drop(decision.regression, limits.accuracy_drop_alert),
         "decided_at": pointer.decided_at,
     }

@@ -80,7 +80,7 @@ def test_what_cannot_block_is_refused_or_blocks(name: str, server: ForkServer, t
         assert name in line
 
 
-def test_labels_that_turn_under_a_champion_are_told_and_the_candidate_waits(
+def test_after_a_fall_a_candidate_waits_unless_it_is_better_and_then_the_alert_is_over(
     copy: Copy, real: Home, tmp_path: Path
 ) -> None:
     rows = connections(900, np.random.default_rng(7))
@@ -98,6 +98,18 @@ def test_labels_that_turn_under_a_champion_are_told_and_the_candidate_waits(
     (issue,) = [issue for issue in home.alerts() if issue["check"] == "champion"]
     assert (issue["kind"], issue["subject"], issue["severity"]) == ("regression", "releases/logistic", "high")
     assert "logistic" in issue["title"]
+
+    # What was an attack is normal now, and the other way round: this a model can learn.
+    rows = connections(900, np.random.default_rng(9))
+    rows["attack"] = np.where(rows["attack"] == "normal", "neptune", "normal")
+    write_connections(mirror, rows)
+    result = home.run(*SOURCE, "--force").ok().document["families"]["logistic"]
+    assert result["verdict"] == "promoted"
+    assert "so it replaces it" in result["reasons"][-1]
+    assert [one for one in home.alerts() if one["check"] == "champion"] == []
+    (over,) = [one for one in home.alerts("all") if one["check"] == "champion"]
+    assert (over["number"], over["occurrences"]) == (issue["number"], 2)
+    assert home.problems() == []
 
 
 def test_evidence_that_does_not_verify_is_the_gravest_alert(copy: Copy, real: Home) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
 
-from nethical_assets.assets.checks import decisions
-from nethical_assets.core.alerts.checks import HIGH_PRIORITY, advice_of
+from nethical_assets.assets.checks import decisions, quality
+from nethical_assets.core.alerts.checks import HIGH_PRIORITY, REPLACED, advice_of
 from nethical_assets.core.detectors.registry import family_names
 from nethical_assets.core.ground.parquet import get_table
 from nethical_assets.core.models.registry import ModelRegistry
+from nethical_assets.core.quality.checks import CheckOutcome
 from nethical_assets.core.rows.catalog import Catalog
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings, load_settings
@@ -176,6 +178,36 @@ def test_a_champion_that_falls_on_new_labels_is_an_issue_and_its_candidate_waits
     assert not again.checks("releases", "logistic")["champion"].passed
 
 
+@pytest.mark.parametrize(
+    ("watch", "verdict", "shown"),
+    [
+        (None, "candidate", (False, "WARN", "needs_more_data", None)),
+        ("needs_more_data", "candidate", (False, "WARN", "needs_more_data", None)),
+        ("held", "candidate", (True, "WARN", "held", None)),
+        ("fell", "candidate", (False, "ERROR", "fell", None)),
+        ("fell", "promoted", (False, "WARN", "fell", True)),
+    ],
+)
+def test_a_watch_that_could_not_tell_is_no_pass(watch: str | None, verdict: str, shown: tuple[Any, ...]) -> None:
+    found = {"verdict": watch, "reason": "so it is", "drop": 0.1, "now": None}
+    facts: dict[str, Any] = {"verdict": verdict, "stage": "", "version": "1.0.1", "champion_before": "sha256:a"}
+    check = decisions._champion({**facts, "champion_watch": found if watch else None})
+    told = {name: value.value for name, value in check.metadata.items()}
+    assert (check.passed, check.severity.value, told["verdict"], told.get(REPLACED)) == shown
+    assert ("what_to_do" in told) is (told.get(HIGH_PRIORITY, False) and not told.get(REPLACED, False))
+    assert told.get("drop") == (0.1 if watch else None) and "now" not in told
+
+
+def test_a_data_check_that_could_not_tell_is_undecided_in_dagster() -> None:
+    key = dg.AssetKey(["raw", "nslkdd"])
+    spec = dg.AssetCheckSpec("distribution", asset=key)
+    context: Any = SimpleNamespace(selected_asset_check_keys={spec.key})
+    outcome = CheckOutcome("distribution", "warn", "not certain", {"rows": 9}, undecided=True)
+    (result,) = quality._results(context, key, [spec], [outcome])
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert result.metadata["verdict"].value == "needs_more_data"
+
+
 def test_the_audit_check_fails_after_one_byte_changed_and_blocks(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:
@@ -237,6 +269,8 @@ def test_a_decision_that_did_not_pass_says_what_to_do_and_no_check_claims_what_f
         "gate": {"verdict": "fail", "reasons": ["too bad"]},
         "regression": {"verdict": "pass", "reasons": ["as good"]},
         "high_priority": False,
+        "champion_before": "",
+        "stage": "candidates",
     }
     refused, passed = decisions._gate(facts), decisions._regression(facts)
     assert "Read the reasons" in str(refused.metadata["what_to_do"].value)

@@ -54,12 +54,13 @@ def run_check(
     passed: bool,
     *,
     asset: str = "nslkdd",
+    stage: str = "raw",
     check: str = "schema",
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
     verdict: str = "decided",
 ) -> str:
-    """One run that materializes ``raw/<asset>`` and evaluates one check of it; its id."""
-    key = dg.AssetKey(["raw", asset])
+    """One run that materializes ``<stage>/<asset>`` and evaluates one check of it; its id."""
+    key = dg.AssetKey([stage, asset])
 
     @dg.asset(key=key)
     def raw() -> None: ...
@@ -403,10 +404,11 @@ def test_drift_ends_when_another_model_is_promoted(
         )
 
     judge_window(kept, {"drift": False, "accuracy": False, "calibration": False})
+    run_check(kept, passed=False, asset="logistic", stage="releases", check="champion")
     dg.materialize([release], instance=kept, run_config=QUIET)
     alerts.file_results(kept, tracker)
     found = {issue.kind: issue for issue in tracker.list()}
-    assert sorted(found) == ["accuracy_drop", "calibration", "drift"]
+    assert sorted(found) == ["accuracy_drop", "calibration", "drift", "regression"]
     assert {issue.state == "closed" for issue in found.values()} == {ends}
     assert found["accuracy_drop"].severity == "high"
 

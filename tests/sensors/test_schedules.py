@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 from croniter import croniter
 
-from nethical_assets.assets.requests import DRIFT_JOB, RETENTION_JOB, RUN_RETENTION_JOB, TRAINING_JOB, VALIDATION_JOB
+from nethical_assets.assets.requests import (
+    ASKED_TAG,
+    DRIFT_JOB,
+    FAMILY_TAG,
+    RETENTION_JOB,
+    RUN_RETENTION_JOB,
+    TRAINING_JOB,
+    VALIDATION_JOB,
+)
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.drift.due import ATTEMPTS
 from nethical_assets.core.drift.windows import Window
 from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.home import watched_windows
@@ -66,7 +76,8 @@ def test_a_tick_of_the_watch_asks_for_what_was_missed_since_the_home_began(
         monkeypatch.setattr(module, "began_at", lambda home: missed.start)
     newest, older = watch_tick(settings, kept, window.end)
     assert (newest.partition_key, older.partition_key) == (window.key, missed.key)
-    assert older.run_key == f"watch:{missed.key}:1"
+    assert str(older.run_key).startswith(f"watch:{missed.key}:")
+    assert older.tags[ASKED_TAG] == ",".join(f"{family}=missed" for family in family_names())
     # Judged before its end, it still is one that was missed; judged after it, it is not.
     for complete, asked in ((False, list(family_names())), (True, [*family_names()][1:])):
         report = dg.AssetMaterialization(
@@ -75,6 +86,43 @@ def test_a_tick_of_the_watch_asks_for_what_was_missed_since_the_home_began(
         kept.report_runless_asset_event(report)
         _, older = watch_tick(settings, kept, window.end)
         assert [key.path[-1] for key in older.asset_selection or ()] == asked
+
+
+def test_a_tick_counts_failed_runs_by_family_and_waits_for_those_that_go_on(
+    settings: Settings, kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = Window.at(datetime.now(UTC), 6).before()
+    missed = window.before()
+    for module in (watching, watched_windows):
+        monkeypatch.setattr(module, "began_at", lambda home: missed.start)
+    given_up, waits, tried, *others = family_names()
+    _, request = watch_tick(settings, kept, window.end)
+    failed, going_on = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
+    asked = {ASKED_TAG: f"{given_up}=missed"}
+    about = {**request.tags, "dagster/partition": missed.key}
+    for status, tags in [
+        *[(failed, {**about, FAMILY_TAG: given_up, **asked})] * ATTEMPTS,
+        (going_on, {"dagster/partition": missed.key, FAMILY_TAG: waits}),
+        # A run that a person started and that failed is no attempt of the schedule.
+        *[(failed, {"dagster/partition": missed.key})] * ATTEMPTS,
+        (failed, {**about, FAMILY_TAG: tried, ASKED_TAG: f"{tried}=0123456789abcdef"}),
+    ]:
+        kept.add_run(dg.DagsterRun(job_name=DRIFT_JOB, run_id=str(uuid4()), status=status, tags=tags))
+    _, again = watch_tick(settings, kept, window.end)
+    assert [key.path[-1] for key in again.asset_selection or ()] == [tried, *others]
+    assert again.run_key != request.run_key
+    # Labels that came since the last of them have it tried again.
+    since: dict[str, datetime] = {}
+
+    def labels(workspace: object, family: str, judged: dict[Window, datetime]) -> dict[Window, str]:
+        since.update({family: judged[missed]} if missed in judged else {})
+        return {missed: "sha256:00ff"} if missed in judged else {}
+
+    monkeypatch.setattr(watching, "windows_with_new_labels", labels)
+    _, labelled = watch_tick(settings, kept, window.end)
+    assert list(since) == [given_up]
+    assert datetime.now(UTC) - since[given_up] < timedelta(minutes=10)
+    assert f"{given_up}=00ff" in labelled.tags[ASKED_TAG].split(",")
 
 
 def test_damaged_labels_keep_no_window_from_being_judged(

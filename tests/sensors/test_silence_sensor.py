@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 
+from nethical_assets.assets.requests import ASKED_TAG, DRIFT_JOB
 from nethical_assets.core.alerts import LocalIssueTracker
 from nethical_assets.core.alerts.silence import LOOKED
+from nethical_assets.core.drift.due import ATTEMPTS
+from nethical_assets.core.drift.windows import Window
 from nethical_assets.core.ground.digests import digest_bytes
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
@@ -118,3 +122,45 @@ def test_it_notes_when_it_looked(sensor: Silence, settings: Settings) -> None:
 def test_a_damaged_pointer_keeps_no_other_family_from_being_watched(sensor: Silence, settings: Settings) -> None:
     (settings.home / "models" / "current" / "anomaly.json").write_text("{")
     assert sensor.tick(NOW).startswith("1 families watched")
+
+
+def fail_runs(instance: dg.DagsterInstance, window: Window, evidence: str, runs: int) -> None:
+    """Runs that the schedule asked for about a window and that failed."""
+    tags = {"dagster/partition": window.key, ASKED_TAG: f"anomaly=missed,logistic={evidence}"}
+    for _ in range(runs):
+        run = dg.DagsterRun(job_name=DRIFT_JOB, run_id=str(uuid4()), status=dg.DagsterRunStatus.FAILURE, tags=tags)
+        instance.add_run(run)
+
+
+def judge_by_hand(instance: dg.DagsterInstance, window: Window) -> None:
+    report = dg.AssetMaterialization(
+        dg.AssetKey(["drift_reports", "logistic"]), metadata={"complete": True}, partition=window.key
+    )
+    instance.report_runless_asset_event(report)
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_window_that_is_given_up_is_told_once_until_it_is_judged_or_counts_no_more(
+    judged: bool, sensor: Silence, settings: Settings
+) -> None:
+    window = Window.at(NOW, 6).before()
+    fail_runs(sensor.instance, window, "missed", ATTEMPTS - 1)
+    fail_runs(sensor.instance, window, "0123456789abcdef", 1)
+    sensor.tick(utc_now())
+    assert states(settings) == {}
+    fail_runs(sensor.instance, window, "missed", 1)
+    for _ in range(2):
+        sensor.tick(utc_now())
+    # Of a family without a champion nothing is watched.
+    (issue,) = tracker_of(settings).list()
+    assert (issue.check, issue.state, issue.occurrences, issue.subject) == (
+        "windows",
+        "open",
+        1,
+        "drift_reports/logistic",
+    )
+    assert "is given up, 3 runs about it failed" in issue.body
+    if judged:
+        judge_by_hand(sensor.instance, window)
+    sensor.tick(utc_now() if judged else NOW + timedelta(days=8))
+    assert states(settings)["windows"] == "closed"

@@ -10,8 +10,9 @@ import dagster as dg
 
 from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import bullet_list, meaning, table
-from nethical_assets.core.alerts.checks import HIGH_PRIORITY, advice_of
+from nethical_assets.core.alerts.checks import HIGH_PRIORITY, REPLACED, advice_of
 from nethical_assets.core.audit.events import EventType
+from nethical_assets.core.delivery.release_checks import champion_check, regression_verdict
 from nethical_assets.core.drift.watch_checks import CHECKS, WatchCheck, watch_checks
 from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
@@ -22,6 +23,7 @@ from nethical_assets.stages.training import MODELS
 from nethical_assets.stages.watching import DRIFT_REPORTS
 
 _RECONCILED_EVENTS = 100
+_UNDECIDED = "needs_more_data"
 
 
 def build_release_checks(family: str, settings: Settings) -> dg.AssetChecksDefinition:
@@ -65,25 +67,33 @@ def _gate(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
 
 
 def _regression(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+    verdict = regression_verdict(facts)
     decision = facts["regression"]
-    passed = decision["verdict"] in ("pass", "no_champion")
-    return _decision_result("regression", decision, passed=passed, numbers={HIGH_PRIORITY: facts["high_priority"]})
+    if verdict == "undecided":
+        decision = {**decision, "verdict": _UNDECIDED}
+    numbers = {HIGH_PRIORITY: facts["high_priority"]}
+    return _decision_result("regression", decision, passed=verdict == "passed", numbers=numbers)
 
 
 def _champion(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
-    fell = facts.get("champion_fell")
-    if fell is None:
-        none = facts["regression"]["verdict"] == "no_champion"
-        # Too few rows, or a champion of synthetic data, say nothing about a fall.
-        said = "there was no champion to watch" if none else "nothing shows that the champion fell"
-        return dg.AssetCheckResult(check_name="champion", passed=True, description=said)
-    numbers = {name: fell[name] for name in ("recorded", "recorded_rows", "now", "rows", "drop", "limit")}
+    check = champion_check(facts)
+    watch = facts["champion_watch"] or {}
+    numbers = {name: watch.get(name) for name in ("recorded", "recorded_rows", "now", "rows", "drop", "limit")}
+    failed = {HIGH_PRIORITY: True, **({REPLACED: True} if check.replaced else {})}
+    said = "held" if check.verdict == "passed" else "fell" if check.verdict == "failed" else _UNDECIDED
+    # A champion that is one no more is nothing to act on now.
+    stands = check.verdict == "failed" and not check.replaced
     return dg.AssetCheckResult(
         check_name="champion",
-        passed=False,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=fell["reason"],
-        metadata={"verdict": fell["verdict"], HIGH_PRIORITY: True, **numbers, **_advice("champion", passed=False)},
+        passed=check.verdict == "passed",
+        severity=dg.AssetCheckSeverity.ERROR if stands else dg.AssetCheckSeverity.WARN,
+        description=check.reason,
+        metadata={
+            "verdict": said,
+            **{name: number for name, number in numbers.items() if number is not None},
+            **(failed if check.verdict == "failed" else {}),
+            **_advice("champion", passed=not stands),
+        },
     )
 
 
@@ -120,7 +130,7 @@ def _watch_result(check: WatchCheck, facts: Mapping[str, Any]) -> dg.AssetCheckR
         severity=dg.AssetCheckSeverity.WARN if undecided else dg.AssetCheckSeverity.ERROR,
         description=check.reason,
         metadata={
-            "verdict": "needs_more_data" if undecided else check.verdict,
+            "verdict": _UNDECIDED if undecided else check.verdict,
             "report_verdict": facts["verdict"],
             "window_end": facts["window"]["end"],
             "rows": facts["rows"],
@@ -207,7 +217,7 @@ def _decision_result(
     check: str, decision: Mapping[str, Any], *, passed: bool, numbers: Mapping[str, bool]
 ) -> dg.AssetCheckResult:
     reasons: Sequence[str] = decision["reasons"]
-    hold = decision["verdict"] == "needs_more_data"
+    hold = decision["verdict"] == _UNDECIDED
     return dg.AssetCheckResult(
         check_name=check,
         passed=passed,

@@ -21,6 +21,8 @@ from nethical_assets.stages.fetching import RAW
 from nethical_assets.stages.splitting import SPLITS
 from nethical_assets.stages.stage import Stage
 
+_UNDECIDED = {"status": "undecided", "verdict": "needs_more_data"}
+
 
 def build_raw_checks(entry: DatasetEntry, settings: Settings) -> dg.AssetChecksDefinition:
     """The checks of ``raw/<name>``; those that the settings name stop the families that read it when they fail."""
@@ -134,7 +136,7 @@ def _results(
                 passed=False,
                 severity=dg.AssetCheckSeverity.WARN,
                 description="there was nothing to look at",
-                metadata={"status": "undecided", "verdict": "needs_more_data"},
+                metadata=_UNDECIDED,
             )
     for outcome in outcomes:
         if dg.AssetCheckKey(key, outcome.name) not in context.selected_asset_check_keys:
@@ -151,5 +153,11 @@ def _results(
             passed=outcome.status == "pass",
             severity=dg.AssetCheckSeverity.ERROR if outcome.status == "fail" else dg.AssetCheckSeverity.WARN,
             description=outcome.message,
-            metadata={"status": outcome.status, **outcome.numbers, **failing, **advice},
+            metadata={
+                "status": outcome.status,
+                **outcome.numbers,
+                **failing,
+                **advice,
+                **(_UNDECIDED if outcome.undecided else {}),
+            },
         )

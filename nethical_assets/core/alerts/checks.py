@@ -15,6 +15,9 @@ from nethical_assets.core.alerts.kinds import KINDS, Alert, Detail, Resolution, 
 
 HIGH_PRIORITY = "high_priority"
 """The number of a check result that is true where the failure is worse than the check's limit alone says."""
+REPLACED = "replaced"
+"""The number of a failed check of a champion that is true where another model took its place because of that: the
+issue is filed, and is over."""
 WINDOW_END = "window_end"
 """The number of a check result that says which window was judged: its end, ISO 8601 with a time zone."""
 
@@ -32,12 +35,14 @@ KIND_OF_MODEL_CHECK: Mapping[str, str] = MappingProxyType(
     {"drift": "drift", "accuracy": "accuracy_drop", "calibration": "calibration"}
 )
 """What is said of a champion by its drift reports: check -> kind. Another champion ends it."""
+KIND_OF_CHAMPION_CHECK: Mapping[str, str] = MappingProxyType({"champion": "regression"})
+"""What is said of a champion by the releases of its candidates: check -> kind. Another champion ends it."""
 _KIND_BY_CHECK = {
     **KIND_OF_MODEL_CHECK,
+    **KIND_OF_CHAMPION_CHECK,
     "freshness": "stale_dataset",
     "gate": "gate_refused",
     "regression": "regression",
-    "champion": "regression",
     "log_verifies": "audit_failure",
     "events_reconciled": "audit_failure",
 }
@@ -117,12 +122,16 @@ def alert_of(result: CheckResult) -> Alert | None:
 
 
 def resolution_of(result: CheckResult, actor: str) -> Resolution | None:
-    """What a passed check proves; None when it did not pass."""
+    """What a passed check proves, or a failed one whose champion was replaced; None of every other."""
+    problem = (result.kind, result.asset, result.check)
     if not result.passed:
-        return None
+        if not result.numbers.get(REPLACED):
+            return None
+        reason = f"another model was promoted in its place: {result.summary}"
+        # It comes after the occurrence that the same result is.
+        return Resolution(*problem, reason, result.when, actor, result.event + 1)
     about = f" of the window that ended at {result.numbers[WINDOW_END]}" if result.window_end else ""
     reason = f"the check{about} passed again: {result.summary}"
-    problem = (result.kind, result.asset, result.check)
     return Resolution(*problem, reason, result.when, actor, result.event, result.window_end)
 
 

@@ -3,9 +3,11 @@
 What belongs here: the memory of reports, and the decision. What does not: where reports are read (a sensor), or that
 the process which decides this is gone: nobody in it can say so.
 
-Two problems, each with an issue of its own: ``reports`` (the newest window that was judged ended too long ago) and
-``traffic`` (every report of a long time says that the champion scored nothing). The moments and ids of what is decided
-follow from the reports alone, so deciding twice files once, and one cause is one occurrence however often it is seen.
+Three problems, each with an issue of its own: ``reports`` (the newest window that was judged ended too long ago),
+``traffic`` (every report of a long time says that the champion scored nothing) and ``windows`` (a window whose runs
+failed so often that nobody asks for it any more: later windows that are judged do not mend that). The moments and ids
+of what is decided follow from the reports and runs alone, so deciding twice files once, and one cause is one occurrence
+however often it is seen.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ LOOKED = "monitor watch"
 CATCHING_UP = timedelta(hours=1)
 """After the daemon was away, reports have so long to arrive before they are missed: the schedule catches up."""
 _KIND = "monitor_silent"
-_REPORTS, _TRAFFIC = "reports", "traffic"
+_REPORTS, _TRAFFIC, _WINDOWS = "reports", "traffic", "windows"
 _ACTOR = "monitor watch"
 _PAUSE = timedelta(minutes=10)
 """Looks that are further apart have a pause between them, in which the daemon was away."""
@@ -72,6 +74,21 @@ class WatchedFamily:
     reports: str
     championed_since: datetime
     windows: Sequence[JudgedWindow] = ()
+
+
+@dataclass(frozen=True)
+class AbandonedWindow:
+    """A window that is not asked for any more.
+
+    Attributes:
+        start: of the window; ``ended`` is when the last of ``runs`` runs about it failed. Both with a time zone.
+        evidence: what was asked for: the same again is the same occurrence.
+    """
+
+    start: datetime
+    runs: int
+    ended: datetime
+    evidence: str
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,33 @@ def judge(
     for one in watched:
         found += [_reports(one, now, watching_since, limits), *_traffic(one, now, limits)]
     return [result for result in found if not isinstance(result, Alert) or result.when <= now]
+
+
+def judge_abandoned(
+    one: WatchedFamily, windows: Sequence[AbandonedWindow], *, now: datetime, trailing: timedelta
+) -> list[Alert | Resolution]:
+    """What is said of a family's windows that were given up, or that there are none any more.
+
+    Args:
+        windows: of the trailing period, that no report was made of since.
+        trailing: how long that period is.
+    """
+    if not windows:
+        said = f"no window of the last {_hours(trailing)} hours is given up"
+        return [_over(one, _WINDOWS, said, now)]
+    return [
+        Alert(
+            kind=_KIND,
+            subject=one.reports,
+            check=_WINDOWS,
+            summary=f"{one.family}: the window from {_minute(window.start)} is given up, {window.runs} runs about it "
+            "failed. Mend what they name, then materialize that partition; new labels have it tried again too.",
+            when=window.ended,
+            occurrence=f"window from {window.start.isoformat()}, {window.evidence}",
+            details={"family": one.family, "window": _minute(window.start), "failed runs": window.runs},
+        )
+        for window in windows
+    ]
 
 
 def _reports(one: WatchedFamily, now: datetime, watching_since: datetime, limits: Patience) -> Alert | Resolution:

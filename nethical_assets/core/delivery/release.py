@@ -20,6 +20,11 @@ from nethical_assets.core.models.registry import ModelManifest
 
 ReleaseVerdict = Literal["promoted", "candidate"]
 WatchVerdict = Literal["held", "fell", "needs_more_data"]
+FALLEN_HOLD = (
+    "Only a candidate that is more accurate on the same rows for certain replaces it: look at what changed in the "
+    "family's datasets."
+)
+FALLEN_REPLACED = "The candidate is more accurate on the same rows for certain, so it replaces it."
 TRIAL_REFUSAL = "It was trained on a sample, with fewer rows than the champion, so it cannot replace the champion."
 SYNTHETIC_REFUSAL = "It was trained on synthetic data and the champion on real data, so it cannot replace the champion."
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -29,14 +34,14 @@ _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 class ReleaseDecision:
     """What was decided and why. ``gate`` and ``regression`` are the evidence as JSON documents.
 
-    ``champion_fell`` is a ``ChampionWatch`` as a JSON document where the champion fell, else None.
+    ``champion_watch`` is the ``ChampionWatch`` as a JSON document; None where there was nothing to watch.
     """
 
     verdict: ReleaseVerdict
     reasons: tuple[str, ...]
     gate: Mapping[str, Any]
     regression: Mapping[str, Any]
-    champion_fell: Mapping[str, Any] | None = None
+    champion_watch: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,7 @@ def watch_champion(
     if drop > limit and low > (0.0 if settled else limit):
         return watch(
             "fell",
-            f"The champion fell: {measured}, more than {limit:g}. Its labels or its data changed, so a person decides: "
-            "look at what changed in the family's datasets before anything is released.",
+            f"The champion fell: {measured}, more than {limit:g}. Its labels or its data changed.",
         )
     if drop > limit or not (settled or high <= limit):
         return watch(
@@ -129,32 +133,42 @@ def decide_release(
     """Promote exactly when the gate passed and there is no regression; "needs more data" never promotes.
 
     A model trained on synthetic data never replaces one trained on real data, however well it does on its own rows.
-    Nothing replaces a champion that fell: better than a fallen one is easily said, and new labels may be wrong.
+    Only a candidate that is more accurate for certain (``beats_champion``) replaces a champion that fell: as good as a
+    fallen one is easily said, and where labels are wrong at random nothing learns them.
 
     Args:
         gate: verdict ``pass``, ``fail`` or ``needs_more_data``, and ``reasons``.
         regression: verdict ``pass``, ``fail``, ``needs_more_data`` or ``no_champion``, and ``reasons``.
-        champion: the watch over the present champion; None where there is none, where it is this model, or where it was
-            trained on synthetic data and these rows are real.
+        champion: the watch over the present champion, which may be this model; None where there is none, where these
+            are the rows that it was released on, or where it cannot be held against them.
         is_trial: whether it was trained on fewer rows than the champion because somebody asked for a sample.
         replaces_real_data: whether the candidate is trained on synthetic data and the champion on real data.
     """
     better = gate["verdict"] == "pass" and regression["verdict"] in ("pass", "no_champion")
-    fell = champion is not None and champion.verdict == "fell"
+    fell = champion if champion is not None and champion.verdict == "fell" else None
+    beaten = beats_champion(regression)
     refusal = (
-        *((champion.reason,) if champion is not None and fell else ()),
+        *((f"{fell.reason} {FALLEN_HOLD}",) if fell is not None and not beaten else ()),
         *((SYNTHETIC_REFUSAL,) if replaces_real_data else ()),
         *((TRIAL_REFUSAL,) if is_trial else ()),
     )
-    undecided = (champion.reason,) if champion is not None and champion.verdict == "needs_more_data" else ()
     promoted = better and not refusal
+    undecided = (champion.reason,) if champion is not None and champion.verdict == "needs_more_data" else ()
+    replaced = (f"{fell.reason} {FALLEN_REPLACED}" if promoted else fell.reason,) if fell is not None and beaten else ()
     return ReleaseDecision(
         verdict="promoted" if promoted else "candidate",
-        reasons=(*refusal, *gate["reasons"], *regression["reasons"], *undecided),
+        reasons=(*refusal, *gate["reasons"], *regression["reasons"], *undecided, *replaced),
         gate=gate,
         regression=regression,
-        champion_fell=champion.to_json() if champion is not None and fell else None,
+        champion_watch=None if champion is None else champion.to_json(),
     )
+
+
+def beats_champion(regression: Mapping[str, Any]) -> bool:
+    """Whether the candidate is more accurate than the champion on the same rows, and the paired 95 % interval excludes
+    that it is not."""
+    highest = [row["loss_high"] for row in regression.get("comparisons", ()) if row["metric"] == "accuracy"]
+    return any(loss is not None and loss < 0.0 for loss in highest)
 
 
 def is_severe_drop(regression: Mapping[str, Any], accuracy_drop: float) -> bool:

@@ -136,6 +136,7 @@ class CheckOutcome:
         example_rows: numbers of rows to look at, counted from 0 in the snapshot (raw) or the stage's table.
         failing_since: when a validation first found this problem, which every one since has found too (ISO 8601).
         what_to_do: advice for this outcome, where it depends on the cause; the check's own when empty.
+        undecided: whether it could not tell: a warning that stops nothing, and neither a problem nor the end of one.
     """
 
     name: str
@@ -146,6 +147,7 @@ class CheckOutcome:
     example_rows: tuple[int, ...] = ()
     failing_since: str = ""
     what_to_do: str = ""
+    undecided: bool = False
 
     @property
     def advice(self) -> str:
@@ -175,7 +177,7 @@ def enforced(outcomes: Sequence[CheckOutcome], subject: Subject, blocking: Colle
     """The outcomes with every warning of a check that stops families as the failure it is then."""
     return tuple(
         replace(outcome, status="fail")
-        if outcome.status == "warn" and stops(outcome.name, subject, blocking)
+        if outcome.status == "warn" and not outcome.undecided and stops(outcome.name, subject, blocking)
         else outcome
         for outcome in outcomes
     )
@@ -183,4 +185,8 @@ def enforced(outcomes: Sequence[CheckOutcome], subject: Subject, blocking: Colle
 
 def stopping(outcomes: Sequence[CheckOutcome], subject: Subject, blocking: Collection[str]) -> list[CheckOutcome]:
     """The outcomes that stop the families which read the table, warnings included."""
-    return [outcome for outcome in outcomes if outcome.status != "pass" and stops(outcome.name, subject, blocking)]
+    return [
+        outcome
+        for outcome in outcomes
+        if outcome.status != "pass" and not outcome.undecided and stops(outcome.name, subject, blocking)
+    ]

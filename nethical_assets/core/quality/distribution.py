@@ -16,6 +16,9 @@ from nethical_assets.core.quality.checks import CheckOutcome, Status
 LABEL = "_label"
 MAXIMUM_ROWS = 100_000
 """Of larger snapshots every n-th row is compared."""
+_UNDECIDED_ADVICE = (
+    "nothing has to be done; more rows, or columns written as before, let the next snapshots be compared"
+)
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class DriftLimits:
 def distribution_outcome(previous: pd.DataFrame, current: pd.DataFrame, limits: DriftLimits) -> CheckOutcome | None:
     """The outcome of comparing all columns that both snapshots have; None where there is nothing to compare.
 
-    What cannot be told (too few rows, a flag that is spelled in a way nobody knows) passes, and says so. A column that
-    only one of them has is a matter of the schema.
+    What cannot be told (too few rows, a flag that is spelled in a way nobody knows) is undecided, and says so. A column
+    that only one of them has is a matter of the schema.
     """
     columns = [name for name in previous.columns if name in current.columns and name != "_file"]
     if previous.empty or current.empty or not columns:
@@ -45,7 +48,7 @@ def distribution_outcome(previous: pd.DataFrame, current: pd.DataFrame, limits: 
     )
     drifted = [column for column in report.columns if column.drifted]
     label = next((column for column in drifted if column.name == LABEL), None)
-    status: Status = "warn" if report.verdict == "drift" else "pass"
+    status: Status = "pass" if report.verdict == "stable" else "warn"
     if report.verdict == "drift":
         message = f"{len(drifted)} of {len(report.columns)} columns changed since the previous snapshot" + (
             ", the label among them" if label is not None else ""
@@ -76,6 +79,8 @@ def distribution_outcome(previous: pd.DataFrame, current: pd.DataFrame, limits: 
             }
             for column in drifted
         ),
+        what_to_do="" if report.verdict == "drift" else _UNDECIDED_ADVICE,
+        undecided=report.verdict not in ("drift", "stable"),
     )
 
 

@@ -48,7 +48,7 @@ class ValidationHistory:
                 following = _following(known, outcomes, now)
                 if following != known:
                     write_json(path, dict(sorted(following.items())))
-        failing = {outcome.name: following[outcome.name] for outcome in outcomes if outcome.status != "pass"}
+        failing = {one.name: following[one.name] for one in outcomes if one.status != "pass" and not one.undecided}
         return tuple(replace(outcome, failing_since=failing.get(outcome.name, "")) for outcome in outcomes)
 
     def failing(self, stage: str, subject: str) -> dict[str, str]:
@@ -58,10 +58,10 @@ class ValidationHistory:
 
 def _following(known: Mapping[str, str], outcomes: Sequence[CheckOutcome], now: datetime) -> dict[str, str]:
     """What is known after a validation."""
-    # A check that had nothing to look at this time says nothing about the problem it found before.
-    evaluated = {outcome.name for outcome in outcomes}
-    kept = {name: since for name, since in known.items() if name not in evaluated}
-    return kept | {o.name: known.get(o.name, timestamp(now)) for o in outcomes if o.status != "pass"}
+    # A check that had nothing to look at, or could not tell, says nothing about the problem it found before.
+    told = [outcome for outcome in outcomes if not outcome.undecided]
+    kept = {name: since for name, since in known.items() if name not in {outcome.name for outcome in told}}
+    return kept | {o.name: known.get(o.name, timestamp(now)) for o in told if o.status != "pass"}
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from nethical_assets.core.alerts import KINDS, LocalIssueTracker
-from nethical_assets.core.alerts.checks import _ADVISORY, _KIND_BY_CHECK, HIGH_PRIORITY, CheckResult, alert_of
+from nethical_assets.core.alerts.checks import (
+    _ADVISORY,
+    _KIND_BY_CHECK,
+    HIGH_PRIORITY,
+    REPLACED,
+    CheckResult,
+    alert_of,
+    resolution_of,
+)
 from nethical_assets.core.quality.checks import CHECKS
 
 WHEN = datetime(2026, 11, 22, 3, tzinfo=UTC)
@@ -108,6 +116,17 @@ def test_a_pass_finds_the_issue_that_its_failure_opened(check: str, tmp_path: Pa
     assert found.number == issue.number
     tracker.close(found.number, "the check passed again", "check sensor")
     assert tracker.show(issue.number).state == "closed"
+
+
+@pytest.mark.parametrize(("replaced", "state"), [(True, "closed"), (False, "open")])
+def test_a_champion_that_fell_and_was_replaced_is_told_and_over(replaced: bool, state: str, tmp_path: Path) -> None:
+    fell = result("champion", asset="releases/logistic", numbers={HIGH_PRIORITY: True, REPLACED: replaced}, event=7)
+    results = [found for found in (resolution_of(fell, "check sensor"), alert_of(fell)) if found is not None]
+    tracker = LocalIssueTracker(tmp_path / "issues.sqlite")
+    for _ in range(2):
+        tracker.record(results)
+    (issue,) = tracker.list()
+    assert (issue.state, issue.severity, issue.occurrences) == (state, "high", 1)
 
 
 def test_problems_of_different_assets_and_checks_are_different() -> None:

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nethical_assets.core.delivery.release import decide_release, is_severe_drop, next_version, watch_champion
+from nethical_assets.core.delivery.release import (
+    FALLEN_HOLD,
+    FALLEN_REPLACED,
+    beats_champion,
+    decide_release,
+    is_severe_drop,
+    next_version,
+    watch_champion,
+)
 from nethical_assets.core.evaluation.estimate import Estimate, proportion, undefined
 from nethical_assets.core.ground.errors import IntegrityError
 from tests.core.models.conftest import manifest_of
@@ -126,18 +134,49 @@ def test_noise_alone_rarely_is_a_fall_and_a_large_fall_is_seen(rows: int) -> Non
     assert falls(0.95, 0.6) >= 0.99
 
 
+FELL = watch((4886, 4981), (4341, 4981))
+LOSSES = {"better": (-0.09, -0.13, -0.05), "maybe better": (-0.01, -0.03, 0.01), "same": (0.0, 0.0, 0.0)}
+
+
+def compared(verdict: str, loss: str) -> dict[str, Any]:
+    """A comparison in which the candidate's accuracy is so much lower, and its F1 anything."""
+    keys = ("loss", "loss_low", "loss_high")
+    rows = [
+        {"metric": "f1", **dict.fromkeys(keys, -0.5)},
+        {"metric": "accuracy", **dict(zip(keys, LOSSES[loss], strict=True))},
+    ]
+    return {"verdict": verdict, "reasons": ["r"], "comparisons": rows}
+
+
 @pytest.mark.parametrize("gate", GATE)
 @pytest.mark.parametrize("regression", REGRESSION)
-def test_nothing_replaces_a_champion_that_fell(gate: str, regression: str) -> None:
-    fell = watch((4886, 4981), (4341, 4981))
-    decision = decide_release(
-        {"verdict": gate, "reasons": ["g"]}, {"verdict": regression, "reasons": ["r"]}, champion=fell
+@pytest.mark.parametrize("loss", LOSSES)
+def test_only_who_is_better_for_certain_replaces_a_champion_that_fell(gate: str, regression: str, loss: str) -> None:
+    decision = decide_release({"verdict": gate, "reasons": ["g"]}, compared(regression, loss), champion=FELL)
+    better = loss == "better"
+    promoted = better and gate == "pass" and regression in ("pass", "no_champion")
+    assert decision.verdict == ("promoted" if promoted else "candidate")
+    (told,) = [reason for reason in decision.reasons if reason.startswith(FELL.reason)]
+    assert told == (f"{FELL.reason} {FALLEN_REPLACED}" if promoted else FELL.reason if better else decision.reasons[0])
+    assert (f"{FELL.reason} {FALLEN_HOLD}" in decision.reasons) is not better
+    assert "0.9809 on 4981 rows" in FELL.reason and "0.8715 on these 4981" in FELL.reason
+    assert decision.champion_watch is not None
+    assert [decision.champion_watch[name] for name in ("recorded_rows", "rows", "limit")] == [4981, 4981, 0.05]
+
+
+@pytest.mark.parametrize("refusal", ["replaces_real_data", "is_trial"])
+def test_what_else_refuses_a_candidate_holds_after_a_fall_too(refusal: str) -> None:
+    passed = {"verdict": "pass", "reasons": ["g"]}
+    options: dict[str, Any] = {refusal: True}
+    decision = decide_release(passed, compared("pass", "better"), champion=FELL, **options)
+    assert decision.verdict == "candidate" and FELL.reason in decision.reasons
+
+
+def test_without_a_comparison_nothing_is_better() -> None:
+    assert not beats_champion({"verdict": "no_champion", "comparisons": []})
+    assert not beats_champion(
+        {"verdict": "needs_more_data", "comparisons": [{"metric": "accuracy", "loss_high": None}]}
     )
-    assert decision.verdict == "candidate"
-    assert decision.reasons[0] == fell.reason
-    assert "0.9809 on 4981 rows" in fell.reason and "0.8715 on these 4981" in fell.reason
-    assert decision.champion_fell is not None
-    assert [decision.champion_fell[name] for name in ("recorded_rows", "rows", "limit")] == [4981, 4981, 0.05]
 
 
 @pytest.mark.parametrize(("after", "said"), [((4880, 4981), False), ((88, 100), True)])
@@ -146,5 +185,6 @@ def test_a_champion_that_held_or_cannot_be_told_stops_nothing(after: tuple[int, 
     decision = decide_release(
         {"verdict": "pass", "reasons": ["g"]}, {"verdict": "pass", "reasons": ["r"]}, champion=held
     )
-    assert (decision.verdict, decision.champion_fell) == ("promoted", None)
+    assert decision.verdict == "promoted"
+    assert decision.champion_watch == held.to_json()
     assert (held.reason in decision.reasons) is said

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from nethical_assets.core.governance.rules import load_ruleset
 from nethical_assets.core.governance.screener import Screener
 from nethical_assets.core.governance.values import Reading
 from nethical_assets.core.quality import label_errors, near_duplicates
-from nethical_assets.core.quality.checks import CHECKS, CheckOutcome
+from nethical_assets.core.quality.checks import CHECKS, CheckOutcome, enforced, stopping
 from nethical_assets.core.quality.distribution import DriftLimits, distribution_outcome
+from nethical_assets.core.quality.history import ValidationHistory
 from nethical_assets.core.quality.label_errors import find_label_errors, label_errors_outcome
 from nethical_assets.core.quality.leakage import leakage_outcome, single_column_auc, split_overlap_outcome
 from nethical_assets.core.quality.near_duplicates import (
@@ -269,7 +272,8 @@ class TestDistribution:
             for rows in (60, 250):
                 outcome = distribution_outcome(self.frame(2000, seed), self.frame(rows, seed + 100), LIMITS)
                 assert outcome is not None
-                assert outcome.status == "pass", (rows, seed, outcome.message)
+                assert outcome.undecided is (rows < LIMITS.minimum_rows), (rows, seed, outcome.message)
+                assert outcome.status == ("warn" if outcome.undecided else "pass")
 
     def test_a_shifted_column_and_a_shifted_label_are_named(self) -> None:
         outcome = distribution_outcome(self.frame(2000, 1), self.frame(2000, 2, shift=1.0), LIMITS)
@@ -280,10 +284,23 @@ class TestDistribution:
         assert [row["column"] for row in outcome.failures] == ["label"]
         assert outcome.numbers["label_changed"] == 1
 
+    def test_what_could_not_tell_says_nothing_of_since_when(self, tmp_path: Path) -> None:
+        history = ValidationHistory(tmp_path)
+        first, later = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 8, tzinfo=UTC)
+        undecided = distribution_outcome(self.frame(2000, 1), self.frame(50, 2), LIMITS)
+        changed = distribution_outcome(self.frame(2000, 1), self.frame(2000, 2, shift=1.0), LIMITS)
+        assert undecided is not None and changed is not None
+        assert history.dated("raw", "a", [undecided], first)[0].failing_since == ""
+        (since,) = [one.failing_since for one in history.dated("raw", "a", [changed], first)]
+        history.dated("raw", "a", [undecided], later)
+        assert history.dated("raw", "a", [changed], later)[0].failing_since == since != ""
+
     def test_too_few_rows_say_so_and_nothing_in_common_says_nothing(self) -> None:
         outcome = distribution_outcome(self.frame(2000, 1), self.frame(50, 2, shift=3.0), LIMITS)
         assert outcome is not None
-        assert outcome.status == "pass"
+        assert (outcome.status, outcome.undecided) == ("warn", True)
+        assert not stopping([outcome], "delivered", ["distribution"])
+        assert enforced([outcome], "delivered", ["distribution"]) == (outcome,)
         assert "not certain" in outcome.message and "50 rows; at least 200" in outcome.message
         assert distribution_outcome(self.frame(0, 1), self.frame(9, 1), LIMITS) is None
         assert distribution_outcome(pd.DataFrame({"a": [1]}), pd.DataFrame({"b": [1]}), LIMITS) is None
