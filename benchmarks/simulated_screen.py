@@ -6,11 +6,11 @@ product's own (``simulated_year``), and are made wherever the bound does not rul
 Why nothing is hidden: the covariances are those of ``traffic_noise.block_noise`` in another order of summation. Sums
 over pairs of sub-windows are added up once for each window and its neighbour, and a period's are differences of running
 totals. Left out is that negative eigenvalues become 0 there, which only adds to a covariance; so every variance and
-every eigenvalue here is at most the product's, and its p-value, whose statistic is the same, at least the one
-here. Where the product takes the larger one of two p-values (permutations, Fisher), one of them is taken here. Where
-the mean of a weighted sum of chi-squares is not exceeded, its tail is above 0.15 whatever the weights, and is not
-computed: it is at least 0.317 at the mean (Szekely and Bakirov 2003), and the chi-square that it is divided by is below
-its own mean in more than half of all cases.
+every eigenvalue here is at most the product's, no statistic is smaller, and no p-value larger. Where the product takes
+the larger one of two p-values (permutations, Fisher), one of them is taken here. Where the mean of a weighted sum of
+chi-squares is not exceeded, its tail is above 0.15 whatever the weights, and is not computed: it is at least 0.317 at
+the mean (Szekely and Bakirov 2003), and the chi-square that it is divided by is below its own mean in more than half of
+all cases. Tails are approximated as the product does it; ``simulated_check`` holds both against each other.
 """
 
 from __future__ import annotations

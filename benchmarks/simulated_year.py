@@ -52,7 +52,7 @@ LONGEST = 40 * 24 // HOURS
 PARTS, ESTIMATED = 4, 4
 LEVELS = (0.01, 0.001, 0.0001)
 CHANGES = (Change(0.25), Change(0.5), Change(1.0), Change(accuracy=0.03), Change(accuracy=0.05), Change(accuracy=0.1))
-ALARMED = ("drift", "changed")
+ALARMED, UNALARMED = ("drift", "changed"), "unalarmed"
 RULES = ("plain_5_percent", "evidently_half_of_columns", "evidently_any_column")
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _FEWEST_MONITORS = 17
@@ -95,7 +95,7 @@ class Watch:
                 continue
             learnt = [one for one in range(before, start) if one not in self.not_calm]
             if not self.small[name][number] and len(learnt) == start - before:
-                found.append(Judged(name, "unalarmed", 1.0))
+                found.append(Judged(name, UNALARMED, 1.0))
                 continue
             report = self.report(learnt, range(start, end), self.levels[name])
             smallest = min(one.adjusted_p_value for one in report.outcomes if one.adjusted_p_value is not None)

@@ -16,8 +16,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-import grimp
-
 from nethical_assets.core.ground.digests import digest_bytes, digest_json
 
 PACKAGE = "nethical_assets"
@@ -31,6 +29,8 @@ class CodeGraph:
     """The imports between the modules of this package as their files are now; make a new one to see later changes."""
 
     def __init__(self) -> None:
+        import grimp
+
         # Without a cache folder: nothing is written outside the home.
         self._graph = grimp.build_graph(PACKAGE, exclude_type_checking_imports=True, cache_dir=None)
         self._sources: dict[str, str] = {}
