@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -165,9 +166,10 @@ def _as_json(many: ScoredMany) -> bytes:
 
 def _as_arrow(many: ScoredMany) -> bytes:
     frame = many.predictions
+    numbers = pa.array(range(len(frame)))
     table = pa.table(
         {
-            "request_id": many.request_ids,
+            "request_id": pc.binary_join_element_wise(many.request_id, numbers.cast(pa.string()), "-"),
             **({"incident": frame["incident"].astype(str).tolist()} if "incident" in frame.columns else {}),
             **{name: frame[name].to_numpy() for name in ("label", "probability", "score")},
         }

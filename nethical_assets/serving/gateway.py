@@ -73,11 +73,16 @@ class Admitted:
 
 @dataclass(frozen=True)
 class ScoredMany:
-    """Records scored with one model, which the log knows: ``request_ids`` and ``predictions`` are as long."""
+    """Records scored with one model, which the log knows: row n has the request id ``<request_id>-<n>``."""
 
     served: ServedModel
-    request_ids: list[str]
+    request_id: str
     predictions: pd.DataFrame
+
+    @property
+    def request_ids(self) -> list[str]:
+        """Those of all rows."""
+        return [f"{self.request_id}-{n}" for n in range(len(self.predictions))]
 
 
 class Gateway:
@@ -300,10 +305,7 @@ class Gateway:
             raise invalid(error.field, f"{error.reason}{which}") from None
         outputs = screen_outputs(scored.predictions, served.screener, scored.texts).by_kind
         _refuse_malformed(outputs)
-        many = ScoredMany(
-            served, [f"{admitted.request_id}-{n}" for n in range(len(scored.predictions))], scored.predictions
-        )
-        answer = write(many)
+        answer = write(ScoredMany(served, admitted.request_id, scored.predictions))
         turn.take()
         self._journal.append(_rows(call, admitted.request_id, served, scored))
         positives = int(scored.predictions["label"].sum())

@@ -112,7 +112,7 @@ def frame_of_columns(columns: Mapping[str, list[Any]], records_max: int) -> pd.D
     for name, length in lengths.items():
         if length != rows:
             raise invalid(name, f"has {length} values, another column has {rows}")
-    return pd.DataFrame({name: _series(cells) for name, cells in columns.items()})
+    return pd.DataFrame({name: _series(cells) for name, cells in columns.items()}, index=pd.RangeIndex(rows))
 
 
 def _columns_of(records: list[Any], records_max: int) -> dict[str, list[Any]]:

@@ -178,6 +178,8 @@ def reading_of(entry: DatasetEntry, column: str) -> Reading:
 def without_pseudonyms(values: pd.Series) -> pd.Series:
     """Values for a model: of a pseudonym only its kind is left, so that nothing is learned about one person."""
     text = values.astype("str")
+    if not text.str.contains("[", regex=False).any():
+        return text
     return text.str.replace(MASKED_VALUE, r"[\1]", regex=True)
 
 

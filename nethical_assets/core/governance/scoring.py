@@ -29,7 +29,7 @@ from nethical_assets.core.governance.pseudonyms import PassingPseudonyms
 from nethical_assets.core.governance.records import replaced, without_pseudonyms
 from nethical_assets.core.governance.rules import Role
 from nethical_assets.core.governance.screener import Screener
-from nethical_assets.core.governance.values import FoundValues, Reading, find_in
+from nethical_assets.core.governance.values import FoundValues, Reading, find_in, holds_nothing
 from nethical_assets.core.ground.errors import RecordError
 from nethical_assets.core.models.loading import DECISION_THRESHOLD
 from nethical_assets.core.rows.catalog import DatasetEntry
@@ -86,9 +86,11 @@ def score_records(
     masking, pseudonyms = _Masking(screener), PassingPseudonyms()
     screened = records.copy(deep=False)
     for name in (str(column) for column in records.columns if column not in (FILE_COLUMN, *clean)):
-        reading = _reading(spec, entries, name)
+        raw, reading = records[name], _reading(spec, entries, name)
         token = pseudonyms.token if reading is Reading.VALUES else kind_token
-        screened[name] = masking.masked(records[name], reading, token)
+        masked = masking.masked(raw, reading, token)
+        if masked is not raw:
+            screened[name] = masked
     with tallied() as cells:
         inputs = spec.inputs_of(screened, entries)
     cells.refuse_above(wrong_share_max, what)
@@ -267,13 +269,23 @@ class _Masking:
     def __init__(self, screener: Screener) -> None:
         self._screener = screener
         self._rules = masked_rules(screener)
+        self._clean: dict[tuple[str, Reading], pd.Series] = {}
         self.counts: Counter[str] = Counter()
 
     def masked(self, column: pd.Series, reading: Reading, token: Token) -> pd.Series:
-        """``column`` with every finding replaced by its ``token``."""
+        """``column`` with every finding replaced by its ``token``; ``column`` itself where there is none."""
+        if holds_nothing(column):
+            return column
+        key = str(column.name), reading
+        # A family's input mostly is a column of the records as it came, and what is found depends on nothing else.
+        if key in self._clean and self._clean[key].equals(column):
+            return column
         found = find_in(column, reading, self._screener, alone=True)
-        findings = found.findings.where(np.isin(found.findings.names("rule"), self._rules))
+        findings = found.findings
+        if len(findings):
+            findings = findings.where(np.isin(findings.names("rule"), self._rules))
         if len(findings) == 0:
+            self._clean[key] = column
             return column
         here = FoundValues(found.codes, found.values, findings)
         self.counts.update(here.on_rows().names("kind").tolist())

@@ -83,17 +83,14 @@ def find_in(
     A column typed as truth values or times holds nothing to be found. Numbers are judged by ``searches.NumberSearch``,
     however they are typed; where each value is to be judged ``alone``, whatever else the column holds.
     """
-    if pd.api.types.is_bool_dtype(column.dtype) or _is_time(column):
-        return FoundValues(np.full(len(column), -1), pd.Series([], dtype="str"), Findings.empty())
-    numeric = pd.api.types.is_numeric_dtype(column.dtype)
-    if numeric and not (column.abs() >= SMALLEST_IDENTIFIER).any():
+    if holds_nothing(column):
         return FoundValues(np.full(len(column), -1), pd.Series([], dtype="str"), Findings.empty())
     codes, values = _distinct(column)
     every = 1 if maximum is None else max(1, -(-len(values) // maximum))
     # Without the others, not with nulls in their place: those would fill batches, and each costs its compilations.
     some, places = values.iloc[::every], np.arange(0, len(values), every)
     times = np.bincount(codes[codes >= 0], minlength=len(values))[::every]
-    match Reading.VALUES if numeric else reading:
+    match Reading.VALUES if pd.api.types.is_numeric_dtype(column.dtype) else reading:
         case Reading.PROSE:
             prose = ProseSearch(str(column.name), screener, alone=alone)
             prose.add(some, places, times)
@@ -103,6 +100,17 @@ def find_in(
         case Reading.ACTIONS:
             findings = moved(_in_actions(some, screener, alone), places)
     return FoundValues(codes, values, findings, sampled=every > 1)
+
+
+def holds_nothing(column: pd.Series) -> bool:
+    """Whether the type of a column, or the size of its numbers, says that nothing can be found in it."""
+    dtype = column.dtype
+    if pd.api.types.is_bool_dtype(dtype) or _is_time(column):
+        return True
+    if not pd.api.types.is_numeric_dtype(dtype):
+        return False
+    sizes = np.abs(column.to_numpy()) if isinstance(dtype, np.dtype) else column.abs()
+    return not (sizes >= SMALLEST_IDENTIFIER).any()
 
 
 def _is_time(column: pd.Series) -> bool:

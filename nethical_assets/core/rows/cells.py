@@ -165,7 +165,9 @@ def read_numbers(values: pd.Series) -> FloatArray:
         infinite = np.isinf(array)
         if infinite.any():
             _note(values.name, infinite, lambda: ["infinite"] * int(infinite.sum()))
-        return np.where(infinite, np.nan, array)
+            return np.where(infinite, np.nan, array)
+        # One of its own, as in every other case.
+        return np.array(array)
     texts = _texts(values)
     numeric = pc.match_substring_regex(texts, NUMBER)
     digits = pc.replace_substring_regex(texts, r"^\+", "")

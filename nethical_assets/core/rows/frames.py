@@ -84,8 +84,11 @@ def categories(values: pd.Series) -> pd.Series:
         array = pc.if_else(pa.array(values.notna().to_numpy()), array, "")
     else:
         array = texts(values)
-    stripped = strings(pc.utf8_trim_whitespace(array), values.index)
-    return stripped.mask(stripped == "", MISSING)
+    stripped = pc.utf8_trim_whitespace(array)
+    empty = pc.equal(stripped, "")
+    if pc.any(empty).as_py():
+        stripped = pc.if_else(empty, MISSING, stripped)
+    return strings(stripped, values.index)
 
 
 def seconds(values: pd.Series) -> _Floats:

@@ -162,6 +162,19 @@ def test_a_record_scores_the_same_alone_and_among_others(screener: Screener, mir
     ]  # fmt: skip
 
 
+def test_a_row_of_numbers_scores_the_same_wherever_it_is_among_many() -> None:
+    spec = load_family("logistic")
+    frame = spec.synthesise(2500, np.random.default_rng(3))
+    inputs = frame.drop(columns="label")
+    rows = LabelledRows(inputs, frame["label"].to_numpy(dtype=np.int8))
+    detector = spec.fit(rows, rows, 3)
+    whole = detector.predict(inputs).score
+    for start, end in ((0, 1), (1000, 2100), (1023, 1025), (2048, 2500), (7, 7)):
+        assert detector.predict(inputs.iloc[start:end]).score.tolist() == whole[start:end].tolist()
+    for row in (0, 1023, 1024, 2499):
+        assert detector.score_one(inputs.iloc[row].to_dict()).score == whole[row]
+
+
 def test_incidents_stay_apart_and_their_keys_are_as_they_came(screener: Screener, mirror: Path) -> None:
     trained = train(load_family("correlation"), mirror, screener)
     _, raw = trained.sources["guide"]

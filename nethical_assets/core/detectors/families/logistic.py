@@ -11,9 +11,11 @@ import math
 import operator
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -53,6 +55,8 @@ _RARE_LEVEL_ROWS = 20
 _MAXIMUM_LEVELS = 200
 _LARGEST_DEVIATION = 8.0
 _SKETCHED_COLUMNS = 8
+_ROWS_AT_ONCE = 1024
+"""So many rows of a design stay near the processor."""
 
 
 class _Category(FileModel):
@@ -98,9 +102,13 @@ class LogisticDetector(CalibratedDetector):
     def score(self, inputs: pd.DataFrame, features: Any = None) -> FloatArray:
         """Log-odds before calibration, shape ``(rows,)``."""
         require_columns(inputs, self._model.columns, f"inputs of family {_FAMILY}")
-        design = _design(inputs, self._model, self._centre, self._scale)
-        # einsum adds each row's products in the same order however many rows there are; BLAS does not.
-        products = np.einsum("ij,j->i", design, self._weights)
+        read = _read(inputs, self._model)
+        products = np.empty(len(inputs), dtype=np.float64)
+        for start in range(0, len(inputs), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            design = _design(read, self._model, self._centre, self._scale, rows)
+            # einsum adds each row's products in the same order however many rows there are; BLAS does not.
+            products[rows] = np.einsum("ij,j->i", design, self._weights)
         return np.asarray(products + self._intercept, dtype=np.float64)
 
     def _score_of_one(self, record: Mapping[str, Any]) -> float:
@@ -290,7 +298,7 @@ def fit(training: LabelledRows, validation: LabelledRows, seed: int) -> Logistic
     centre = np.where(known, logs, 0.0).sum(axis=0) / count
     scale = np.sqrt((np.where(known, logs - centre, 0.0) ** 2).sum(axis=0) / count)
     scale = np.where(scale > 1e-9, scale, 1.0)
-    design = _design(rows.inputs, model, centre, scale)
+    design = _design(_read(rows.inputs, model), model, centre, scale, slice(None))
     regression = LogisticRegression(C=_INVERSE_PENALTY, max_iter=300, tol=1e-4)
     with warnings.catch_warnings():
         # Separable classes have no finite optimum without the penalty; stopping early is as good a model.
@@ -345,15 +353,33 @@ def _standardised(logs: FloatArray, centre: FloatArray, scale: FloatArray) -> tu
     return np.minimum(np.maximum(values, -_LARGEST_DEVIATION), _LARGEST_DEVIATION), flags
 
 
-def _design(inputs: pd.DataFrame, model: _Model, centre: FloatArray, scale: FloatArray) -> FloatArray:
+@dataclass(frozen=True)
+class _Read:
+    """Columns of ``rows`` inputs: numbers, and of each categorical one the place of its level, -1 where that is rare or
+    unseen."""
+
+    rows: int
+    numbers: list[FloatArray]
+    places: list[npt.NDArray[np.intp]]
+
+
+def _read(inputs: pd.DataFrame, model: _Model) -> _Read:
+    places = [
+        pd.Index(each.levels, dtype="str").get_indexer(pd.Index(categories(inputs[each.column]), dtype="str"))
+        for each in model.categorical_columns
+    ]
+    return _Read(len(inputs), [read_numbers(inputs[name]) for name in model.numeric_columns], places)
+
+
+def _design(read: _Read, model: _Model, centre: FloatArray, scale: FloatArray, rows: slice) -> FloatArray:
     """Standardised values, "was missing" flags, then one-hot levels with a bucket for rare and unseen ones."""
-    parts = [np.zeros((len(inputs), 0))]
-    if model.numeric_columns:
-        logs = np.column_stack([signed_log(read_numbers(inputs[name])) for name in model.numeric_columns])
-        values, missing = _standardised(logs, centre, scale)
+    some = [numbers[rows] for numbers in read.numbers]
+    places = [place[rows] for place in read.places]
+    parts = [np.zeros((len(range(read.rows)[rows]), 0))]
+    if some:
+        values, missing = _standardised(np.column_stack([signed_log(numbers) for numbers in some]), centre, scale)
         parts += [values, np.zeros_like(values) if missing is None else missing]
-    for each in model.categorical_columns:
-        place = pd.Index(each.levels, dtype="str").get_indexer(pd.Index(categories(inputs[each.column]), dtype="str"))
+    for each, place in zip(model.categorical_columns, places, strict=True):
         parts.append((place[:, None] == np.array([*range(len(each.levels)), -1])).astype(np.float64))
     return np.hstack(parts)
 
