@@ -136,7 +136,7 @@ def _newest_window(instance: dg.DagsterInstance, key: dg.AssetKey) -> tuple[str,
 
 
 def _watch_result(check: WatchCheck, facts: Mapping[str, Any], newest: tuple[str, str]) -> dg.AssetCheckResult:
-    """The result; Dagster shows the one that was evaluated last, whatever window it is about, so it says so itself."""
+    """The result; Dagster shows the one evaluated last, of whatever window: so it says itself which it is about."""
     undecided = check.verdict == "undecided"
     key = datetime.fromisoformat(facts["window"]["start"]).astimezone(UTC).strftime(KEY_FORMAT)
     about, later = f"Window from {key} UTC: {check.reason}", {}
