@@ -13,6 +13,7 @@ import pytest
 from nethical_assets.assets.checks import decisions, quality
 from nethical_assets.core.alerts.checks import HIGH_PRIORITY, REPLACED, advice_of
 from nethical_assets.core.detectors.registry import family_names
+from nethical_assets.core.drift.watch_checks import WatchCheck
 from nethical_assets.core.ground.parquet import get_table
 from nethical_assets.core.models.registry import ModelRegistry
 from nethical_assets.core.quality.checks import CheckOutcome
@@ -196,6 +197,29 @@ def test_a_watch_that_could_not_tell_is_no_pass(watch: str | None, verdict: str,
     assert (check.passed, check.severity.value, told["verdict"], told.get(REPLACED)) == shown
     assert ("what_to_do" in told) is (told.get(HIGH_PRIORITY, False) and not told.get(REPLACED, False))
     assert told.get("drop") == (0.1 if watch else None) and "now" not in told
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_check_of_a_report_says_of_which_window_it_is_and_that_there_is_a_newer_one(older: bool) -> None:
+    key = dg.AssetKey(["drift_reports", "logistic"])
+    facts: dict[str, Any] = {
+        "window": {"start": "2026-11-22T06:00:00+00:00", "end": "2026-11-22T12:00:00+00:00"},
+        **{"verdict": "drift", "rows": 600, "labelled_rows": 0},
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert decisions._newest_window(instance, key) == ("", "")
+        newest = "2026-11-23T00:00" if older else "2026-11-22T06:00"
+        for window, verdict in ((newest, "needs_more_data"), ("2026-11-21T00:00", "drift")):
+            made = dg.AssetMaterialization(key, metadata={"verdict": verdict}, partition=window)
+            instance.report_runless_asset_event(made)
+        found = decisions._newest_window(instance, key)
+    check = decisions._watch_result(WatchCheck("drift", "failed", "it moved"), facts, found)
+    shown = {name: value.value for name, value in check.metadata.items()}
+    assert not check.passed and "2026-11-22T06:00 UTC" in str(check.description)
+    assert str(check.description).endswith(": it moved")
+    assert ("OLDER" in str(check.description)) is older
+    assert shown.get("newest_window") == ("2026-11-23T00:00" if older else None)
+    assert ("needs more data" in str(check.description)) is older
 
 
 def test_a_data_check_that_could_not_tell_is_undecided_in_dagster() -> None:

@@ -4,6 +4,7 @@ What belongs here: showing a decision that was already taken as a check. What do
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,7 @@ from nethical_assets.core.alerts.checks import HIGH_PRIORITY, REPLACED, advice_o
 from nethical_assets.core.audit.events import EventType
 from nethical_assets.core.delivery.release_checks import champion_check, regression_verdict
 from nethical_assets.core.drift.watch_checks import CHECKS, WatchCheck, watch_checks
+from nethical_assets.core.drift.windows import KEY_FORMAT
 from nethical_assets.home.settings import Settings
 from nethical_assets.resources.platform import CycleResource, DataSourcesResource, open_workspace
 from nethical_assets.stages.carding import MODEL_CARDS
@@ -115,23 +117,42 @@ def build_watch_checks(family: str, settings: Settings) -> dg.AssetChecksDefinit
         with expected_failures():
             facts = workspace.records.load(DRIFT_REPORTS.name, family, context.run.run_id).facts
             found = watch_checks(facts)
+        newest = _newest_window(context.instance, key)
         for check in found:
             if dg.AssetCheckKey(key, check.name) in context.selected_asset_check_keys:
-                yield _watch_result(check, facts)
+                yield _watch_result(check, facts, newest)
 
     return watch_checks_of_family
 
 
-def _watch_result(check: WatchCheck, facts: Mapping[str, Any]) -> dg.AssetCheckResult:
+def _newest_window(instance: dg.DagsterInstance, key: dg.AssetKey) -> tuple[str, str]:
+    """The key of the newest window that has a report, and the report's verdict; both empty where there is none."""
+    newest = max(instance.get_materialized_partitions(key), default="")
+    wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[newest])
+    for record in instance.fetch_materializations(wanted, limit=1).records if newest else ():
+        if (made := record.asset_materialization) is not None and "verdict" in made.metadata:
+            return newest, str(made.metadata["verdict"].value).replace("_", " ")
+    return "", ""
+
+
+def _watch_result(check: WatchCheck, facts: Mapping[str, Any], newest: tuple[str, str]) -> dg.AssetCheckResult:
+    """The result; Dagster shows the one evaluated last, of whatever window: so it says itself which it is about."""
     undecided = check.verdict == "undecided"
+    key = datetime.fromisoformat(facts["window"]["start"]).astimezone(UTC).strftime(KEY_FORMAT)
+    about, later = f"Window from {key} UTC: {check.reason}", {}
+    if newest[0] > key:
+        said = f"the newest window is the one from {newest[0]} UTC, whose report says {newest[1]}"
+        about = f"An OLDER window, from {key} UTC, was judged again ({said}): {check.reason}"
+        later = {"newest_window": newest[0], "newest_window_verdict": newest[1]}
     return dg.AssetCheckResult(
         check_name=check.name,
         passed=check.verdict == "passed",
         severity=dg.AssetCheckSeverity.WARN if undecided else dg.AssetCheckSeverity.ERROR,
-        description=check.reason,
+        description=about,
         metadata={
             "verdict": _UNDECIDED if undecided else check.verdict,
             "report_verdict": facts["verdict"],
+            **later,
             "window_end": facts["window"]["end"],
             "rows": facts["rows"],
             "labelled_rows": facts["labelled_rows"],

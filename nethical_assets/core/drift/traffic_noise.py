@@ -26,14 +26,19 @@ import numpy.typing as npt
 from nethical_assets.core.drift.reference import Reference
 from nethical_assets.core.drift.reliability import FIXED_POINT, called_positive
 from nethical_assets.core.drift.sketches import Sketch
-from nethical_assets.core.drift.statistics.estimated_accuracy import Confidence
+from nethical_assets.core.drift.statistics.estimated_accuracy import Confidence, confidence_of_bins
 from nethical_assets.core.drift.totals import Totals
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 MINIMUM_SUB_WINDOWS = 16
-"""From fewer sub-windows with rows nothing is estimated: their rows count as independent."""
+"""From fewer sub-windows with rows nothing is estimated: their rows count as independent, or by ``assumed_noise``."""
+ASSUMED_ROWS = 25.0
+"""So many independent rows is traffic worth at most of which too little is known: means that wander by a fifth of the
+rows' standard deviation then are no change. It is 1 / 0.2 ** 2."""
+_ASSUMED_REPEATS = 2.0
+"""And every row as often, from the same clients."""
 _NOTHING = 1e-12
 """Variances below are those of values that are all the same, but for rounding."""
 
@@ -117,6 +122,7 @@ class TrafficNoise:
         confidence: of rows expected to be right (``statistics.estimated_accuracy``).
         correct: of labelled rows that were decided rightly.
         gaps: of labelled positives less their probabilities, in each reliability bin.
+        unknown: how many rows are worth one independent row, where the traffic says nothing; at least 1.
     """
 
     columns: Mapping[str, Noise | None]
@@ -124,6 +130,7 @@ class TrafficNoise:
     confidence: Noise | None
     correct: Noise | None
     gaps: Noise | None
+    unknown: float = 1.0
 
 
 def traffic_noise(reference: Reference, before: Sequence[Sketch], window: Sequence[Sketch]) -> TrafficNoise:
@@ -162,6 +169,39 @@ def noise_of_totals(reference: Reference, periods: Sequence[Totals]) -> TrafficN
         correct=_noise(correct, labelled),
         gaps=_noise([one.labelled_positives - one.labelled_sums / FIXED_POINT for one in periods], labelled),
     )
+
+
+def assumed_noise(reference: Reference, window: Totals) -> TrafficNoise:
+    """The noise of what is asked of a model, where too few sub-windows are there to learn it from: every share and mean
+    of inputs and scores varies as those of at most ``ASSUMED_ROWS`` rows. Labels are assumed to repeat, no more: that
+    inputs come in bursts does not make a model right or wrong about them."""
+    rows, labelled = int(window.rows.sum()), window.labelled
+    effect = _ASSUMED_REPEATS + rows / ASSUMED_ROWS
+    columns: dict[str, Noise | None] = {}
+    for column in reference.columns:
+        counts = column.own_histogram() + window.columns[column.name].sum(axis=0)
+        shares = counts / max(int(counts.sum()), 1)
+        columns[column.name] = Noise(effect * (np.diag(shares) - np.outer(shares, shares)), math.inf)
+    confidence = correct = gaps = None
+    if reference.reliability:
+        known, threshold = reference.reliability, reference.decision_threshold
+        sums = window.bin_sums.sum(axis=0)
+        _, variance = confidence_of_bins(Confidence.of(known, threshold), window.bin_rows.sum(axis=0), sums)
+        confidence = Noise(np.array([[effect * variance]]), math.inf)
+        every = known + labelled
+        correct = _of_rate(every.correct(threshold), every.total, _ASSUMED_REPEATS)
+        counts = np.array(every.rows)
+        rates = (np.array(every.positives) + 0.5) / (counts + 1.0)
+        of_a_row = np.array(labelled.rows) / max(labelled.total, 1) * rates * (1.0 - rates)
+        gaps = Noise(_ASSUMED_REPEATS * np.diag(of_a_row), math.inf)
+    positives = _of_rate(reference.positives + int(window.positives.sum()), reference.rows + rows, effect)
+    return TrafficNoise(columns, positives, confidence, correct, gaps, unknown=effect)
+
+
+def _of_rate(happened: int, rows: int, effect: float) -> Noise:
+    """The noise of a count of rows of which so many are worth one independent row."""
+    rate = happened / max(rows, 1)
+    return Noise(np.array([[effect * rate * (1.0 - rate)]]), math.inf)
 
 
 def _noise(totals: Sequence[IntArray | FloatArray], rows: Sequence[IntArray]) -> Noise | None:

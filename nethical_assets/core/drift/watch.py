@@ -201,6 +201,7 @@ def watch(
             before=before,
             minimum_rows=limits.minimum_rows,
             minimum_labelled_rows=limits.minimum_labelled_rows,
+            is_traffic=True,
         )
         if any(one.report.measured.evidence == measured.evidence for one in judgements):
             continue

@@ -29,9 +29,11 @@ from nethical_assets.core.drift.statistics.rate_change import rate_change
 from nethical_assets.core.drift.statistics.unseen_levels import unseen_levels
 from nethical_assets.core.drift.totals import Totals
 from nethical_assets.core.drift.traffic_noise import (
+    ASSUMED_ROWS,
     MINIMUM_SUB_WINDOWS,
     Noise,
     TrafficNoise,
+    assumed_noise,
     block_noise,
     noise_of_totals,
 )
@@ -48,6 +50,7 @@ def measure_window(
     before: Sequence[Sketch] = (),
     minimum_rows: int,
     minimum_labelled_rows: int,
+    is_traffic: bool = False,
 ) -> WindowMeasurements:
     """All statistics of a window.
 
@@ -59,6 +62,8 @@ def measure_window(
             tests more power than the window alone. May be none. They are no part of the evidence: the p-values of a
             window change with them, but its rows are judged once, with what was known then (``budget.Spending``).
         minimum_rows, minimum_labelled_rows: with fewer, statistics of rows or of labelled rows need more data.
+        is_traffic: whether clients sent the rows, which then are alike also where too few sub-windows are there to
+            learn how much (``traffic_noise.assumed_noise``). Rows of a table count as independent.
 
     Raises:
         DatasetError: a sketch is of another reference.
@@ -67,10 +72,14 @@ def measure_window(
     totals = periods[-1] if window else Totals.of(reference, ())
     filled = sum(int(np.count_nonzero(period.rows)) for period in periods)
     notes = []
+    is_assumed = is_traffic and 0 < filled < MINIMUM_SUB_WINDOWS
     if totals.rows.any() and filled < MINIMUM_SUB_WINDOWS:
+        counted = (
+            f"Rows count as at most {ASSUMED_ROWS:g} independent ones" if is_assumed else "Rows count as independent"
+        )
         notes.append(
-            f"Rows count as independent: {filled} sub-windows with rows are too few to learn how alike rows are that "
-            f"follow each other ({MINIMUM_SUB_WINDOWS} are needed)."
+            f"{counted}: {filled} sub-windows with rows are too few to learn how alike rows are that follow each other "
+            f"({MINIMUM_SUB_WINDOWS} are needed)."
         )
     return WindowMeasurements(
         reference=reference.digest,
@@ -84,7 +93,7 @@ def measure_window(
         monitors=measure_totals(
             reference,
             totals,
-            noise_of_totals(reference, periods),
+            assumed_noise(reference, totals) if is_assumed else noise_of_totals(reference, periods),
             minimum_rows=minimum_rows,
             minimum_labelled_rows=minimum_labelled_rows,
         ),
@@ -141,7 +150,7 @@ def _column(case: _Case, column: ColumnSketch) -> list[Monitor]:
         )
         found.append(_monitor("cumulative_distribution", measured, name))
     if name not in (SCORE, PROBABILITY):
-        effect = _burst(case.totals, name, (own == 0).astype(np.float64))
+        effect = _burst(case, name, (own == 0).astype(np.float64))
         measured = unseen_levels(own, counts, design_effect=effect, minimum_rows=case.minimum_rows)
         found.append(_monitor("unseen_levels", measured, name))
     return found
@@ -157,12 +166,13 @@ def _largest_below(noise: Noise | None, shares: FloatArray) -> float:
     )
 
 
-def _burst(totals: Totals, name: str, unseen: FloatArray) -> float:
+def _burst(case: _Case, name: str, unseen: FloatArray) -> float:
     """The design effect of a window's unseen rows, of which the traffic before says nothing: it had none."""
+    totals = case.totals
     rows = totals.columns[name] @ unseen
     share = float(rows.sum()) / max(int(totals.rows.sum()), 1)
     noise = block_noise([(rows[:, np.newaxis], totals.rows)]) if share else None
-    return noise.design_effect(np.ones(1), share * (1.0 - share)) if noise else 1.0
+    return noise.design_effect(np.ones(1), share * (1.0 - share)) if noise else case.noise.unknown
 
 
 def _positive_rate(case: _Case) -> Monitor:

@@ -163,6 +163,34 @@ def test_alike_rows_count_as_fewer_and_one_batch_alone_says_so(reference):
     assert blind.effective_rows == 600 and blind.p_value < known.p_value
 
 
+def test_traffic_of_few_sub_windows_is_not_taken_for_independent_rows(reference, monkeypatch):
+    """Means that wander by two standard deviations of those in ``benchmarks.monitors``: an alarm where rows count as
+    independent. What moves far more is found all the same."""
+    monkeypatch.setattr("nethical_assets.core.drift.statistics.jensen_shannon.PERMUTATIONS", 200)
+
+    def verdicts(moved, is_traffic):
+        found = []
+        for seed, wander in enumerate((-0.4, 0.4, -0.4, 0.4)):
+            window = sketches(reference, 2, 60 + seed, rows=1000, moved=moved + wander, labelled=False)
+            measured = measure_window(reference, window, is_traffic=is_traffic, **MINIMUMS)
+            found.append(judge_window(measured, level=LEVEL, **OPTIONS).verdict)
+        return found
+
+    assert {*verdicts(0.0, False)} <= {"changed", "drift"}
+    assert not {"changed", "drift"} & set(verdicts(0.0, True))
+    assert set(verdicts(2.5, True)) == {"drift"}
+
+
+def test_few_sub_windows_of_traffic_say_by_what_they_are_judged(reference, calm):
+    window, before = sketches(reference, 15, 41, rows=40), calm[:SUB_WINDOWS]
+    known = measure_window(reference, window, before=before, is_traffic=True, **MINIMUMS)
+    assert known == measure_window(reference, window, before=before, **MINIMUMS)
+    alone = measure_window(reference, window, is_traffic=True, **MINIMUMS)
+    assert "at most 25 independent" in alone.notes[0] and not alone.correlated
+    worth = {one.name: one.measurement.effective_rows for one in alone.monitors if one.kind == "distribution"}
+    assert max(worth.values()) < 25.0
+
+
 def test_a_shift_that_lasts_is_not_taken_for_noise(reference, calm):
     window = sketches(reference, SUB_WINDOWS, 13, moved=0.6)
     assert judged(reference, window, calm).verdict == "drift"
