@@ -7,7 +7,7 @@ An issue is recognised by the line ``nethical-fingerprint`` of its body and a co
 both exact, in what the platform or somebody with rights in the repository wrote: GitHub's search index is late, and
 anybody may open an issue in a public repository.
 
-Source: GitHub REST API, version 2022-11-28: issues, labels, rate limits.
+Source: GitHub REST API, version 2022-11-28: issues, labels, rate limits, timeouts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}")
 _TIMEOUT_SECONDS = 10
 _PAUSE_SECONDS = 1.0
 """Between two writes, as GitHub asks of integrations."""
+_LONGEST_REQUEST_SECONDS = 10.0
+"""GitHub ends a request that it works on for longer: what somebody sent who died is there after it, or never."""
 _SECONDARY_WAIT = timedelta(minutes=1)
 """How long GitHub asks to wait at a secondary limit that names no time."""
 _CLOCKS_APART = timedelta(days=1)
@@ -60,6 +63,7 @@ class GitHubTarget:
     Args:
         token: a fine-grained token with "Issues: read and write" on that repository, and nothing else.
         address: of the API; another one for GitHub Enterprise.
+        wait: sleeps for seconds. A target waits once at most: make another one for another round.
 
     Raises:
         SettingsError: the repository's name is malformed.
@@ -72,6 +76,7 @@ class GitHubTarget:
         address: str = PUBLIC_ADDRESS,
         *,
         pause_seconds: float | None = _PAUSE_SECONDS,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         if not _REPOSITORY.fullmatch(repository):
             raise SettingsError(f"{REPOSITORY_VARIABLE} is not a repository; give it as owner/name")
@@ -79,6 +84,7 @@ class GitHubTarget:
         self._token = token
         self._address = address
         self._pause_seconds = pause_seconds
+        self._wait, self._waited = wait, False
 
     @property
     def name(self) -> str:
@@ -88,11 +94,14 @@ class GitHubTarget:
     def send(self, delivery: Delivery) -> str:
         """Make one change to the issue on GitHub, which is opened if it is not there; its number."""
         with self._failures():
-            issue = self._known(delivery) or self._found(delivery) or self._opened(delivery)
+            issue = self._known(delivery) or self._found(delivery)
+            if issue is None and self._waits(delivery):
+                issue = self._found(delivery)
+            issue = issue or self._opened(delivery)
             if delivery.change != "opened":
                 # Also where it is locked and takes no comment.
                 self._set_state(issue, delivery)
-                if not (delivery.uncertain and self._has(issue, delivery)):
+                if not self._has(issue, delivery):
                     issue.create_comment(f"{delivery.body.rstrip()}\n\n{_signed(delivery)}\n{delivery.marker}")
             return str(issue.number)
 
@@ -176,8 +185,19 @@ class GitHubTarget:
             raise
 
     def _has(self, issue: GitHubIssue, delivery: Delivery) -> bool:
-        # Of any time: our clock may have been ahead when it was written.
-        return any(_holds(comment, delivery.marker) for comment in issue.get_comments())
+        def found() -> bool:
+            # Of any time: our clock may have been ahead when it was written.
+            return any(_holds(comment, delivery.marker) for comment in issue.get_comments())
+
+        return delivery.uncertain and (found() or (self._waits(delivery) and found()))
+
+    def _waits(self, delivery: Delivery) -> bool:
+        """Wait, once, until everything that others sent has arrived; whether it makes sense to look again."""
+        if self._waited or not delivery.attempted:
+            return False
+        self._wait(_LONGEST_REQUEST_SECONDS)
+        self._waited = True
+        return True
 
     def _set_state(self, issue: GitHubIssue, delivery: Delivery) -> None:
         if delivery.change == "closed" and issue.state != "closed":

@@ -32,6 +32,7 @@ class Delivery:
         known_as: what the target calls the issue; None where it was never given it.
         uncertain: whether it may have been sent before: sending began and nobody knows how it ended, or the tracker was
             emptied and filled again since.
+        attempted: whether sending began before: by a process that died, what it sent may not have arrived yet.
     """
 
     number: int
@@ -42,6 +43,7 @@ class Delivery:
     body: str
     known_as: str | None
     uncertain: bool
+    attempted: bool
 
     @property
     def marker(self) -> str:
@@ -168,6 +170,7 @@ class Outbox:
             body="" if opened else found["body"],
             known_as=None if known is None else known["known_as"],
             uncertain=found["id"] <= max(row["attempted"], row["since"]),
+            attempted=found["id"] <= row["attempted"],
         )
 
 

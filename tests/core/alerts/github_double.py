@@ -35,6 +35,7 @@ class GitHubDouble:
         self.association = "OWNER"
         self.page_size = 100
         self.port = 0
+        self.holding, self.arriving = threading.Event(), threading.Event()
 
     @property
     def address(self) -> str:
@@ -42,7 +43,8 @@ class GitHubDouble:
 
     def fail(self, method, path, answer, times=1):
         """The next ``times`` requests that match are answered so: (status, headers, body), or ``drop`` after they took
-        effect, or ``refuse`` before."""
+        effect, or ``refuse`` before; ``late`` is one that takes effect when ``arriving`` is set, and is not answered
+        either."""
         self.faults += [(method, path, answer)] * times
 
     def texts(self, number=1):
@@ -68,7 +70,7 @@ class GitHubDouble:
         return self.issues[number]
 
     @contextmanager
-    def serving(self) -> Iterator[GitHubDouble]:
+    def serving(self, port: int = 0) -> Iterator[GitHubDouble]:
         double = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -90,8 +92,11 @@ class GitHubDouble:
                 if isinstance(answer, tuple):
                     self._answer(*answer)
                     return
+                if answer == "late":
+                    double.holding.set()
+                    double.arriving.wait(60)
                 result = double.answer(method, self.path, body, self.headers.get("authorization", ""))
-                if answer == "drop":
+                if answer in ("drop", "late"):
                     self.close_connection = True
                     return
                 self._answer(*result)
@@ -110,7 +115,7 @@ class GitHubDouble:
             def log_message(self, *_):
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         server.daemon_threads = True
         self.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import sqlite3
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +34,7 @@ def double():
 
 
 def target_of(double, token=TOKEN):
-    return GitHubTarget(REPOSITORY, token, double.address, pause_seconds=None)
+    return GitHubTarget(REPOSITORY, token, double.address, pause_seconds=None, wait=lambda seconds: None)
 
 
 def tell(double, tracker, now=NOW, patient=True):
@@ -136,7 +138,7 @@ def test_killed_after_sending_and_before_noting_it(double, tracker, alert):
             os.kill(os.getpid(), signal.SIGKILL)
 
     for _ in range(6):
-        deadly = Deadly(REPOSITORY, TOKEN, double.address, pause_seconds=None)
+        deadly = Deadly(REPOSITORY, TOKEN, double.address, pause_seconds=None, wait=lambda seconds: None)
         with pytest.raises(AssertionError):
             # Killed from without, not at a call that was asked for.
             assert not in_child(lambda deadly=deadly: deliver(tracker.outbox(deadly.name), deadly, now=NOW))
@@ -144,6 +146,40 @@ def test_killed_after_sending_and_before_noting_it(double, tracker, alert):
     tell_all(double, tracker)
     assert len(double.issues) == 1
     the_history_is_there_once(double)
+
+
+@pytest.mark.parametrize("path", ["/issues", "/issues/1/comments"])
+def test_what_a_dead_process_sent_and_arrives_late_is_there_once(double, tracker, alert, path):
+    target = target_of(double)
+    outbox = tracker.outbox(target.name)
+    outbox.state()
+    tracker.file(alert())
+    if path != "/issues":
+        tell(double, tracker)
+        tracker.file(alert(occurrence="run 2", summary="4 columns", when=alert().when + timedelta(hours=1)))
+    double.fail("POST", f"/repos/{REPOSITORY}{path}", "late")
+
+    def sent(delivery):
+        with contextlib.suppress(TargetUnavailableError):
+            target.send(delivery)
+
+    sender = threading.Thread(target=sent, args=(outbox.next(),))
+    sender.start()
+    assert double.holding.wait(60)
+    waited = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        double.arriving.set()
+        sender.join()
+
+    other = GitHubTarget(REPOSITORY, TOKEN, double.address, pause_seconds=None, wait=wait)
+    told = deliver(outbox, other, now=NOW)
+    double.arriving.set()
+    sender.join()
+    assert (told.delivered, told.waiting) == (1, 0)
+    assert (len(double.issues), len(double.texts())) == (1, 0 if path == "/issues" else 1)
+    assert waited == [10.0], "longer than GitHub works on a request"
 
 
 def tell_one(double, tracker):
