@@ -44,6 +44,8 @@ def _plan(work: Work) -> Plan:
 
 def _release(work: Work) -> Result:
     """Decide about the candidate; the same model again is unchanged, whatever asked for it."""
+    from nethical_assets.core.delivery.release import is_superseded
+
     workspace = work.workspace
     asked_by = _drift_report(work)
     _put_back_lost_champion(work)
@@ -54,7 +56,9 @@ def _release(work: Work) -> Result:
     known = case.registry.candidate(case.family, case.model)
     if known is not None and case.decided_before(known):
         workspace.evidence.check_standing(known, "candidates")
-        return _unchanged(case, known, read_decision(workspace, known.decision))
+        decision = read_decision(workspace, known.decision)
+        if not is_superseded(decision):
+            return _unchanged(case, known, decision)
     return _decided(case, decide_about(case), asked_by)
 
 

@@ -13,7 +13,7 @@ from nethical_assets.assets.factory import asset_key, expected_failures
 from nethical_assets.assets.presentation import bullet_list, meaning, table
 from nethical_assets.core.alerts.checks import HIGH_PRIORITY, REPLACED, advice_of
 from nethical_assets.core.audit.events import EventType
-from nethical_assets.core.delivery.release_checks import champion_check, regression_verdict
+from nethical_assets.core.delivery.release_checks import champion_check, regression_verdict, watch_of
 from nethical_assets.core.drift.watch_checks import CHECKS, WatchCheck, watch_checks
 from nethical_assets.core.drift.windows import KEY_FORMAT
 from nethical_assets.home.settings import Settings
@@ -79,7 +79,7 @@ def _regression(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
 
 def _champion(facts: Mapping[str, Any]) -> dg.AssetCheckResult:
     check = champion_check(facts)
-    watch = facts["champion_watch"] or {}
+    watch = watch_of(facts)
     numbers = {name: watch.get(name) for name in ("recorded", "recorded_rows", "now", "rows", "drop", "limit")}
     failed = {HIGH_PRIORITY: True, **({REPLACED: True} if check.replaced else {})}
     said = "held" if check.verdict == "passed" else "fell" if check.verdict == "failed" else _UNDECIDED

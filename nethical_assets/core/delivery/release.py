@@ -171,6 +171,15 @@ def beats_champion(regression: Mapping[str, Any]) -> bool:
     return any(loss is not None and loss < 0.0 for loss in highest)
 
 
+def is_superseded(decision: ReleaseDecision) -> bool:
+    """Whether a stored decision is to be made anew: older versions let nothing replace a champion that fell."""
+    watch = decision.champion_watch or {}
+    refused = {SYNTHETIC_REFUSAL, TRIAL_REFUSAL} & set(decision.reasons)
+    passes = decision.gate["verdict"] == decision.regression["verdict"] == "pass"
+    held_back = decision.verdict == "candidate" and watch.get("verdict") == "fell"
+    return held_back and passes and not refused and beats_champion(decision.regression)
+
+
 def is_severe_drop(regression: Mapping[str, Any], accuracy_drop: float) -> bool:
     """Whether the candidate's accuracy is below the champion's, on the same rows, by more than ``accuracy_drop``."""
     losses = [row["loss"] for row in regression.get("comparisons", ()) if row["metric"] == "accuracy"]

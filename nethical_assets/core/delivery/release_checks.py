@@ -36,17 +36,22 @@ def regression_verdict(facts: Mapping[str, Any]) -> CheckVerdict:
     return "passed" if verdict == "pass" else "failed" if verdict == "fail" else "undecided"
 
 
+def watch_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was seen of the champion, empty where nothing was. Facts of older versions know only of one that fell."""
+    return facts.get("champion_watch") or facts.get("champion_fell") or {}
+
+
 def champion_check(facts: Mapping[str, Any]) -> ReleaseCheck:
     """Whether the champion of that moment held on these rows. A model that is the champion itself, on the rows that it
     was released on, holds by that."""
-    watch = facts["champion_watch"]
-    if watch is not None:
+    watch = watch_of(facts)
+    if watch:
         if watch["verdict"] == "fell":
             replaced = facts["verdict"] == "promoted"
             said = f" Version {facts['version']}, which is more accurate on the same rows, took its place."
             return ReleaseCheck("failed", watch["reason"] + (said if replaced else ""), replaced)
         return ReleaseCheck("passed" if watch["verdict"] == "held" else "undecided", watch["reason"])
-    if facts["verdict"] == "unchanged" and facts["stage"] == "current":
+    if facts["verdict"] != "promoted" and facts["stage"] == "current":
         return ReleaseCheck("passed", "these are the rows that the champion was released on")
     if not facts["champion_before"]:
         return ReleaseCheck("passed", "there was no champion to watch")

@@ -10,7 +10,9 @@ and the labels say how many of them are right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -18,14 +20,13 @@ from typing import Any, Literal
 import numpy as np
 
 from nethical_assets.core.drift.reference import Reference
-from nethical_assets.core.drift.reliability import Reliability
+from nethical_assets.core.drift.reliability import FIXED_POINT, Reliability
 from nethical_assets.core.drift.statistics.estimated_accuracy import Confidence, estimated_accuracy
 
 Trust = Literal["untested", "held", "contradicted"]
-MISSES_BY_CHANCE = 0.05
-"""So many of the 95 % intervals miss the truth where the estimates are right."""
-_CERTAIN = 0.01
-"""Estimates are contradicted when so many misses, or more, have a smaller chance."""
+_TIMES_THE_INTERVAL = 2.0
+"""Estimates are contradicted when the truth of all rows is so many half-widths of the 95 % interval away. One would be
+crossed by chance in time: windows that overlap are looked at again and again."""
 
 
 @dataclass(frozen=True)
@@ -46,46 +47,43 @@ class HeldEstimate:
         """Whether the interval holds the accuracy."""
         return self.low <= self.accuracy <= self.high
 
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether the accuracy is far outside of the interval."""
+        below, above = self.estimate - self.low, self.high - self.estimate
+        far = _TIMES_THE_INTERVAL
+        return not self.estimate - far * below <= self.accuracy <= self.estimate + far * above
+
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """The comparisons of one model, oldest first."""
+    """The comparisons of one model, oldest first, and of all of their rows ``together``; None without any."""
 
-    comparisons: tuple[HeldEstimate, ...]
-
-    @property
-    def misses(self) -> int:
-        """How many intervals did not hold the truth."""
-        return sum(not one.held for one in self.comparisons)
+    comparisons: tuple[HeldEstimate, ...] = ()
+    together: HeldEstimate | None = None
 
     @property
     def trust(self) -> Trust:
-        """``contradicted`` when more intervals missed than chance explains, else ``held``; ``untested`` without any."""
-        if not self.comparisons:
+        """What all rows say; ``untested`` without any."""
+        if self.together is None:
             return "untested"
-        return "contradicted" if self.chance < _CERTAIN else "held"
-
-    @property
-    def chance(self) -> float:
-        """The chance of so many misses or more, were every interval right: a binomial tail, in [0, 1]."""
-        from scipy.special import bdtrc
-
-        return float(bdtrc(self.misses - 1, len(self.comparisons), MISSES_BY_CHANCE)) if self.misses else 1.0
+        return "contradicted" if self.together.is_contradicted else "held"
 
     @property
     def reason(self) -> str:
         """What the record says, in one line."""
-        number = len(self.comparisons)
-        if not number:
+        if self.together is None:
             return "No estimate was held against labels yet: too few rows got some."
         said = (
-            f"what labels say was inside the estimate's 95 % interval in {number - self.misses} of {number} comparisons"
+            f"of {self.together.labelled_rows} labelled rows {self.together.accuracy:.3f} are right, and "
+            f"{self.together.estimate:.3f} were estimated to be (95 % interval {self.together.low:.3f} to "
+            f"{self.together.high:.3f})"
         )
         if self.trust == "held":
             return f"Estimates agree with the labels: {said}."
         return (
-            f"Estimates may not be trusted: {said} (chance {self.chance:.2g}). The same inputs have other labels than "
-            "in the reference: only labels tell the accuracy."
+            f"Estimates may not be trusted: {said}. Probabilities do not mean what they meant in the reference: only "
+            "labels tell the accuracy."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -109,34 +107,61 @@ class TrackRecord:
         }
 
 
-def track_record(
-    reference: Reference, labelled: Mapping[tuple[datetime, datetime], Reliability], minimum_labelled_rows: int
-) -> TrackRecord:
-    """The record of a model over consecutive windows (start, end) with their labelled rows.
+Labelled = Mapping[tuple[datetime, datetime], Sequence[Reliability]]
+"""Windows (start, end), and the labelled rows of the sub-windows of each."""
 
-    Windows with few labels are taken together until ``minimum_labelled_rows`` are there. Rows count as independent
-    given their probabilities. A reference without labelled rows has no estimates, and no record.
+
+def track_record(reference: Reference, labelled: Labelled, minimum_labelled_rows: int) -> TrackRecord:
+    """The record of a model over consecutive windows.
+
+    Windows with few labels are taken together until ``minimum_labelled_rows`` are there. Rows of one sub-window may
+    repeat each other: intervals are as much wider as the sub-windows of a comparison differ more than independent rows
+    would (Liang and Zeger 1986). A reference without labelled rows has no estimates, and no record.
     """
     if reference.reliability is None:
-        return TrackRecord(())
+        return TrackRecord()
+    taken = list(_taken_together(labelled, minimum_labelled_rows))
+    if not taken:
+        return TrackRecord()
     confidence = Confidence.of(reference.reliability, reference.decision_threshold)
-    found: list[HeldEstimate] = []
-    together, begun = Reliability.none(reference.decision_threshold), datetime.min
-    for (start, end), rows in sorted(labelled.items()):
-        begun = begun if together.total else start
-        together = together + rows
-        if together.total and together.total >= minimum_labelled_rows:
-            found += _compared(confidence, reference.decision_threshold, begun, end, together)
-            together = Reliability.none(reference.decision_threshold)
-    return TrackRecord(tuple(found))
+    inflation = _inflation(confidence, reference.decision_threshold, [parts for _, _, parts in taken])
+
+    def compared(start: datetime, end: datetime, parts: Sequence[Reliability]) -> HeldEstimate:
+        together = functools.reduce(operator.add, parts)
+        rows, sums = (np.array(counts, dtype=np.int64) for counts in (together.rows, together.probability_sums))
+        measured = estimated_accuracy(confidence, rows, sums, design_effect=inflation)
+        estimate, low, high = (value or 0.0 for value in (measured.statistic, measured.low, measured.high))
+        right = together.correct(reference.decision_threshold)
+        return HeldEstimate(start, end, together.total, estimate, low, high, right / together.total)
+
+    every = [one for _, _, parts in taken for one in parts]
+    return TrackRecord(tuple(compared(*one) for one in taken), compared(taken[0][0], taken[-1][1], every))
 
 
-def _compared(
-    confidence: Confidence, decision_threshold: float, start: datetime, end: datetime, labelled: Reliability
-) -> Sequence[HeldEstimate]:
-    rows = np.array(labelled.rows, dtype=np.int64)
-    measured = estimated_accuracy(confidence, rows, np.array(labelled.probability_sums, dtype=np.int64))
-    if measured.statistic is None or measured.low is None or measured.high is None:
-        return ()
-    accuracy = labelled.correct(decision_threshold) / labelled.total
-    return (HeldEstimate(start, end, labelled.total, measured.statistic, measured.low, measured.high, accuracy),)
+def _taken_together(labelled: Labelled, rows: int) -> Iterator[tuple[datetime, datetime, list[Reliability]]]:
+    """Consecutive windows with at least so many labelled rows, and one."""
+    begun, parts = datetime.min, list[Reliability]()
+    for (start, end), sub_windows in sorted(labelled.items()):
+        begun = begun if parts else start
+        parts += [one for one in sub_windows if one.total]
+        if parts and sum(one.total for one in parts) >= rows:
+            yield begun, end, parts
+            parts = []
+
+
+def _inflation(confidence: Confidence, decision_threshold: float, taken: Sequence[Sequence[Reliability]]) -> float:
+    """How much more sub-windows of one comparison differ, in what is right beyond the estimate, than independent rows
+    would; at least 1."""
+    seen = expected = 0.0
+    for parts in taken:
+        rows = np.array([one.rows for one in parts], dtype=np.float64)
+        sums = np.array([one.probability_sums for one in parts], dtype=np.float64) / FIXED_POINT
+        right = confidence.right(rows, sums)
+        surplus = np.array([one.correct(decision_threshold) for one in parts]) - right.sum(axis=1)
+        sizes = rows.sum(axis=1)
+        around = surplus - sizes * surplus.sum() / sizes.sum()
+        if len(parts) > 1:
+            seen += float((around**2).sum()) * len(parts) / (len(parts) - 1)
+            share = right / np.maximum(rows, 1.0)
+            expected += float((rows * share * (1.0 - share)).sum())
+    return max(1.0, seen / expected) if expected > 0.0 else 1.0

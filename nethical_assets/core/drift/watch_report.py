@@ -71,7 +71,7 @@ def hold_report(about: About, reason: str, what_next: str = NEXT["hold"]) -> Wat
         "periods": [],
         "monitors": [],
         "rates": [],
-        "estimates": TrackRecord(()).to_json(),
+        "estimates": TrackRecord().to_json(),
         "histograms": {},
     }
 
@@ -115,8 +115,8 @@ def estimates(about: About, timeline: Timeline) -> TrackRecord:
     window, labelled = about.window, {}
     start = earliest(window, about.since or window.start, about.limits.trailing_hours)
     while window.end > start:
-        sketch = added(timeline.reference, timeline.between(max(window.start, start), window.end))
-        labelled[_time_of(window)] = sketch.labelled
+        sub_windows = timeline.between(max(window.start, start), window.end)
+        labelled[_time_of(window)] = [sketch.labelled for sketch in sub_windows]
         window = window.before()
     return track_record(timeline.reference, labelled, about.limits.minimum_labelled_rows)
 

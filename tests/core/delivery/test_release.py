@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from nethical_assets.core.delivery.release import (
     beats_champion,
     decide_release,
     is_severe_drop,
+    is_superseded,
     next_version,
     watch_champion,
 )
@@ -170,6 +172,21 @@ def test_what_else_refuses_a_candidate_holds_after_a_fall_too(refusal: str) -> N
     options: dict[str, Any] = {refusal: True}
     decision = decide_release(passed, compared("pass", "better"), champion=FELL, **options)
     assert decision.verdict == "candidate" and FELL.reason in decision.reasons
+
+
+def test_what_the_older_rule_held_back_is_decided_again_and_only_that() -> None:
+    passed, refusals = {"verdict": "pass", "reasons": ["g"]}, ("replaces_real_data", "is_trial")
+    now = decide_release(passed, compared("pass", "better"), champion=FELL)
+    assert is_superseded(replace(now, verdict="candidate", reasons=("The champion fell.", "g", "r")))
+    assert not is_superseded(now)
+    for loss in ("maybe better", "same"):
+        assert not is_superseded(decide_release(passed, compared("pass", loss), champion=FELL))
+    for options in ({one: True} for one in refusals):
+        assert not is_superseded(decide_release(passed, compared("pass", "better"), champion=FELL, **options))
+    for gate, regression in (("fail", "pass"), ("pass", "fail"), ("needs_more_data", "pass")):
+        decision = decide_release({"verdict": gate, "reasons": []}, compared(regression, "better"), champion=FELL)
+        assert not is_superseded(decision)
+    assert not is_superseded(decide_release(passed, compared("fail", "better")))
 
 
 def test_without_a_comparison_nothing_is_better() -> None:

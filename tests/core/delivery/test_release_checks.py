@@ -42,12 +42,20 @@ def watched(verdict: str) -> dict[str, Any]:
         ({"champion_before": "", "verdict": "promoted", "stage": "current"}, "passed"),
         # The champion itself, on the rows that it was released on.
         ({"verdict": "unchanged", "stage": "current"}, "passed"),
+        # The same, where it would not pass the limits of today.
+        ({"stage": "current"}, "passed"),
     ],
 )
 def test_a_champion_holds_only_where_something_tells(changes: dict[str, Any], verdict: str) -> None:
     check = champion_check(facts(**changes))
     assert (check.verdict, check.replaced) == (verdict, False)
     assert check.reason
+
+
+def test_facts_of_an_older_version_are_read() -> None:
+    older = {name: value for name, value in facts().items() if name != "champion_watch"}
+    assert champion_check({**older, "champion_fell": watched("fell")}).verdict == "failed"
+    assert champion_check({**older, "champion_fell": None}).verdict == "undecided"
 
 
 def test_a_champion_that_fell_and_was_replaced_says_by_what() -> None:
