@@ -16,12 +16,17 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nethical_assets.core.alerts.github import GitHubTarget
 from tests.across import entry
 
+_ARRIVED_SECONDS = 0.5
+"""Until when a tracker of this machine did what was asked of it."""
+_PAUSING: dict[str, Any] = GitHubTarget.__init__.__kwdefaults__
 _FOREIGN = ("dagster", "cache")
 _NOBODY = 65534
 _CODECS = ("utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le", "idna", "latin-1", "cp1252", "unicode-escape")
@@ -34,7 +39,8 @@ def install(injection: Mapping[str, Any], home: str) -> None:
     where ``states`` is true), ``kill_at`` (the number of a write, from 1) with ``after`` (die after it instead of
     before), ``clock_days`` (how far the clock is moved), ``ignored`` (signals that it was started to ignore), ``cores``
     (how many processors it sees: one, unless told, so that it starts no workers), ``full_at`` (the number of the write
-    from which on the disk is full), ``reader`` (true: as a user who may write nothing of the home).
+    from which on the disk is full), ``reader`` (true: as a user who may write nothing of the home), ``unpaused`` (true:
+    GitHub is told without the pauses that it asks for, and is soon known to do nothing more that was asked of it).
     """
     if injection.get("reader") and os.geteuid() == 0:
         # The interpreter itself may be where that user cannot look.
@@ -47,6 +53,8 @@ def install(injection: Mapping[str, Any], home: str) -> None:
     os.sched_getaffinity = lambda _: cores
     for each in injection.get("ignored", []):
         signal.signal(each, signal.SIG_IGN)
+    if injection.get("unpaused"):
+        _PAUSING.update(pause_seconds=None, wait=lambda seconds: time.sleep(_ARRIVED_SECONDS))
     if {"log", "kill_at", "full_at"} & set(injection):
         _Writes(Path(home), injection).install()
     if "clock_days" in injection:

@@ -146,6 +146,9 @@ class ForkServer:
         self._number += 1
         out = self._folder / f"{self._number}.out"
         err = out if together else self._folder / f"{self._number}.err"
+        for path in (out, err):
+            # One that is killed at once opens none.
+            path.touch()
         request = {
             "program": program,
             "arguments": arguments,
