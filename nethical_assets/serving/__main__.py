@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
         champions = Champions(settings, family_names())
         if AGAIN in arguments and not _verified(champions, settings.file.serving.champion_poll_seconds):
             return 0
-        gateway = Gateway(settings, keys, champions, AnswerLog(settings), GatewayMetrics())
+        gateway = Gateway(settings, keys, champions, AnswerLog(settings), GatewayMetrics(), collect_and_keep)
     except NethicalError as error:
         _LOGGER.error("%s", error)
         return error.exit_code
@@ -70,6 +70,14 @@ def main(arguments: list[str]) -> int:
     threading.Thread(target=server.end_with_parent, name="parent", daemon=True).start()
     server.run(sockets=[bound])
     return 0 if server.started else 1
+
+
+def collect_and_keep() -> None:
+    """Leave what is there now, the program and its models, out of later collections: to look through all of it stops
+    every request for as long as a hundred take. What was left out before and is not needed any more is freed first."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def _verified(champions: Champions, poll_seconds: float) -> bool:

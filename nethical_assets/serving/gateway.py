@@ -89,8 +89,15 @@ class Gateway:
     """What one worker serves. Only ``close`` is called from outside of its event loop."""
 
     def __init__(
-        self, settings: Settings, keys: KeyRing, champions: Champions, journal: AnswerLog, metrics: GatewayMetrics
+        self,
+        settings: Settings,
+        keys: KeyRing,
+        champions: Champions,
+        journal: AnswerLog,
+        metrics: GatewayMetrics,
+        swapped: Callable[[], None] = lambda: None,
     ) -> None:
+        """``swapped`` is called, in a thread, when other models are served than before."""
         self.settings = settings
         self.keys = keys
         self.champions = champions
@@ -111,6 +118,8 @@ class Gateway:
         self._batchers: dict[str, Batcher] = {}
         self._batches_in_flight = 0
         self._served = ServedFile()
+        self._swapped = swapped
+        self._digests: list[str] = []
         self._ending = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
@@ -141,6 +150,10 @@ class Gateway:
                     model = (standing.model.digest, standing.model.version) if standing.model else None
                     self.metrics.serves(family, model, verified=standing.state == "served")
             self._served.tell(self.champions.standings())
+            digests = [one.model.digest for one in self.champions.standings().values() if one.model is not None]
+            if digests != self._digests:
+                self._digests = digests
+                self._swapped()
         except Exception as error:
             _LOGGER.error("looking for champions: %s", describe_unexpected(error))
 

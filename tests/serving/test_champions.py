@@ -231,6 +231,20 @@ def test_a_home_without_models_is_served_once_there_is_one(home: ServedHome) -> 
     assert champions.ready()
 
 
+def test_it_is_told_when_other_models_are_served_and_then_alone(
+    home: ServedHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway, swaps = make_gateway(home), []
+    monkeypatch.setattr(gateway, "_swapped", lambda: swaps.append(gateway.champions.current(FAMILY)))
+    for _ in range(2):
+        gateway._look()
+    home.promote(FAMILY, 1, "2.0.0")
+    for _ in range(2):
+        gateway._look()
+    assert [model and model.digest for model in swaps] == home.models[FAMILY]
+    gateway.close()
+
+
 def test_a_look_never_ends_the_watching(
     home: ServedHome, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

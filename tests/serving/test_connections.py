@@ -89,6 +89,47 @@ def test_a_connection_that_is_kept_open_may_rest(port: int) -> None:
             time.sleep(2 * SECONDS)
 
 
+def test_an_answer_in_one_step_is_that_of_the_messages(port: int) -> None:
+    """Which of the two ways a request goes depends on what is at hand: on the wire they are one."""
+    closes = HEAD.replace(b"host: g", b"host: g\r\nconnection: close\r\nx-request-id: a")
+    named = HEAD.replace(b"host: g", b"host: g\r\nx-request-id: a")
+    answers = []
+    for parts in ([named % len(BODY) + BODY], [named % len(BODY), BODY[:9], BODY[9:]], [closes % len(BODY) + BODY]):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(0.01)
+            data = b""
+            while not data.endswith(b"}"):
+                data += connection.recv(65536)
+        head, _, body = data.partition(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if line != b"connection: close" and line[:5] != b"date:"]
+        answers.append((lines, body))
+    assert answers[0][0][0] == b"HTTP/1.1 200 OK"
+    assert answers[1] == answers[2] == answers[0]
+
+
+def test_requests_behind_each_other_are_answered_in_their_order(port: int) -> None:
+    wrong = b"{}"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"".join(HEAD % len(body) + body for body in (BODY, wrong, BODY)))
+        data = b""
+        while data.count(b"HTTP/1.1 ") < 3 or not data.endswith(b"}"):
+            data += connection.recv(65536)
+    assert [part[:3] for part in data.split(b"HTTP/1.1 ")[1:]] == [b"200", b"422", b"200"]
+
+
+def test_a_client_that_waits_to_be_asked_for_the_body_is_asked(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(HEAD.replace(b"host: g", b"host: g\r\nexpect: 100-continue") % len(BODY))
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(BODY)
+        data = b""
+        while not data.endswith(b"}"):
+            data += connection.recv(65536)
+    assert data.startswith(b"HTTP/1.1 200 ")
+
+
 def test_what_begins_no_request_does_not_keep_a_connection_open(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(HEAD % len(BODY) + BODY)

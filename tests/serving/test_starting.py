@@ -20,7 +20,7 @@ from tests.serving.homes import ServedHome
 
 NEVER = {"dagster", "sklearn", "scipy", "matplotlib", "kaggle"}
 STARTED = """
-import json, os, runpy, sys
+import gc, json, os, runpy, sys
 sys.argv = ["worker", "127.0.0.1", "0"]
 import uvicorn
 uvicorn.Server.run = lambda server, sockets: __import__("asyncio").run(begun(server))
@@ -28,7 +28,10 @@ async def begun(server):
     async with server.config.app.router.lifespan_context(server.config.app):
         from nethical_assets.serving.payloads import frame_of_arrow
         models = {f: s.state for f, s in server._gateway.champions.standings().items()}
-        print(json.dumps([models, sorted({name.partition(".")[0] for name in sys.modules})]))
+        gc.disable()
+        scorer = server._gateway.champions.current("logistic").scorer
+        left_out = all(one is not scorer for one in gc.get_objects())
+        print(json.dumps([models, sorted({name.partition(".")[0] for name in sys.modules}), left_out]))
     server.started = True
 runpy.run_module("nethical_assets.serving", run_name="__main__")
 """
@@ -44,10 +47,11 @@ def test_starting_it_imports_no_orchestrator_and_nothing_that_trains(home: Serve
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    models, modules = json.loads(result.stdout)
+    models, modules, left_out = json.loads(result.stdout)
     assert models["logistic"] == models["prompt_injection"] == "served"
     assert set(modules) & NEVER == set()
     assert "starlette" in modules
+    assert left_out, "no collection looks through a model while requests wait"
 
 
 @pytest.mark.parametrize(

@@ -94,9 +94,19 @@ def ngrams(tokens: FlatTokens, size: int) -> NGrams:
     return NGrams(mix(hashes[inside]), rows[starts], starts)
 
 
-def ngrams_of_one(tokens: HashArray, size: int) -> HashArray:
-    """The hashes of ``ngrams`` of a single row: of the run that begins at each token."""
-    return mix(_run_hashes(tokens, size))
+def ngrams_of_one(tokens: HashArray, sizes: Sequence[int]) -> list[HashArray]:
+    """The hashes of ``ngrams`` of a single row for each of the ascending ``sizes``: of the run that begins at each
+    token. They are computed together: of few tokens every step costs as much as of many."""
+    count = len(tokens)
+    padded = np.concatenate([tokens, np.zeros(sizes[-1], dtype=np.uint64)])
+    hashes = np.repeat(np.array(sizes, dtype=np.uint64), count).reshape(len(sizes), count)
+    for shift in range(sizes[-1]):
+        longer = hashes[sum(size <= shift for size in sizes) :]
+        longer ^= padded[shift : shift + count]
+        longer *= _MULTIPLIER
+        longer ^= longer >> _HALF_SHIFT
+    mixed = mix(hashes)
+    return [row[: max(count - size + 1, 0)] for row, size in zip(mixed, sizes, strict=True)]
 
 
 def _run_hashes(tokens: HashArray, size: int) -> HashArray:

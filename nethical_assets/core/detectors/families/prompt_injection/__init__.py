@@ -114,6 +114,8 @@ class _Counts:
     @property
     def rows(self) -> npt.NDArray[np.int64]:
         """The row of each bucket."""
+        if len(self) == 1:
+            return np.zeros(len(self.buckets), dtype=np.int64)
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
 
 
@@ -347,16 +349,21 @@ def _count(readable: pa.Array) -> _Counts:
 
 def _count_one(readable: str) -> _Counts:
     """As ``_count`` of one text."""
-    words = _TOKENS.of(readable.translate(_SIGNS_APART).split())
-    found = [ngrams_of_one(words, size) % np.uint64(_WORD_BUCKETS) for size in _WORD_RUNS]
+    words = ngrams_of_one(_TOKENS.of(readable.translate(_SIGNS_APART).split()), _WORD_RUNS)
     points = np.frombuffer(f" {readable} ".encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     spaces = _spaces_before(points)
-    for size in _CHARACTER_RUNS:
-        hashes = ngrams_of_one(points, size)
-        inside = spaces[size - 1 : size - 1 + len(hashes)] == spaces[1 : 1 + len(hashes)]
-        found.append(hashes[inside] % np.uint64(_CHARACTER_BUCKETS) + np.uint64(_WORD_BUCKETS))
-    buckets, counts = np.unique(np.concatenate(found).astype(np.int32), return_counts=True)
-    return _Counts(np.array([0, len(buckets)]), buckets, counts.astype(np.float32))
+    runs = []
+    for size, hashes in zip(_CHARACTER_RUNS, ngrams_of_one(points, _CHARACTER_RUNS), strict=True):
+        runs.append(hashes[spaces[size - 1 : size - 1 + len(hashes)] == spaces[1 : 1 + len(hashes)]])
+    word_buckets = np.concatenate(words) % np.uint64(_WORD_BUCKETS)
+    character_buckets = np.concatenate(runs) % np.uint64(_CHARACTER_BUCKETS) + np.uint64(_WORD_BUCKETS)
+    buckets = np.concatenate([word_buckets, character_buckets]).astype(np.int32)
+    buckets.sort()
+    # As np.unique, which takes as long again for what it allows beside.
+    last = np.flatnonzero(buckets[1:] != buckets[:-1])
+    ends = np.append(last + 1, len(buckets)) if len(buckets) else last
+    counts = np.diff(ends, prepend=0).astype(np.float32)
+    return _Counts(np.array([0, len(ends)]), buckets[ends - 1], counts)
 
 
 def _spaces_before(points: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
