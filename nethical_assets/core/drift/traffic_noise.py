@@ -34,9 +34,9 @@ IntArray = npt.NDArray[np.int64]
 
 MINIMUM_SUB_WINDOWS = 16
 """From fewer sub-windows with rows nothing is estimated: their rows count as independent, or by ``assumed_noise``."""
-ASSUMED_ROWS = 25.0
-"""So many independent rows is traffic worth at most of which too little is known: means that wander by a fifth of the
-rows' standard deviation then are no change. It is 1 / 0.2 ** 2."""
+ASSUMED_ROWS = 70.0
+"""So many independent rows is traffic worth at most of which too little is known: a mean that wanders by half of the
+rows' standard deviation then is no change at the levels of a watch, and one that moves by all of it mostly is."""
 _ASSUMED_REPEATS = 2.0
 """And every row as often, from the same clients."""
 _NOTHING = 1e-12
