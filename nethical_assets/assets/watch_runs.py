@@ -52,12 +52,15 @@ def window_reports(
 
 
 def failed_runs(instance: dg.DagsterInstance, since: datetime, hours: int) -> dict[Asked, Failures]:
-    """The failures of runs that the schedule asked for since then, by what each was asked for."""
+    """The failures of runs that the schedule asked for since then, by what each was asked for.
+
+    What a person executes again has the tags of the first run, and uses up no attempt.
+    """
     wanted = dg.RunsFilter(job_name=DRIFT_JOB, statuses=list(_FAILED), created_after=since)
     found: dict[Asked, Failures] = {}
     for record in instance.get_run_records(wanted, ascending=True):
         window = _window(record.dagster_run, hours)
-        if window is None:
+        if window is None or record.dagster_run.parent_run_id is not None:
             continue
         begun = record.create_timestamp.replace(tzinfo=UTC)
         ended = record.update_timestamp.replace(tzinfo=UTC)

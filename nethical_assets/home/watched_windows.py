@@ -54,7 +54,7 @@ class _Labels:
 
 def windows_with_new_labels(workspace: Workspace, family: str, judged: Mapping[Window, datetime]) -> dict[Window, str]:
     """The windows of a family of whose requests labels were sealed since they were ``judged``, each with a digest of
-    those labels.
+    the batches with those labels.
 
     Labels count by when they were sealed, not by the times that they state. Where more requests would have to be looked
     at than one look has time for, the rest of the windows count as labelled: judging the same again spends nothing.
@@ -73,10 +73,10 @@ def windows_with_new_labels(workspace: Workspace, family: str, judged: Mapping[W
         newer = [batch for batch in batches if batch.written >= since.timestamp()]
         if not newer:
             continue
-        looked_at, is_labelled = _look(workspace, family, window, newer, left)
+        looked_at, names = _look(workspace, family, window, newer, left)
         left -= looked_at
-        if is_labelled:
-            found[window] = digest_json([family, window.key, sorted(batch.name for batch in newer)])
+        if names:
+            found[window] = digest_json([family, window.key, names])
     return found
 
 
@@ -94,18 +94,26 @@ def _labels_since(workspace: Workspace, window: Window, since: datetime) -> Iter
                 yield _Labels(batch.path.name, written, read_table(data)[REQUEST_ID].combine_chunks())
 
 
-def _look(workspace: Workspace, family: str, window: Window, batches: list[_Labels], rows: int) -> tuple[int, bool]:
-    """How many requests of the window were looked at, at most about ``rows``, and whether a label is of one of them."""
+def _look(
+    workspace: Workspace, family: str, window: Window, batches: list[_Labels], rows: int
+) -> tuple[int, list[str]]:
+    """How many requests of the window were looked at, at most about ``rows``, and the batches with labels of them: all
+    where more would have to be looked at."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from nethical_assets.core.drift.inference_log import REQUEST_ID
 
     known, looked_at = pa.concat_arrays([batch.requests for batch in batches]), 0
+    ends, named = np.cumsum([len(batch.requests) for batch in batches]), set[int]()
     for part in workspace.inference_log.parts(family, window.start, until=window.end, columns=[REQUEST_ID]):
         if looked_at >= rows:
-            return looked_at, True
+            named = set(range(len(batches)))
+        if len(named) == len(batches):
+            break
         looked_at += part.rows.num_rows
-        if REQUEST_ID in part.rows.column_names and pc.any(pc.is_in(part.rows[REQUEST_ID], value_set=known)).as_py():
-            return looked_at, True
-    return looked_at, False
+        if REQUEST_ID in part.rows.column_names:
+            there = pc.is_in(known, value_set=part.rows[REQUEST_ID]).to_numpy(zero_copy_only=False)
+            named |= set(np.searchsorted(ends, np.flatnonzero(there), side="right").tolist())
+    return looked_at, sorted(batches[number].name for number in named)

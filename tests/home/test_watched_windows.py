@@ -77,6 +77,9 @@ def test_labels_that_were_sealed_since_the_report_ask_for_their_window(settings:
     assert labelled(settings, long_ago) == found
     # The report saw them.
     assert labelled(settings, much_later) == {}
+    # Labels of other requests are none of this window: runs that fail would begin anew with each.
+    sealed(settings, scored(8, family="anomaly"), told(3, 0), told(77, 1))
+    assert labelled(settings, long_ago) == found
     # Another label of the same request is news, too.
     sealed(settings, told(1, 0))
     assert labelled(settings, long_ago)[WINDOW] != found[WINDOW]

@@ -108,6 +108,11 @@ def test_a_tick_counts_failed_runs_by_family_and_waits_for_those_that_go_on(
         (failed, {**about, FAMILY_TAG: tried, ASKED_TAG: f"{tried}=0123456789abcdef"}),
     ]:
         kept.add_run(dg.DagsterRun(job_name=DRIFT_JOB, run_id=str(uuid4()), status=status, tags=tags))
+    # What a person executes again has the tags of the first run.
+    for _ in range(ATTEMPTS):
+        tags = {**about, FAMILY_TAG: tried, ASKED_TAG: f"{tried}=missed"}
+        of = {"parent_run_id": request.run_key, "root_run_id": request.run_key}
+        kept.add_run(dg.DagsterRun(job_name=DRIFT_JOB, run_id=str(uuid4()), status=failed, tags=tags, **of))
     _, again = watch_tick(settings, kept, window.end)
     assert [key.path[-1] for key in again.asset_selection or ()] == [tried, *others]
     assert again.run_key != request.run_key

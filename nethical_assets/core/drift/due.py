@@ -77,9 +77,9 @@ def due_runs(
     at most ``RUNS_AT_ONCE`` windows.
 
     What is not asked for now is at a later tick: first come windows that the next tick asks for no more, then those
-    whose families wait longest since they were judged, those without a report before all, and of these the newest. The
-    oldest first would leave new windows alone as long as labels for old ones come, the newest first would lose old
-    ones.
+    whose families wait longest since they were judged or a run failed, those without either before all, and of these
+    the newest. The oldest first would leave new windows alone as long as labels for old ones come, the newest first
+    would lose old ones.
 
     After a failed run the next tick asks again, then the second after that. New labels are new evidence.
 
@@ -106,7 +106,7 @@ def due_runs(
             continue
         wanted = {family: asked[family] for family in attempts}
         leaves = window.start < ended.end + (ended.end - ended.start) - timedelta(hours=hours)
-        since = min(_moment(judged.get(family, {}).get(window)) for family in wanted)
+        since = min(_asked_last(family, window, judged, failures) for family in wanted)
         run = DueRun(window, wanted, _reason(window, wanted), f"watch:{window.key}:{_short(digest_json(attempts))}")
         due.append(((not leaves, since, -window.start.timestamp()), run))
     due.sort(key=lambda one: one[0])
@@ -152,8 +152,17 @@ def _reason(window: Window, evidence: Mapping[str, str]) -> str:
     return "; ".join(told)
 
 
-def _moment(judged: datetime | None) -> float:
-    return 0.0 if judged is None else judged.timestamp()
+def _asked_last(
+    family: str,
+    window: Window,
+    judged: Mapping[str, Mapping[Window, datetime]],
+    failures: Mapping[Asked, Failures],
+) -> float:
+    """When a family's window was judged last, or a run of it failed, whatever it was asked for; 0 for never. A family
+    whose runs fail would else be the first in every tick."""
+    failed = [one.ended for asked, one in failures.items() if (asked.family, asked.window) == (family, window)]
+    report = judged.get(family, {}).get(window)
+    return max((one.timestamp() for one in (*failed, *([report] if report else []))), default=0.0)
 
 
 def _short(digest: str) -> str:

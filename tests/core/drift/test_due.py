@@ -177,6 +177,36 @@ def week(ticks: int, late: bool, down: int = 0) -> Iterator[tuple[int, Window, l
         ended = Window.at(ended.end, 6)
 
 
+def test_a_family_whose_runs_fail_is_not_the_first_in_every_tick() -> None:
+    """It has no report, and new labels at each tick: as many windows as a tick may ask for."""
+    before = list(trailing_windows(ENDED, Window.at(datetime(2026, 11, 1, tzinfo=UTC), 6), 168))
+    failing, healthy = before[: RUNS_AT_ONCE + 4], before[RUNS_AT_ONCE + 4 : -1]
+    failures = {Asked("anomaly", window, "earlier labels"): failed(1, ticks_ago=1) for window in failing}
+    found = due_runs(
+        ENDED,
+        before,
+        FAMILIES,
+        hours=168,
+        judged={"logistic": dict.fromkeys(before, before[-1].end), "anomaly": dict.fromkeys(before, ENDED.end)},
+        labelled={"anomaly": dict.fromkeys(failing, "sha256:new"), "logistic": dict.fromkeys(healthy, "sha256:new")},
+        failures=failures,
+        waiting=(),
+    )
+    assert {family for one in found[1:] for family in one.families} == {"logistic"}
+    without_reports = {"logistic": dict.fromkeys(before, before[-1].end), "anomaly": {}}
+    found = due_runs(
+        ENDED,
+        before,
+        FAMILIES,
+        hours=168,
+        judged=without_reports,
+        labelled={"anomaly": dict.fromkeys(before, "sha256:new"), "logistic": dict.fromkeys(healthy, "sha256:new")},
+        failures={Asked("anomaly", window, "earlier labels"): failed(1, ticks_ago=1) for window in before},
+        waiting=(),
+    )
+    assert any("logistic" in one.families for one in found[1:])
+
+
 def test_steady_late_labels_ask_for_few_runs_a_tick_and_leave_no_window_alone_for_long() -> None:
     length = timedelta(hours=6)
     for tick, ended, asked, judged in week(80, late=True):
