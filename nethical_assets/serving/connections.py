@@ -43,10 +43,15 @@ class Connection(HttpToolsProtocol):
         self._wait_for_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
+        """Nothing is waited for any more, and no ring is left of the connection, its requests and their scopes: garbage
+        is collected seldom, and a body may be part of it."""
         self._stop_waiting()
         self._stop_watching()
         super().connection_lost(exc)
+        # Of a connection that was reset too.
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        self.cycle = self.scope = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """What is received between requests and begins none leaves nothing that is waited for: the next one is."""
@@ -83,6 +88,12 @@ class Connection(HttpToolsProtocol):
         self._head_begun = False
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """A request is answered: what it was refused without reading is not kept until the next one."""
+        if self.cycle is not None and self.cycle.response_complete:
+            self.cycle.body.clear()
+        super().on_response_complete()
 
     def body_at_hand(self, scope: MutableMapping[str, Any]) -> bytes | None:
         """The body of the request with this scope where all of it is there and was not taken yet, else None."""

@@ -19,18 +19,25 @@ from nethical_assets.core.alerts.deployment import Refusals, ServedState, judge_
 from nethical_assets.core.alerts.kinds import Alert
 from nethical_assets.core.delivery.pinned import model_subject
 from nethical_assets.core.ground.documents import from_document, to_document
+from nethical_assets.core.ground.errors import NethicalError
 from nethical_assets.core.ground.storage import read_json, write_json
 from nethical_assets.home.options import CycleOptions
 from nethical_assets.home.settings import Settings
 from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.serving.champions import Standing
 from nethical_assets.serving.metrics import FOLDER_VARIABLE
-from nethical_assets.serving.neighbours import Neighbours
+from nethical_assets.serving.neighbours import Neighbours, States
 from nethical_assets.serving.repeating import Repeated
 
 _PATTERN = "served-*.json"
 _SECONDS_BETWEEN_LOOKS = 1.0
 _POINTER = "pointer"
+
+
+class UntoldError(NethicalError):
+    """What a gateway serves could not be told to the other gateways of the home, or what they serve not be read."""
+
+    exit_code = 1
 
 
 def state_of(standing: Standing) -> ServedState:
@@ -85,7 +92,7 @@ class Reporting:
     @contextlib.contextmanager
     def going_on(self) -> Iterator[None]:
         """It is looked at until the context is left; then this gateway says nothing more."""
-        problem = "what the workers cannot serve could not be filed"
+        problem = "filing what the workers cannot serve"
         try:
             with Repeated("deployment", self.look, _SECONDS_BETWEEN_LOOKS, self._said, problem=problem).going_on():
                 yield
@@ -94,13 +101,28 @@ class Reporting:
                 self._neighbours.end()
 
     def look(self) -> None:
-        """Look once, and file what is new."""
+        """Look once, and file what is new.
+
+        Raises:
+            UntoldError: nothing is known of the other gateways, or they know nothing of this one. What its workers
+                cannot serve was filed; nothing was closed.
+            OSError: the tracker cannot be written.
+        """
         # Between two workers a gateway serves nothing; that is no proof that all is well.
         own = list(self._states()) or [{}]
-        self._neighbours.tell(own)
-        states, now = [*own, *self._neighbours.others()], utc_now()
-        self._refusals.look(states, now)
+        others: list[States] = []
+        untold: OSError | None = None
+        try:
+            self._neighbours.tell(own)
+            others = self._neighbours.others()
+        except OSError as error:
+            untold = error
+        states, now = [*own, *others], utc_now()
+        if untold is None:
+            self._refusals.look(states, now)
         results = judge_deployment(states, now, self._refusals.turned)
+        if untold is not None:
+            results = [one for one in results if isinstance(one, Alert)]
         new = [one for one in results if (one.fingerprint, type(one).__name__, one.moment) not in self._told]
         if new:
             tracker = Workspace(self._settings, CycleOptions(), "serve").tracker
@@ -108,6 +130,8 @@ class Reporting:
             if wanted:
                 tracker.record(wanted)
             self._told |= {(one.fingerprint, type(one).__name__, one.moment) for one in new}
+        if untold is not None:
+            raise UntoldError(f"the other gateways of the home cannot be told, so that no alert is closed: {untold}")
 
     def _states(self) -> Iterator[dict[str, ServedState]]:
         for path in sorted(self._folder.glob(_PATTERN)):

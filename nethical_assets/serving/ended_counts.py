@@ -13,6 +13,7 @@ names is still right. A scrape reads it before and after, and reads again where 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,10 @@ from nethical_assets.core.ground.storage import read_json, sweep_partial_files, 
 _KINDS = ("counter", "histogram")
 """What adds up. What a worker was at, as gauges say, is over when it ended."""
 _INDEX = "ended.json"
+_HEAD_BYTES = 8
+"""Of a file without any count."""
+_DAMAGED = (struct.error, RuntimeError, ValueError, TypeError, AttributeError)
+"""What the library raises at bytes that are no counts."""
 _READ_AGAIN = 100
 """How often at most a scrape reads again: a merge takes milliseconds, and comes at most some times a second."""
 
@@ -67,8 +72,11 @@ class CountedTogether(Collector):
         yield from metrics
 
 
-def keep_counts(folder: Path, living: Collection[int]) -> None:
+def keep_counts(folder: Path, living: Collection[int]) -> list[str]:
     """Put together what all workers counted that are not ``living`` (process ids), and forget what they were at.
+
+    Returns:
+        The names of files that cannot be read, as those that were damaged: they are left out, and removed.
 
     Raises:
         OSError: the disk is full or not writable; every file is as it was, and is read as before.
@@ -87,42 +95,54 @@ def keep_counts(folder: Path, living: Collection[int]) -> None:
             mark_process_dead(int(process), path=str(folder))  # type: ignore[no-untyped-call]
     # After a merge that was not ended, its files are there yet, and count already.
     new = [name for name in ended if name not in before.merged]
-    after = _merged(folder, before, new) if new else before
+    after, left_out = _merged(folder, before, new) if new else (before, [])
     over = {path.name for path in folder.glob("*_ended-*.db")} - {*after.kept}
     for name in over | ({*after.merged} & {*ended}):
         (folder / name).unlink(missing_ok=True)
     # A process that is started later may be given the number of one that ended.
     if after.merged:
         _write_index(folder, replace(after, merged=()))
+    return left_out
 
 
-def _merged(folder: Path, before: _Index, ended: Sequence[str]) -> _Index:
-    """Have the index name files that contain the kept ones and those that ``ended``."""
+def _merged(folder: Path, before: _Index, ended: Sequence[str]) -> tuple[_Index, list[str]]:
+    """Have the index name files that contain the kept ones and those that ``ended``; which of them cannot be read."""
     number = before.number + 1
     kept: list[str] = []
+    left_out: list[str] = []
     try:
         for kind in _KINDS:
             sources = [folder / name for name in (*before.kept, *ended) if name.startswith(kind)]
             if sources:
                 kept.append(f"{kind}_ended-{number}.db")
-                _put_together(sources, folder / kept[-1])
+                left_out += _put_together(sources, folder / kept[-1])
         after = _Index(number, tuple(kept), (*before.merged, *ended))
         _write_index(folder, after)
     except BaseException:
-        for name in kept:
+        # Who is interrupted may have replaced the index already.
+        for name in {*kept} - {*_index(folder).kept}:
             (folder / name).unlink(missing_ok=True)
         raise
-    return after
+    return after, left_out
 
 
-def _put_together(sources: Sequence[Path], target: Path) -> None:
-    """Write what files of one kind add up to; a histogram's buckets are kept each by itself, so they add up too."""
+def _put_together(sources: Sequence[Path], target: Path) -> list[str]:
+    """Write what files of one kind add up to; a histogram's buckets are kept each by itself, so they add up too. The
+    names of those that cannot be read, of which nothing is in it."""
     values: dict[str, float] = {}
+    left_out = []
+    size = _HEAD_BYTES
     for path in sources:
-        for key, value, _, _ in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
+        try:
+            counted = _values(path)
+        except _DAMAGED:
+            left_out.append(path.name)
+            continue
+        size += path.stat().st_size
+        for key, value in counted.items():
             values[key] = values.get(key, 0.0) + value
     # The library maps the file into memory: without room on the disk, the system would end this process.
-    target.write_bytes(bytes(sum(path.stat().st_size for path in sources)))
+    target.write_bytes(bytes(size))
     together = MmapedDict(str(target))  # type: ignore[no-untyped-call]
     try:
         for key, value in values.items():
@@ -131,6 +151,20 @@ def _put_together(sources: Sequence[Path], target: Path) -> None:
     finally:
         together.close()  # type: ignore[no-untyped-call]
     os.truncate(target, used)
+    return left_out
+
+
+def _values(path: Path) -> dict[str, float]:
+    """What a file has, or one of ``_DAMAGED`` where a scrape could not read it."""
+    values: dict[str, float] = {}
+    last = 0
+    for key, value, _, position in MmapedDict.read_all_values_from_file(path):  # type: ignore[no-untyped-call]
+        # A length below zero would lead back, and round for ever.
+        if position <= last:
+            raise ValueError(f"{path.name} leads back")
+        last, values[key] = position, value
+    MultiProcessCollector.merge([str(path)])  # type: ignore[no-untyped-call]
+    return values
 
 
 def _read_by(folder: Path, index: _Index) -> list[str]:

@@ -82,8 +82,8 @@ class Neighbours:
         self._told = states, now
 
     def others(self) -> list[States]:
-        """What the processes of all other gateways that live serve; of one that cannot be read, a process that serves
-        nothing, so that nobody says for it that all is well."""
+        """What the processes of all other gateways that live serve; of one that cannot be read, or that another
+        clock wrote and that may be gone, a process that serves nothing, so that nobody says for it that all is well."""
         found: list[States] = []
         there = {}
         for path in sorted(self._folder.glob("*.json")):
@@ -95,10 +95,12 @@ class Neighbours:
                 told = _read(path, data)
                 unchanged = self._ticks() - seen.since
                 is_fresh = told is not None and abs((self._clock() - told.at).total_seconds()) <= GONE_SECONDS
-                if is_fresh or (unchanged <= GONE_SECONDS and (seen.changed or told is None)):
-                    found += [{}] if told is None else told.processes
-                elif unchanged > GONE_SECONDS:
+                if unchanged > GONE_SECONDS:
                     path.unlink()
+                elif told is not None and (is_fresh or seen.changed):
+                    found += told.processes
+                else:
+                    found.append({})
         self._seen = there
         return found
 

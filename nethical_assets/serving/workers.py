@@ -83,16 +83,16 @@ def serve(
         with (
             Sealing(settings, said).going_on(),
             Reporting(settings, counted, said).going_on(),
-            _Workers(settings, host, port, counted).running(workers) as running,
+            _Workers(settings, host, port, counted, said).running(workers) as running,
         ):
             running.wait_until_ready()
             many = f"{workers} workers" if workers > 1 else "1 worker"
             said(f"The gateway is at http://{_in_address(host)}:{port} ({many}; /docs says what it offers)")
-            running.watch(said)
+            running.watch()
 
 
 class _Workers:
-    def __init__(self, settings: Settings, host: str, port: int, counted: Path) -> None:
+    def __init__(self, settings: Settings, host: str, port: int, counted: Path, said: Callable[[str], None]) -> None:
         self._command = [sys.executable, "-P", "-m", str(__package__), host, str(port)]
         self._environment = {
             # One thread a worker for linear algebra, unless somebody said otherwise: workers share the cores.
@@ -103,6 +103,7 @@ class _Workers:
         }
         self._stop_seconds = settings.file.serving.shutdown_seconds + _KILLED_AFTER_SECONDS
         self._counted = counted
+        self._said = said
         self._workers: list[_Worker] = []
         self._due: list[tuple[float, int]] = []
         self._selector = selectors.DefaultSelector()
@@ -126,7 +127,7 @@ class _Workers:
                 error.exit_code = code if code == _USAGE else 1
                 raise error
 
-    def watch(self, said: Callable[[str], None]) -> None:
+    def watch(self) -> None:
         """Start again what ends, for ever: soon, and less soon the more often it happens."""
         while True:
             for worker in self._heard():
@@ -134,7 +135,7 @@ class _Workers:
                 lived = time.monotonic() - worker.started
                 failures = 0 if lived > _SETTLED_SECONDS else worker.failures + 1
                 pause = 0.0 if failures == 0 else min(0.1 * 2.0**failures, _LONGEST_PAUSE_SECONDS)
-                said(f"worker {worker.process.pid} {_how(code)}; another one is started")
+                self._said(f"worker {worker.process.pid} {_how(code)}; another one is started")
                 self._due.append((time.monotonic() + pause, failures))
             now = time.monotonic()
             due = [one for one in self._due if one[0] <= now]
@@ -177,7 +178,8 @@ class _Workers:
         code = _waited(worker.process, self._stop_seconds)
         # Where the disk is full they stay as they are, until another one ends.
         with contextlib.suppress(OSError):
-            keep_counts(self._counted, {one.process.pid for one in self._workers})
+            for name in keep_counts(self._counted, {one.process.pid for one in self._workers}):
+                self._said(f"what ended workers counted is damaged and left out of /metrics: {name}")
         forget_worker(worker.process.pid, self._counted)
         return code
 

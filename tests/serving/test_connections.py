@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 
 from nethical_assets.serving.application import application
-from nethical_assets.serving.connections import connections
+from nethical_assets.serving.connections import Connection, connections
 from nethical_assets.serving.listening import listening_socket
 from tests.serving.conftest import copied, make_gateway
 from tests.serving.homes import SIGNALS
@@ -163,3 +168,72 @@ def test_a_client_that_does_not_read_is_not_kept(port: int) -> None:
             except (ConnectionResetError, BrokenPipeError):
                 break
             assert time.monotonic() < deadline
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[weakref.ref[Connection]]]:
+    """The connections that were made meanwhile; garbage is not collected."""
+    seen: list[weakref.ref[Connection]] = []
+    begun = Connection.connection_made
+
+    def noted(self: Connection, transport: asyncio.Transport) -> None:
+        seen.append(weakref.ref(self))
+        begun(self, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", noted)
+    gc.disable()
+    yield seen
+    gc.enable()
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds()
+
+
+REQUEST = HEAD % len(BODY) + BODY
+REFUSED = (HEAD % 20_000).replace(b"logistic", b"nothing") + b" " * 20_000
+NO_METHOD = REFUSED.replace(b"POST", b"PUT")
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [
+        (b"", 0),
+        (REQUEST[:40], 0),
+        (REQUEST[:-1], 0),
+        (REQUEST, 1),
+        (REQUEST.replace(b"host: g", b"connection: close"), 1),
+        (REFUSED, 1),
+        (NO_METHOD, 1),
+        (REQUEST * 3, 0),
+        (REQUEST * 3 + REQUEST[:40], 3),
+        (REQUEST + b"nothing like it\r\n\r\n", 1),
+    ],
+)
+def test_nothing_of_a_connection_that_ended_is_kept(
+    port: int, made: list[weakref.ref[Any]], sent: bytes, answers: int, *, reset: bool
+) -> None:
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+            if reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(sent)
+            data = b""
+            while data.count(b"HTTP/1.1 ") < answers:
+                data += connection.recv(65536)
+    assert until(lambda: len(made) == 3 and all(one() is None for one in made))
+
+
+@pytest.mark.parametrize("sent", [REFUSED, NO_METHOD])
+def test_the_body_of_a_refused_request_is_not_kept_while_its_connection_rests(
+    port: int, made: list[weakref.ref[Any]], sent: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(sent)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 40")
+        assert until(lambda: made[0]().cycle.response_complete)
+        assert until(lambda: not made[0]().cycle.body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from nethical_assets.home.workspace import Workspace, utc_now
 from nethical_assets.operations.kept import kept_problems
 from nethical_assets.serving import deployment
 from nethical_assets.serving.champions import Champions
-from nethical_assets.serving.deployment import Reporting, ServedFile, forget_worker
+from nethical_assets.serving.deployment import Reporting, ServedFile, UntoldError, forget_worker
 from nethical_assets.serving.metrics import FOLDER_VARIABLE
 from nethical_assets.serving.neighbours import Neighbours
 from tests.across.platform import flip
@@ -149,3 +150,40 @@ def test_a_gateway_that_serves_does_not_close_what_another_cannot_serve(home: Se
         second.reporting.look()
         assert states(home) == [("deployment_failure", "closed", 1)]
         flip(damaged)
+
+
+@pytest.mark.parametrize("fails", ["tell", "others"])
+def test_where_other_gateways_cannot_be_told_what_is_refused_is_filed_and_nothing_is_closed(
+    home: ServedHome, folder: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(folder))
+        worker = Worker(home, 11, patch)
+    said: list[str] = []
+    reporting = Reporting(home.settings, folder, said.append)
+    pointer = home.pointer(FAMILY)
+    kept = pointer.read_bytes()
+    pointer.write_bytes(b"{")
+
+    def cannot(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "gateways")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Neighbours, fails, cannot)
+        worker.look()
+        with pytest.raises(UntoldError, match="Permission denied"):
+            reporting.look()
+        assert states(home) == [("deployment_failure", "open", 1)]
+        pointer.write_bytes(kept)
+        worker.look()
+        with pytest.raises(UntoldError, match="no alert is closed"):
+            reporting.look()
+        assert states(home) == [("deployment_failure", "open", 1)], "another gateway may still refuse it"
+        monkeypatch.setattr(deployment, "_SECONDS_BETWEEN_LOOKS", 0.01)
+        with reporting.going_on():
+            deadline = time.monotonic() + 30
+            while not said and time.monotonic() < deadline:
+                time.sleep(0.01)
+    assert len(said) == 1 and "the other gateways of the home cannot be told" in said[0]
+    reporting.look()
+    assert states(home) == [("deployment_failure", "closed", 1)]

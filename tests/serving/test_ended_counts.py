@@ -160,3 +160,74 @@ def test_where_the_disk_is_full_nothing_changes(
     assert told(living).items() >= counted(2, 1).items()
     keep_counts(tmp_path, {1})
     assert told(living).items() >= counted(2, 1).items()
+
+
+def test_an_interruption_after_the_index_is_replaced_removes_nothing_that_it_names(
+    tmp_path: Path, worker: Callable[[int], GatewayMetrics], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living = worker(1)
+    worker(2)
+    replaced = ended_counts._write_index
+
+    def interrupted(*given: Any) -> None:
+        replaced(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ended_counts, "_write_index", interrupted)
+        keep_counts(tmp_path, {1})
+    assert told(living).items() >= counted(2, 1).items()
+    keep_counts(tmp_path, {1})
+    assert told(living).items() >= counted(2, 1).items()
+
+
+def without_a_name(data: bytes) -> bytes:
+    """The first key is JSON, and no name."""
+    length = int.from_bytes(data[8:12], "little")
+    return data[:12] + b"3".ljust(length) + data[12 + length :]
+
+
+def leading_back(data: bytes) -> bytes:
+    """The length of the second key is one that leads back to it, again and again."""
+    second = 32 + 8 * ((int.from_bytes(data[8:12], "little") + 4) // 8)
+    return data[:second] + (-28).to_bytes(4, "little", signed=True) + data[second + 4 :]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda data: b"",
+        lambda data: data[:3],
+        lambda data: data[:200],
+        lambda data: data[:8] + b"\xff\xff\xff\x7f" + data[12:],
+        lambda data: b"\xff\xff\xff\x7f" + data[4:],
+        lambda data: data[:12] + b"\xff" + data[13:],
+        lambda data: data[:12] + b"!" + data[13:],
+        without_a_name,
+        leading_back,
+    ],
+)
+def test_what_a_worker_left_damaged_is_left_out_and_named_once(
+    tmp_path: Path, worker: Callable[[int], GatewayMetrics], damaged: Callable[[bytes], bytes]
+) -> None:
+    living = worker(1)
+    for pid in (2, 3):
+        worker(pid)
+    for kind in ("counter", "histogram"):
+        path = tmp_path / f"{kind}_3.db"
+        path.write_bytes(damaged(path.read_bytes()))
+    assert keep_counts(tmp_path, {1}) == ["counter_3.db", "histogram_3.db"]
+    assert told(living).items() >= counted(2, 1).items()
+    assert keep_counts(tmp_path, {1}) == []
+    worker(3)
+    assert keep_counts(tmp_path, {1}) == []
+    assert told(living).items() >= counted(3, 1).items()
+
+
+def test_a_worker_of_which_nothing_can_be_read_leaves_nothing(
+    tmp_path: Path, worker: Callable[[int], GatewayMetrics]
+) -> None:
+    living = worker(1)
+    (tmp_path / "counter_2.db").write_bytes(b"")
+    assert keep_counts(tmp_path, {1}) == ["counter_2.db"]
+    assert told(living).items() >= counted(1, 1).items()

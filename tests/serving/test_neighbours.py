@@ -76,6 +76,30 @@ def test_clocks_of_two_machines_may_differ(tmp_path: Path, wrong: float) -> None
     assert list(tmp_path.iterdir()) == [], "what nobody writes any more is removed"
 
 
+@pytest.mark.parametrize("wrong", [-90, 90, 86_400])
+def test_nobody_says_that_all_is_well_for_a_gateway_with_another_clock_before_it_is_known(
+    tmp_path: Path, wrong: float
+) -> None:
+    time = Time()
+    there = time.gateway(tmp_path, wrong)
+    there.tell(STATES)
+    here = time.gateway(tmp_path)
+    for _ in range(9):
+        there.tell(STATES)
+        assert here.others() == [{}]
+        time.seconds += 1
+    time.seconds += 1
+    there.tell(STATES)
+    assert here.others() == STATES
+    # One that is started when it is gone waits as long as for any other.
+    late = time.gateway(tmp_path)
+    assert late.others() == [{}]
+    time.seconds += GONE_SECONDS
+    assert late.others() != []
+    time.seconds += 1
+    assert late.others() == []
+
+
 def test_a_gateway_that_cannot_be_read_proves_nothing(tmp_path: Path) -> None:
     time = Time()
     gateway = time.gateway(tmp_path)

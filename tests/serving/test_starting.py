@@ -68,7 +68,7 @@ def test_others_are_let_in_with_keys_or_when_that_is_said(
     started: list[str] = []
     monkeypatch.setattr(workers, "reserve", lambda host, port: started.append(host) or reserve("127.0.0.1", 0))
     monkeypatch.setattr(workers._Workers, "_start", lambda self, failures: None)
-    monkeypatch.setattr(workers._Workers, "watch", lambda self, said: None)
+    monkeypatch.setattr(workers._Workers, "watch", lambda self: None)
     for variable in (KEYS_VARIABLE, KEYS_FILE_VARIABLE):
         monkeypatch.delenv(variable, raising=False)
     run = in_this_process(monkeypatch, capsys)
@@ -122,3 +122,14 @@ def test_a_port_that_another_gateway_shares_is_in_use() -> None:
         pass
     with pytest.raises(SettingsError, match="no address"):
         reserve("not an address", 1)
+
+
+def test_what_an_ended_worker_left_damaged_is_said_and_ends_nothing(home: ServedHome, tmp_path: Path) -> None:
+    said: list[str] = []
+    gateway = workers._Workers(home.settings, "127.0.0.1", 0, tmp_path, said.append)
+    gateway._command = [sys.executable, "-S", "-c", ""]
+    with gateway.running(2):
+        for worker in gateway._workers[:]:
+            (tmp_path / f"counter_{worker.process.pid}.db").write_bytes(b"")
+            assert gateway._ended(worker) == 0
+    assert len(said) == 2 and all("damaged" in one and "counter_" in one for one in said)
