@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -37,15 +37,13 @@ if TYPE_CHECKING:
 
     from nethical_assets.core.drift.batch_files import Announce
     from nethical_assets.core.drift.given_labels import GivenLabels
-    from nethical_assets.core.drift.row_columns import RowColumns
     from nethical_assets.core.drift.sealing import Gathered
     from nethical_assets.core.drift.segment_format import SegmentRead
+    from nethical_assets.core.drift.segment_groups import SegmentGroup
     from nethical_assets.core.drift.segments import SegmentWriter
 
 _LOGGER = logging.getLogger(__name__)
 _WAITING_SECONDS = 120.0
-_BYTES_AT_ONCE = 32 << 20
-_SEGMENTS_AT_ONCE = 64
 _SUBJECTS_A_LEAF = 150
 
 
@@ -121,7 +119,7 @@ class InferenceStore:
 
     def seal(self, *, waiting_seconds: float = _WAITING_SECONDS) -> SealedRows:
         """Turn every segment that nobody writes any more into batches, each row once, and remove it. One event of this
-        workspace's run for every 32 MiB of segments names all that they became. Nothing is written where there is none.
+        workspace's run for about 250 000 rows names all that they became. Nothing is written where there is none.
 
         Raises:
             BusyError: another process seals for longer than ``waiting_seconds``.
@@ -129,6 +127,7 @@ class InferenceStore:
             IntegrityError: a batch of the same time was changed on disk.
             OSError: a batch could not be written; the segments are still there.
         """
+        from nethical_assets.core.drift.segment_groups import segment_groups
         from nethical_assets.core.drift.segments import ended_segments
 
         if not self.segments.exists():
@@ -138,8 +137,8 @@ class InferenceStore:
             # Segments whose leaf was recorded by somebody who died before they were removed.
             self._workspace.acts.settle()
             self._drop_unrecorded()
-            for paths in _groups(ended_segments(self.segments)):
-                done += self._seal(paths)
+            for group in segment_groups(ended_segments(self.segments)):
+                done += self._seal(group)
         return done
 
     def take_labels(
@@ -198,15 +197,19 @@ class InferenceStore:
         """
         return exclusive_lock(self._serving / "sealing.lock", waiting_seconds=waiting_seconds, what="the inference log")
 
-    def _seal(self, paths: Sequence[Path]) -> SealedRows:
+    def _seal(self, group: SegmentGroup) -> SealedRows:
         from nethical_assets.core.drift.sealing import gather_columns
 
-        found, unreadable = _read(paths)
-        if not found:
-            return SealedRows(unreadable=unreadable)
-        reads = [read for read, _ in found]
-        gathered = gather_columns([rows for _, rows in found], self._known)
-        batches = self._write(gathered, digest_json([read.path.name for read in reads]))
+        for line in group.unreadable:
+            _LOGGER.warning("inference log: %s", line)
+        unreadable = SealedRows(unreadable=len(group.unreadable))
+        if not group.columns:
+            return unreadable
+        reads = group.ended
+        gathered = gather_columns(group.columns, self._known)
+        # The tables have all of them.
+        group.columns.clear()
+        batches = self._write(gathered, digest_json(group.sources))
         damaged = [read for read in reads if read.damage]
         for line in (line for read in damaged for line in read.damage):
             _LOGGER.warning("%s; the rows around it are in the log, and the file is kept in damaged/", line)
@@ -226,7 +229,7 @@ class InferenceStore:
                 "inference log: %d rows are missing and at most %d more were lost", sealed.missing, sealed.lost_at_most
             )
         self._record(batches, gathered, reads, sealed)
-        return sealed + SealedRows(unreadable=unreadable)
+        return sealed + unreadable
 
     def _write(self, gathered: Gathered, source: str) -> dict[str, str]:
         """Write all batches, and beside them their sketches; subject of the leaf -> digest."""
@@ -262,8 +265,9 @@ class InferenceStore:
     def _record(
         self, batches: Mapping[str, str], gathered: Gathered, reads: Sequence[SegmentRead], sealed: SealedRows
     ) -> None:
-        """One act: the leaf that names the batches, and the removal of their segments. What does not fit into a leaf is
-        named by leaves before it: killed in between, the next pass finds these rows in the log."""
+        """One act: the leaf that names the batches, and the removal of the segments that end with them. What does not
+        fit into a leaf is named by leaves before it: killed in between, as between the parts of a large segment, the
+        next pass finds these rows in the log."""
         removed = [read.path.name for read in reads if not read.damage]
         kept = [read.path.name for read in reads if read.damage]
         told = {name: value for name, value in asdict(sealed).items() if value}
@@ -339,44 +343,6 @@ def removed_batches(workspace: Workspace, family: str, since: datetime, until: d
     prefix = f"{BATCH_PREFIX}{family}/"
     names = [name for name in workspace.evidence.removed_batches() if name.startswith(prefix)]
     return len(batches_between(names, since, until))
-
-
-def _groups(paths: Sequence[Path]) -> Iterator[list[Path]]:
-    """Segments in groups that fit into memory."""
-    group: list[Path] = []
-    size = 0
-    for path in paths:
-        try:
-            more = path.stat().st_size
-        except FileNotFoundError:
-            # Whoever settled the act that sealed it removed it meanwhile.
-            continue
-        if group and (size + more > _BYTES_AT_ONCE or len(group) == _SEGMENTS_AT_ONCE):
-            yield group
-            group, size = [], 0
-        group.append(path)
-        size += more
-    if group:
-        yield group
-
-
-def _read(paths: Sequence[Path]) -> tuple[list[tuple[SegmentRead, RowColumns]], int]:
-    """The segments that can be read with their rows, and how many cannot."""
-    from nethical_assets.core.drift.row_columns import columns_of
-    from nethical_assets.core.drift.segments import read_segment
-
-    reads, unreadable = [], 0
-    for path in paths:
-        try:
-            read = read_segment(path)
-            # All rows are of this version, or none is taken.
-            rows = columns_of(read)
-        except (IntegrityError, OSError) as error:
-            unreadable += 1
-            _LOGGER.warning("inference log: %s", error)
-            continue
-        reads.append((read, rows))
-    return reads, unreadable
 
 
 def _leaves(batches: Mapping[str, str]) -> list[dict[str, str]]:

@@ -133,7 +133,8 @@ def _timeline(workspace: Workspace, champion: ModelPointer, minutes: int, start:
 
 def _labels_given(workspace: Workspace, family: str, window: Window) -> WatchFacts:
     """What came as labels while the window lasted, for requests of whatever time. Those that are of no request count
-    for nothing, and whoever gave them does not know."""
+    for nothing, and whoever gave them does not know. Nothing is judged by it: where it cannot be counted, the report
+    says so."""
     from nethical_assets.core.drift.feedback import labels_given
 
     serving = workspace.settings.file.serving
@@ -142,7 +143,7 @@ def _labels_given(workspace: Workspace, family: str, window: Window) -> WatchFac
     given = labels_given(
         workspace.inference_log, workspace.feedback_log, family, window.start - waiting, window.end - waiting
     )
-    return {"labels_given": given.labels, "labels_unknown": given.unknown}
+    return {"labels_given": given.labels, "labels_unknown": given.unknown, "labels_not_counted": given.reason}
 
 
 def _spend(

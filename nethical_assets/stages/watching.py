@@ -51,7 +51,7 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
         "complete": window["complete"],
         "rows": facts["rows"],
         "labelled_rows": facts["labelled_rows"],
-        **{name: facts[name] for name in ("labels_given", "labels_unknown") if name in facts},
+        **_labels(facts),
         "model": facts["model"] or "none",
         "cause": facts["cause"] or "none",
         "reasons": Bullets(facts["reasons"]),
@@ -61,6 +61,15 @@ def _shown(workspace: Workspace, record: StageRecord) -> Mapping[str, Shown]:
         "estimates": facts["estimates"]["reason"],
         **({"estimates_against_labels": Table(_compared_rows(compared))} if compared else {}),
         **({"columns": Table(_monitor_rows(of_columns))} if of_columns else {}),
+    }
+
+
+def _labels(facts: Mapping[str, Any]) -> dict[str, Shown]:
+    """How many labels came, or in words why that is not known; nothing in a report of an older version."""
+    return {
+        name: f"not known: {facts['labels_not_counted']}" if facts[name] is None else facts[name]
+        for name in ("labels_given", "labels_unknown")
+        if name in facts
     }
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -254,6 +255,43 @@ def test_a_killed_pass_that_more_segments_followed_leaves_no_batch_that_counts_f
     write(settings, scored(2))
     assert seal_segments(settings).rows == 2
     assert len(batch_files(settings)) == 1 and logged(settings) == names(1, 2)
+
+
+def test_a_segment_with_more_rows_than_memory_has_room_for_is_sealed_in_parts_killed_between_them_or_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nethical_assets.core.drift.segment_groups.ROWS_AT_ONCE", 2)
+
+    def work() -> None:
+        writer = SegmentWriter(segment_folder(settings.home), sync_seconds=1000)
+        for rows in ([scored(1), told(1, 1)], [scored(2), scored(1)], [scored(3), told(2, 0)]):
+            writer.append(rows)
+        writer.close()
+
+    assert start_child(work)() == 0
+    open_workspace(settings, "first").recorder  # noqa: B018 - founds the log
+    whole = InferenceStore._record
+    calls: list[int] = []
+
+    def record_once(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), 9)
+        whole(*arguments)
+
+    def seal_and_die() -> None:
+        InferenceStore._record = record_once
+        seal_segments(settings)
+
+    assert start_child(seal_and_die)() == -9
+    assert logged(settings) == names(1) and len(ended_segments(segment_folder(settings.home))) == 1
+    assert seal_segments(settings) == SealedRows(rows=2, feedback=2, batches=4, segments=1, again=2)
+    assert logged(settings) == names(1, 2, 3) and list(segment_folder(settings.home).iterdir()) == []
+    workspace = open_workspace(settings)
+    found = list(labelled_rows(workspace.inference_log, workspace.feedback_log, "logistic", NOON))
+    assert [one.rows["true_label"].to_pylist() for one in found] == [[1, 0, None]]
+    assert verify(settings)["problems"] == []
+    assert len(batch_files(settings)) == 3 and len(workspace.feedback_log.batch_digests()) == 2
 
 
 def test_a_disk_without_room_for_a_batch_leaves_the_segments(

@@ -25,8 +25,8 @@ from tests.sweeping import COMPLETE
 HOUR = timedelta(hours=1)
 FIELDS = {
     "verdict", "priority", "drift_score", "threshold", "accuracy_drop", "window", "model", "reference", "rows",
-    "labelled_rows", "labels_given", "labels_unknown", "reasons", "what_next", "level", "look", "cause", "periods",
-    "monitors", "rates", "histograms",
+    "labelled_rows", "labels_given", "labels_unknown", "labels_not_counted", "reasons", "what_next", "level", "look",
+    "cause", "periods", "monitors", "rates", "estimates", "histograms",
 }  # fmt: skip
 MONITOR = {"kind", "name", "period", "statistic", "low", "high", "score", "adjusted_p_value", "outcome"}
 RATE = {"start", "rows", "positive_rate", "accuracy", "estimated_accuracy"}
@@ -66,7 +66,7 @@ def test_a_calm_window_is_stable_by_itself_and_with_the_days_before(home: Watche
     home.truth["logistic-77"] = 1
     home.label(["logistic-77"], WINDOW.start + HOUR)
     facts = home.watch()
-    assert (facts["labels_given"], facts["labels_unknown"]) == (1, 1)
+    assert (facts["labels_given"], facts["labels_unknown"], facts["labels_not_counted"]) == (1, 1, "")
     assert set(facts) == FIELDS and json.loads(json.dumps(facts, allow_nan=False)) == facts
     assert (facts["verdict"], facts["priority"], facts["drift_score"], facts["cause"]) == ("stable", "none", 0.0, "")
     assert facts["window"] == {
@@ -381,6 +381,23 @@ def test_a_reference_that_is_damaged_stops_no_sealing(home: WatchedHome, caplog:
     assert "no sketches are kept" in caplog.text
     with pytest.raises(IntegrityError, match="do not match their digest"):
         home.watch()
+
+
+def test_a_damaged_batch_of_weeks_ago_stops_no_judgement_and_labels_that_it_may_answer_are_not_counted(
+    home: WatchedHome,
+) -> None:
+    home.answer(PROMOTED - 240 * HOUR, PROMOTED - 239 * HOUR, 5)
+    home.seal()
+    (old,) = (home.settings.home / "serving" / "inference").rglob("*.parquet")
+    home.answer(WINDOW.start, WINDOW.end, 300, seed=21)
+    home.truth["logistic-77"] = 1
+    home.label(["logistic-77"], WINDOW.start + HOUR)
+    flip(old)
+    facts = home.watch()
+    assert (facts["rows"], facts["labels_given"], facts["labels_unknown"]) == (300, 1, None)
+    assert facts["verdict"] != "hold"
+    assert facts["labels_not_counted"] == "a batch of requests cannot be read; nethical audit verify names it"
+    assert any(old.name in problem for problem in home.problems())
 
 
 def test_a_damaged_batch_or_ledger_stops_the_watch_with_one_line(home: WatchedHome) -> None:

@@ -185,6 +185,13 @@ def test_reports_of_older_versions_are_read(home: MeasuredHome) -> None:
     assert told["nethical_drift_window_end_timestamp_seconds", FAMILY] > END.timestamp(), "as new as it was judged"
 
 
+def test_labels_that_a_report_could_not_count_are_no_number(home: MeasuredHome) -> None:
+    judge(home, {**drift_facts(END, START), "labels_unknown": None, "labels_not_counted": "so"}, "watch-1")
+    told = values(home.settings)
+    assert told["nethical_drift_labels_given", FAMILY] == 40.0
+    assert ("nethical_drift_labels_unknown", FAMILY) not in told
+
+
 def test_the_report_that_the_stage_writes_is_read(home: MeasuredHome) -> None:
     workspace = home.workspace("watch-1")
     record = publish(workspace, DRIFT_REPORTS, "anomaly")  # without a champion

@@ -32,6 +32,7 @@ from nethical_assets.core.drift.batch_files import (
 )
 from nethical_assets.core.drift.inference_log import AT, LABEL, REQUEST_ID, InferenceLog
 from nethical_assets.core.ground.digests import digest_bytes
+from nethical_assets.core.ground.errors import IntegrityError
 from nethical_assets.core.ground.parquet import read_table
 
 ACTOR, TRUE_LABEL = "actor", "true_label"
@@ -44,6 +45,9 @@ _LABELS_JOINED = 1 << 18
 """How many labels, at least, are looked for among them at once."""
 CLOCKS_DIFFER = timedelta(hours=1)
 _LOOKED_BACK = timedelta(days=90)
+_ROWS_LOOKED_AT = 5_000_000
+"""So many requests are looked at for labels that may be of none: seconds of a report that has minutes."""
+_UNREADABLE = "cannot be read; nethical audit verify names it"
 _SHORTEST = timedelta(microseconds=1)
 """Names of files have no shorter times than this."""
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -209,40 +213,61 @@ def _with_ids(
 
 @dataclass(frozen=True)
 class LabelsGiven:
-    """How many requests of a family were given a label in a period, and how many of these nobody knows."""
+    """How many requests of a family were given a label in a period, and how many of these nobody knows; each is None
+    where that cannot be said, and ``reason`` says why."""
 
-    labels: int
-    unknown: int
+    labels: int | None
+    unknown: int | None
+    reason: str = ""
 
 
 def labels_given(
     log: InferenceLog, feedback: FeedbackLog, family: str, since: datetime, until: datetime
 ) -> LabelsGiven:
     """The labels that were given from ``since`` to before ``until`` for requests of a family, whose ids begin with its
-    name, and those of them that are of no request of the 90 days before ``until`` and since. Batches are looked through
-    from the newest on, until every label's request is found.
+    name, and those of them that are of no request of the 90 days before ``until``. Requests are looked through from the
+    newest on, until every label's is found, or so many were looked at that a report would wait for it.
+
+    What cannot be read is not raised: it is a number that nothing is decided by, and the check of the log tells damage.
 
     Raises:
         DatasetError: the family's name is malformed.
-        IntegrityError: a batch was changed on disk.
     """
-    found = [_given(table, family, since, until) for table in feedback.batches(since)]
+    try:
+        found = [_given(table, family, since, until) for table in feedback.batches(since)]
+    except (IntegrityError, OSError):
+        return LabelsGiven(None, None, f"a batch of labels {_UNREADABLE}")
     left = pa.concat_arrays([pa.array([], pa.string()), *found]).unique()
-    labels = len(left)
-    for batch in reversed(log.files(family, until - _LOOKED_BACK) if labels else ()):
-        if len(left) == 0:
-            break
+    labels, looked_at, is_whole = len(left), 0, True
+    for rows in _newest_first(log, family, until) if labels else ():
+        if looked_at >= _ROWS_LOOKED_AT:
+            return LabelsGiven(labels, None, f"more than {_ROWS_LOOKED_AT} requests would have to be looked at")
+        if rows is None:
+            is_whole = False
+            continue
+        looked_at += rows.num_rows
+        if REQUEST_ID in rows.column_names:
+            left = left.filter(pc.invert(pc.is_in(left, value_set=rows[REQUEST_ID].combine_chunks())))
+            if len(left) == 0:
+                break
+    if len(left) and not is_whole:
+        return LabelsGiven(labels, None, f"a batch of requests {_UNREADABLE}")
+    return LabelsGiven(labels, len(left))
+
+
+def _newest_first(log: InferenceLog, family: str, until: datetime) -> Iterator[pa.Table | None]:
+    """The requests that a label of before ``until`` can be of, the newest batch first; None for one that cannot be
+    read."""
+    for batch in reversed(log.files(family, until - _LOOKED_BACK, until=until + CLOCKS_DIFFER)):
         try:
             data = batch.read()
+            if log.counts(family, batch, digest_bytes(data)):
+                yield from (part.rows for part in log.parts_of(family, batch, data, columns=[REQUEST_ID]))
         except FileNotFoundError:
             # Retention removed it since the folder was listed.
             continue
-        if log.counts(family, batch, digest_bytes(data)):
-            for part in log.parts_of(family, batch, data, columns=[REQUEST_ID]):
-                if REQUEST_ID in part.rows.column_names:
-                    known = pc.is_in(left, value_set=part.rows[REQUEST_ID].combine_chunks())
-                    left = left.filter(pc.invert(known))
-    return LabelsGiven(labels, len(left))
+        except (IntegrityError, OSError):
+            yield None
 
 
 def _given(table: pa.Table, family: str, since: datetime, until: datetime) -> pa.Array:

@@ -18,7 +18,7 @@ import functools
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import groupby
 from pathlib import Path
@@ -168,6 +168,34 @@ class SegmentRead:
                 yield from decode_stored([data[one.payload : one.end] for one in frames])
             except msgspec.DecodeError:
                 raise unknown_rows(self.path) from None
+
+    def parts(self, rows: int) -> list[SegmentRead]:
+        """The rows in their order in parts of at most so many, or of one frame, each; one part at least. Each says of
+        the file what this says."""
+        parts: list[list[_Frame]] = [[]]
+        there = 0
+        for one in self._frames:
+            if parts[-1] and there + one.rows > rows:
+                parts.append([])
+                there = 0
+            parts[-1].append(one)
+            there += one.rows
+        return [replace(self, rows=sum(one.rows for one in part), _frames=tuple(part)) for part in parts]
+
+    def without_rows(self) -> SegmentRead:
+        """What is known of the file, without its bytes: iterating gives no rows."""
+        return replace(self, _data=b"", _frames=())
+
+    @property
+    def span(self) -> str:
+        """Which rows of which file these are; there is one at least."""
+        first, last = self._frames[0], self._frames[-1]
+        return f"{self.path.name} {first.first}-{last.first + last.rows - 1}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frames of the rows."""
+        return sum(one.end - one.start for one in self._frames)
 
     @property
     def missing_rows(self) -> int:

@@ -8,8 +8,9 @@ The document of every verdict has the same fields:
     window        start and end (ISO times, UTC), and whether it was complete when it was judged
     model, reference       digests, empty without a champion
     rows, labelled_rows    of the window
-    labels_given, labels_unknown   labels that came in the time of the window (``feedback.labels_given``), as whoever
-                  has the logs adds them
+    labels_given, labels_unknown, labels_not_counted   labels that came in the time of the window, those of no request,
+                  each None where it is not known, and why it is not (``feedback.labels_given``), as whoever has the
+                  logs adds them
     level, look   of the judgement whose verdict counts
     cause         ``watch.Watched.cause``
     periods       name, hours and report: of the window, and of the trailing period, which is the same report where

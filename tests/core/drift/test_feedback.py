@@ -189,3 +189,60 @@ def test_no_more_batches_are_read_than_it_takes_to_find_the_requests(logs, monke
     monkeypatch.setattr(BatchFile, "read", lambda batch: read.append(batch.moment) or whole(batch))
     assert labels_given(logs.log, logs.feedback, "logistic", at(0), at(30_000)) == LabelsGiven(1, 0)
     assert read[1:] == [at(4 * 3600), at(3 * 3600)]
+
+
+def given_for(logs, *numbers, later=20_000):
+    logs.add(*(FeedbackRow(NOON_NS + later * SECOND, f"logistic-{number}", 1, "analyst") for number in numbers))
+
+
+def spoil(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_labels_whose_requests_a_damaged_batch_may_have_are_not_counted_and_nothing_is_raised(logs):
+    for number in range(4):
+        logs.add(scored(3600 * number, request_id=f"logistic-{number}"))
+    given_for(logs, 0, 3)
+    asked = logs.log, logs.feedback, "logistic", at(0), at(30_000)
+    spoil(logs.log.files("logistic", NOON)[1].path)
+    assert labels_given(*asked) == LabelsGiven(2, 0), "found elsewhere"
+    given_for(logs, 7, later=20_001)
+    found = labels_given(*asked)
+    assert (found.labels, found.unknown) == (3, None) and "batch of requests cannot be read" in found.reason
+    spoil(min(logs.feedback.folder.iterdir()))
+    found = labels_given(*asked)
+    assert (found.labels, found.unknown) == (None, None) and "batch of labels cannot be read" in found.reason
+
+
+def test_so_many_requests_are_looked_at_for_labels_of_none_and_then_nobody_knows(logs, monkeypatch):
+    for number in range(5):
+        logs.add(scored(3600 * number, request_id=f"logistic-{number}"), scored(3600 * number + 1))
+    given_for(logs, 2, 9)
+    asked = logs.log, logs.feedback, "logistic", at(0), at(30_000)
+    read = []
+    whole = BatchFile.read
+    monkeypatch.setattr(BatchFile, "read", lambda batch: read.append(batch.moment) or whole(batch))
+    monkeypatch.setattr(module, "_ROWS_LOOKED_AT", 10)
+    assert labels_given(*asked) == LabelsGiven(2, 1), "all ten were looked at"
+    monkeypatch.setattr(module, "_ROWS_LOOKED_AT", 6)
+    read.clear()
+    found = labels_given(*asked)
+    assert (found.labels, found.unknown) == (2, None) and "more than 6 requests" in found.reason
+    assert at(3600 * 2) in read and at(0) not in read
+    given_for(logs, 3, later=40_000)
+    assert labels_given(logs.log, logs.feedback, "logistic", at(30_000), at(50_000)) == LabelsGiven(1, 0)
+
+
+def test_requests_after_the_period_are_not_looked_at_for_its_labels(logs, monkeypatch):
+    logs.add(scored(1, request_id="logistic-1"))
+    logs.add(scored(5 * 3600, request_id="logistic-2"))
+    given_for(logs, 1, 9, later=10)
+    monkeypatch.setattr(module, "_ROWS_LOOKED_AT", 2)
+    assert labels_given(logs.log, logs.feedback, "logistic", at(0), at(3600)) == LabelsGiven(2, 1)
+    read = []
+    whole = BatchFile.read
+    monkeypatch.setattr(BatchFile, "read", lambda batch: read.append(batch.moment) or whole(batch))
+    labels_given(logs.log, logs.feedback, "logistic", at(0), at(3600))
+    assert at(5 * 3600) not in read
