@@ -20,7 +20,7 @@ RECORDED: Mapping[str, Any] = json.loads((Path(__file__).parent / "documents.jso
 """What the methods wrote that were written by hand, before there were generic ones."""
 ADDED: Mapping[str, tuple[str, ...]] = {
     "quarantined": ("content", "decision"),
-    "check": ("what_to_do",),
+    "check": ("what_to_do", "undecided"),
     "drift": ("notes",),
     "drift_of_nothing": ("notes",),
     "evaluation": ("groups", "independent_rows", "missed_effect", "false_alarm_effect"),
