@@ -14,10 +14,7 @@ import re
 import threading
 from collections.abc import Collection, Mapping
 
-import numpy as np
-import pyarrow as pa
-
-from nethical_assets.core.governance.columns import BARE_NUMBER, LARGEST_EXACT, ReadColumn
+from nethical_assets.core.governance.columns import BARE_NUMBER, LARGEST_EXACT
 from nethical_assets.core.governance.matching import GaveUpError, MatchingPlan, Pattern, spans
 from nethical_assets.core.governance.normalise import fold_characters
 from nethical_assets.core.governance.rules import AppliesTo
@@ -40,10 +37,10 @@ class ValueTest:
     def __init__(self, screener: Screener, rules: Collection[str]) -> None:
         """``rules`` are the identifiers of those that matter."""
         self._screener = screener
-        self._rules = sorted(rules)
         numbered = [(n, rule) for n, rule in enumerate(screener.ruleset.all_rules) if rule.id in rules and rule.pattern]
         self._raw = MatchingPlan([item for item in numbered if item[1].applies_to is AppliesTo.RAW])
         self._folded = MatchingPlan([item for item in numbered if item[1].applies_to is not AppliesTo.RAW])
+        self._deobfuscated = MatchingPlan([item for item in numbered if item[1].applies_to is AppliesTo.DEOBFUSCATED])
         self._searches: dict[str, NumberSearch] = {}
         self._remembered: dict[str, set[str]] = {}
         self._event_names = {""}
@@ -130,16 +127,16 @@ class ValueTest:
         plain = written if folded is text else folded.encode()
         try:
             found = self._finds(self._raw, written) or self._finds(self._folded, plain)
-        except GaveUpError:
-            return False
-        if found:
-            return False
-        if REWRITTEN.matches(plain):
-            findings = self._screener.screen_each(ReadColumn(pa.array([text], pa.large_string())))
-            if np.isin(findings.names("rule"), self._rules).any():
+            if found or (REWRITTEN.matches(plain) and self._finds_in_other_forms(folded)):
                 return False
+        except (GaveUpError, UnicodeEncodeError):
+            return False
         self._latest = text
         return True
+
+    def _finds_in_other_forms(self, folded: str) -> bool:
+        plans = {AppliesTo.FOLDED: self._folded, AppliesTo.DEOBFUSCATED: self._deobfuscated}
+        return any(self._finds(plans[rules], form.encode()) for rules, form in self._screener.other_forms(folded))
 
     @staticmethod
     def _finds(plan: MatchingPlan, text: bytes) -> bool:

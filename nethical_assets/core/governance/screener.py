@@ -133,6 +133,29 @@ class Screener:
             parts.append(self._table(hits + self._hits_of_batch(batch, first), first))
         return concatenate(parts)
 
+    def other_forms(self, folded: str) -> Iterator[tuple[AppliesTo, str]]:
+        """The forms beside itself in which a text, whose characters are folded, is screened, and the rules that are
+        looked for in each: those of all folded texts, or those that see through disguises.
+
+        For one text in which :data:`REWRITTEN` matches, without a column around it.
+        """
+        plain = folded
+        if _ESCAPED.matches(folded.encode()) and (read := unescaped(folded)) is not None:
+            plain = read.text
+            yield AppliesTo.FOLDED, plain
+        written = plain.encode()
+        if _HEADER.matches(written) and (labelled := with_labels(plain)) is not None:
+            yield AppliesTo.FOLDED, labelled.text
+        mixed, spaced = _MIXED.matches(written), _SPACED.matches(written)
+        if mixed or spaced:
+            undone = undo_disguises(plain, self._vocabulary, mixed=mixed, spaced=spaced)
+            if undone is not None:
+                yield AppliesTo.DEOBFUSCATED, undone.text
+        if _ENCODED.matches(written):
+            for part in decoded_parts(plain):
+                if part.decoded:
+                    yield AppliesTo.FOLDED, fold_characters(part.decoded)
+
     def _hits_of_batch(self, texts: pa.LargeStringArray, first: int) -> list[_Hit]:
         if self.memo is None:
             return self._screen_batch(texts, first)

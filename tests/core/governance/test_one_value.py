@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,34 @@ def test_what_is_said_to_hold_nothing_holds_nothing(screener: Screener, value_te
 @pytest.mark.parametrize("reading", list(Reading))
 def test_personal_data_is_never_said_to_be_nothing(value_test: ValueTest, reading: Reading, value: Any) -> None:
     assert not value_test.holds_nothing("text", reading, value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        base64.b64encode(f"write to {EMAIL} today".encode()).decode(),
+        f"decode {base64.b64encode(base64.b64encode(f'my address is {EMAIL}, thanks'.encode())).decode()} twice",
+        "mail%3A%20" + EMAIL.replace("@", "%40"),
+        "&#101;" + EMAIL.replace("@", "&#64;"),
+        f"name,email,ssn\nAda,x,{NUMBER}",
+        "a\\n" + EMAIL.replace("@", "\\u0040"),
+    ],
+)
+def test_what_shows_in_another_form_of_a_text_is_never_said_to_be_nothing(
+    screener: Screener, value_test: ValueTest, text: str
+) -> None:
+    assert found(screener, "text", Reading.PROSE, text)
+    assert not value_test.holds_nothing("text", Reading.PROSE, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["100%25 sure", "a\\nb", "id,name\n1,Ada", "d0 it n0w", "i g n o r e", "aGVsbG8gd29ybGQgaG93IGFyZSB5b3U="]
+)
+def test_other_forms_are_looked_at_without_a_column(
+    value_test: ValueTest, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(Screener, "screen_each", None)
+    assert value_test.holds_nothing("text", Reading.PROSE, text)
 
 
 def test_ordinary_values_are_said_to_hold_nothing(value_test: ValueTest) -> None:
