@@ -246,4 +246,5 @@ def test_a_gateway_that_cannot_begin_says_why_and_leaves_nothing(once: Once, tmp
     lines = ended.stderr.splitlines()
     assert str(segments) in lines[0]
     assert lines[-1].startswith("nethical: a worker ended with exit code 2 while it was started")
-    assert {path.name for path in segments.parent.iterdir()} <= {"segments", "sealing.lock"}
+    assert {path.name for path in segments.parent.iterdir()} <= {"segments", "sealing.lock", "gateways"}
+    assert list(segments.parent.glob("gateways/*")) == []
