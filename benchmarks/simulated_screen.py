@@ -67,7 +67,7 @@ class Screen:
         self.gaps = totals.labelled_positives - totals.labelled_sums / FIXED_POINT
 
     def smallest(self, periods: Periods) -> np.ndarray:
-        """At most the smallest p-value of each period, shape (periods,)."""
+        """At most the smallest p-value of each period where that is below 0.15, shape (periods,)."""
         found = [
             self._positive_rate(periods),
             self._accuracy(periods),
@@ -294,9 +294,10 @@ def _confidence(confidence: Confidence, rows: np.ndarray, fixed: np.ndarray) -> 
 
 
 def _one_tail(square: np.ndarray, variance: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """0, which spares nothing, where no variance is left: the product's covariance has no negative eigenvalues."""
     from scipy.special import fdtrc
 
-    return np.where(variance > 0.0, fdtrc(1.0, degrees, square / np.where(variance > 0.0, variance, 1.0)), 1.0)
+    return np.where(variance > 0.0, fdtrc(1.0, degrees, square / np.where(variance > 0.0, variance, 1.0)), 0.0)
 
 
 def _distance(own: np.ndarray, window: np.ndarray, noise: Covariances) -> np.ndarray:

@@ -67,13 +67,19 @@ def test_a_tick_of_the_watch_asks_for_the_window_that_just_ended_of_all_families
     assert checks >= {("logistic", "drift"), ("logistic", "accuracy"), ("logistic", "calibration")}
 
 
-def test_a_tick_of_the_watch_asks_for_what_was_missed_since_the_home_began(
-    settings: Settings, kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def begun_two_windows_ago(monkeypatch: pytest.MonkeyPatch) -> tuple[Window, Window]:
+    """The window that ended, and the one before it, with which the home began and of which there is no report."""
     window = Window.at(datetime.now(UTC), 6).before()
     missed = window.before()
     for module in (watching, watched_windows):
         monkeypatch.setattr(module, "began_at", lambda home: missed.start)
+    return window, missed
+
+
+def test_a_tick_of_the_watch_asks_for_what_was_missed_since_the_home_began(
+    settings: Settings, kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, missed = begun_two_windows_ago(monkeypatch)
     newest, older = watch_tick(settings, kept, window.end)
     assert (newest.partition_key, older.partition_key) == (window.key, missed.key)
     assert str(older.run_key).startswith(f"watch:{missed.key}:")
@@ -91,10 +97,7 @@ def test_a_tick_of_the_watch_asks_for_what_was_missed_since_the_home_began(
 def test_a_tick_counts_failed_runs_by_family_and_waits_for_those_that_go_on(
     settings: Settings, kept: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    window = Window.at(datetime.now(UTC), 6).before()
-    missed = window.before()
-    for module in (watching, watched_windows):
-        monkeypatch.setattr(module, "began_at", lambda home: missed.start)
+    window, missed = begun_two_windows_ago(monkeypatch)
     given_up, waits, tried, *others = family_names()
     _, request = watch_tick(settings, kept, window.end)
     failed, going_on = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.STARTED
